@@ -1,0 +1,100 @@
+# midashi: `make help` lists the targets. Everything that is made goes under build/.
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CC      ?= cc
+MAKEFLAGS += --no-print-directory
+
+# tools/setup.sh writes build/setup.mk where libraries lie in build/sysroot.
+-include build/setup.mk
+
+PACKAGES      := jansson libpcre2-8 icu-uc zlib
+PKG_CONFIG    ?= pkg-config
+CFLAGS_BASE   := -std=gnu11 -g -O2 -ffp-contract=off -fno-math-errno -pthread -I. \
+                 -Wall -Wextra -Wshadow $(if $(WERROR),-Werror) -MMD -MP
+PACKAGE_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
+PACKAGE_LIBS   = $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -lmecab
+CFLAGS        ?=
+LDFLAGS       ?=
+ALL_CFLAGS     = $(CFLAGS_BASE) $(SETUP_CFLAGS) $(PACKAGE_CFLAGS) $(SANITIZE) $(CFLAGS)
+ALL_LDFLAGS    = -pthread $(SETUP_LDFLAGS) $(SANITIZE) $(LDFLAGS)
+LIBS           = $(PACKAGE_LIBS) -lm
+
+LIBRARY_SOURCES   := $(wildcard host/base/*.c kernels/*.c loaders/*.c host/*.c)
+TOOL_SOURCES      := $(wildcard tools/midashi/*.c)
+REFERENCE_SOURCES := $(wildcard tests/reference/*.c)
+TEST_SOURCES      := $(wildcard tests/test_*.c)
+BENCH_SOURCES     := $(wildcard bench/*.c)
+FUZZ_SOURCES      := $(wildcard tests/fuzz/fuzz_*.c)
+
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+LIBRARY := $(BUILD)/libmidashi.a
+TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SOURCES))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SOURCES))
+
+.DEFAULT_GOAL := all
+.PHONY: all demo check asan ubsan tsan bench fuzz format install clean help tests
+.SECONDARY:
+
+all: $(BUILD)/midashi ## build build/midashi
+
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(LIBRARY): $(call objects,$(LIBRARY_SOURCES))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/midashi: $(call objects,$(TOOL_SOURCES)) $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
+
+$(BUILD)/tests/test_%: $(BUILD)/obj/tests/test_%.o $(BUILD)/obj/tests/support.o \
+                       $(call objects,$(REFERENCE_SOURCES)) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) $^ $(shell $(PKG_CONFIG) --libs check) $(LIBS) -o $@
+
+$(BUILD)/bench/bench: $(call objects,$(BENCH_SOURCES)) $(call objects,$(REFERENCE_SOURCES)) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
+
+tests: $(BUILD)/midashi $(TESTS)
+
+demo: ## run the main job: a model, a corpus, named topics (tools/demo.sh)
+	sh tools/demo.sh
+
+check: tests ## build and run all tests
+	sh tests/run.sh $(BUILD)
+
+asan: ## the tests under AddressSanitizer and LeakSanitizer
+	$(MAKE) BUILD=build/asan SANITIZE="-fsanitize=address -fno-omit-frame-pointer" check
+
+ubsan: ## the tests under UndefinedBehaviorSanitizer
+	$(MAKE) BUILD=build/ubsan SANITIZE="-fsanitize=undefined -fno-sanitize-recover=all" check
+
+tsan: ## the tests under ThreadSanitizer
+	$(MAKE) BUILD=build/tsan SANITIZE="-fsanitize=thread" check
+
+bench: $(BUILD)/bench/bench ## time the kernels against this machine's own limits
+	$(BUILD)/bench/bench
+
+FUZZ_SECONDS ?= 60
+fuzz: ## each fuzzer for a minute (FUZZ_SECONDS=60); needs clang
+	sh tests/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
+
+format: ## clang-format over the C sources
+	clang-format -i $(shell git ls-files '*.c' '*.h')
+
+install: $(BUILD)/midashi ## install to PREFIX (/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BUILD)/midashi $(DESTDIR)$(PREFIX)/bin/midashi
+
+clean: ## remove what was built, not what was downloaded
+	rm -rf $(BUILD)/obj $(BUILD)/tests $(BUILD)/bench $(BUILD)/fuzz $(BUILD)/asan $(BUILD)/ubsan \
+	       $(BUILD)/tsan $(LIBRARY) $(BUILD)/midashi
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,50 @@
+/* Where operations run: the CPU or one CUDA GPU.
+ *
+ * Every operation takes a device first and dispatches by `switch (device->kind)`. The CPU code
+ * comes in two instruction sets, picked at run time. Activations are float32 on the CPU; an
+ * operation's header says `void *` with shape where a device may hold another type. */
+#ifndef MIDASHI_BASE_DEVICE_H
+#define MIDASHI_BASE_DEVICE_H
+
+#include <stddef.h>
+#include "host/base/status.h"
+#include "host/base/threads.h"
+
+enum device_kind {
+    DEVICE_CPU,
+};
+
+enum cpu_isa {
+    CPU_PORTABLE, /* plain C, no intrinsics */
+    CPU_AVX2,     /* AVX2, FMA and F16C */
+};
+
+/* Scratch memory of one worker, for packed panels and the like: operations never allocate. */
+#define DEVICE_SCRATCH_BYTES ((size_t)2 << 20)
+
+struct device {
+    enum device_kind kind;
+    enum cpu_isa isa;        /* kernels branch on this, never on the host's features */
+    struct threads *threads; /* owned */
+    char *scratch;           /* owned: threads_size * DEVICE_SCRATCH_BYTES */
+};
+
+/* name: "auto" or "cpu" ("auto" takes the best device there is; today that is the CPU).
+ * n_threads: 0 for one per processor. The environment's MIDASHI_CPU=portable|avx2 forces the
+ * instruction set. STATUS_USAGE for an unknown name or value, STATUS_RESOURCE for a device or an
+ * instruction set that this machine or this build lacks, or no memory. */
+enum status device_open(struct device *device, const char *name, int n_threads, struct err *err);
+void device_close(struct device *device); /* a zeroed device is allowed */
+
+/* The worker's own scratch: DEVICE_SCRATCH_BYTES, 64-byte aligned, garbage at the start of a task.
+ */
+static inline void *device_scratch(const struct device *device, int worker)
+{
+    return device->scratch + (size_t)worker * DEVICE_SCRATCH_BYTES;
+}
+
+const char *cpu_isa_name(enum cpu_isa isa); /* "portable", "avx2" */
+/* True when this machine can run isa. */
+int cpu_has(enum cpu_isa isa);
+
+#endif

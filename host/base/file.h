@@ -1,0 +1,41 @@
+/* Files: mapped for reading, and written so that a kill leaves the old file or the new one. */
+#ifndef MIDASHI_BASE_FILE_H
+#define MIDASHI_BASE_FILE_H
+
+#include <stddef.h>
+#include <stdio.h>
+#include "host/base/status.h"
+
+/* A whole file, read-only. data is a borrowed view: it lives until file_unmap. An empty file has
+ * size 0 and data non-NULL. */
+struct file_map {
+    const unsigned char *data;
+    size_t size;
+};
+
+/* Regular files only. STATUS_MISSING: no such file. STATUS_BAD_DATA: a folder, FIFO or device.
+ * STATUS_RESOURCE: the system refuses. The text names the path. */
+enum status file_map(struct file_map *map, const char *path, struct err *err);
+void file_unmap(struct file_map *map); /* a zeroed map is allowed */
+/* Lets the system take the pages of [data, data + size) back; they are read again when needed. The
+ * range is narrowed to whole pages. */
+void file_map_release(const void *data, size_t size);
+
+/* A file being written aside, as PATH.tmp-PID, in the same folder. */
+struct out_file {
+    FILE *stream; /* write here; NULL before out_file_open and after commit or discard */
+    char *path;
+    char *temporary;
+};
+
+/* STATUS_MISSING: the folder is not there. STATUS_RESOURCE: it is not writable. */
+enum status out_file_open(struct out_file *file, const char *path, struct err *err);
+/* Flushes, syncs and renames over path. On failure (a full disk, say: STATUS_RESOURCE) the old file
+ * stays and the temporary one is gone. Checks the errors of all writes before. */
+enum status out_file_commit(struct out_file *file, struct err *err);
+/* Removes the temporary file. After commit, or on a zeroed struct, it does nothing. */
+void out_file_discard(struct out_file *file);
+/* Removes every temporary file that is open now. For signal handlers: async-signal-safe. */
+void out_files_remove_all(void);
+
+#endif

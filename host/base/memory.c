@@ -1,0 +1,155 @@
+/* Memory and arenas. See memory.h. */
+#include "host/base/memory.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALIGNMENT ((size_t)64) /* a cache line, and two AVX registers */
+
+/* Counts down to the allocation that a test wants to fail; 0: none. Atomic, since threads allocate.
+ */
+static atomic_long fail_countdown;
+
+void mem_fail_at(long n)
+{
+    atomic_store(&fail_countdown, n);
+}
+
+/* True when this allocation is to fail. The countdown stays at 1, so every later one fails too. */
+static int must_fail(void)
+{
+    long left = atomic_load(&fail_countdown);
+    if (left == 0)
+        return 0;
+    if (left == 1)
+        return 1;
+    atomic_fetch_sub(&fail_countdown, 1);
+    return 0;
+}
+
+void *mem_alloc(size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - ALIGNMENT || must_fail())
+        return NULL;
+    bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return aligned_alloc(ALIGNMENT, bytes ? bytes : ALIGNMENT);
+}
+
+void *mem_alloc_zero(size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return NULL;
+    void *pointer = mem_alloc(count, size);
+    if (pointer)
+        memset(pointer, 0, bytes);
+    return pointer;
+}
+
+void *mem_resize(void *old, size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || must_fail())
+        return NULL;
+    return realloc(old, bytes ? bytes : 1);
+}
+
+void mem_free(void *pointer)
+{
+    free(pointer);
+}
+
+/* Blocks form a list from the newest to the oldest. The payload starts ALIGNMENT bytes in. */
+struct arena_block {
+    struct arena_block *previous;
+    size_t capacity; /* bytes of payload */
+    size_t used;
+};
+
+#define BLOCK_HEADER   ALIGNMENT
+#define BLOCK_SMALLEST ((size_t)1 << 16)
+#define BLOCK_LARGEST_GROWTH                                                                       \
+    ((size_t)1 << 24) /* blocks double up to here, then are sized by need */
+
+static_assert(sizeof(struct arena_block) <= BLOCK_HEADER, "the header fits before the payload");
+
+void *arena_alloc(struct arena *arena, size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX / 2)
+        return NULL;
+    bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    struct arena_block *block = arena->last;
+    if (!block || block->capacity - block->used < bytes) {
+        size_t capacity = block ? 2 * block->capacity : BLOCK_SMALLEST;
+        if (capacity > BLOCK_LARGEST_GROWTH)
+            capacity = BLOCK_LARGEST_GROWTH;
+        if (capacity < bytes)
+            capacity = bytes;
+        block = mem_alloc(1, BLOCK_HEADER + capacity);
+        if (!block)
+            return NULL;
+        *block = (struct arena_block){.previous = arena->last, .capacity = capacity};
+        arena->last = block;
+    }
+    void *pointer = (char *)block + BLOCK_HEADER + block->used;
+    block->used += bytes;
+    arena->total += bytes;
+    return pointer;
+}
+
+char *arena_text(struct arena *arena, const char *text, size_t length)
+{
+    char *copy = arena_alloc(arena, length + 1, 1);
+    if (!copy)
+        return NULL;
+    if (length > 0)
+        memcpy(copy, text, length);
+    copy[length] = '\0';
+    return copy;
+}
+
+struct arena_mark arena_mark(const struct arena *arena)
+{
+    return (struct arena_mark){
+        .block = arena->last,
+        .used = arena->last ? arena->last->used : 0,
+        .total = arena->total,
+    };
+}
+
+void arena_reset(struct arena *arena, struct arena_mark mark)
+{
+    while (arena->last != mark.block) {
+        struct arena_block *previous = arena->last->previous;
+        mem_free(arena->last);
+        arena->last = previous;
+    }
+    if (arena->last)
+        arena->last->used = mark.used;
+    arena->total = mark.total;
+}
+
+void arena_free(struct arena *arena)
+{
+    arena_reset(arena, (struct arena_mark){0});
+}
+
+size_t mem_peak_resident(void)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    if (!file)
+        return 0;
+    char line[256];
+    size_t kilobytes = 0;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "VmHWM: %zu", &kilobytes) == 1)
+            break;
+    fclose(file);
+    return kilobytes * 1024;
+}

@@ -1,0 +1,19 @@
+/* How rotary position embeddings are scaled: read by the loaders, obeyed by kernels/rope. */
+#ifndef MIDASHI_BASE_ROPE_CONFIG_H
+#define MIDASHI_BASE_ROPE_CONFIG_H
+
+enum rope_scaling {
+    ROPE_DEFAULT,
+    ROPE_LINEAR, /* positions divided by factor */
+    ROPE_LLAMA3, /* low frequencies divided by factor, smoothly (Llama 3.1) */
+};
+
+struct rope_config {
+    enum rope_scaling scaling;
+    double theta; /* base, 10000 where the file is silent */
+    double factor;
+    double low_frequency_factor, high_frequency_factor; /* llama3 only */
+    int original_max_positions;                         /* llama3 only */
+};
+
+#endif

@@ -1,0 +1,27 @@
+/* What the CPU code of the operations shares: how a function asks for AVX2, and small vector
+ * pieces. Files are compiled for the baseline of the architecture; a function marked TARGET_AVX2
+ * alone may use AVX2, FMA and F16C, and is called only where device->isa says so. */
+#ifndef MIDASHI_KERNELS_CPU_H
+#define MIDASHI_KERNELS_CPU_H
+
+#if defined(__x86_64__)
+#define CPU_X86     1
+#define TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
+#include <immintrin.h>
+
+/* The sum of eight lanes, from lane 0 to lane 7, as the portable code adds them. */
+TARGET_AVX2
+static inline float avx2_sum(__m256 v)
+{
+    float lane[8];
+    _mm256_storeu_ps(lane, v);
+    float sum = 0;
+    for (int i = 0; i < 8; i++)
+        sum += lane[i];
+    return sum;
+}
+#else
+#define CPU_X86 0
+#endif
+
+#endif

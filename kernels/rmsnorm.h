@@ -1,0 +1,24 @@
+/* RMSNorm: y[i,j] = x[i,j] / sqrt(mean_j(x[i,j]^2) + eps) * weight[j]
+ *
+ * Zhang and Sennrich 2019 (arXiv:1910.07467), as LlamaRMSNorm in transformers computes it. */
+#ifndef MIDASHI_KERNELS_RMSNORM_H
+#define MIDASHI_KERNELS_RMSNORM_H
+
+#include "host/base/device.h"
+
+/* y      (n, d)  output activations; may be x itself, must not overlap it otherwise
+ * x      (n, d)  activations
+ * weight (d)     float32
+ * eps            added to the mean square, > 0
+ * n >= 0, d >= 1. The sum of squares of a row has one fixed order, whatever n and the threads.
+ * A row with NaN or an infinity gives NaN or zeros in that row only. */
+enum status rmsnorm_fwd(struct device *device, void *y, const void *x, const float *weight, int n,
+                        int d, float eps, struct err *err);
+
+void rmsnorm_fwd_cpu(struct device *device, float *y, const float *x, const float *weight, int n,
+                     int d, float eps);
+
+/* The same in float64, naive. Tests and bench only (tests/reference). */
+void rmsnorm_fwd_ref(double *y, const double *x, const double *weight, int n, int d, double eps);
+
+#endif

@@ -1,0 +1,54 @@
+/* A tensor by name, whatever the file: one interface over safetensors and GGUF.
+ *
+ * Names and layouts are Hugging Face's ("model.layers.0.self_attn.q_proj.weight", row-major
+ * (out, in), q and k rows in rotate-half order); GGUF's own names and its permuted q and k rows are
+ * translated here, so that nothing above knows which file it was. */
+#ifndef MIDASHI_LOADERS_WEIGHTS_H
+#define MIDASHI_LOADERS_WEIGHTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "host/base/status.h"
+#include "loaders/model_config.h"
+
+struct weights; /* an open model file; the mappings live until weights_close */
+
+struct weight {
+    const char *name;      /* Hugging Face's name; owned by the weights */
+    int n_dims;            /* 1 or 2 */
+    int64_t rows, columns; /* (rows, columns); a vector has rows 1 */
+    const char *type_name; /* as the file calls it: "F32", "BF16", "Q4_1", ... */
+    bool permuted;         /* q or k of a GGUF of architecture llama: undone by weight_read */
+    /* For the reader alone: */
+    const unsigned char *data;
+    int64_t bytes;
+    int type;
+};
+
+/* path: a folder with model.safetensors or with exactly one .gguf, or such a file itself. config is
+ * needed for the head counts of permuted tensors. The file's own table is checked whole: bounded
+ * header, offsets inside the file, no overlap, shapes that match sizes, known types, no duplicate
+ * name. STATUS_MISSING: no model file there. STATUS_BAD_DATA: damaged (byte or tensor named). */
+enum status weights_open(struct weights **out, const char *path, const struct model_config *config,
+                         struct err *err);
+void weights_close(struct weights *weights); /* NULL is allowed */
+
+/* NULL where there is none of that name. */
+const struct weight *weights_find(const struct weights *weights, const char *name);
+/* As weights_find, but STATUS_BAD_DATA where the tensor is missing or has another shape; both are
+ * named. A vector is asked for as rows 1. */
+enum status weights_expect(const struct weights *weights, const char *name, int64_t rows,
+                           int64_t columns, const struct weight **out, struct err *err);
+/* All of them, in the file's order, for `info`. */
+int weights_count(const struct weights *weights);
+const struct weight *weights_at(const struct weights *weights, int i);
+const char *weights_path(const struct weights *weights); /* the file, for messages */
+
+/* out (n_rows, columns): rows first_row .. first_row + n_rows of the tensor in float32, exactly as
+ * the file's type defines them. STATUS_BAD_DATA where the file shrank meanwhile. */
+enum status weight_read(const struct weights *weights, const struct weight *weight,
+                        int64_t first_row, int64_t n_rows, float *out, struct err *err);
+/* Hands the tensor's mapped pages back to the system: call it when a tensor has been consumed. */
+void weight_release(const struct weights *weights, const struct weight *weight);
+
+#endif

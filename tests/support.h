@@ -1,0 +1,58 @@
+/* What the tests share: devices to test on, reproducible inputs, strict comparison, skipping by
+ * name, and files under the test data folders. Implementation: support.c. */
+#ifndef MIDASHI_TESTS_SUPPORT_H
+#define MIDASHI_TESTS_SUPPORT_H
+
+#include <check.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "host/base/device.h"
+
+/* Runs one suite: main() of every test program is `return run_suite(suite, argv[0])`. Each test
+ * prints a line of TAP to the file named by MIDASHI_TAP, if that is set. */
+int run_suite(Suite *suite);
+
+/* Ends this test as skipped, with the reason: SKIP("needs ../shared/data"); */
+#define SKIP(...)                                                                                  \
+    do {                                                                                           \
+        skip_report(__func__, __VA_ARGS__);                                                        \
+        return;                                                                                    \
+    } while (0)
+void skip_report(const char *test, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Devices to hold against the reference: for (int i = 0; test_device(i, &device); i++) { ... }.
+ * CPU portable with 1 thread, then AVX2 (where there is) with 1 and with 3 threads. */
+bool test_device(int i, struct device *device); /* close it with device_close */
+const char *test_device_name(const struct device *device);
+
+/* Reproducible: uniform in [low, high) by a 64-bit mix of (seed, index). */
+void fill_uniform(float *x, size_t n, uint64_t seed, float low, float high);
+/* Gaussian, mean 0. */
+void fill_normal(float *x, size_t n, uint64_t seed, float deviation);
+uint64_t mix64(uint64_t seed, uint64_t index);
+
+/* float32 buffers with canaries before and behind; released at check_canaries. Not cleared: filled
+ * with NaN, so that an element that is not written fails a comparison. */
+float *guarded_floats(size_t n);
+void check_guarded(float *x, size_t n); /* fails the test where a canary was overwritten; frees */
+double *to_doubles(const float *x, size_t n); /* caller frees with free() */
+
+/* Fails unless |got - want| <= absolute + relative * |want| for each element (NaN fails), and the
+ * normalised mean square error is <= relative^2. what names the case in the message. */
+void check_close(const float *got, const double *want, size_t n, double absolute, double relative,
+                 const char *what, ...) __attribute__((format(printf, 6, 7)));
+
+/* The path of a file under ../shared/data (or MIDASHI_SHARED_DATA), or NULL where it is not there.
+ * The answer is a static buffer of 8 rotating ones. */
+const char *shared_data(const char *relative);
+/* A file under tests/golden, which is always there. */
+const char *golden(const char *relative);
+/* models/NAME, or NULL. */
+const char *local_model(const char *name);
+/* A fresh empty folder for this test, removed when the program ends. */
+const char *temporary_folder(void);
+/* Writes bytes to FOLDER/NAME and returns its path (rotating buffer). */
+const char *write_file(const char *folder, const char *name, const void *bytes, size_t n);
+
+#endif
