@@ -1,0 +1,39 @@
+/* Sums over the rows of a matrix, and the check that its rows are finite.
+ *
+ * A sum over rows runs over blocks of ROWS_PER_BLOCK rows, each summed on its own in float64, and
+ * the blocks are added in order: the same bits for any number of threads, and later for several
+ * machines that share the blocks. */
+#ifndef MIDASHI_HOST_ROWS_H
+#define MIDASHI_HOST_ROWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include "host/base/device.h"
+
+#define ROWS_PER_BLOCK 512
+
+/* Adds what the rows [first, last) give to partial (width), which starts at zero. Runs on any
+ * thread. */
+typedef void row_block_add(void *context, int first, int last, double *partial);
+
+/* Room for such sums. */
+struct row_sum {
+    struct device *device;
+    size_t width;
+    int n_partials;
+    double *partials; /* (n_partials, width), owned */
+};
+
+/* n_rows: the largest n of the row_sum_run that follow. STATUS_RESOURCE: no memory. */
+enum status row_sum_open(struct row_sum *sum, struct device *device, size_t width, int n_rows,
+                         struct err *err);
+/* total (width) = sum over the blocks of n rows; zeros for n = 0. */
+void row_sum_run(struct row_sum *sum, double *total, int n, row_block_add *add, void *context);
+void row_sum_close(struct row_sum *sum); /* a zeroed struct is allowed */
+
+/* STATUS_BAD_DATA "row N: not a finite number ..." (from 1, the first such row) where x (n, d)
+ * holds NaN or an infinity. Rows with blank[i] are passed over; blank may be NULL. */
+enum status rows_check_finite(struct device *device, const float *x, const bool *blank, int n,
+                              int d, struct err *err);
+
+#endif
