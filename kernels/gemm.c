@@ -1,0 +1,221 @@
+/* The core of the CPU's matrix products. See gemm.h.
+ *
+ *   task: a block of rows of X (at most ROW_BLOCK) times a run of panels of W
+ *     for each piece of GEMM_DEPTH columns
+ *       copy the block's piece of X to scratch, rows GEMM_DEPTH apart   384 KiB, lives in L2
+ *       for each panel: decode it to scratch, [k][16]                   16 KiB, lives in L1
+ *         for each six rows: a tile of 6 x 16 sums in registers, added to Y
+ *
+ * A tile of 6 x 16 takes 12 of AVX2's 16 registers, 2 for the panel and 1 for X: 12 fused
+ * multiply-adds for 8 loads, so that the loads hide behind the arithmetic. The copy of X keeps the
+ * rows of a tile from falling into the same sets of the cache, which they do where X's rows are a
+ * power of two apart. Decoding is spread over up to 384 rows of X. */
+#include "kernels/gemm.h"
+
+#include <string.h>
+#include "kernels/cpu.h"
+
+#define ROW_BLOCK 384
+#define TILE_ROWS 6
+
+/* Adds (or, at the first piece of k, sets) rows x 16 sums: y[i*ldy + r] += sum_k x[i][k]
+ * panel[k][r] x (rows, GEMM_DEPTH), panel (depth, 16), rows 1 .. TILE_ROWS. */
+typedef void tile_function(float *y, size_t ldy, const float *x, const float *panel, int depth,
+                           bool add);
+
+#define ROWS_1(row) row(0)
+#define ROWS_2(row) ROWS_1(row) row(1)
+#define ROWS_3(row) ROWS_2(row) row(2)
+#define ROWS_4(row) ROWS_3(row) row(3)
+#define ROWS_5(row) ROWS_4(row) row(4)
+#define ROWS_6(row) ROWS_5(row) row(5)
+
+/* ---- AVX2 ----------------------------------------------------------------------------------- */
+/* The rows are spelled out by macros, so that every sum is a register whatever the compiler's
+ * unrolling does. */
+
+#if CPU_X86
+#define AVX2_START(i) __m256 left##i = _mm256_setzero_ps(), right##i = _mm256_setzero_ps();
+#define AVX2_STEP(i)                                                                               \
+    {                                                                                              \
+        __m256 value = _mm256_broadcast_ss(x + (i)*GEMM_DEPTH + k);                                \
+        left##i = _mm256_fmadd_ps(value, w_left, left##i);                                         \
+        right##i = _mm256_fmadd_ps(value, w_right, right##i);                                      \
+    }
+#define AVX2_END(i)                                                                                \
+    {                                                                                              \
+        float *out = y + (i)*ldy;                                                                  \
+        if (add) {                                                                                 \
+            left##i = _mm256_add_ps(_mm256_loadu_ps(out), left##i);                                \
+            right##i = _mm256_add_ps(_mm256_loadu_ps(out + 8), right##i);                          \
+        }                                                                                          \
+        _mm256_storeu_ps(out, left##i);                                                            \
+        _mm256_storeu_ps(out + 8, right##i);                                                       \
+    }
+#define AVX2_TILE(rows)                                                                            \
+    TARGET_AVX2                                                                                    \
+    static void tile_avx2_##rows(float *y, size_t ldy, const float *x, const float *panel,         \
+                                 int depth, bool add)                                              \
+    {                                                                                              \
+        ROWS_##rows(AVX2_START);                                                                   \
+        for (int k = 0; k < depth; k++) {                                                          \
+            __m256 w_left = _mm256_load_ps(panel + k * GEMM_PANEL);                                \
+            __m256 w_right = _mm256_load_ps(panel + k * GEMM_PANEL + 8);                           \
+            ROWS_##rows(AVX2_STEP)                                                                 \
+        }                                                                                          \
+        ROWS_##rows(AVX2_END)                                                                      \
+    }
+AVX2_TILE(1)
+AVX2_TILE(2)
+AVX2_TILE(3)
+AVX2_TILE(4)
+AVX2_TILE(5)
+AVX2_TILE(6)
+#endif
+
+/* ---- portable ------------------------------------------------------------------------------- */
+/* The same with vectors of four floats, which gcc and clang map to what the machine has (SSE2,
+ * NEON). Three rows fill its 16 registers. Product and sum are rounded apart. */
+
+typedef float float4 __attribute__((vector_size(16)));
+typedef float4 float4_at_any_float __attribute__((aligned(4), may_alias));
+
+#define PORTABLE_START(i) float4 a##i = {0}, b##i = {0}, c##i = {0}, d##i = {0};
+#define PORTABLE_STEP(i)                                                                           \
+    {                                                                                              \
+        float value = x[(i)*GEMM_DEPTH + k];                                                       \
+        a##i += value * w[0];                                                                      \
+        b##i += value * w[1];                                                                      \
+        c##i += value * w[2];                                                                      \
+        d##i += value * w[3];                                                                      \
+    }
+#define PORTABLE_END(i)                                                                            \
+    {                                                                                              \
+        float4_at_any_float *out = (float4_at_any_float *)(y + (i)*ldy);                           \
+        if (add)                                                                                   \
+            a##i += out[0], b##i += out[1], c##i += out[2], d##i += out[3];                        \
+        out[0] = a##i, out[1] = b##i, out[2] = c##i, out[3] = d##i;                                \
+    }
+#define PORTABLE_TILE(rows)                                                                        \
+    static void tile_portable_##rows(float *y, size_t ldy, const float *x, const float *panel,     \
+                                     int depth, bool add)                                          \
+    {                                                                                              \
+        ROWS_##rows(PORTABLE_START);                                                               \
+        for (int k = 0; k < depth; k++) {                                                          \
+            const float4_at_any_float *w = (const float4_at_any_float *)(panel + k * GEMM_PANEL);  \
+            ROWS_##rows(PORTABLE_STEP)                                                             \
+        }                                                                                          \
+        ROWS_##rows(PORTABLE_END)                                                                  \
+    }
+PORTABLE_TILE(1)
+PORTABLE_TILE(2)
+PORTABLE_TILE(3)
+
+/* ---- blocks --------------------------------------------------------------------------------- */
+
+/* The tile functions of an instruction set: by_rows[r - 1] takes r rows, r <= largest. */
+struct tiles {
+    int largest;
+    tile_function *by_rows[TILE_ROWS];
+};
+
+static const struct tiles portable_tiles = {3, {tile_portable_1, tile_portable_2, tile_portable_3}};
+#if CPU_X86
+static const struct tiles avx2_tiles = {
+    6, {tile_avx2_1, tile_avx2_2, tile_avx2_3, tile_avx2_4, tile_avx2_5, tile_avx2_6}};
+#endif
+
+struct gemm_job {
+    const struct device *device;
+    const struct tiles *tiles;
+    const struct gemm_weight *w;
+    float *y;
+    const float *x;
+    int m;
+    bool add;
+    int rows_per_block;
+    int panels_per_run, n_runs;
+};
+
+/* y (m, n) += or = x (m, GEMM_DEPTH) times one panel, n <= 16 columns of it. */
+static void multiply_panel(const struct gemm_job *job, float *y, const float *x, int m, int n,
+                           const float *panel, int depth, bool add)
+{
+    size_t ldy = (size_t)job->w->rows;
+    for (int i = 0; i < m; i += job->tiles->largest) {
+        int rows = m - i < job->tiles->largest ? m - i : job->tiles->largest;
+        float *out = y + (size_t)i * ldy;
+        tile_function *tile = job->tiles->by_rows[rows - 1];
+        if (n == GEMM_PANEL) {
+            tile(out, ldy, x + (size_t)i * GEMM_DEPTH, panel, depth, add);
+            continue;
+        }
+        float edge[TILE_ROWS * GEMM_PANEL]; /* the last panel of W: not all 16 columns exist */
+        tile(edge, GEMM_PANEL, x + (size_t)i * GEMM_DEPTH, panel, depth, false);
+        for (int r = 0; r < rows; r++)
+            for (int j = 0; j < n; j++) {
+                float sum = edge[r * GEMM_PANEL + j];
+                out[(size_t)r * ldy + (size_t)j] =
+                    add ? out[(size_t)r * ldy + (size_t)j] + sum : sum;
+            }
+    }
+}
+
+static void gemm_task(void *context, int task, int worker)
+{
+    const struct gemm_job *job = context;
+    const struct gemm_weight *w = job->w;
+    float *panel = device_scratch(job->device, worker);
+    float *block = panel + GEMM_DEPTH * GEMM_PANEL;
+    int first_row = task / job->n_runs * job->rows_per_block;
+    int m = job->m - first_row < job->rows_per_block ? job->m - first_row : job->rows_per_block;
+    int first_column = task % job->n_runs * job->panels_per_run * GEMM_PANEL;
+    int run = job->panels_per_run * GEMM_PANEL;
+    int end_column = w->rows - first_column < run ? w->rows : first_column + run;
+    const float *x = job->x + (size_t)first_row * (size_t)w->columns;
+    float *y = job->y + (size_t)first_row * (size_t)w->rows;
+
+    for (int k = 0; k < w->columns; k += GEMM_DEPTH) {
+        int depth = w->columns - k < GEMM_DEPTH ? w->columns - k : GEMM_DEPTH;
+        for (int i = 0; i < m; i++)
+            memcpy(block + (size_t)i * GEMM_DEPTH, x + (size_t)i * (size_t)w->columns + k,
+                   (size_t)depth * sizeof *x);
+        for (int column = first_column; column < end_column; column += GEMM_PANEL) {
+            int n = end_column - column < GEMM_PANEL ? end_column - column : GEMM_PANEL;
+            w->decode(panel, w->matrix, column, n, k, depth);
+            multiply_panel(job, y + column, block, m, n, panel, depth, job->add || k > 0);
+        }
+    }
+}
+
+_Static_assert((GEMM_DEPTH * GEMM_PANEL + ROW_BLOCK * GEMM_DEPTH) * sizeof(float) <=
+                   DEVICE_SCRATCH_BYTES,
+               "a worker's scratch holds a panel and a block of X");
+
+void gemm_cpu(struct device *device, float *y, const float *x, const struct gemm_weight *w, int m,
+              bool add)
+{
+    if (m <= 0)
+        return;
+    struct gemm_job job = {.device = device, .w = w, .y = y, .x = x, .m = m, .add = add};
+    job.tiles = &portable_tiles;
+#if CPU_X86
+    if (device->isa == CPU_AVX2)
+        job.tiles = &avx2_tiles;
+#endif
+    /* Row blocks of equal size, in whole tiles. */
+    int n_blocks = m / ROW_BLOCK + (m % ROW_BLOCK != 0);
+    int rows = m / n_blocks + (m % n_blocks != 0);
+    job.rows_per_block = (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+    n_blocks = m / job.rows_per_block + (m % job.rows_per_block != 0);
+    /* Every run of panels copies X again: few runs, but some for each worker where there are not
+     * enough row blocks, so that a worker that is held up does not hold up all. */
+    int n_panels = w->rows / GEMM_PANEL + (w->rows % GEMM_PANEL != 0);
+    int n_workers = threads_size(device->threads);
+    int n_wanted = n_workers == 1 ? 1 : (3 * n_workers + n_blocks - 1) / n_blocks;
+    job.panels_per_run = n_panels / n_wanted + (n_panels % n_wanted != 0);
+    if (job.panels_per_run < 4)
+        job.panels_per_run = 4;
+    job.n_runs = n_panels / job.panels_per_run + (n_panels % job.panels_per_run != 0);
+    threads_run(device->threads, n_blocks * job.n_runs, gemm_task, &job);
+}
