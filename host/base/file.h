@@ -9,16 +9,21 @@
 /* A whole file, read-only. data is a borrowed view: it lives until file_unmap. An empty file has
  * size 0 and data non-NULL. */
 struct file_map {
-    const unsigned char *data;
+    const unsigned char *data; /* NULL: not open */
     size_t size;
+    int descriptor; /* kept for file_map_check */
 };
 
 /* Regular files only. STATUS_MISSING: no such file. STATUS_BAD_DATA: a folder, FIFO or device.
  * STATUS_RESOURCE: the system refuses. The text names the path. */
 enum status file_map(struct file_map *map, const char *path, struct err *err);
 void file_unmap(struct file_map *map); /* a zeroed map is allowed */
+/* STATUS_BAD_DATA where the file has become shorter than it was when it was mapped: reading the
+ * lost part would kill the process (SIGBUS). Call it before a long read; a file cut in the middle
+ * of that read is not caught. path is for the message. */
+enum status file_map_check(const struct file_map *map, const char *path, struct err *err);
 /* Lets the system take the pages of [data, data + size) back; they are read again when needed. The
- * range is narrowed to whole pages. */
+ * range lies inside a map, and is narrowed to whole pages. */
 void file_map_release(const void *data, size_t size);
 
 /* A file being written aside, as PATH.tmp-PID, in the same folder. */
@@ -28,7 +33,10 @@ struct out_file {
     char *temporary;
 };
 
-/* STATUS_MISSING: the folder is not there. STATUS_RESOURCE: it is not writable. */
+/* At most OUT_FILES_LARGEST are open in a process at a time, and one for each path.
+ * STATUS_MISSING: the folder is not there. STATUS_RESOURCE: it is not writable. STATUS_USAGE: path
+ * is a folder, a device or the like, which a rename must not replace. */
+#define OUT_FILES_LARGEST 64
 enum status out_file_open(struct out_file *file, const char *path, struct err *err);
 /* Flushes, syncs and renames over path. On failure (a full disk, say: STATUS_RESOURCE) the old file
  * stays and the temporary one is gone. Checks the errors of all writes before. */
