@@ -1,0 +1,499 @@
+/* Packed causal attention: CPU code and dispatch.
+ *
+ * A task is one block of queries of one text under one kv head, with all query heads of that kv
+ * head: they read the same keys. The rows of a task stand position by position:
+ *
+ *     row 0 .. group-1          position 0, the heads of the group
+ *     row group .. 2*group-1    position 1, ...
+ *
+ * and are worked on in tiles of TILE_ROWS. Keys are walked in blocks of KEY_BLOCK from the text's
+ * first key; for each block the task packs K and V once (panels below) and every tile then computes
+ * scores, softmax and the weighted sum while the panels are in cache. `out` holds the sum so far
+ * between blocks. A text of up to KEY_BLOCK tokens takes one block: no rescaling, one write.
+ *
+ * Order of summation. A score is one chain over head_dim. A softmax sum runs over the key blocks,
+ * inside a block in eight chains by key number modulo 8. An output element runs over the keys in
+ * order, rescaled between blocks. All are fixed by the query's position; a tile's other rows only
+ * add zeros (probability 0 for a key that the row must not see). */
+#include "kernels/attention.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <math.h>
+#include <stdbool.h>
+#include "kernels/vector_math.h"
+
+#define TILE_ROWS 6  /* 6 x 16 accumulators are 12 of AVX2's 16 registers; 2 more hold a panel row \
+                      */
+#define PANEL     16 /* keys of a K panel, columns of a V panel: two registers */
+#define KEY_BLOCK 128 /* with head_dim 64, K and V panels are 32 KB each: L1 and L2 hold them */
+#define TASK_ROWS 192 /* packing a key costs about as much as two rows of arithmetic on it: 1 % */
+#define SCORE_ROW (KEY_BLOCK + 8) /* masking writes whole vectors and may run over by 7 */
+
+struct attention_job {
+    struct device *device;
+    float *out;
+    const float *q, *k, *v;
+    const int32_t *cu_seqlens;
+    int n_texts, n_heads, n_kv_heads, head_dim;
+    float scale;
+    int block; /* positions of a query block */
+    int n_tasks;
+};
+
+/* What a tile carries from one key block to the next: the largest scaled score so far and the sum
+ * of exp(score - largest). 8 lanes for TILE_ROWS rows. */
+struct softmax_state {
+    float largest[8];
+    float sum[8];
+};
+
+/* Up to TILE_ROWS query rows against one block of keys. Rows that a tile lacks at the end of a task
+ * repeat its first row; what comes out for them is dropped. */
+struct tile {
+    const float *q[TILE_ROWS]; /* each (head_dim) */
+    float *out[TILE_ROWS];     /* each (head_dim); NULL for a row that the tile lacks */
+    int n_visible[TILE_ROWS];  /* keys of this block that the row sees, from the first; may be 0 */
+    int n_keys;                /* the most of those: keys that the tile works on */
+    bool is_first, is_last;    /* the tile's first, its last key block */
+    struct softmax_state *state;
+};
+
+/* The keys and values of one block. AVX2 reads panels, the portable code the tensors. */
+struct key_block {
+    const float *k, *v; /* (n_keys, head_dim), rows `stride` floats apart */
+    size_t stride;
+    float *k_panels; /* (n_keys / 16, head_dim, 16): key by key in a row; zeros behind the last */
+    float *v_panels; /* (head_dim / 16, KEY_BLOCK, 16): columns in a row; zeros behind the last */
+};
+
+/* ---- portable ------------------------------------------------------------------------------- */
+
+static float dot_portable(const float *a, const float *b, int d)
+{
+    float sum = 0;
+    for (int j = 0; j < d; j++)
+        sum += a[j] * b[j];
+    return sum;
+}
+
+static void row_portable(const struct tile *tile, int row, const struct key_block *keys, int d,
+                         float scale)
+{
+    float p[KEY_BLOCK], *out = tile->out[row];
+    int n = tile->n_visible[row];
+    float old = tile->is_first ? -INFINITY : tile->state->largest[row], largest = old;
+    for (int key = 0; key < n; key++) {
+        p[key] = dot_portable(tile->q[row], keys->k + (size_t)key * keys->stride, d) * scale;
+        largest = p[key] > largest ? p[key] : largest;
+    }
+    float sum = 0, decay = tile->is_first ? 0 : expf(old - largest);
+    for (int key = 0; key < n; key++) {
+        p[key] = expf(p[key] - largest);
+        sum += p[key];
+    }
+    sum += tile->is_first ? 0 : tile->state->sum[row] * decay;
+    tile->state->largest[row] = largest;
+    tile->state->sum[row] = sum;
+    for (int j = 0; j < d; j++)
+        out[j] = tile->is_first ? 0 : out[j] * decay;
+    for (int key = 0; key < n; key++) {
+        const float *v = keys->v + (size_t)key * keys->stride;
+        for (int j = 0; j < d; j++)
+            out[j] += p[key] * v[j];
+    }
+    if (tile->is_last)
+        for (int j = 0; j < d; j++)
+            out[j] /= sum;
+}
+
+static void tile_portable(const struct tile *tile, const struct key_block *keys, int d, float scale)
+{
+    for (int row = 0; row < TILE_ROWS && tile->out[row]; row++)
+        row_portable(tile, row, keys, d, scale);
+}
+
+/* ---- AVX2 ----------------------------------------------------------------------------------- */
+
+#if CPU_X86
+/* Lanes 0 .. n-1 of a masked load or store. */
+TARGET_AVX2
+static inline __m256i first_lanes(int n)
+{
+    __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane);
+}
+
+/* The first n of 16 values, zeros behind; n >= 1. Masked moves are slow on some processors, so full
+ * ones go plainly. */
+TARGET_AVX2
+static inline void load_columns(__m256 out[2], const float *x, int n)
+{
+    if (n >= PANEL) {
+        out[0] = _mm256_loadu_ps(x);
+        out[1] = _mm256_loadu_ps(x + 8);
+    } else {
+        out[0] = _mm256_maskload_ps(x, first_lanes(n));
+        out[1] = n > 8 ? _mm256_maskload_ps(x + 8, first_lanes(n - 8)) : _mm256_setzero_ps();
+    }
+}
+
+TARGET_AVX2
+static inline void store_columns(float *y, __m256 a, __m256 b, int n)
+{
+    if (n >= PANEL) {
+        _mm256_storeu_ps(y, a);
+        _mm256_storeu_ps(y + 8, b);
+    } else {
+        _mm256_maskstore_ps(y, first_lanes(n), a);
+        if (n > 8)
+            _mm256_maskstore_ps(y + 8, first_lanes(n - 8), b);
+    }
+}
+
+/* Writes the 8 x 8 values at x (rows `stride` apart, the first n_rows are there, the others count
+ * as zero; column mask) transposed to y, rows PANEL apart. */
+TARGET_AVX2
+static inline void transpose_8x8(float *y, const float *x, size_t stride, int n_rows,
+                                 __m256i columns)
+{
+    __m256 r[8], t[8];
+    for (int i = 0; i < 8; i++)
+        r[i] =
+            i < n_rows ? _mm256_maskload_ps(x + (size_t)i * stride, columns) : _mm256_setzero_ps();
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) {
+            r[i + 2 * j] = _mm256_shuffle_ps(t[i + j], t[i + 2 + j], 0x44);
+            r[i + 2 * j + 1] = _mm256_shuffle_ps(t[i + j], t[i + 2 + j], 0xEE);
+        }
+    for (int i = 0; i < 4; i++) {
+        _mm256_store_ps(y + i * PANEL, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+        _mm256_store_ps(y + (i + 4) * PANEL, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+    }
+}
+
+TARGET_AVX2
+static void pack_keys(float *panels, const float *k, size_t stride, int n_keys, int d)
+{
+    int depth = (d + 7) / 8 * 8;
+    for (int key = 0; key < n_keys; key += 8) {
+        float *panel = panels + (size_t)(key / PANEL) * (size_t)(depth * PANEL) + key % PANEL;
+        for (int j = 0; j < d; j += 8)
+            transpose_8x8(panel + j * PANEL, k + (size_t)key * stride + j, stride, n_keys - key,
+                          first_lanes(d - j));
+        if (key % PANEL == 0 && n_keys - key <= 8) /* the panel's second half has no key */
+            for (int j = 0; j < d; j++)
+                _mm256_store_ps(panel + j * PANEL + 8, _mm256_setzero_ps());
+    }
+}
+
+TARGET_AVX2
+static void pack_values(float *panels, const float *v, size_t stride, int n_keys, int d)
+{
+    for (int j = 0; j < d; j += PANEL) {
+        float *panel = panels + (size_t)j * KEY_BLOCK;
+        for (int key = 0; key < n_keys; key++) {
+            __m256 columns[2];
+            load_columns(columns, v + (size_t)key * stride + j, d - j);
+            _mm256_store_ps(panel + key * PANEL, columns[0]);
+            _mm256_store_ps(panel + key * PANEL + 8, columns[1]);
+        }
+    }
+}
+
+/* scores (TILE_ROWS, PANEL) of one panel of keys, rows SCORE_ROW apart. Per step of d: 2 loads, 6
+ * broadcasts, 12 FMAs. */
+TARGET_AVX2
+static void score_panel(float *scores, const struct tile *tile, const float *panel, int d)
+{
+    const float *q0 = tile->q[0], *q1 = tile->q[1], *q2 = tile->q[2];
+    const float *q3 = tile->q[3], *q4 = tile->q[4], *q5 = tile->q[5];
+    __m256 s00 = _mm256_setzero_ps(), s01 = s00, s10 = s00, s11 = s00, s20 = s00, s21 = s00;
+    __m256 s30 = s00, s31 = s00, s40 = s00, s41 = s00, s50 = s00, s51 = s00;
+    for (int j = 0; j < d; j++) {
+        __m256 k0 = _mm256_load_ps(panel + j * PANEL), k1 = _mm256_load_ps(panel + j * PANEL + 8);
+        __m256 a = _mm256_broadcast_ss(q0 + j);
+        s00 = _mm256_fmadd_ps(a, k0, s00), s01 = _mm256_fmadd_ps(a, k1, s01);
+        a = _mm256_broadcast_ss(q1 + j);
+        s10 = _mm256_fmadd_ps(a, k0, s10), s11 = _mm256_fmadd_ps(a, k1, s11);
+        a = _mm256_broadcast_ss(q2 + j);
+        s20 = _mm256_fmadd_ps(a, k0, s20), s21 = _mm256_fmadd_ps(a, k1, s21);
+        a = _mm256_broadcast_ss(q3 + j);
+        s30 = _mm256_fmadd_ps(a, k0, s30), s31 = _mm256_fmadd_ps(a, k1, s31);
+        a = _mm256_broadcast_ss(q4 + j);
+        s40 = _mm256_fmadd_ps(a, k0, s40), s41 = _mm256_fmadd_ps(a, k1, s41);
+        a = _mm256_broadcast_ss(q5 + j);
+        s50 = _mm256_fmadd_ps(a, k0, s50), s51 = _mm256_fmadd_ps(a, k1, s51);
+    }
+    const __m256 s[TILE_ROWS][2] = {{s00, s01}, {s10, s11}, {s20, s21},
+                                    {s30, s31}, {s40, s41}, {s50, s51}};
+    for (int row = 0; row < TILE_ROWS; row++) {
+        _mm256_store_ps(scores + row * SCORE_ROW, s[row][0]);
+        _mm256_store_ps(scores + row * SCORE_ROW + 8, s[row][1]);
+    }
+}
+
+/* Scores become probabilities exp(scale * score - largest), not yet divided by their sum. decay
+ * (8): what the sums so far are to be multiplied with. */
+TARGET_AVX2
+static void softmax_tile(float *scores, float *decay, const struct tile *tile, int width,
+                         float scale)
+{
+    float largest[8] = {0}, sum[8] = {0};
+    for (int row = 0; row < TILE_ROWS; row++) {
+        float *s = scores + row * SCORE_ROW;
+        for (int key = tile->n_visible[row]; key < width; key += 8)
+            _mm256_storeu_ps(s + key, _mm256_set1_ps(-INFINITY));
+        __m256 m = _mm256_load_ps(s);
+        for (int key = 8; key < width; key += 8)
+            m = _mm256_max_ps(m, _mm256_load_ps(s + key));
+        __m128 h = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
+        h = _mm_max_ps(h, _mm_movehl_ps(h, h));
+        largest[row] = _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
+    }
+    struct softmax_state *state = tile->state;
+    __m256 now = _mm256_mul_ps(_mm256_loadu_ps(largest), _mm256_set1_ps(scale));
+    __m256 decays = _mm256_setzero_ps();
+    if (!tile->is_first) {
+        __m256 old = _mm256_loadu_ps(state->largest);
+        now = _mm256_max_ps(now, old);
+        decays = avx2_exp(_mm256_sub_ps(old, now));
+    }
+    _mm256_storeu_ps(state->largest, now);
+    _mm256_storeu_ps(decay, decays);
+    for (int row = 0; row < TILE_ROWS; row++) {
+        float *s = scores + row * SCORE_ROW;
+        __m256 m = _mm256_set1_ps(state->largest[row]), total = _mm256_setzero_ps();
+        for (int key = 0; key < width; key += 8) {
+            __m256 x = _mm256_fmsub_ps(_mm256_load_ps(s + key), _mm256_set1_ps(scale), m);
+            __m256 p = avx2_exp(x);
+            total = _mm256_add_ps(total, p);
+            _mm256_store_ps(s + key, p);
+        }
+        sum[row] = avx2_sum(total);
+    }
+    __m256 sums = _mm256_loadu_ps(sum);
+    if (!tile->is_first)
+        sums = _mm256_fmadd_ps(_mm256_loadu_ps(state->sum), decays, sums);
+    _mm256_storeu_ps(state->sum, sums);
+}
+
+/* Columns j .. j+15 (n_columns of them exist) of out = out * decay + p . panel, times `final` when
+ * the block is the tile's last. p: rows SCORE_ROW apart. Per key: 2 loads, 6 broadcasts, 12 FMAs.
+ */
+TARGET_AVX2
+static void weigh_panel(const struct tile *tile, int j, int n_columns, const float *p,
+                        const float *panel, const float *decay, const float *final)
+{
+    __m256 o[TILE_ROWS][2];
+    for (int row = 0; row < TILE_ROWS; row++) {
+        o[row][0] = o[row][1] = _mm256_setzero_ps();
+        if (!tile->is_first && tile->out[row]) {
+            __m256 d = _mm256_broadcast_ss(decay + row);
+            load_columns(o[row], tile->out[row] + j, n_columns);
+            o[row][0] = _mm256_mul_ps(o[row][0], d);
+            o[row][1] = _mm256_mul_ps(o[row][1], d);
+        }
+    }
+    __m256 o00 = o[0][0], o01 = o[0][1], o10 = o[1][0], o11 = o[1][1], o20 = o[2][0], o21 = o[2][1];
+    __m256 o30 = o[3][0], o31 = o[3][1], o40 = o[4][0], o41 = o[4][1], o50 = o[5][0], o51 = o[5][1];
+    for (int key = 0; key < tile->n_keys; key++) {
+        __m256 v0 = _mm256_load_ps(panel + key * PANEL);
+        __m256 v1 = _mm256_load_ps(panel + key * PANEL + 8);
+        __m256 a = _mm256_broadcast_ss(p + key);
+        o00 = _mm256_fmadd_ps(a, v0, o00), o01 = _mm256_fmadd_ps(a, v1, o01);
+        a = _mm256_broadcast_ss(p + SCORE_ROW + key);
+        o10 = _mm256_fmadd_ps(a, v0, o10), o11 = _mm256_fmadd_ps(a, v1, o11);
+        a = _mm256_broadcast_ss(p + 2 * SCORE_ROW + key);
+        o20 = _mm256_fmadd_ps(a, v0, o20), o21 = _mm256_fmadd_ps(a, v1, o21);
+        a = _mm256_broadcast_ss(p + 3 * SCORE_ROW + key);
+        o30 = _mm256_fmadd_ps(a, v0, o30), o31 = _mm256_fmadd_ps(a, v1, o31);
+        a = _mm256_broadcast_ss(p + 4 * SCORE_ROW + key);
+        o40 = _mm256_fmadd_ps(a, v0, o40), o41 = _mm256_fmadd_ps(a, v1, o41);
+        a = _mm256_broadcast_ss(p + 5 * SCORE_ROW + key);
+        o50 = _mm256_fmadd_ps(a, v0, o50), o51 = _mm256_fmadd_ps(a, v1, o51);
+    }
+    const __m256 sum[TILE_ROWS][2] = {{o00, o01}, {o10, o11}, {o20, o21},
+                                      {o30, o31}, {o40, o41}, {o50, o51}};
+    for (int row = 0; row < TILE_ROWS && tile->out[row]; row++) {
+        __m256 f = _mm256_broadcast_ss(final + row);
+        store_columns(tile->out[row] + j, _mm256_mul_ps(sum[row][0], f),
+                      _mm256_mul_ps(sum[row][1], f), n_columns);
+    }
+}
+
+TARGET_AVX2
+static void tile_avx2(const struct tile *tile, const struct key_block *keys, int d, float scale)
+{
+    _Alignas(32) float scores[TILE_ROWS * SCORE_ROW];
+    float decay[8], final[8];
+    size_t depth = (size_t)(d + 7) / 8 * 8;
+    int width = (tile->n_keys + PANEL - 1) / PANEL * PANEL;
+    for (int key = 0; key < width; key += PANEL)
+        score_panel(scores + key, tile, keys->k_panels + (size_t)key * depth, d);
+    softmax_tile(scores, decay, tile, width, scale);
+    __m256 one = _mm256_set1_ps(1.0f);
+    __m256 factor = tile->is_last ? _mm256_div_ps(one, _mm256_loadu_ps(tile->state->sum)) : one;
+    _mm256_storeu_ps(final, factor);
+    for (int j = 0; j < d; j += PANEL)
+        weigh_panel(tile, j, d - j, scores, keys->v_panels + (size_t)j * KEY_BLOCK, decay, final);
+}
+#endif
+
+/* ---- tasks ---------------------------------------------------------------------------------- */
+
+/* One block of queries: positions first .. last-1 of the text at row `begin`, under one kv head. */
+struct query_block {
+    int begin, first, last, kv_head;
+};
+
+/* Tasks are numbered without a table of texts: block b of text t has the slot
+ * cu_seqlens[t] / block + t + b. The slots of different texts do not meet, since
+ * floor((c + length) / block) + 1 >= floor(c / block) + ceil(length / block); some stay empty.
+ * Returns false for such a slot. */
+static bool find_query_block(struct query_block *found, const struct attention_job *job, int slot)
+{
+    int low = 0, high = job->n_texts; /* the last text whose first slot is <= slot */
+    while (high - low > 1) {
+        int middle = low + (high - low) / 2;
+        if (job->cu_seqlens[middle] / job->block + middle <= slot)
+            low = middle;
+        else
+            high = middle;
+    }
+    int begin = job->cu_seqlens[low], length = job->cu_seqlens[low + 1] - begin;
+    int b = slot - begin / job->block - low;
+    if (b >= (length + job->block - 1) / job->block)
+        return false;
+    found->begin = begin;
+    found->first = b * job->block;
+    found->last = length - found->first < job->block ? length : found->first + job->block;
+    return true;
+}
+
+/* Tile `first_row` .. of the queries against the keys from first_key on. */
+static void set_tile(struct tile *tile, const struct attention_job *job,
+                     const struct query_block *queries, int first_row, int first_key)
+{
+    int group = job->n_heads / job->n_kv_heads;
+    int p = queries->first + first_row / group, head = first_row % group, position = p;
+    for (int i = 0; i < TILE_ROWS; i++) {
+        bool there = p < queries->last;
+        if (there) {
+            size_t token = (size_t)(queries->begin + p);
+            size_t offset =
+                (token * (size_t)job->n_heads + (size_t)(queries->kv_head * group) + (size_t)head) *
+                (size_t)job->head_dim;
+            int n_visible = p + 1 - first_key;
+            tile->q[i] = job->q + offset;
+            tile->out[i] = job->out + offset;
+            tile->n_visible[i] = n_visible < 0 ? 0 : n_visible < KEY_BLOCK ? n_visible : KEY_BLOCK;
+            position = p;
+        } else {
+            tile->q[i] = tile->q[0];
+            tile->out[i] = NULL;
+            tile->n_visible[i] = tile->n_visible[0];
+        }
+        if (++head == group)
+            head = 0, p++;
+    }
+    tile->n_keys = position + 1 - first_key < KEY_BLOCK ? position + 1 - first_key : KEY_BLOCK;
+    tile->is_first = first_key == 0;
+    tile->is_last = position < first_key + KEY_BLOCK;
+}
+
+/* A worker's scratch: K panels, V panels, one softmax_state a tile. */
+static size_t panel_floats(int head_dim)
+{
+    return (size_t)(head_dim + PANEL - 1) / PANEL * PANEL * KEY_BLOCK;
+}
+
+static void set_key_block(struct key_block *keys, const struct attention_job *job,
+                          const struct query_block *queries, int first_key)
+{
+    size_t offset = ((size_t)(queries->begin + first_key) * (size_t)job->n_kv_heads +
+                     (size_t)queries->kv_head) *
+                    (size_t)job->head_dim;
+    keys->k = job->k + offset;
+    keys->v = job->v + offset;
+    keys->stride = (size_t)job->n_kv_heads * (size_t)job->head_dim;
+#if CPU_X86
+    if (job->device->isa == CPU_AVX2) {
+        int left = queries->last - first_key, n_keys = left < KEY_BLOCK ? left : KEY_BLOCK;
+        pack_keys(keys->k_panels, keys->k, keys->stride, n_keys, job->head_dim);
+        pack_values(keys->v_panels, keys->v, keys->stride, n_keys, job->head_dim);
+    }
+#endif
+}
+
+static void attention_task(void *context, int task, int worker)
+{
+    const struct attention_job *job = context;
+    /* Late blocks of a text have the most keys: the last slots go first, so that no worker starts
+     * on the longest task when the others are done. */
+    int backwards = job->n_tasks - 1 - task;
+    struct query_block queries;
+    if (!find_query_block(&queries, job, backwards / job->n_kv_heads))
+        return;
+    queries.kv_head = backwards % job->n_kv_heads;
+    int n_rows = (queries.last - queries.first) * (job->n_heads / job->n_kv_heads);
+    struct key_block keys;
+    keys.k_panels = device_scratch(job->device, worker);
+    keys.v_panels = keys.k_panels + panel_floats(job->head_dim);
+    struct softmax_state *states = (void *)(keys.v_panels + panel_floats(job->head_dim));
+    for (int first_key = 0; first_key < queries.last; first_key += KEY_BLOCK) {
+        set_key_block(&keys, job, &queries, first_key);
+        for (int row = 0; row < n_rows; row += TILE_ROWS) {
+            struct tile tile = {.state = &states[row / TILE_ROWS]};
+            set_tile(&tile, job, &queries, row, first_key);
+            if (tile.n_keys <= 0)
+                continue;
+#if CPU_X86
+            if (job->device->isa == CPU_AVX2) {
+                tile_avx2(&tile, &keys, job->head_dim, job->scale);
+                continue;
+            }
+#endif
+            tile_portable(&tile, &keys, job->head_dim, job->scale);
+        }
+    }
+}
+
+void attention_fwd_cpu(struct device *device, float *out, const float *q, const float *k,
+                       const float *v, const int32_t *cu_seqlens, int n_texts, int n_heads,
+                       int n_kv_heads, int head_dim, float scale)
+{
+    assert(n_kv_heads >= 1 && n_heads % n_kv_heads == 0);
+    assert(head_dim >= 1 && head_dim <= ATTENTION_HEAD_DIM_LARGEST);
+    if (n_texts == 0)
+        return;
+    int group = n_heads / n_kv_heads;
+    int block = group < TASK_ROWS ? TASK_ROWS / group : 1;
+    size_t n_tiles = ((size_t)block * (size_t)group + TILE_ROWS - 1) / TILE_ROWS;
+    assert(2 * panel_floats(head_dim) * sizeof(float) + n_tiles * sizeof(struct softmax_state) <=
+           DEVICE_SCRATCH_BYTES);
+    int64_t n_tasks = ((int64_t)cu_seqlens[n_texts] / block + n_texts) * n_kv_heads;
+    assert(n_tasks <= INT_MAX);
+    struct attention_job job = {device,  out,        q,        k,     v,     cu_seqlens,  n_texts,
+                                n_heads, n_kv_heads, head_dim, scale, block, (int)n_tasks};
+    threads_run(device->threads, job.n_tasks, attention_task, &job);
+}
+
+/* ---- dispatch ------------------------------------------------------------------------------- */
+
+enum status attention_fwd(struct device *device, void *out, const void *q, const void *k,
+                          const void *v, const int32_t *cu_seqlens, int n_texts, int n_heads,
+                          int n_kv_heads, int head_dim, float scale, struct err *err)
+{
+    switch (device->kind) {
+    case DEVICE_CPU:
+        attention_fwd_cpu(device, out, q, k, v, cu_seqlens, n_texts, n_heads, n_kv_heads, head_dim,
+                          scale);
+        return STATUS_OK;
+    }
+    return err_set(err, STATUS_RESOURCE, "attention: no kernel for this device");
+}

@@ -1,0 +1,100 @@
+/* Pooling: CPU code and dispatch. The mean is bound by memory: each value is read once. */
+#include "kernels/pooling.h"
+
+#include <string.h>
+#include "kernels/cpu.h"
+
+/* ---- CPU ------------------------------------------------------------------------------------ */
+
+#define COLUMNS 16 /* summed side by side: a cache line of each row, 4 AVX2 registers of float64   \
+                    */
+
+/* Columns 0 .. n_columns-1 (at most COLUMNS) of the mean of n_rows rows, d values apart. */
+static void mean_portable(float *out, const float *hidden, int n_rows, size_t d, int n_columns)
+{
+    double sum[COLUMNS] = {0};
+    for (int i = 0; i < n_rows; i++)
+        for (int j = 0; j < n_columns; j++)
+            sum[j] += (double)hidden[(size_t)i * d + (size_t)j];
+    for (int j = 0; j < n_columns; j++)
+        out[j] = (float)(sum[j] / n_rows);
+}
+
+#if CPU_X86
+/* COLUMNS columns of it. */
+TARGET_AVX2
+static void mean_avx2(float *out, const float *hidden, int n_rows, size_t d)
+{
+    __m256d a = _mm256_setzero_pd(), b = a, c = a, e = a;
+    for (int i = 0; i < n_rows; i++) {
+        const float *row = hidden + (size_t)i * d;
+        a = _mm256_add_pd(a, _mm256_cvtps_pd(_mm_loadu_ps(row)));
+        b = _mm256_add_pd(b, _mm256_cvtps_pd(_mm_loadu_ps(row + 4)));
+        c = _mm256_add_pd(c, _mm256_cvtps_pd(_mm_loadu_ps(row + 8)));
+        e = _mm256_add_pd(e, _mm256_cvtps_pd(_mm_loadu_ps(row + 12)));
+    }
+    __m256d n = _mm256_set1_pd(n_rows);
+    _mm_storeu_ps(out, _mm256_cvtpd_ps(_mm256_div_pd(a, n)));
+    _mm_storeu_ps(out + 4, _mm256_cvtpd_ps(_mm256_div_pd(b, n)));
+    _mm_storeu_ps(out + 8, _mm256_cvtpd_ps(_mm256_div_pd(c, n)));
+    _mm_storeu_ps(out + 12, _mm256_cvtpd_ps(_mm256_div_pd(e, n)));
+}
+#endif
+
+struct pooling_job {
+    float *out;
+    const float *hidden;
+    const int32_t *begin, *end;
+    int d;
+    enum pooling pooling;
+    enum cpu_isa isa;
+};
+
+static void pooling_task(void *context, int text, int worker)
+{
+    (void)worker;
+    const struct pooling_job *job = context;
+    size_t d = (size_t)job->d;
+    float *out = job->out + (size_t)text * d;
+    int begin = job->begin[text], end = job->end[text];
+    if (end <= begin) {
+        memset(out, 0, d * sizeof *out);
+        return;
+    }
+    if (job->pooling == POOL_LAST) {
+        memcpy(out, job->hidden + (size_t)(end - 1) * d, d * sizeof *out);
+        return;
+    }
+    const float *hidden = job->hidden + (size_t)begin * d;
+    for (int j = 0; j < job->d; j += COLUMNS) {
+        int n_columns = job->d - j < COLUMNS ? job->d - j : COLUMNS;
+#if CPU_X86
+        if (job->isa == CPU_AVX2 && n_columns == COLUMNS) {
+            mean_avx2(out + j, hidden + j, end - begin, d);
+            continue;
+        }
+#endif
+        mean_portable(out + j, hidden + j, end - begin, d, n_columns);
+    }
+}
+
+void pooling_fwd_cpu(struct device *device, float *out, const float *hidden, const int32_t *begin,
+                     const int32_t *end, int n_texts, int d, enum pooling pooling)
+{
+    struct pooling_job job = {out, hidden, begin, end, d, pooling, device->isa};
+    threads_run(device->threads, n_texts, pooling_task, &job);
+}
+
+/* ---- dispatch ------------------------------------------------------------------------------- */
+
+enum status pooling_fwd(struct device *device, float *out, const void *hidden, const int32_t *begin,
+                        const int32_t *end, int n_texts, int d, enum pooling pooling,
+                        struct err *err)
+{
+    switch (device->kind) {
+    case DEVICE_CPU:
+        pooling_fwd_cpu(device, out, hidden, begin, end, n_texts, d, pooling);
+        return STATUS_OK;
+    }
+    return err_set(err, STATUS_RESOURCE, "pooling: no kernel for this device");
+}

@@ -1,0 +1,34 @@
+/* Pooling: one vector for each text, out of the hidden states of its tokens.
+ *
+ *     POOL_LAST  out[t] = hidden[end[t] - 1]
+ *     POOL_MEAN  out[t] = mean of hidden[i] over begin[t] <= i < end[t]
+ *
+ * Which tokens count (without the prompt's, say) is the caller's choice of begin and end. */
+#ifndef MIDASHI_KERNELS_POOLING_H
+#define MIDASHI_KERNELS_POOLING_H
+
+#include <stdint.h>
+#include "host/base/device.h"
+
+enum pooling {
+    POOL_LAST,
+    POOL_MEAN,
+};
+
+/* out        (n_texts, d)  float32 on every device
+ * hidden     (n, d)        activations
+ * begin, end (n_texts)     rows of hidden; an empty range (end <= begin) gives zeros
+ * n_texts >= 0, d >= 1. Sums are float64, row after row: both instruction sets give the same bits,
+ * and a text's vector depends on its own rows only. */
+enum status pooling_fwd(struct device *device, float *out, const void *hidden, const int32_t *begin,
+                        const int32_t *end, int n_texts, int d, enum pooling pooling,
+                        struct err *err);
+
+void pooling_fwd_cpu(struct device *device, float *out, const float *hidden, const int32_t *begin,
+                     const int32_t *end, int n_texts, int d, enum pooling pooling);
+
+/* The same in float64. Tests only. */
+void pooling_fwd_ref(double *out, const double *hidden, const int32_t *begin, const int32_t *end,
+                     int n_texts, int d, enum pooling pooling);
+
+#endif

@@ -1,0 +1,136 @@
+/* Rotary position embedding: the tables, CPU code and dispatch. The work is bound by memory: 4
+ * bytes read and 4 written a value; a row of the tables serves all heads of a token. */
+#include "kernels/rope.h"
+
+#include <assert.h>
+#include <math.h>
+#include "kernels/cpu.h"
+
+/* ---- tables (host) -------------------------------------------------------------------------- */
+
+static double llama3_frequency(double f, const struct rope_config *config)
+{
+    double low = config->low_frequency_factor, high = config->high_frequency_factor;
+    /* How often a pair turns within the original context. */
+    double turns = config->original_max_positions * f / (2 * M_PI);
+    if (turns > high)
+        return f;
+    if (turns < low)
+        return f / config->factor;
+    double smooth = (turns - low) / (high - low);
+    return (1 - smooth) * f / config->factor + smooth * f;
+}
+
+void rope_frequencies(double *inv_freq, int head_dim, const struct rope_config *config)
+{
+    assert(head_dim >= 2 && head_dim % 2 == 0);
+    for (int i = 0; i < head_dim / 2; i++) {
+        double f = pow(config->theta, -2.0 * i / head_dim);
+        switch (config->scaling) {
+        case ROPE_DEFAULT:
+            break;
+        case ROPE_LINEAR:
+            f /= config->factor;
+            break;
+        case ROPE_LLAMA3:
+            f = llama3_frequency(f, config);
+            break;
+        }
+        inv_freq[i] = f;
+    }
+}
+
+void rope_table(float *cos_table, float *sin_table, const double *inv_freq, int n_positions,
+                int head_dim)
+{
+    size_t half = (size_t)head_dim / 2;
+    for (size_t p = 0; p < (size_t)n_positions; p++)
+        for (size_t i = 0; i < half; i++) {
+            double angle = (double)p * inv_freq[i];
+            cos_table[p * half + i] = (float)cos(angle);
+            sin_table[p * half + i] = (float)sin(angle);
+        }
+}
+
+/* ---- CPU ------------------------------------------------------------------------------------ */
+
+/* Pairs first .. half-1 of one head. */
+static void rope_head_portable(float *x, const float *c, const float *s, int half, int first)
+{
+    for (int i = first; i < half; i++) {
+        float a = x[i], b = x[half + i];
+        x[i] = a * c[i] - b * s[i];
+        x[half + i] = b * c[i] + a * s[i];
+    }
+}
+
+#if CPU_X86
+TARGET_AVX2
+static void rope_head_avx2(float *x, const float *c, const float *s, int half)
+{
+    int i = 0;
+    for (; i + 8 <= half; i += 8) {
+        __m256 a = _mm256_loadu_ps(x + i), b = _mm256_loadu_ps(x + half + i);
+        __m256 cosine = _mm256_loadu_ps(c + i), sine = _mm256_loadu_ps(s + i);
+        _mm256_storeu_ps(x + i, _mm256_fmsub_ps(a, cosine, _mm256_mul_ps(b, sine)));
+        _mm256_storeu_ps(x + half + i, _mm256_fmadd_ps(b, cosine, _mm256_mul_ps(a, sine)));
+    }
+    rope_head_portable(x, c, s, half, i);
+}
+#endif
+
+#define TOKENS_PER_TASK 16
+
+struct rope_job {
+    float *x;
+    const int32_t *positions;
+    const float *cos_table, *sin_table;
+    int n, n_heads, head_dim;
+    enum cpu_isa isa;
+};
+
+static void rope_task(void *context, int task, int worker)
+{
+    (void)worker;
+    const struct rope_job *job = context;
+    int half = job->head_dim / 2;
+    int first = task * TOKENS_PER_TASK;
+    int last = first + TOKENS_PER_TASK < job->n ? first + TOKENS_PER_TASK : job->n;
+    for (int token = first; token < last; token++) {
+        size_t row = (size_t)job->positions[token] * (size_t)half;
+        const float *c = job->cos_table + row, *s = job->sin_table + row;
+        for (int head = 0; head < job->n_heads; head++) {
+            float *x = job->x + ((size_t)token * (size_t)job->n_heads + (size_t)head) *
+                                    (size_t)job->head_dim;
+#if CPU_X86
+            if (job->isa == CPU_AVX2) {
+                rope_head_avx2(x, c, s, half);
+                continue;
+            }
+#endif
+            rope_head_portable(x, c, s, half, 0);
+        }
+    }
+}
+
+void rope_fwd_cpu(struct device *device, float *x, const int32_t *positions, const float *cos_table,
+                  const float *sin_table, int n, int n_heads, int head_dim)
+{
+    assert(head_dim >= 2 && head_dim % 2 == 0);
+    struct rope_job job = {x, positions, cos_table, sin_table, n, n_heads, head_dim, device->isa};
+    threads_run(device->threads, (n + TOKENS_PER_TASK - 1) / TOKENS_PER_TASK, rope_task, &job);
+}
+
+/* ---- dispatch ------------------------------------------------------------------------------- */
+
+enum status rope_fwd(struct device *device, void *x, const int32_t *positions,
+                     const float *cos_table, const float *sin_table, int n, int n_heads,
+                     int head_dim, struct err *err)
+{
+    switch (device->kind) {
+    case DEVICE_CPU:
+        rope_fwd_cpu(device, x, positions, cos_table, sin_table, n, n_heads, head_dim);
+        return STATUS_OK;
+    }
+    return err_set(err, STATUS_RESOURCE, "rope: no kernel for this device");
+}

@@ -1,0 +1,22 @@
+/* SwiGLU's element-wise part: y = silu(gate) * up with silu(x) = x / (1 + exp(-x))
+ *
+ * Shazeer 2020 (arXiv:2002.05202); LlamaMLP's act_fn(gate_proj(x)) * up_proj(x) in transformers. */
+#ifndef MIDASHI_KERNELS_SWIGLU_H
+#define MIDASHI_KERNELS_SWIGLU_H
+
+#include "host/base/device.h"
+
+/* y    (n, d)  may be gate or up itself, must not overlap them otherwise
+ * gate (n, d)
+ * up   (n, d)
+ * n >= 0, d >= 1. NaN stays in its element. gate = -inf gives NaN, as x * sigmoid(x) does. */
+enum status swiglu_fwd(struct device *device, void *y, const void *gate, const void *up, int n,
+                       int d, struct err *err);
+
+void swiglu_fwd_cpu(struct device *device, float *y, const float *gate, const float *up, int n,
+                    int d);
+
+/* The same in float64. Tests only. */
+void swiglu_fwd_ref(double *y, const double *gate, const double *up, int n, int d);
+
+#endif

@@ -1,0 +1,35 @@
+/* Attention in float64: for each query all scores, then the softmax, then the weighted sum. */
+#include "kernels/attention.h"
+
+#include <math.h>
+
+void attention_fwd_ref(double *out, const double *q, const double *k, const double *v,
+                       const int32_t *cu_seqlens, int n_texts, int n_heads, int n_kv_heads,
+                       int head_dim, double scale, double *scores)
+{
+    size_t q_row = (size_t)n_heads * (size_t)head_dim,
+           k_row = (size_t)n_kv_heads * (size_t)head_dim;
+    for (int t = 0; t < n_texts; t++)
+        for (int i = cu_seqlens[t]; i < cu_seqlens[t + 1]; i++)
+            for (int h = 0; h < n_heads; h++) {
+                size_t query = (size_t)i * q_row + (size_t)h * (size_t)head_dim;
+                size_t head = (size_t)(h / (n_heads / n_kv_heads)) * (size_t)head_dim;
+                double largest = -INFINITY, sum = 0;
+                for (int j = cu_seqlens[t]; j <= i; j++) {
+                    double score = 0;
+                    for (int c = 0; c < head_dim; c++)
+                        score += q[query + (size_t)c] * k[(size_t)j * k_row + head + (size_t)c];
+                    scores[j - cu_seqlens[t]] = score * scale;
+                    largest = fmax(largest, score * scale);
+                }
+                for (int j = 0; j <= i - cu_seqlens[t]; j++)
+                    sum += exp(scores[j] - largest);
+                for (int c = 0; c < head_dim; c++)
+                    out[query + (size_t)c] = 0;
+                for (int j = cu_seqlens[t]; j <= i; j++) {
+                    double weight = exp(scores[j - cu_seqlens[t]] - largest) / sum;
+                    for (int c = 0; c < head_dim; c++)
+                        out[query + (size_t)c] += weight * v[(size_t)j * k_row + head + (size_t)c];
+                }
+            }
+}
