@@ -16,20 +16,22 @@ enum npy_type {
 struct npy {
     enum npy_type type;
     int n_dims;            /* 1 or 2 */
-    int64_t rows, columns; /* a vector has columns 1 */
+    int64_t rows, columns; /* rows >= 0, columns >= 1; a vector has columns 1 */
     const void *data;      /* (rows, columns), borrowed from the map */
     struct file_map map;
 };
 
 /* STATUS_MISSING, or STATUS_BAD_DATA for what is not such an array (Fortran order, another dtype,
- * truncated, a header that is no dictionary: named). */
+ * truncated or followed by something, a header that is no dictionary: named). data is aligned for
+ * its type. */
 enum status npy_open(struct npy *npy, const char *path, struct err *err);
 void npy_close(struct npy *npy); /* a zeroed npy is allowed */
 /* out (n_rows, columns) in float32, from F32 or F16. */
 void npy_read_rows(const struct npy *npy, int64_t first_row, int64_t n_rows, float *out);
 
 /* Writing row by row: open, any number of npy_writer_add, then commit. The header is written first,
- * so the shape is given first. NPY_F32, NPY_F16 (converted from float32) or NPY_I32. */
+ * so the shape is given first. NPY_F32, NPY_F16 (converted from float32) or NPY_I32. The file's
+ * bytes are those of numpy.save (NumPy 1.23 and later). For n_dims 1, columns is 1. */
 struct npy_writer {
     struct out_file file;
     enum npy_type type;
@@ -37,7 +39,8 @@ struct npy_writer {
 };
 enum status npy_writer_open(struct npy_writer *writer, const char *path, enum npy_type type,
                             int n_dims, int64_t rows, int64_t columns, struct err *err);
-/* values: n_rows * columns of float (F32, F16) or int32_t (I32). */
+/* values: n_rows * columns of float (F32, F16) or int32_t (I32). After a failure (STATUS_RESOURCE,
+ * a full disk for one), discard. */
 enum status npy_writer_add(struct npy_writer *writer, const void *values, int64_t n_rows,
                            struct err *err);
 /* All rows must have been added. */

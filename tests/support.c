@@ -162,6 +162,17 @@ void check_close(const float *got, const double *want, size_t n, double absolute
                   "%s: normalised mean square error %.3g", name, square_error / square);
 }
 
+void check_error(enum status got, const struct err *err, enum status want, const char *part,
+                 const char *what)
+{
+    ck_assert_msg(got == want, "%s: status %d, not %d: %s", what, (int)got, (int)want,
+                  got == STATUS_OK ? "" : err->text);
+    ck_assert_int_eq(err->status, want);
+    ck_assert_msg(strstr(err->text, part) != NULL, "%s: '%s' is not in '%s'", what, part,
+                  err->text);
+    ck_assert_ptr_null(strpbrk(err->text, "\r\n"));
+}
+
 /* ---- files ---------------------------------------------------------------------------------- */
 
 static char *rotating_path(void)
