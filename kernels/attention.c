@@ -11,8 +11,9 @@
  * scores, softmax and the weighted sum while the panels are in cache. `out` holds the sum so far
  * between blocks. A text of up to KEY_BLOCK tokens takes one block: no rescaling, one write.
  *
- * Order of summation. A score is one chain over head_dim. A softmax sum runs over the key blocks,
- * inside a block in eight chains by key number modulo 8. An output element runs over the keys in
+ * Order of summation. A score is one chain over head_dim (eight in the portable code). A softmax
+ * sum runs over the key blocks, inside a block in eight chains by key number modulo 8 (one in the
+ * portable code). An output element runs over the keys in
  * order, rescaled between blocks. All are fixed by the query's position; a tile's other rows only
  * add zeros (probability 0 for a key that the row must not see). */
 #include "kernels/attention.h"
@@ -23,7 +24,8 @@
 #include <stdbool.h>
 #include "kernels/vector_math.h"
 
-#define TILE_ROWS 6  /* 6 x 16 accumulators are 12 of AVX2's 16 registers; 2 more hold a panel row \
+#define TILE_ROWS                                                                                  \
+    6                /* 6 x 16 accumulators are 12 of AVX2's 16 registers; 2 more hold a panel row \
                       */
 #define PANEL     16 /* keys of a K panel, columns of a V panel: two registers */
 #define KEY_BLOCK 128 /* with head_dim 64, K and V panels are 32 KB each: L1 and L2 hold them */
@@ -51,8 +53,9 @@ struct softmax_state {
 /* Up to TILE_ROWS query rows against one block of keys. Rows that a tile lacks at the end of a task
  * repeat its first row; what comes out for them is dropped. */
 struct tile {
+    int n_rows;
     const float *q[TILE_ROWS]; /* each (head_dim) */
-    float *out[TILE_ROWS];     /* each (head_dim); NULL for a row that the tile lacks */
+    float *out[TILE_ROWS];     /* each (head_dim); not set for a row that the tile lacks */
     int n_visible[TILE_ROWS];  /* keys of this block that the row sees, from the first; may be 0 */
     int n_keys;                /* the most of those: keys that the tile works on */
     bool is_first, is_last;    /* the tile's first, its last key block */
@@ -69,12 +72,31 @@ struct key_block {
 
 /* ---- portable ------------------------------------------------------------------------------- */
 
+/* In eight chains, by element number modulo 8. */
 static float dot_portable(const float *a, const float *b, int d)
 {
-    float sum = 0;
-    for (int j = 0; j < d; j++)
+    float4 low = {0}, high = {0};
+    int j = 0;
+    for (; j + 8 <= d; j += 8) {
+        low += *(const float4_at_any_float *)(a + j) * *(const float4_at_any_float *)(b + j);
+        high +=
+            *(const float4_at_any_float *)(a + j + 4) * *(const float4_at_any_float *)(b + j + 4);
+    }
+    low += high;
+    float sum = low[0] + low[1] + (low[2] + low[3]);
+    for (; j < d; j++)
         sum += a[j] * b[j];
     return sum;
+}
+
+/* y += factor * x */
+static void add_portable(float *y, const float *x, float factor, int d)
+{
+    int j = 0;
+    for (; j + 4 <= d; j += 4)
+        *(float4_at_any_float *)(y + j) += factor * *(const float4_at_any_float *)(x + j);
+    for (; j < d; j++)
+        y[j] += factor * x[j];
 }
 
 static void row_portable(const struct tile *tile, int row, const struct key_block *keys, int d,
@@ -97,11 +119,8 @@ static void row_portable(const struct tile *tile, int row, const struct key_bloc
     tile->state->sum[row] = sum;
     for (int j = 0; j < d; j++)
         out[j] = tile->is_first ? 0 : out[j] * decay;
-    for (int key = 0; key < n; key++) {
-        const float *v = keys->v + (size_t)key * keys->stride;
-        for (int j = 0; j < d; j++)
-            out[j] += p[key] * v[j];
-    }
+    for (int key = 0; key < n; key++)
+        add_portable(out, keys->v + (size_t)key * keys->stride, p[key], d);
     if (tile->is_last)
         for (int j = 0; j < d; j++)
             out[j] /= sum;
@@ -109,7 +128,7 @@ static void row_portable(const struct tile *tile, int row, const struct key_bloc
 
 static void tile_portable(const struct tile *tile, const struct key_block *keys, int d, float scale)
 {
-    for (int row = 0; row < TILE_ROWS && tile->out[row]; row++)
+    for (int row = 0; row < tile->n_rows; row++)
         row_portable(tile, row, keys, d, scale);
 }
 
@@ -127,53 +146,66 @@ static inline __m256i first_lanes(int n)
 /* The first n of 16 values, zeros behind; n >= 1. Masked moves are slow on some processors, so full
  * ones go plainly. */
 TARGET_AVX2
-static inline void load_columns(__m256 out[2], const float *x, int n)
+static inline void load_columns(__m256 *left, __m256 *right, const float *x, int n)
 {
     if (n >= PANEL) {
-        out[0] = _mm256_loadu_ps(x);
-        out[1] = _mm256_loadu_ps(x + 8);
+        *left = _mm256_loadu_ps(x);
+        *right = _mm256_loadu_ps(x + 8);
     } else {
-        out[0] = _mm256_maskload_ps(x, first_lanes(n));
-        out[1] = n > 8 ? _mm256_maskload_ps(x + 8, first_lanes(n - 8)) : _mm256_setzero_ps();
+        *left = _mm256_maskload_ps(x, first_lanes(n));
+        *right = n > 8 ? _mm256_maskload_ps(x + 8, first_lanes(n - 8)) : _mm256_setzero_ps();
     }
 }
 
 TARGET_AVX2
-static inline void store_columns(float *y, __m256 a, __m256 b, int n)
+static inline void store_columns(float *y, __m256 left, __m256 right, int n)
 {
     if (n >= PANEL) {
-        _mm256_storeu_ps(y, a);
-        _mm256_storeu_ps(y + 8, b);
+        _mm256_storeu_ps(y, left);
+        _mm256_storeu_ps(y + 8, right);
     } else {
-        _mm256_maskstore_ps(y, first_lanes(n), a);
+        _mm256_maskstore_ps(y, first_lanes(n), left);
         if (n > 8)
-            _mm256_maskstore_ps(y + 8, first_lanes(n - 8), b);
+            _mm256_maskstore_ps(y + 8, first_lanes(n - 8), right);
     }
 }
 
-/* Writes the 8 x 8 values at x (rows `stride` apart, the first n_rows are there, the others count
- * as zero; column mask) transposed to y, rows PANEL apart. */
+/* Four rows become the transposes of their left and of their right 4 x 4 halves. */
 TARGET_AVX2
-static inline void transpose_8x8(float *y, const float *x, size_t stride, int n_rows,
-                                 __m256i columns)
+static inline void transpose_halves(__m256 *a, __m256 *b, __m256 *c, __m256 *d)
 {
-    __m256 r[8], t[8];
-    for (int i = 0; i < 8; i++)
-        r[i] =
-            i < n_rows ? _mm256_maskload_ps(x + (size_t)i * stride, columns) : _mm256_setzero_ps();
-    for (int i = 0; i < 8; i += 2) {
-        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4)
-        for (int j = 0; j < 2; j++) {
-            r[i + 2 * j] = _mm256_shuffle_ps(t[i + j], t[i + 2 + j], 0x44);
-            r[i + 2 * j + 1] = _mm256_shuffle_ps(t[i + j], t[i + 2 + j], 0xEE);
-        }
-    for (int i = 0; i < 4; i++) {
-        _mm256_store_ps(y + i * PANEL, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-        _mm256_store_ps(y + (i + 4) * PANEL, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-    }
+    __m256 ab_low = _mm256_unpacklo_ps(*a, *b), ab_high = _mm256_unpackhi_ps(*a, *b);
+    __m256 cd_low = _mm256_unpacklo_ps(*c, *d), cd_high = _mm256_unpackhi_ps(*c, *d);
+    *a = _mm256_shuffle_ps(ab_low, cd_low, 0x44);
+    *b = _mm256_shuffle_ps(ab_low, cd_low, 0xEE);
+    *c = _mm256_shuffle_ps(ab_high, cd_high, 0x44);
+    *d = _mm256_shuffle_ps(ab_high, cd_high, 0xEE);
+}
+
+/* y (8, 8), rows PANEL apart, becomes the transpose of x (8, 8), rows `stride` apart. Of x the
+ * first n_rows and n_columns are there, the rest counts as zero. */
+TARGET_AVX2
+static inline void transpose_8x8(float *y, const float *x, size_t stride, int n_rows, int n_columns)
+{
+    __m256i mask = first_lanes(n_columns);
+#define LOAD(i)                                                                                    \
+    __m256 r##i = i >= n_rows      ? _mm256_setzero_ps()                                           \
+                  : n_columns >= 8 ? _mm256_loadu_ps(x + i * stride)                               \
+                                   : _mm256_maskload_ps(x + i * stride, mask);
+    LOAD(0)
+    LOAD(1)
+    LOAD(2) LOAD(3) LOAD(4) LOAD(5) LOAD(6) LOAD(7)
+#undef LOAD
+        transpose_halves(&r0, &r1, &r2, &r3);
+    transpose_halves(&r4, &r5, &r6, &r7);
+    _mm256_store_ps(y, _mm256_permute2f128_ps(r0, r4, 0x20));
+    _mm256_store_ps(y + PANEL, _mm256_permute2f128_ps(r1, r5, 0x20));
+    _mm256_store_ps(y + 2 * PANEL, _mm256_permute2f128_ps(r2, r6, 0x20));
+    _mm256_store_ps(y + 3 * PANEL, _mm256_permute2f128_ps(r3, r7, 0x20));
+    _mm256_store_ps(y + 4 * PANEL, _mm256_permute2f128_ps(r0, r4, 0x31));
+    _mm256_store_ps(y + 5 * PANEL, _mm256_permute2f128_ps(r1, r5, 0x31));
+    _mm256_store_ps(y + 6 * PANEL, _mm256_permute2f128_ps(r2, r6, 0x31));
+    _mm256_store_ps(y + 7 * PANEL, _mm256_permute2f128_ps(r3, r7, 0x31));
 }
 
 TARGET_AVX2
@@ -184,7 +216,7 @@ static void pack_keys(float *panels, const float *k, size_t stride, int n_keys, 
         float *panel = panels + (size_t)(key / PANEL) * (size_t)(depth * PANEL) + key % PANEL;
         for (int j = 0; j < d; j += 8)
             transpose_8x8(panel + j * PANEL, k + (size_t)key * stride + j, stride, n_keys - key,
-                          first_lanes(d - j));
+                          d - j);
         if (key % PANEL == 0 && n_keys - key <= 8) /* the panel's second half has no key */
             for (int j = 0; j < d; j++)
                 _mm256_store_ps(panel + j * PANEL + 8, _mm256_setzero_ps());
@@ -197,44 +229,54 @@ static void pack_values(float *panels, const float *v, size_t stride, int n_keys
     for (int j = 0; j < d; j += PANEL) {
         float *panel = panels + (size_t)j * KEY_BLOCK;
         for (int key = 0; key < n_keys; key++) {
-            __m256 columns[2];
-            load_columns(columns, v + (size_t)key * stride + j, d - j);
-            _mm256_store_ps(panel + key * PANEL, columns[0]);
-            _mm256_store_ps(panel + key * PANEL + 8, columns[1]);
+            __m256 left, right;
+            load_columns(&left, &right, v + (size_t)key * stride + j, d - j);
+            _mm256_store_ps(panel + key * PANEL, left);
+            _mm256_store_ps(panel + key * PANEL + 8, right);
         }
     }
 }
+
+/* The rows are spelled out, so that every sum is a register whatever the compiler unrolls. */
+#define ROWS(row) row(0) row(1) row(2) row(3) row(4) row(5)
 
 /* scores (TILE_ROWS, PANEL) of one panel of keys, rows SCORE_ROW apart. Per step of d: 2 loads, 6
  * broadcasts, 12 FMAs. */
 TARGET_AVX2
 static void score_panel(float *scores, const struct tile *tile, const float *panel, int d)
 {
-    const float *q0 = tile->q[0], *q1 = tile->q[1], *q2 = tile->q[2];
-    const float *q3 = tile->q[3], *q4 = tile->q[4], *q5 = tile->q[5];
-    __m256 s00 = _mm256_setzero_ps(), s01 = s00, s10 = s00, s11 = s00, s20 = s00, s21 = s00;
-    __m256 s30 = s00, s31 = s00, s40 = s00, s41 = s00, s50 = s00, s51 = s00;
+#define START(i)                                                                                   \
+    const float *q##i = tile->q[i];                                                                \
+    __m256 left##i = _mm256_setzero_ps(), right##i = _mm256_setzero_ps();
+#define STEP(i)                                                                                    \
+    {                                                                                              \
+        __m256 value = _mm256_broadcast_ss(q##i + j);                                              \
+        left##i = _mm256_fmadd_ps(value, k_left, left##i);                                         \
+        right##i = _mm256_fmadd_ps(value, k_right, right##i);                                      \
+    }
+#define END(i)                                                                                     \
+    _mm256_store_ps(scores + i * SCORE_ROW, left##i);                                              \
+    _mm256_store_ps(scores + i * SCORE_ROW + 8, right##i);
+    ROWS(START)
     for (int j = 0; j < d; j++) {
-        __m256 k0 = _mm256_load_ps(panel + j * PANEL), k1 = _mm256_load_ps(panel + j * PANEL + 8);
-        __m256 a = _mm256_broadcast_ss(q0 + j);
-        s00 = _mm256_fmadd_ps(a, k0, s00), s01 = _mm256_fmadd_ps(a, k1, s01);
-        a = _mm256_broadcast_ss(q1 + j);
-        s10 = _mm256_fmadd_ps(a, k0, s10), s11 = _mm256_fmadd_ps(a, k1, s11);
-        a = _mm256_broadcast_ss(q2 + j);
-        s20 = _mm256_fmadd_ps(a, k0, s20), s21 = _mm256_fmadd_ps(a, k1, s21);
-        a = _mm256_broadcast_ss(q3 + j);
-        s30 = _mm256_fmadd_ps(a, k0, s30), s31 = _mm256_fmadd_ps(a, k1, s31);
-        a = _mm256_broadcast_ss(q4 + j);
-        s40 = _mm256_fmadd_ps(a, k0, s40), s41 = _mm256_fmadd_ps(a, k1, s41);
-        a = _mm256_broadcast_ss(q5 + j);
-        s50 = _mm256_fmadd_ps(a, k0, s50), s51 = _mm256_fmadd_ps(a, k1, s51);
+        __m256 k_left = _mm256_load_ps(panel + j * PANEL);
+        __m256 k_right = _mm256_load_ps(panel + j * PANEL + 8);
+        ROWS(STEP)
     }
-    const __m256 s[TILE_ROWS][2] = {{s00, s01}, {s10, s11}, {s20, s21},
-                                    {s30, s31}, {s40, s41}, {s50, s51}};
-    for (int row = 0; row < TILE_ROWS; row++) {
-        _mm256_store_ps(scores + row * SCORE_ROW, s[row][0]);
-        _mm256_store_ps(scores + row * SCORE_ROW + 8, s[row][1]);
-    }
+    ROWS(END)
+#undef START
+#undef STEP
+#undef END
+}
+
+/* Sums of eight vectors, each over its lanes: lane i of the result is that of v[i]. */
+TARGET_AVX2
+static inline __m256 lane_sums(const __m256 v[8])
+{
+    __m256 low = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+    __m256 high = _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7]));
+    return _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20),
+                         _mm256_permute2f128_ps(low, high, 0x31));
 }
 
 /* Scores become probabilities exp(scale * score - largest), not yet divided by their sum. decay
@@ -243,7 +285,9 @@ TARGET_AVX2
 static void softmax_tile(float *scores, float *decay, const struct tile *tile, int width,
                          float scale)
 {
-    float largest[8] = {0}, sum[8] = {0};
+    float largest[8] = {0};
+    __m256 totals[8];
+    totals[6] = totals[7] = _mm256_setzero_ps();
     for (int row = 0; row < TILE_ROWS; row++) {
         float *s = scores + row * SCORE_ROW;
         for (int key = tile->n_visible[row]; key < width; key += 8)
@@ -274,73 +318,67 @@ static void softmax_tile(float *scores, float *decay, const struct tile *tile, i
             total = _mm256_add_ps(total, p);
             _mm256_store_ps(s + key, p);
         }
-        sum[row] = avx2_sum(total);
+        totals[row] = total;
     }
-    __m256 sums = _mm256_loadu_ps(sum);
+    __m256 sums = lane_sums(totals);
     if (!tile->is_first)
         sums = _mm256_fmadd_ps(_mm256_loadu_ps(state->sum), decays, sums);
     _mm256_storeu_ps(state->sum, sums);
 }
 
-/* Columns j .. j+15 (n_columns of them exist) of out = out * decay + p . panel, times `final` when
- * the block is the tile's last. p: rows SCORE_ROW apart. Per key: 2 loads, 6 broadcasts, 12 FMAs.
+/* Columns j .. j+15 (n_columns of them exist) of out = (out * decay + p . panel) * factor, without
+ * out in the tile's first block. p: rows SCORE_ROW apart. Per key: 2 loads, 6 broadcasts, 12 FMAs.
  */
 TARGET_AVX2
 static void weigh_panel(const struct tile *tile, int j, int n_columns, const float *p,
-                        const float *panel, const float *decay, const float *final)
+                        const float *panel, const float *decay, const float *factor)
 {
-    __m256 o[TILE_ROWS][2];
-    for (int row = 0; row < TILE_ROWS; row++) {
-        o[row][0] = o[row][1] = _mm256_setzero_ps();
-        if (!tile->is_first && tile->out[row]) {
-            __m256 d = _mm256_broadcast_ss(decay + row);
-            load_columns(o[row], tile->out[row] + j, n_columns);
-            o[row][0] = _mm256_mul_ps(o[row][0], d);
-            o[row][1] = _mm256_mul_ps(o[row][1], d);
-        }
+#define START(i)                                                                                   \
+    __m256 left##i = _mm256_setzero_ps(), right##i = _mm256_setzero_ps();                          \
+    if (!tile->is_first && i < tile->n_rows) {                                                     \
+        __m256 value = _mm256_broadcast_ss(decay + i);                                             \
+        load_columns(&left##i, &right##i, tile->out[i] + j, n_columns);                            \
+        left##i = _mm256_mul_ps(left##i, value);                                                   \
+        right##i = _mm256_mul_ps(right##i, value);                                                 \
     }
-    __m256 o00 = o[0][0], o01 = o[0][1], o10 = o[1][0], o11 = o[1][1], o20 = o[2][0], o21 = o[2][1];
-    __m256 o30 = o[3][0], o31 = o[3][1], o40 = o[4][0], o41 = o[4][1], o50 = o[5][0], o51 = o[5][1];
+#define STEP(i)                                                                                    \
+    {                                                                                              \
+        __m256 value = _mm256_broadcast_ss(p + i * SCORE_ROW + key);                               \
+        left##i = _mm256_fmadd_ps(value, v_left, left##i);                                         \
+        right##i = _mm256_fmadd_ps(value, v_right, right##i);                                      \
+    }
+#define END(i)                                                                                     \
+    if (i < tile->n_rows) {                                                                        \
+        __m256 value = _mm256_broadcast_ss(factor + i);                                            \
+        store_columns(tile->out[i] + j, _mm256_mul_ps(left##i, value),                             \
+                      _mm256_mul_ps(right##i, value), n_columns);                                  \
+    }
+    ROWS(START)
     for (int key = 0; key < tile->n_keys; key++) {
-        __m256 v0 = _mm256_load_ps(panel + key * PANEL);
-        __m256 v1 = _mm256_load_ps(panel + key * PANEL + 8);
-        __m256 a = _mm256_broadcast_ss(p + key);
-        o00 = _mm256_fmadd_ps(a, v0, o00), o01 = _mm256_fmadd_ps(a, v1, o01);
-        a = _mm256_broadcast_ss(p + SCORE_ROW + key);
-        o10 = _mm256_fmadd_ps(a, v0, o10), o11 = _mm256_fmadd_ps(a, v1, o11);
-        a = _mm256_broadcast_ss(p + 2 * SCORE_ROW + key);
-        o20 = _mm256_fmadd_ps(a, v0, o20), o21 = _mm256_fmadd_ps(a, v1, o21);
-        a = _mm256_broadcast_ss(p + 3 * SCORE_ROW + key);
-        o30 = _mm256_fmadd_ps(a, v0, o30), o31 = _mm256_fmadd_ps(a, v1, o31);
-        a = _mm256_broadcast_ss(p + 4 * SCORE_ROW + key);
-        o40 = _mm256_fmadd_ps(a, v0, o40), o41 = _mm256_fmadd_ps(a, v1, o41);
-        a = _mm256_broadcast_ss(p + 5 * SCORE_ROW + key);
-        o50 = _mm256_fmadd_ps(a, v0, o50), o51 = _mm256_fmadd_ps(a, v1, o51);
+        __m256 v_left = _mm256_load_ps(panel + key * PANEL);
+        __m256 v_right = _mm256_load_ps(panel + key * PANEL + 8);
+        ROWS(STEP)
     }
-    const __m256 sum[TILE_ROWS][2] = {{o00, o01}, {o10, o11}, {o20, o21},
-                                      {o30, o31}, {o40, o41}, {o50, o51}};
-    for (int row = 0; row < TILE_ROWS && tile->out[row]; row++) {
-        __m256 f = _mm256_broadcast_ss(final + row);
-        store_columns(tile->out[row] + j, _mm256_mul_ps(sum[row][0], f),
-                      _mm256_mul_ps(sum[row][1], f), n_columns);
-    }
+    ROWS(END)
+#undef START
+#undef STEP
+#undef END
 }
 
 TARGET_AVX2
 static void tile_avx2(const struct tile *tile, const struct key_block *keys, int d, float scale)
 {
     _Alignas(32) float scores[TILE_ROWS * SCORE_ROW];
-    float decay[8], final[8];
+    float decay[8], factor[8];
     size_t depth = (size_t)(d + 7) / 8 * 8;
-    int width = (tile->n_keys + PANEL - 1) / PANEL * PANEL;
-    for (int key = 0; key < width; key += PANEL)
+    for (int key = 0; key < tile->n_keys; key += PANEL)
         score_panel(scores + key, tile, keys->k_panels + (size_t)key * depth, d);
-    softmax_tile(scores, decay, tile, width, scale);
+    softmax_tile(scores, decay, tile, (tile->n_keys + 7) / 8 * 8, scale);
     __m256 one = _mm256_set1_ps(1.0f);
-    __m256 factor = tile->is_last ? _mm256_div_ps(one, _mm256_loadu_ps(tile->state->sum)) : one;
-    _mm256_storeu_ps(final, factor);
+    _mm256_storeu_ps(factor,
+                     tile->is_last ? _mm256_div_ps(one, _mm256_loadu_ps(tile->state->sum)) : one);
     for (int j = 0; j < d; j += PANEL)
-        weigh_panel(tile, j, d - j, scores, keys->v_panels + (size_t)j * KEY_BLOCK, decay, final);
+        weigh_panel(tile, j, d - j, scores, keys->v_panels + (size_t)j * KEY_BLOCK, decay, factor);
 }
 #endif
 
@@ -393,9 +431,9 @@ static void set_tile(struct tile *tile, const struct attention_job *job,
             tile->out[i] = job->out + offset;
             tile->n_visible[i] = n_visible < 0 ? 0 : n_visible < KEY_BLOCK ? n_visible : KEY_BLOCK;
             position = p;
+            tile->n_rows = i + 1;
         } else {
             tile->q[i] = tile->q[0];
-            tile->out[i] = NULL;
             tile->n_visible[i] = tile->n_visible[0];
         }
         if (++head == group)

@@ -4,6 +4,11 @@
 #ifndef MIDASHI_KERNELS_CPU_H
 #define MIDASHI_KERNELS_CPU_H
 
+/* Four floats for the portable code: gcc and clang map them to what the machine has (SSE2, NEON).
+ * The second type is the same anywhere in an array of float. */
+typedef float float4 __attribute__((vector_size(16)));
+typedef float float4_at_any_float __attribute__((vector_size(16), aligned(4), may_alias));
+
 #if defined(__x86_64__)
 #define CPU_X86     1
 #define TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))

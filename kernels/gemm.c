@@ -77,9 +77,6 @@ AVX2_TILE(6)
 /* The same with vectors of four floats, which gcc and clang map to what the machine has (SSE2,
  * NEON). Three rows fill its 16 registers. Product and sum are rounded apart. */
 
-typedef float float4 __attribute__((vector_size(16)));
-typedef float4 float4_at_any_float __attribute__((aligned(4), may_alias));
-
 #define PORTABLE_START(i) float4 a##i = {0}, b##i = {0}, c##i = {0}, d##i = {0};
 #define PORTABLE_STEP(i)                                                                           \
     {                                                                                              \

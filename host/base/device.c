@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include "host/base/memory.h"
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 const char *cpu_isa_name(enum cpu_isa isa)
 {
@@ -15,8 +18,10 @@ int cpu_has(enum cpu_isa isa)
     if (isa == CPU_PORTABLE)
         return 1;
 #if defined(__x86_64__)
+    /* Older clangs do not know the name "f16c": CPUID leaf 1 says it. */
+    unsigned a, b, c, d;
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
+           __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 #else
     return 0;
 #endif
