@@ -15,8 +15,9 @@
 #include <stdint.h>
 #include "host/base/device.h"
 
-/* After each iteration: inertia is that of the rows to the centres at its start. May return a
- * status to stop with (STATUS_INTERRUPTED), which kmeans_fit passes on. */
+/* After each assignment, counted from 1, with the inertia of the rows to the centres before it; and
+ * with iteration 0 after each centre of the seeding. May return a status to stop with
+ * (STATUS_INTERRUPTED), which kmeans_fit passes on. */
 typedef enum status kmeans_progress(void *context, int restart, int iteration, double inertia,
                                     struct err *err);
 

@@ -1,0 +1,495 @@
+/* k-means against scikit-learn, and what it promises by itself: random numbers by counter,
+ * consistent labels, the same bytes for any number of threads, errors and lack of memory. */
+#include "tests/cluster_inputs.h"
+
+#include <math.h>
+#include <stdio.h>
+#include "host/base/memory.h"
+#include "host/base/philox.h"
+#include "host/kmeans.h"
+#include "kernels/nearest.h"
+
+/* ---- Philox ---------------------------------------------------------------------------------- */
+
+/* The known answers of Random123 for philox4x32, 10 rounds: counter, key, output. */
+static const uint32_t known_answers[][10] = {
+    {0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
+    {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x408f276d, 0x41c83b0e,
+     0xa20bc7c6, 0x6d5451fd},
+    {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb,
+     0x5001e420, 0x24126ea1},
+};
+
+START_TEST(philox_gives_the_known_answers)
+{
+    for (size_t i = 0; i < sizeof known_answers / sizeof *known_answers; i++) {
+        uint32_t out[4];
+        philox4x32(out, known_answers[i], known_answers[i] + 4);
+        ck_assert_mem_eq(out, known_answers[i] + 6, sizeof out);
+    }
+    uint32_t out[4]; /* the third again, by its parts */
+    philox_words(out, 0x299f31d0a4093822, 0x13198a2e, 0x03707344, 0x85a308d3243f6a88);
+    ck_assert_mem_eq(out, known_answers[2] + 6, sizeof out);
+}
+END_TEST
+
+START_TEST(philox_uniform_is_uniform)
+{
+    enum { N = 100000, BINS = 16 };
+    int bins[BINS] = {0};
+    double sum = 0;
+    for (int i = 0; i < N; i++) {
+        double value = philox_uniform(1, 2, 3, (uint64_t)i);
+        ck_assert(value >= 0 && value < 1);
+        bins[(int)(value * BINS)]++;
+        sum += value;
+    }
+    ck_assert(fabs(sum / N - 0.5) < 5 / sqrt(12.0 * N));
+    for (int b = 0; b < BINS; b++)
+        ck_assert(abs(bins[b] - N / BINS) < 5 * (int)sqrt(N / BINS));
+    ck_assert(philox_uniform(1, 2, 3, 4) != philox_uniform(1, 2, 4, 3));
+    ck_assert(philox_uniform(1, 2, 3, 4) != philox_uniform(1, 3, 3, 4));
+    ck_assert(philox_uniform(1, 2, 3, 4) != philox_uniform((uint64_t)1 << 32 | 1, 2, 3, 4));
+}
+END_TEST
+
+/* ---- scikit-learn ---------------------------------------------------------------------------- */
+
+static struct kmeans_settings defaults(int k)
+{
+    struct kmeans_settings settings = KMEANS_DEFAULTS;
+    settings.k = k;
+    return settings;
+}
+
+static void open_result(struct kmeans_result *result, int n, int k, int d)
+{
+    *result = (struct kmeans_result){0};
+    result->labels = malloc((size_t)n * sizeof *result->labels);
+    result->centres = guarded_floats((size_t)k * (size_t)d);
+    ck_assert_ptr_nonnull(result->labels);
+}
+
+static void close_result(struct kmeans_result *result, int k, int d)
+{
+    free(result->labels);
+    check_guarded(result->centres, (size_t)k * (size_t)d);
+}
+
+static void must_fit(struct device *device, struct kmeans_result *result, const float *x,
+                     const struct cluster_case *c, const float *initial,
+                     const struct kmeans_settings *settings)
+{
+    struct err err;
+    if (kmeans_fit(device, result, x, c->n, c->d, initial, settings, &err) != STATUS_OK)
+        ck_abort_msg("%s", err.text);
+}
+
+/* Labels are the arg-min to the centres that came out, and inertia is the sum of the distances. */
+static void check_consistent(const struct kmeans_result *result, const float *x,
+                             const struct cluster_case *c)
+{
+    double *x64 = to_doubles(x, (size_t)c->n * (size_t)c->d);
+    double *centres = to_doubles(result->centres, (size_t)c->k * (size_t)c->d);
+    int32_t *labels = malloc((size_t)c->n * sizeof *labels);
+    double *distance = malloc((size_t)c->n * sizeof *distance);
+    double *second = malloc((size_t)c->n * sizeof *second), inertia = 0;
+    nearest_fwd_ref(labels, distance, second, x64, centres, c->n, c->k, c->d);
+    for (int i = 0; i < c->n; i++) {
+        ck_assert_int_eq(result->labels[i], labels[i]);
+        inertia += distance[i];
+    }
+    ck_assert(fabs(result->inertia - inertia) <= 1e-12 * inertia);
+    free(x64), free(centres), free(labels), free(distance), free(second);
+}
+
+static void check_golden(const char *path, bool spherical)
+{
+    FILE *file = fopen(golden(path), "r");
+    ck_assert_ptr_nonnull(file);
+    struct cluster_case c;
+    char name[32];
+    int max_iterations, iterations, n_cases = 0;
+    double inertia;
+    while (fscanf(file, "%31s %31s %d %d %d %lu %lf %d %d %lf", name, c.shape, &c.n, &c.d, &c.k,
+                  &c.seed, &c.spread, &max_iterations, &iterations, &inertia) == 10) {
+        n_cases++;
+        size_t d = (size_t)c.d;
+        float *x = cluster_rows(&c), *initial = guarded_floats((size_t)c.k * d);
+        int32_t *labels = malloc((size_t)c.n * sizeof *labels);
+        for (int i = 0; i < c.n; i++)
+            ck_assert_int_eq(fscanf(file, "%d", &labels[i]), 1);
+        for (size_t i = 0; i < (size_t)c.k; i++)
+            memcpy(initial + i * d, x + i * (size_t)(c.n / c.k) * d, d * sizeof *x);
+        if (strcmp(name, "lost") == 0)
+            for (size_t j = 0; j < d; j++)
+                initial[((size_t)c.k - 1) * d + j] = 1e6f;
+        struct kmeans_settings settings = defaults(c.k);
+        settings.max_iterations = max_iterations;
+        settings.spherical = spherical;
+        if (spherical)
+            settings.tolerance = 0;
+        struct device device;
+        for (int i = 0; test_device(i, &device); i++) {
+            struct kmeans_result result;
+            open_result(&result, c.n, c.k, c.d);
+            must_fit(&device, &result, x, &c, initial, &settings);
+            for (int r = 0; r < c.n; r++)
+                ck_assert_msg(result.labels[r] == labels[r], "%s: row %d: label %d, want %d", name,
+                              r, result.labels[r], labels[r]);
+            ck_assert_msg(fabs(result.inertia - inertia) <= 1e-6 * inertia,
+                          "%s: inertia %.12g, want %.12g", name, result.inertia, inertia);
+            ck_assert_msg(result.iterations == iterations, "%s: %d iterations, want %d", name,
+                          result.iterations, iterations);
+            ck_assert_int_eq(result.converged, strncmp(name, "stopped", 7) != 0);
+            if (!spherical)
+                check_consistent(&result, x, &c);
+            close_result(&result, c.k, c.d);
+            device_close(&device);
+        }
+        free(x), free(labels);
+        check_guarded(initial, (size_t)c.k * d);
+    }
+    ck_assert(feof(file) && n_cases > 0);
+    fclose(file);
+}
+
+START_TEST(kmeans_matches_scikit_learn)
+{
+    check_golden("cluster/kmeans.txt", false);
+}
+END_TEST
+
+START_TEST(kmeans_spherical_matches_numpy)
+{
+    check_golden("cluster/kmeans_cosine.txt", true);
+}
+END_TEST
+
+/* Over 20 seeds the own starts are as good as scikit-learn's over 200. */
+START_TEST(kmeans_seeds_as_well_as_scikit_learn)
+{
+    FILE *file = fopen(golden("cluster/kmeans_seeds.txt"), "r");
+    ck_assert_ptr_nonnull(file);
+    struct device device;
+    ck_assert(test_device(1, &device) || test_device(0, &device));
+    struct cluster_case c;
+    double want;
+    while (fscanf(file, "%31s %d %d %d %lu %lf %lf", c.shape, &c.n, &c.d, &c.k, &c.seed, &c.spread,
+                  &want) == 7) {
+        float *x = cluster_rows(&c);
+        struct kmeans_settings settings = defaults(c.k);
+        double sum = 0;
+        for (settings.seed = 0; settings.seed < 20; settings.seed++) {
+            struct kmeans_result result;
+            open_result(&result, c.n, c.k, c.d);
+            must_fit(&device, &result, x, &c, NULL, &settings);
+            sum += result.inertia / 20;
+            close_result(&result, c.k, c.d);
+        }
+        ck_assert_msg(sum <= 1.001 * want, "%s: mean inertia %.8g, want at most 1.001 * %.8g",
+                      c.shape, sum, want);
+        free(x);
+    }
+    fclose(file);
+    device_close(&device);
+}
+END_TEST
+
+/* ---- what it promises by itself -------------------------------------------------------------- */
+
+/* 1,300 rows are three blocks; 9 columns leave a tail behind the vectors. */
+static const struct cluster_case promise = {"blobs", 1300, 9, 7, 71, 5.0};
+
+START_TEST(kmeans_does_not_depend_on_threads)
+{
+    float *x = cluster_rows(&promise);
+    struct kmeans_settings settings = defaults(promise.k);
+    settings.restarts = 3;
+    struct kmeans_result first;
+    for (int threads = 1; threads <= 4; threads++) {
+        struct device device;
+        struct err err;
+        ck_assert_int_eq(device_open(&device, "cpu", threads, &err), STATUS_OK);
+        struct kmeans_result result;
+        open_result(&result, promise.n, promise.k, promise.d);
+        must_fit(&device, &result, x, &promise, NULL, &settings);
+        check_consistent(&result, x, &promise);
+        if (threads == 1)
+            first = result;
+        else {
+            size_t size = (size_t)promise.k * (size_t)promise.d * sizeof *first.centres;
+            ck_assert_mem_eq(result.centres, first.centres, size);
+            ck_assert_mem_eq(result.labels, first.labels, (size_t)promise.n * sizeof *first.labels);
+            ck_assert_mem_eq(&result.inertia, &first.inertia, sizeof first.inertia);
+            ck_assert_int_eq(result.iterations, first.iterations);
+            close_result(&result, promise.k, promise.d);
+        }
+        device_close(&device);
+    }
+    close_result(&first, promise.k, promise.d);
+    free(x);
+}
+END_TEST
+
+/* The lowest inertia a restart came to, by the progress that it reported. */
+struct watch {
+    int restarts, seedings;
+    double last[16];
+    int stop_at; /* iteration to stop at; 0: never */
+};
+
+static enum status watch_progress(void *context, int restart, int iteration, double inertia,
+                                  struct err *err)
+{
+    struct watch *watch = context;
+    watch->restarts = restart + 1;
+    watch->seedings += iteration == 0;
+    if (iteration > 0 && iteration == watch->stop_at)
+        return err_set(err, STATUS_INTERRUPTED, "stopped");
+    if (iteration > 0) {
+        ck_assert(iteration == 1 || inertia <= watch->last[restart] * (1 + 1e-6));
+        watch->last[restart] = inertia;
+    }
+    return STATUS_OK;
+}
+
+START_TEST(kmeans_keeps_the_best_restart)
+{
+    struct device device;
+    ck_assert(test_device(0, &device));
+    float *x = cluster_rows(&promise);
+    struct watch watch = {0};
+    struct kmeans_settings settings = defaults(promise.k);
+    settings.restarts = 8;
+    settings.tolerance = 0;
+    settings.progress = watch_progress;
+    settings.progress_context = &watch;
+    struct kmeans_result result;
+    open_result(&result, promise.n, promise.k, promise.d);
+    must_fit(&device, &result, x, &promise, NULL, &settings);
+    ck_assert_int_eq(watch.restarts, 8);
+    ck_assert_int_eq(watch.seedings, 8 * (promise.k - 1));
+    double best = INFINITY, worst = 0;
+    for (int i = 0; i < 8; i++)
+        best = fmin(best, watch.last[i]), worst = fmax(worst, watch.last[i]);
+    ck_assert(result.inertia == best && best < worst);
+    close_result(&result, promise.k, promise.d);
+    device_close(&device);
+    free(x);
+}
+END_TEST
+
+START_TEST(kmeans_stops_when_told)
+{
+    struct device device;
+    ck_assert(test_device(0, &device));
+    float *x = cluster_rows(&promise);
+    struct watch watch = {.stop_at = 2};
+    struct kmeans_settings settings = defaults(promise.k);
+    settings.progress = watch_progress;
+    settings.progress_context = &watch;
+    struct kmeans_result result;
+    open_result(&result, promise.n, promise.k, promise.d);
+    struct err err;
+    ck_assert_int_eq(kmeans_fit(&device, &result, x, promise.n, promise.d, NULL, &settings, &err),
+                     STATUS_INTERRUPTED);
+    close_result(&result, promise.k, promise.d);
+    device_close(&device);
+    free(x);
+}
+END_TEST
+
+/* 40 rows of 10 different points: every point a centre, inertia 0, and 5 clusters stay empty. */
+START_TEST(kmeans_allows_fewer_points_than_clusters)
+{
+    struct cluster_case c = {"duplicates", 40, 3, 15, 73, 1.0};
+    struct device device;
+    for (int i = 0; test_device(i, &device); i++)
+        for (int spherical = 0; spherical < 2; spherical++) {
+            float *x = cluster_rows(&c);
+            struct kmeans_settings settings = defaults(c.k);
+            settings.spherical = spherical;
+            struct kmeans_result result;
+            open_result(&result, c.n, c.k, c.d);
+            must_fit(&device, &result, x, &c, NULL, &settings);
+            ck_assert(result.inertia < 1e-12);
+            ck_assert(result.converged);
+            for (int a = 0; a < c.n; a++)
+                for (int b = 0; b < a; b++)
+                    ck_assert_int_eq(result.labels[a] == result.labels[b], a % 10 == b % 10);
+            for (int j = 0; j < c.k * c.d; j++)
+                ck_assert(isfinite(result.centres[j]));
+            close_result(&result, c.k, c.d);
+            free(x);
+            if (spherical)
+                device_close(&device);
+        }
+}
+END_TEST
+
+/* Three centres that no row is nearest to: each gets a row, and all clusters end with some. */
+START_TEST(kmeans_fills_empty_clusters)
+{
+    struct device device;
+    ck_assert(test_device(0, &device));
+    struct cluster_case c = {"blobs", 200, 4, 6, 75, 2.0};
+    float *x = cluster_rows(&c), initial[6 * 4];
+    for (int j = 0; j < 6 * 4; j++)
+        initial[j] = j / 4 < 3 ? x[j] : 1e5f + (float)j;
+    struct kmeans_settings settings = defaults(c.k);
+    struct kmeans_result result;
+    open_result(&result, c.n, c.k, c.d);
+    must_fit(&device, &result, x, &c, initial, &settings);
+    int counts[6] = {0};
+    for (int i = 0; i < c.n; i++)
+        counts[result.labels[i]]++;
+    for (int i = 0; i < c.k; i++)
+        ck_assert_int_gt(counts[i], 0);
+    check_consistent(&result, x, &c);
+    close_result(&result, c.k, c.d);
+    device_close(&device);
+    free(x);
+}
+END_TEST
+
+/* Rows of any length, and zero rows: clusters by direction, centres of length 1. */
+START_TEST(kmeans_spherical_ignores_length)
+{
+    struct device device;
+    ck_assert(test_device(0, &device));
+    struct cluster_case c = {"blobs", 300, 6, 5, 77, 1.0};
+    float *x = cluster_rows(&c);
+    struct kmeans_settings settings = defaults(c.k);
+    settings.spherical = true;
+    struct kmeans_result plain, scaled;
+    open_result(&plain, c.n, c.k, c.d);
+    open_result(&scaled, c.n, c.k, c.d);
+    must_fit(&device, &plain, x, &c, NULL, &settings);
+    for (int i = 0; i < c.n; i++)
+        for (int j = 0; j < c.d; j++)
+            x[i * c.d + j] *= (float)(1 << i % 8); /* exact */
+    must_fit(&device, &scaled, x, &c, NULL, &settings);
+    ck_assert_mem_eq(plain.labels, scaled.labels, (size_t)c.n * sizeof *plain.labels);
+    ck_assert_mem_eq(plain.centres, scaled.centres, (size_t)(c.k * c.d) * sizeof *plain.centres);
+    for (int i = 0; i < c.k; i++) {
+        double square = 0;
+        for (int j = 0; j < c.d; j++)
+            square += (double)plain.centres[i * c.d + j] * (double)plain.centres[i * c.d + j];
+        ck_assert(fabs(square - 1) < 1e-6);
+    }
+    memset(x, 0, (size_t)c.d * sizeof *x);
+    must_fit(&device, &scaled, x, &c, NULL, &settings);
+    ck_assert_int_ge(scaled.labels[0], 0);
+    close_result(&plain, c.k, c.d);
+    close_result(&scaled, c.k, c.d);
+    device_close(&device);
+    free(x);
+}
+END_TEST
+
+/* ---- errors ---------------------------------------------------------------------------------- */
+
+static void check_refusal(struct device *device, const float *x, int n, const float *initial, int k,
+                          enum status status, const char *first, const char *second)
+{
+    struct kmeans_settings settings = defaults(k);
+    float centres[8];
+    int32_t labels[8];
+    struct kmeans_result result = {.centres = centres, .labels = labels};
+    struct err err;
+    ck_assert_int_eq(kmeans_fit(device, &result, x, n, 2, initial, &settings, &err), status);
+    ck_assert_msg(strstr(err.text, first) && strstr(err.text, second), "%s", err.text);
+    ck_assert_int_eq(kmeans_fit(device, &result, x, n, 2, initial, &settings, NULL), status);
+}
+
+START_TEST(kmeans_refuses)
+{
+    struct device device;
+    for (int i = 0; test_device(i, &device); i++) {
+        float x[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+        check_refusal(&device, x, 4, NULL, 0, STATUS_USAGE, "0 clusters", "4 rows");
+        check_refusal(&device, x, 4, NULL, -3, STATUS_USAGE, "-3 clusters", "4 rows");
+        check_refusal(&device, x, 4, NULL, 5, STATUS_USAGE, "5 clusters", "4 rows");
+        check_refusal(&device, x, 0, NULL, 1, STATUS_USAGE, "1 clusters", "0 rows");
+        float bad[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+        bad[5] = NAN, bad[6] = INFINITY;
+        check_refusal(&device, bad, 4, NULL, 2, STATUS_BAD_DATA, "row 3", "column 2");
+        check_refusal(&device, x, 4, bad, 3, STATUS_BAD_DATA, "initial centres", "row 3");
+        bad[5] = 5, bad[6] = -INFINITY;
+        check_refusal(&device, bad, 4, NULL, 2, STATUS_BAD_DATA, "row 4", "column 1");
+        device_close(&device);
+    }
+}
+END_TEST
+
+START_TEST(kmeans_names_the_first_bad_row)
+{
+    struct device device;
+    for (int i = 0; test_device(i, &device); i++) {
+        float *x = cluster_rows(&promise);
+        for (int row = 520; row < promise.n; row += 100)
+            x[row * promise.d + 3] = NAN;
+        struct kmeans_settings settings = defaults(2);
+        struct kmeans_result result = {0};
+        struct err err;
+        ck_assert_int_eq(
+            kmeans_fit(&device, &result, x, promise.n, promise.d, NULL, &settings, &err),
+            STATUS_BAD_DATA);
+        ck_assert_ptr_nonnull(strstr(err.text, "row 521:"));
+        free(x);
+        device_close(&device);
+    }
+}
+END_TEST
+
+START_TEST(kmeans_reports_lack_of_memory)
+{
+    struct device device;
+    ck_assert(test_device(0, &device));
+    float *x = cluster_rows(&promise);
+    struct kmeans_settings settings = defaults(promise.k);
+    settings.spherical = true;
+    struct kmeans_result result;
+    open_result(&result, promise.n, promise.k, promise.d);
+    enum status status = STATUS_RESOURCE;
+    int failures = 0;
+    for (long at = 1; status != STATUS_OK; at++) {
+        struct err err;
+        mem_fail_at(at);
+        status = kmeans_fit(&device, &result, x, promise.n, promise.d, NULL, &settings, &err);
+        mem_fail_at(0);
+        if (status != STATUS_OK) {
+            ck_assert_int_eq(status, STATUS_RESOURCE);
+            ck_assert_ptr_nonnull(strstr(err.text, "not enough memory"));
+            failures++;
+        }
+    }
+    ck_assert_int_ge(failures, 3);
+    close_result(&result, promise.k, promise.d);
+    device_close(&device);
+    free(x);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("kmeans");
+    TCase *tests = tcase_create("kmeans");
+    tcase_add_test(tests, philox_gives_the_known_answers);
+    tcase_add_test(tests, philox_uniform_is_uniform);
+    tcase_add_test(tests, kmeans_matches_scikit_learn);
+    tcase_add_test(tests, kmeans_spherical_matches_numpy);
+    tcase_add_test(tests, kmeans_seeds_as_well_as_scikit_learn);
+    tcase_add_test(tests, kmeans_does_not_depend_on_threads);
+    tcase_add_test(tests, kmeans_keeps_the_best_restart);
+    tcase_add_test(tests, kmeans_stops_when_told);
+    tcase_add_test(tests, kmeans_allows_fewer_points_than_clusters);
+    tcase_add_test(tests, kmeans_fills_empty_clusters);
+    tcase_add_test(tests, kmeans_spherical_ignores_length);
+    tcase_add_test(tests, kmeans_refuses);
+    tcase_add_test(tests, kmeans_names_the_first_bad_row);
+    tcase_add_test(tests, kmeans_reports_lack_of_memory);
+    suite_add_tcase(suite, tests);
+    return run_suite(suite);
+}
