@@ -240,15 +240,6 @@ static const struct {
     {"corpus.gz", BYTES("one\n"), "", STATUS_BAD_DATA, "let it end in .tsv, .csv or .txt"},
 };
 
-static void check_error(enum status status, const struct err *err, enum status want,
-                        const char *message, const char *what)
-{
-    ck_assert_msg(status == want && err->status == want, "%s: status %d, not %d: %s", what, status,
-                  want, err->text);
-    ck_assert_msg(strstr(err->text, message) != NULL, "%s: \"%s\" is not in: %s", what, message,
-                  err->text);
-}
-
 START_TEST(corpus_refuses)
 {
     for (size_t c = 0; c < sizeof bad / sizeof *bad; c++) {
