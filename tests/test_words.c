@@ -6,6 +6,7 @@
 #include <string.h>
 #include "host/base/memory.h"
 #include "loaders/corpus.h"
+#include "loaders/japanese.h"
 #include "loaders/stop_words.h"
 #include "loaders/text_pieces.h"
 #include "loaders/words.h"
@@ -175,6 +176,7 @@ START_TEST(words_of_japanese)
     }
     struct words *words = open_words("ja", true);
     check_split(words, "空と海のXを見た", "空|海|X|見る");
+    check_split(words, "三百人の子、それは駅", "子|駅"); /* 三 and 百 are numbers */
     words_close(words);
 }
 END_TEST
@@ -199,8 +201,16 @@ START_TEST(words_of_long_japanese_texts)
     memcpy(text + 100000, "映画", 6);
     list = split(words, text, length);
     ck_assert_str_eq(list.text, "映画");
-    free(list.text), free(text);
+    free(list.text);
     words_close(words);
+    struct japanese *japanese;
+    struct err err;
+    list = (struct list){0};
+    ck_assert_int_eq(japanese_open(&japanese, &err), STATUS_OK);
+    ck_assert_int_eq(japanese_split(japanese, text, length, collect, &list, &err), STATUS_OK);
+    ck_assert_str_eq(list.text, "映画");
+    free(list.text), free(text);
+    japanese_close(japanese);
 }
 END_TEST
 
