@@ -1,5 +1,4 @@
-/* SwiGLU: CPU code and dispatch. 12 bytes move for one exponential and one division; with
- * avx2_exp the two cost about the same as the traffic through the L2 cache. */
+/* SwiGLU: CPU code and dispatch. 12 bytes move for one exponential and one division. */
 #include "kernels/swiglu.h"
 
 #include <math.h>
