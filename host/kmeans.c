@@ -61,22 +61,10 @@ static enum status report(struct kmeans *km, int restart, int iteration, double 
 
 /* ---- normalised rows, for spherical clusters ------------------------------------------------- */
 
-static void normalise_row(float *row, int d)
-{
-    double square = 0;
-    for (int j = 0; j < d; j++)
-        square += (double)row[j] * (double)row[j];
-    if (square == 0)
-        return;
-    double norm = sqrt(square);
-    for (int j = 0; j < d; j++)
-        row[j] = (float)((double)row[j] / norm);
-}
-
 static void normalise_rows(float *rows, int n, int d)
 {
     for (int i = 0; i < n; i++)
-        normalise_row(rows + (size_t)i * (size_t)d, d);
+        row_normalise(rows + (size_t)i * (size_t)d, d);
 }
 
 /* ---- greedy k-means++ ------------------------------------------------------------------------ */

@@ -2,6 +2,7 @@
  * memory is bounded by the number of threads, the order of addition is not touched by it. */
 #include "host/rows.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
@@ -85,6 +86,30 @@ void row_sum_run(struct row_sum *sum, double *total, int n, row_block_add *add, 
         threads_run(threads, job.n_blocks, block_task, &job);
         threads_run(threads, n_total_tasks, total_task, &job);
     }
+}
+
+/* ---- single rows ---------------------------------------------------------------------------- */
+
+double row_dot(const float *a, const float *b, int d)
+{
+    double partial[4] = {0};
+    int j = 0;
+    for (; j + 4 <= d; j += 4)
+        for (int lane = 0; lane < 4; lane++)
+            partial[lane] += (double)a[j + lane] * (double)b[j + lane];
+    double sum = ((partial[0] + partial[1]) + partial[2]) + partial[3];
+    for (; j < d; j++)
+        sum += (double)a[j] * (double)b[j];
+    return sum;
+}
+
+void row_normalise(float *row, int d)
+{
+    double norm = sqrt(row_dot(row, row, d));
+    if (norm == 0)
+        return;
+    for (int j = 0; j < d; j++)
+        row[j] = (float)((double)row[j] / norm);
 }
 
 /* ---- the check ------------------------------------------------------------------------------ */

@@ -1,4 +1,5 @@
-/* Sums over the rows of a matrix, and the check that its rows are finite.
+/* What the mathematics of clustering needs of the rows of a matrix: sums over them, inner products,
+ * l2 normalisation, and the check that they are finite.
  *
  * A sum over rows runs over blocks of ROWS_PER_BLOCK rows, each summed on its own in float64, and
  * the blocks are added in order: the same bits for any number of threads, and later for several
@@ -35,5 +36,11 @@ void row_sum_close(struct row_sum *sum); /* a zeroed struct is allowed */
  * holds NaN or an infinity. Rows with blank[i] are passed over; blank may be NULL. */
 enum status rows_check_finite(struct device *device, const float *x, const bool *blank, int n,
                               int d, struct err *err);
+
+/* sum_j a[j] b[j] in float64, d >= 0: four partial sums in one fixed order. */
+double row_dot(const float *a, const float *b, int d);
+
+/* row = row / |row|, rounded once; a zero row stays zero. */
+void row_normalise(float *row, int d);
 
 #endif

@@ -18,6 +18,9 @@ enum transform_normalise {
     NORMALISE_CENTRE_L2,
 };
 
+#define TRANSFORM_MOST_REMOVED 64
+#define TRANSFORM_MOST_COLUMNS ((int)(DEVICE_SCRATCH_BYTES / sizeof(double)))
+
 /* y = x - mean                              where normalise centres
  * y = y - sum_i u_i (u_i . (x - mean))      u_i the n_removed rows of directions
  * y = y / |y|                               CENTRE_L2; a zero row stays zero
@@ -34,9 +37,12 @@ struct transform {
 /* Fits on the rows of x (n, d) with blank[i] false; blank may be NULL. mean and directions live in
  * arena. Sums are float64 in fixed row blocks: the same bits for any number of threads. Directions
  * are the leading eigenvectors of the covariance, by subspace iteration. n_removed comes out
- * smaller than remove where the rows vary in fewer directions. STATUS_USAGE: remove < 0 or remove
- * >= d. STATUS_BAD_DATA: no row to fit on, or a row with NaN or an infinity (its number from 1;
- * also with NORMALISE_NONE). STATUS_RESOURCE: no memory. */
+ * smaller than remove where the rows vary in fewer directions.
+ *
+ * STATUS_USAGE: remove < 0, remove >= d or remove > TRANSFORM_MOST_REMOVED.
+ * STATUS_BAD_DATA: no row to fit on where the mean is needed; d > TRANSFORM_MOST_COLUMNS; a row
+ * with NaN or an infinity, by its number from 1 (also with NORMALISE_NONE).
+ * STATUS_RESOURCE: no memory. After a failure *transform has neither mean nor directions. */
 enum status transform_fit(struct device *device, struct transform *transform,
                           enum transform_normalise normalise, int remove, const float *x,
                           const bool *blank, int n, int d, struct arena *arena, struct err *err);
