@@ -1,0 +1,297 @@
+/* Transforms against scikit-learn's PCA, and what they promise by themselves. */
+#include "tests/cluster_inputs.h"
+
+#include <math.h>
+#include <stdio.h>
+#include "host/transform.h"
+
+static void must_fit(struct device *device, struct transform *transform,
+                     enum transform_normalise normalise, int remove, const float *x,
+                     const bool *blank, int n, int d, struct arena *arena)
+{
+    struct err err;
+    if (transform_fit(device, transform, normalise, remove, x, blank, n, d, arena, &err) !=
+        STATUS_OK)
+        ck_abort_msg("%s", err.text);
+}
+
+/* ---- against scikit-learn -------------------------------------------------------------------- */
+
+struct golden_pca {
+    struct cluster_case c;
+    int components;
+    double mean[20], direction[4 * 20];
+};
+
+static void read_golden(struct golden_pca *pca)
+{
+    FILE *file = fopen(golden("cluster/transform.txt"), "r");
+    ck_assert_ptr_nonnull(file);
+    struct cluster_case *c = &pca->c;
+    strcpy(c->shape, "stretched");
+    ck_assert_int_eq(fscanf(file, "%d %d %d %lu %lf %d", &c->n, &c->d, &c->k, &c->seed, &c->spread,
+                            &pca->components),
+                     6);
+    ck_assert(c->d == 20 && pca->components == 4);
+    for (int j = 0; j < c->d; j++)
+        ck_assert_int_eq(fscanf(file, "%lf", &pca->mean[j]), 1);
+    for (int j = 0; j < 4 * c->d; j++)
+        ck_assert_int_eq(fscanf(file, "%lf", &pca->direction[j]), 1);
+    fclose(file);
+}
+
+START_TEST(transform_finds_the_components_of_scikit_learn)
+{
+    struct golden_pca pca;
+    read_golden(&pca);
+    float *x = cluster_rows(&pca.c);
+    struct device device;
+    for (int i = 0; test_device(i, &device); i++)
+        for (int remove = 1; remove <= 4; remove++) {
+            struct arena arena = {0};
+            struct transform t;
+            must_fit(&device, &t, NORMALISE_CENTRE, remove, x, NULL, pca.c.n, pca.c.d, &arena);
+            ck_assert_int_eq(t.n_removed, remove);
+            check_close(t.mean, pca.mean, 20, 0, 0x1p-24, "mean");
+            check_close(t.directions, pca.direction, (size_t)(20 * remove), 2e-6, 2e-6,
+                        "directions");
+            arena_free(&arena);
+            if (remove == 4)
+                device_close(&device);
+        }
+    free(x);
+}
+END_TEST
+
+/* A row of the result, in float64 from its formula. */
+static void expected_row(double *y, const float *x, const struct golden_pca *pca, int remove,
+                         enum transform_normalise normalise)
+{
+    double square = 0;
+    for (int j = 0; j < 20; j++)
+        y[j] = (double)x[j] - (normalise != NORMALISE_NONE ? pca->mean[j] : 0);
+    for (int c = 0; c < remove; c++) {
+        double share = 0;
+        for (int j = 0; j < 20; j++)
+            share += ((double)x[j] - pca->mean[j]) * pca->direction[c * 20 + j];
+        for (int j = 0; j < 20; j++)
+            y[j] -= share * pca->direction[c * 20 + j];
+    }
+    for (int j = 0; j < 20; j++)
+        square += y[j] * y[j];
+    for (int j = 0; normalise == NORMALISE_CENTRE_L2 && j < 20; j++)
+        y[j] /= sqrt(square);
+}
+
+START_TEST(transform_applies_its_formula)
+{
+    struct golden_pca pca;
+    read_golden(&pca);
+    int n = pca.c.n;
+    struct device device;
+    for (int i = 0; test_device(i, &device); i++) {
+        for (int normalise = NORMALISE_NONE; normalise <= NORMALISE_CENTRE_L2; normalise++)
+            for (int remove = 0; remove <= 3; remove += 3) {
+                float *x = cluster_rows(&pca.c);
+                double *want = malloc((size_t)n * 20 * sizeof *want);
+                for (int r = 0; r < n; r++)
+                    expected_row(want + r * 20, x + r * 20, &pca, remove, normalise);
+                struct arena arena = {0};
+                struct transform t;
+                must_fit(&device, &t, normalise, remove, x, NULL, n, 20, &arena);
+                transform_apply(&device, &t, x, NULL, n);
+                /* Rows are as long as 500: shares of 1e-6 of that, or of 1 where normalised. */
+                double scale = normalise == NORMALISE_CENTRE_L2 ? 5e-6 : 1e-3;
+                check_close(x, want, (size_t)n * 20, scale, 1e-6, "normalise %d, remove %d",
+                            normalise, remove);
+                free(x), free(want);
+                arena_free(&arena);
+            }
+        device_close(&device);
+    }
+}
+END_TEST
+
+/* ---- by themselves --------------------------------------------------------------------------- */
+
+/* Three blocks of rows and 70 columns; close eigenvalues behind a few strong ones. */
+static float *wide_rows(int n, int d)
+{
+    float *x = malloc((size_t)(n * d) * sizeof *x);
+    ck_assert_ptr_nonnull(x);
+    fill_normal(x, (size_t)(n * d), 93, 1.0f);
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < 4; j++)
+            x[i * d + j] *= (float)(8 - j);
+    return x;
+}
+
+START_TEST(transform_does_not_depend_on_threads)
+{
+    enum { N = 1200, D = 70 };
+    float *first = NULL;
+    for (int threads = 1; threads <= 4; threads++) {
+        struct device device;
+        struct err err;
+        ck_assert_int_eq(device_open(&device, "cpu", threads, &err), STATUS_OK);
+        float *x = wide_rows(N, D);
+        struct arena arena = {0};
+        struct transform t;
+        must_fit(&device, &t, NORMALISE_CENTRE_L2, 6, x, NULL, N, D, &arena);
+        ck_assert_int_eq(t.n_removed, 6);
+        for (int a = 0; a < 6; a++)
+            for (int b = 0; b <= a; b++) {
+                double dot = 0;
+                for (int j = 0; j < D; j++)
+                    dot += (double)t.directions[a * D + j] * (double)t.directions[b * D + j];
+                ck_assert(fabs(dot - (a == b)) < 1e-6);
+            }
+        transform_apply(&device, &t, x, NULL, N);
+        if (!first)
+            first = x;
+        else {
+            ck_assert_mem_eq(first, x, N * D * sizeof *x);
+            free(x);
+        }
+        arena_free(&arena);
+        device_close(&device);
+    }
+    free(first);
+}
+END_TEST
+
+/* Blank rows, whatever they hold, change nothing for the others and become zeros. */
+START_TEST(transform_passes_over_blank_rows)
+{
+    enum { N = 40, D = 12 };
+    struct device device;
+    for (int i = 0; test_device(i, &device); i++) {
+        float *packed = wide_rows(N, D), *spread = malloc(2 * N * D * sizeof *spread);
+        bool blank[2 * N];
+        for (int r = 0; r < 2 * N; r++) {
+            blank[r] = r % 2 == 0;
+            for (int j = 0; j < D; j++)
+                spread[r * D + j] = blank[r] ? NAN : packed[r / 2 * D + j];
+        }
+        struct arena arena = {0};
+        struct transform t, u;
+        must_fit(&device, &t, NORMALISE_CENTRE_L2, 2, packed, NULL, N, D, &arena);
+        must_fit(&device, &u, NORMALISE_CENTRE_L2, 2, spread, blank, 2 * N, D, &arena);
+        ck_assert_mem_eq(t.mean, u.mean, D * sizeof *t.mean);
+        ck_assert_mem_eq(t.directions, u.directions, 2 * D * sizeof *t.directions);
+        transform_apply(&device, &t, packed, NULL, N);
+        transform_apply(&device, &u, spread, blank, 2 * N);
+        for (int r = 0; r < 2 * N; r++)
+            for (int j = 0; j < D; j++)
+                ck_assert(spread[r * D + j] == (blank[r] ? 0 : packed[r / 2 * D + j]));
+        free(packed), free(spread);
+        arena_free(&arena);
+        device_close(&device);
+    }
+}
+END_TEST
+
+/* Rows that vary in one direction, or in none: no other direction is made up. */
+START_TEST(transform_removes_only_what_varies)
+{
+    struct device device;
+    ck_assert(test_device(0, &device));
+    struct arena arena = {0};
+    struct transform t;
+    float x[6 * 4];
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 4; j++)
+            x[i * 4 + j] = 0.1f + (float)(j == 2) * (float)i;
+    must_fit(&device, &t, NORMALISE_CENTRE, 3, x, NULL, 6, 4, &arena);
+    ck_assert_int_eq(t.n_removed, 1);
+    for (int j = 0; j < 4; j++)
+        ck_assert(fabs(t.directions[j] - (j == 2)) < 1e-7);
+    for (int i = 0; i < 6; i++)
+        x[i * 4 + 2] = 0.1f;
+    must_fit(&device, &t, NORMALISE_CENTRE_L2, 3, x, NULL, 6, 4, &arena);
+    ck_assert(t.n_removed == 0 && !t.directions);
+    transform_apply(&device, &t, x, NULL, 6);
+    for (int j = 0; j < 6 * 4; j++)
+        ck_assert(x[j] == 0);
+    float kept[3] = {1, NAN, 2};
+    must_fit(&device, &t, NORMALISE_NONE, 0, x, NULL, 0, 3, &arena);
+    transform_apply(&device, &t, kept, NULL, 1);
+    ck_assert(kept[0] == 1 && isnan(kept[1]) && kept[2] == 2);
+    arena_free(&arena);
+    device_close(&device);
+}
+END_TEST
+
+/* ---- errors ---------------------------------------------------------------------------------- */
+
+START_TEST(transform_refuses)
+{
+    struct device device;
+    ck_assert(test_device(0, &device));
+    float x[3 * 2] = {1, 2, 3, 4, 5, 6};
+    bool blank[3] = {true, true, true};
+    struct arena arena = {0};
+    struct transform t;
+    struct err err;
+    for (int remove = -1; remove <= 2; remove += 3) {
+        ck_assert_int_eq(
+            transform_fit(&device, &t, NORMALISE_CENTRE, remove, x, NULL, 3, 2, &arena, &err),
+            STATUS_USAGE);
+        ck_assert_ptr_nonnull(strstr(err.text, "2 columns"));
+    }
+    ck_assert_int_eq(transform_fit(&device, &t, NORMALISE_CENTRE, 0, x, blank, 3, 2, &arena, &err),
+                     STATUS_BAD_DATA);
+    ck_assert_ptr_nonnull(strstr(err.text, "3 are blank"));
+    ck_assert_int_eq(transform_fit(&device, &t, NORMALISE_CENTRE, 0, x, NULL, 0, 2, &arena, &err),
+                     STATUS_BAD_DATA);
+    x[3] = INFINITY;
+    ck_assert_int_eq(transform_fit(&device, &t, NORMALISE_NONE, 0, x, NULL, 3, 2, &arena, &err),
+                     STATUS_BAD_DATA);
+    ck_assert_ptr_nonnull(strstr(err.text, "row 2"));
+    ck_assert_uint_eq(arena.total, 0);
+    arena_free(&arena);
+    device_close(&device);
+}
+END_TEST
+
+START_TEST(transform_reports_lack_of_memory)
+{
+    struct device device;
+    ck_assert(test_device(0, &device));
+    float *x = wide_rows(600, 50);
+    enum status status = STATUS_RESOURCE;
+    int failures = 0;
+    for (long at = 1; status != STATUS_OK; at++) {
+        struct arena arena = {0};
+        struct transform t;
+        struct err err;
+        mem_fail_at(at);
+        status = transform_fit(&device, &t, NORMALISE_CENTRE, 3, x, NULL, 600, 50, &arena, &err);
+        mem_fail_at(0);
+        if (status != STATUS_OK) {
+            ck_assert_int_eq(status, STATUS_RESOURCE);
+            ck_assert(!t.mean && !t.directions && arena.total == 0);
+            failures++;
+        }
+        arena_free(&arena);
+    }
+    ck_assert_int_ge(failures, 3);
+    free(x);
+    device_close(&device);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("transform");
+    TCase *tests = tcase_create("transform");
+    tcase_add_test(tests, transform_finds_the_components_of_scikit_learn);
+    tcase_add_test(tests, transform_applies_its_formula);
+    tcase_add_test(tests, transform_does_not_depend_on_threads);
+    tcase_add_test(tests, transform_passes_over_blank_rows);
+    tcase_add_test(tests, transform_removes_only_what_varies);
+    tcase_add_test(tests, transform_refuses);
+    tcase_add_test(tests, transform_reports_lack_of_memory);
+    suite_add_tcase(suite, tests);
+    return run_suite(suite);
+}
