@@ -20,6 +20,10 @@ struct gguf_tensor_type {
 
 /* number: as in the file. NULL for a number that ggml does not define. */
 const struct gguf_tensor_type *gguf_tensor_type(uint32_t number);
+/* The type of that name, if it can be read; else NULL. F32, F16 and BF16 are the same in
+ * safetensors.
+ */
+const struct gguf_tensor_type *gguf_tensor_type_named(const char *name);
 /* Names of the types that can be read, for messages: "F32, F16, ..." */
 extern const char gguf_readable_types[];
 

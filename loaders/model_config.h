@@ -22,15 +22,19 @@ struct model_config {
     int vocab_size;
     int max_positions; /* the longest text the model was made for */
     float rms_norm_eps;
-    bool tied_embeddings; /* lm_head is the embedding matrix */
+    /* lm_head is the embedding matrix. What config.json says; for a GGUF, that output.weight is
+     * absent. */
+    bool tied_embeddings;
     struct rope_config rope;
 };
 
-/* Reads a folder's config.json (path: the folder or the file), or a .gguf's metadata. Each number
- * is checked: positive, head counts that divide, sizes below 2^24 so that products fit 64 bits.
+/* Reads a folder's config.json, or the metadata of the one .gguf of a folder without it. path may
+ * also be the config.json, the .gguf, or a .safetensors with config.json beside it. Where the file
+ * is silent, the defaults of transformers' LlamaConfig hold (sizes have none). Each number is
+ * checked: positive, head counts that divide, sizes below 2^24 so that products fit 64 bits.
  * STATUS_MISSING: no such file. STATUS_BAD_DATA: not JSON (line), a value missing or out of range
- * (named), an unsupported architecture, activation (other than silu), attention or MLP bias or
- * rope scaling (named, with what is supported). */
+ * (named), an unsupported architecture, activation (other than silu), attention or MLP bias,
+ * partial rotation, experts or rope scaling (named, with what is supported). */
 enum status model_config_read(struct model_config *config, const char *path, struct err *err);
 
 const char *architecture_name(enum architecture architecture);

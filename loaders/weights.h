@@ -13,30 +13,35 @@
 
 struct weights; /* an open model file; the mappings live until weights_close */
 
+struct gguf_tensor_type;
+
 struct weight {
     const char *name;      /* Hugging Face's name; owned by the weights */
-    int n_dims;            /* 1 or 2 */
-    int64_t rows, columns; /* (rows, columns); a vector has rows 1 */
+    int n_dims;            /* as in the file; models have 1 and 2 */
+    int64_t rows, columns; /* (rows, columns); a vector has rows 1, more dimensions go to rows */
     const char *type_name; /* as the file calls it: "F32", "BF16", "Q4_1", ... */
     bool permuted;         /* q or k of a GGUF of architecture llama: undone by weight_read */
     /* For the reader alone: */
     const unsigned char *data;
     int64_t bytes;
-    int type;
+    const struct gguf_tensor_type *type; /* NULL: a type that cannot be read */
 };
 
 /* path: a folder with model.safetensors or with exactly one .gguf, or such a file itself. config is
- * needed for the head counts of permuted tensors. The file's own table is checked whole: bounded
- * header, offsets inside the file, no overlap, shapes that match sizes, known types, no duplicate
- * name. STATUS_MISSING: no model file there. STATUS_BAD_DATA: damaged (byte or tensor named). */
+ * needed for the head size of permuted tensors and for tied embeddings. The file's own table is
+ * checked whole: bounded header, offsets inside the file, no overlap, shapes that match sizes,
+ * known types, no duplicate name. A type that is known but cannot be read (I64, Q6_K) is an error
+ * only for the tensor that is asked for. STATUS_MISSING: no model file there; shards or pickles are
+ * named. STATUS_BAD_DATA: damaged (byte or tensor named), or a GGUF that is split. */
 enum status weights_open(struct weights **out, const char *path, const struct model_config *config,
                          struct err *err);
 void weights_close(struct weights *weights); /* NULL is allowed */
 
-/* NULL where there is none of that name. */
+/* NULL where there is none of that name. Where the config ties the embeddings and the file holds
+ * one of model.embed_tokens.weight and lm_head.weight, that one is found under both names. */
 const struct weight *weights_find(const struct weights *weights, const char *name);
-/* As weights_find, but STATUS_BAD_DATA where the tensor is missing or has another shape; both are
- * named. A vector is asked for as rows 1. */
+/* As weights_find, but STATUS_BAD_DATA where the tensor is missing, has another shape or a type
+ * that cannot be read; both are named. A vector is asked for as rows 1. */
 enum status weights_expect(const struct weights *weights, const char *name, int64_t rows,
                            int64_t columns, const struct weight **out, struct err *err);
 /* All of them, in the file's order, for `info`. */
@@ -45,7 +50,8 @@ const struct weight *weights_at(const struct weights *weights, int i);
 const char *weights_path(const struct weights *weights); /* the file, for messages */
 
 /* out (n_rows, columns): rows first_row .. first_row + n_rows of the tensor in float32, exactly as
- * the file's type defines them. STATUS_BAD_DATA where the file shrank meanwhile. */
+ * the file's type defines them. Rows within the tensor's; several threads may read at a time.
+ * STATUS_BAD_DATA where the file shrank since it was opened, or the type cannot be read. */
 enum status weight_read(const struct weights *weights, const struct weight *weight,
                         int64_t first_row, int64_t n_rows, float *out, struct err *err);
 /* Hands the tensor's mapped pages back to the system: call it when a tensor has been consumed. */

@@ -1,0 +1,316 @@
+/* A tensor by name. See weights.h. The file stays mapped; one table of struct weight, with names
+ * translated, stands before both formats. */
+#include "loaders/weights.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include "host/base/file.h"
+#include "host/base/memory.h"
+#include "loaders/gguf.h"
+#include "loaders/gguf_types.h"
+#include "loaders/model_files.h"
+#include "loaders/name_index.h"
+#include "loaders/safetensors.h"
+
+struct weights {
+    struct arena arena; /* path, table, names */
+    const char *path;
+    struct gguf *gguf; /* one of the two */
+    struct safetensors *safetensors;
+    struct weight *table;
+    struct name_index index;
+    int head_dim; /* of permuted tensors */
+    bool tied;
+};
+
+/* ---- safetensors ---------------------------------------------------------------------------- */
+
+static void fill_from_safetensors(struct weights *weights, int i)
+{
+    const struct safetensors_tensor *tensor = safetensors_at(weights->safetensors, i);
+    struct weight *weight = &weights->table[i];
+    *weight = (struct weight){
+        .name = tensor->name,
+        .n_dims = tensor->n_dims,
+        .rows = 1,
+        .columns = tensor->n_dims > 0 ? tensor->dims[tensor->n_dims - 1] : 1,
+        .type_name = tensor->type_name,
+        .data = tensor->data,
+        .bytes = tensor->bytes,
+        .type = gguf_tensor_type_named(tensor->type_name),
+    };
+    for (int j = 0; j + 1 < tensor->n_dims; j++)
+        weight->rows *= tensor->dims[j];
+}
+
+/* ---- GGUF ----------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *gguf, *hugging_face;
+} model_names[] =
+    {
+        {"token_embd.weight", "model.embed_tokens.weight"},
+        {"output_norm.weight", "model.norm.weight"},
+        {"output.weight", "lm_head.weight"},
+},
+  layer_names[] = {
+      /* blk.N.X is model.layers.N.Y */
+      {"attn_q.weight", "self_attn.q_proj.weight"},
+      {"attn_k.weight", "self_attn.k_proj.weight"},
+      {"attn_v.weight", "self_attn.v_proj.weight"},
+      {"attn_output.weight", "self_attn.o_proj.weight"},
+      {"attn_norm.weight", "input_layernorm.weight"},
+      {"ffn_norm.weight", "post_attention_layernorm.weight"},
+      {"ffn_gate.weight", "mlp.gate_proj.weight"},
+      {"ffn_up.weight", "mlp.up_proj.weight"},
+      {"ffn_down.weight", "mlp.down_proj.weight"},
+};
+
+/* Splits "blk.12.attn_q.weight" into the digits and what stands behind their dot. */
+static bool split_layer_name(const char *name, int *digits, const char **rest)
+{
+    if (strncmp(name, "blk.", 4) != 0)
+        return false;
+    *digits = (int)strspn(name + 4, "0123456789");
+    if (*digits == 0 || name[4 + *digits] != '.')
+        return false;
+    *rest = name + 4 + *digits + 1;
+    return true;
+}
+
+/* Hugging Face's name for a GGUF tensor, in the arena; a name that is not known stays. */
+static const char *translate(struct arena *arena, const char *name)
+{
+    char text[128];
+    int digits;
+    const char *rest;
+    for (size_t i = 0; i < sizeof model_names / sizeof *model_names; i++)
+        if (strcmp(name, model_names[i].gguf) == 0)
+            return model_names[i].hugging_face;
+    if (!split_layer_name(name, &digits, &rest) || digits > 9)
+        return name;
+    for (size_t i = 0; i < sizeof layer_names / sizeof *layer_names; i++)
+        if (strcmp(rest, layer_names[i].gguf) == 0) {
+            int length = snprintf(text, sizeof text, "model.layers.%.*s.%s", digits, name + 4,
+                                  layer_names[i].hugging_face);
+            return arena_text(arena, text, (size_t)length);
+        }
+    return name;
+}
+
+static bool is_permuted(const char *name)
+{
+    int digits;
+    const char *rest;
+    return split_layer_name(name, &digits, &rest) &&
+           (strcmp(rest, "attn_q.weight") == 0 || strcmp(rest, "attn_k.weight") == 0);
+}
+
+static enum status fill_from_gguf(struct weights *weights, int i, struct err *err)
+{
+    const struct gguf_tensor *tensor = gguf_tensor_at(weights->gguf, i);
+    const struct gguf_tensor_type *type = gguf_tensor_type((uint32_t)tensor->type);
+    struct weight *weight = &weights->table[i];
+    *weight = (struct weight){
+        .name = translate(&weights->arena, tensor->name),
+        .n_dims = tensor->n_dims,
+        .rows = 1,
+        .columns = tensor->dims[0],
+        .type_name = type->name,
+        .permuted = is_permuted(tensor->name),
+        .data = tensor->data,
+        .bytes = tensor->bytes,
+        .type = type->read ? type : NULL,
+    };
+    for (int j = 1; j < tensor->n_dims; j++)
+        weight->rows *= tensor->dims[j];
+    if (!weight->name)
+        return err_no_memory(err, "a tensor's name", strlen(tensor->name));
+    if (weight->permuted && weight->rows % weights->head_dim != 0)
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: tensor %s: its %lld rows are not whole heads of %d; the metadata does "
+                       "not fit the tensors",
+                       weights->path, tensor->name, (long long)weight->rows, weights->head_dim);
+    return STATUS_OK;
+}
+
+static enum status check_not_split(const struct weights *weights, struct err *err)
+{
+    int64_t parts = 1;
+    TRY(gguf_get_integer(weights->gguf, "split.count", &parts, err));
+    if (parts > 1)
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: metadata split.count: one of %lld parts; join them with "
+                       "llama-gguf-split --merge",
+                       weights->path, (long long)parts);
+    return STATUS_OK;
+}
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+static enum status fill_table(struct weights *weights, int count, struct err *err)
+{
+    weights->table = arena_alloc(&weights->arena, (size_t)count, sizeof *weights->table);
+    if (!weights->table || !name_index_init(&weights->index, &weights->arena, count))
+        return err_no_memory(err, "the table of tensors", (size_t)count * sizeof *weights->table);
+    for (int i = 0; i < count; i++) {
+        if (weights->gguf)
+            TRY(fill_from_gguf(weights, i, err));
+        else
+            fill_from_safetensors(weights, i);
+        const char *name = weights->table[i].name;
+        weights->index.entries[i] = (struct name_entry){name, strlen(name), i};
+    }
+    const struct name_entry *twice = name_index_sort(&weights->index);
+    if (twice) /* a GGUF may hold both names of one tensor */
+        return err_set(err, STATUS_BAD_DATA, "%s: tensor %s: it stands there twice", weights->path,
+                       twice->name);
+    return STATUS_OK;
+}
+
+static enum status open_file(struct weights *weights, const char *path, struct err *err)
+{
+    bool is_gguf = false;
+    TRY(model_files_weights(&weights->arena, path, &weights->path, &is_gguf, err));
+    if (is_gguf) {
+        TRY(gguf_open(&weights->gguf, weights->path, err));
+        TRY(check_not_split(weights, err));
+        return fill_table(weights, gguf_tensor_count(weights->gguf), err);
+    }
+    TRY(safetensors_open(&weights->safetensors, weights->path, err));
+    return fill_table(weights, safetensors_count(weights->safetensors), err);
+}
+
+enum status weights_open(struct weights **out, const char *path, const struct model_config *config,
+                         struct err *err)
+{
+    *out = NULL;
+    struct weights *weights = mem_alloc_zero(1, sizeof *weights);
+    if (!weights)
+        return err_no_memory(err, "the table of tensors", sizeof *weights);
+    weights->head_dim = config->head_dim;
+    weights->tied = config->tied_embeddings;
+    enum status status = open_file(weights, path, err);
+    if (status != STATUS_OK) {
+        weights_close(weights);
+        return status;
+    }
+    *out = weights;
+    return STATUS_OK;
+}
+
+void weights_close(struct weights *weights)
+{
+    if (!weights)
+        return;
+    gguf_close(weights->gguf);
+    safetensors_close(weights->safetensors);
+    arena_free(&weights->arena);
+    mem_free(weights);
+}
+
+/* ---- finding -------------------------------------------------------------------------------- */
+
+static const struct weight *find(const struct weights *weights, const char *name)
+{
+    int i = name_index_find(&weights->index, name, strlen(name));
+    return i < 0 ? NULL : &weights->table[i];
+}
+
+const struct weight *weights_find(const struct weights *weights, const char *name)
+{
+    static const char *const embeddings[] = {"model.embed_tokens.weight", "lm_head.weight"};
+    const struct weight *weight = find(weights, name);
+    for (int i = 0; !weight && weights->tied && i < 2; i++)
+        if (strcmp(name, embeddings[i]) == 0)
+            weight = find(weights, embeddings[1 - i]);
+    return weight;
+}
+
+static enum status check_readable(const struct weights *weights, const struct weight *weight,
+                                  struct err *err)
+{
+    if (!weight->type)
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: tensor %s: type %s cannot be read; use a model in one of %s",
+                       weights->path, weight->name, weight->type_name, gguf_readable_types);
+    return STATUS_OK;
+}
+
+enum status weights_expect(const struct weights *weights, const char *name, int64_t rows,
+                           int64_t columns, const struct weight **out, struct err *err)
+{
+    const struct weight *weight = weights_find(weights, name);
+    *out = NULL;
+    if (!weight)
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: tensor %s: missing; the file does not hold the model that its "
+                       "configuration describes",
+                       weights->path, name);
+    if (weight->rows != rows || weight->columns != columns || weight->n_dims < 1 ||
+        weight->n_dims > 2)
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: tensor %s: its shape is %lld x %lld (%d dimensions), not %lld x %lld; "
+                       "the file does not hold the model that its configuration describes",
+                       weights->path, name, (long long)weight->rows, (long long)weight->columns,
+                       weight->n_dims, (long long)rows, (long long)columns);
+    TRY(check_readable(weights, weight, err));
+    *out = weight;
+    return STATUS_OK;
+}
+
+int weights_count(const struct weights *weights)
+{
+    return weights->index.count;
+}
+
+const struct weight *weights_at(const struct weights *weights, int i)
+{
+    return &weights->table[i];
+}
+
+const char *weights_path(const struct weights *weights)
+{
+    return weights->path;
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+/* The row of a GGUF that holds row `row` of the rotate-half order. llama.cpp's converter turns the
+ * two halves of each head into pairs, (2, d/2) into (d/2, 2):
+ *
+ *   here    0  1  2  3 | 4  5  6  7     a head of 8 rows
+ *   file    0  2  4  6 | 1  3  5  7  */
+static int64_t permuted_row(int64_t row, int64_t head_dim)
+{
+    int64_t in_head = row % head_dim, half = head_dim / 2;
+    return row - in_head + 2 * (in_head % half) + in_head / half;
+}
+
+enum status weight_read(const struct weights *weights, const struct weight *weight,
+                        int64_t first_row, int64_t n_rows, float *out, struct err *err)
+{
+    assert(first_row >= 0 && n_rows >= 0 && n_rows <= weight->rows - first_row);
+    TRY(check_readable(weights, weight, err));
+    TRY(weights->gguf ? gguf_check(weights->gguf, err)
+                      : safetensors_check(weights->safetensors, err));
+    const struct gguf_tensor_type *type = weight->type;
+    size_t blocks = (size_t)(weight->columns / type->block);
+    size_t row_bytes = blocks * (size_t)type->bytes;
+    if (!weight->permuted) {
+        type->read(weight->data + (size_t)first_row * row_bytes, (size_t)n_rows * blocks, out);
+        return STATUS_OK;
+    }
+    for (int64_t i = 0; i < n_rows; i++) {
+        int64_t row = permuted_row(first_row + i, weights->head_dim);
+        type->read(weight->data + (size_t)row * row_bytes, blocks, out + i * weight->columns);
+    }
+    return STATUS_OK;
+}
+
+void weight_release(const struct weights *weights, const struct weight *weight)
+{
+    (void)weights;
+    file_map_release(weight->data, (size_t)weight->bytes);
+}
