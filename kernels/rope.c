@@ -35,6 +35,9 @@ void rope_frequencies(double *inv_freq, int head_dim, const struct rope_config *
         case ROPE_LLAMA3:
             f = llama3_frequency(f, config);
             break;
+        case ROPE_DIVIDED:
+            f /= (double)config->divisors[i];
+            break;
         }
         inv_freq[i] = f;
     }

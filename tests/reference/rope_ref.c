@@ -13,6 +13,8 @@ void rope_frequencies_ref(double *inv_freq, int head_dim, const struct rope_conf
         double shortest = config->original_max_positions / config->high_frequency_factor;
         if (config->scaling == ROPE_LINEAR)
             f /= config->factor;
+        if (config->scaling == ROPE_DIVIDED)
+            f /= (double)config->divisors[i];
         if (config->scaling == ROPE_LLAMA3 && wavelength > longest)
             f /= config->factor;
         else if (config->scaling == ROPE_LLAMA3 && wavelength >= shortest) {
