@@ -35,7 +35,9 @@ typedef void tile_function(float *y, size_t ldy, const float *x, const float *pa
  * unrolling does. */
 
 #if CPU_X86
-#define AVX2_START(i) __m256 left##i = _mm256_setzero_ps(), right##i = _mm256_setzero_ps();
+#define AVX2_START(i)                                                                              \
+    __m256 left##i = _mm256_setzero_ps(), right##i = _mm256_setzero_ps();                          \
+    __builtin_prefetch(y + (i) * ldy, 1);
 #define AVX2_STEP(i)                                                                               \
     {                                                                                              \
         __m256 value = _mm256_broadcast_ss(x + (i)*GEMM_DEPTH + k);                                \

@@ -1,7 +1,16 @@
 /* Matrix product with an NF4 weight: CPU code and dispatch. The product itself is kernels/gemm.c;
- * here is what decodes 16 rows of W into its panels. */
+ * here is what decodes 16 rows of W into its panels.
+ *
+ * The AVX2 decoder takes 16 rows x 64 columns, one block of each row, at a time. A panel is
+ * [k][16], so codes must be transposed, and that is cheapest while they are still packed: 64 byte
+ * unpacks turn 16 rows of 32 bytes into 32 vectors' halves that each hold one byte (two codes) of
+ * the 16 rows. A code becomes a float32 by four table look-ups in pshufb, one for each byte of the
+ * float, and three levels of unpacking; this takes about half the shuffles of vpermps with a blend.
+ * In all about 900 instructions for 1024 weights, where a product with 256 rows has 32768
+ * multiply-adds. */
 #include "kernels/nf4_matmul.h"
 
+#include "host/base/float16.h"
 #include "kernels/cpu.h"
 #include "kernels/gemm.h"
 
@@ -14,10 +23,104 @@ static void decode_portable(float *panel, const void *matrix, int row, int n_row
         nf4_decode(panel + r, GEMM_PANEL, w, (int64_t)(row + r) * w->columns + k, n_k);
 }
 
+#if CPU_X86
+/* One step of a 16 x 16 byte transposition within each 128-bit half: out[2i], out[2i+1] interleave
+ * the bytes of in[i] and in[i+8]. Four such steps transpose: each moves one bit of the row number
+ * into the byte number. */
+TARGET_AVX2
+static inline void interleave_bytes(__m256i out[16], const __m256i in[16])
+{
+    for (int i = 0; i < 8; i++) {
+        out[2 * i] = _mm256_unpacklo_epi8(in[i], in[i + 8]);
+        out[2 * i + 1] = _mm256_unpackhi_epi8(in[i], in[i + 8]);
+    }
+}
+
+/* plane[b] byte c, in both halves: byte b (from the lowest) of nf4_map[c]. */
+TARGET_AVX2
+static inline void load_byte_planes(__m256i plane[4])
+{
+    uint8_t byte[4][16];
+    for (int c = 0; c < 16; c++)
+        for (int b = 0; b < 4; b++)
+            byte[b][c] = (uint8_t)(bits_from_float(nf4_map[c]) >> 8 * b);
+    for (int b = 0; b < 4; b++)
+        plane[b] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)byte[b]));
+}
+
+/* 16 codes in each half -> 16 weights to low (lower half) and 16 to high.
+ * absmax[i]: of rows 4i .. 4i+3, in both halves. */
+TARGET_AVX2
+static inline void decode_codes(float *low, float *high, __m256i codes, const __m256i plane[4],
+                                const __m256 absmax[4])
+{
+    __m256i byte0 = _mm256_shuffle_epi8(plane[0], codes);
+    __m256i byte1 = _mm256_shuffle_epi8(plane[1], codes);
+    __m256i byte2 = _mm256_shuffle_epi8(plane[2], codes);
+    __m256i byte3 = _mm256_shuffle_epi8(plane[3], codes);
+    __m256i low01 = _mm256_unpacklo_epi8(byte0, byte1), high01 = _mm256_unpackhi_epi8(byte0, byte1);
+    __m256i low23 = _mm256_unpacklo_epi8(byte2, byte3), high23 = _mm256_unpackhi_epi8(byte2, byte3);
+    __m256i bits[4] = {_mm256_unpacklo_epi16(low01, low23), _mm256_unpackhi_epi16(low01, low23),
+                       _mm256_unpacklo_epi16(high01, high23),
+                       _mm256_unpackhi_epi16(high01, high23)};
+    __m256 weights[4];
+    for (int i = 0; i < 4; i++)
+        weights[i] = _mm256_mul_ps(_mm256_castsi256_ps(bits[i]), absmax[i]);
+    for (int i = 0; i < 4; i++)
+        _mm_store_ps(low + 4 * i, _mm256_castps256_ps128(weights[i]));
+    for (int i = 0; i < 4; i++)
+        _mm_store_ps(high + 4 * i, _mm256_extractf128_ps(weights[i], 1));
+}
+
+/* For columns that are a multiple of 64: n_k is one too, and no block runs on into another row. */
+TARGET_AVX2
+static void decode_avx2(float *panel, const void *matrix, int row, int n_rows, int k, int n_k)
+{
+    const struct nf4_matrix *w = matrix;
+    __m256i plane[4], nibble = _mm256_set1_epi8(15);
+    load_byte_planes(plane);
+    const uint8_t *codes[GEMM_PANEL];
+    int64_t block[GEMM_PANEL];
+    for (int r = 0; r < GEMM_PANEL; r++) {
+        /* Lanes beyond the last row repeat it. */
+        int64_t from = (int64_t)(row + (r < n_rows ? r : n_rows - 1)) * w->columns + k;
+        codes[r] = w->codes + from / 2;
+        block[r] = from / NF4_BLOCK;
+    }
+    for (int i = 0; i < n_k / NF4_BLOCK; i++, panel += NF4_BLOCK * GEMM_PANEL) {
+        __m256i a[16], b[16];
+        float scale[16];
+        for (int r = 0; r < GEMM_PANEL; r++) {
+            a[r] = _mm256_loadu_si256((const __m256i *)(codes[r] + i * NF4_BLOCK / 2));
+            scale[r] = nf4_block_absmax(w, block[r] + i);
+        }
+        __m256 absmax[4];
+        for (int r = 0; r < 4; r++)
+            absmax[r] = _mm256_broadcast_ps((const __m128 *)(scale + 4 * r));
+        interleave_bytes(b, a);
+        interleave_bytes(a, b);
+        interleave_bytes(b, a);
+        interleave_bytes(a, b);
+        /* a[j]: byte j of the 16 rows below, byte 16 + j above. */
+        for (int j = 0; j < 16; j++) {
+            float *low = panel + 2 * j * GEMM_PANEL, *high = low + 32 * GEMM_PANEL;
+            __m256i first = _mm256_and_si256(_mm256_srli_epi16(a[j], 4), nibble);
+            decode_codes(low, high, first, plane, absmax);
+            __m256i second = _mm256_and_si256(a[j], nibble);
+            decode_codes(low + GEMM_PANEL, high + GEMM_PANEL, second, plane, absmax);
+        }
+    }
+}
+#endif
+
 void nf4_matmul_fwd_cpu(struct device *device, float *y, const float *x, const struct nf4_matrix *w,
                         int m, bool add)
 {
     struct gemm_weight weight = {w->rows, w->columns, w, decode_portable};
+#if CPU_X86
+    if (device->isa == CPU_AVX2 && w->columns % NF4_BLOCK == 0)
+        weight.decode = decode_avx2;
+#endif
     gemm_cpu(device, y, x, &weight, m, add);
 }
 
