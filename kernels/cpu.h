@@ -14,6 +14,10 @@ typedef float float4_at_any_float __attribute__((vector_size(16), aligned(4), ma
 #define TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
 #include <immintrin.h>
 
+/* Before a short loop over vectors in an array: unrolls it (up to 16 turns), so that the array
+ * becomes registers. gcc's -O2 leaves such loops and their arrays in memory. */
+#define UNROLL _Pragma("GCC unroll 16")
+
 /* The sum of eight lanes, from lane 0 to lane 7, as the portable code adds them. */
 TARGET_AVX2
 static inline float avx2_sum(__m256 v)

@@ -1,27 +1,25 @@
 /* The core of the CPU's matrix products. See gemm.h.
  *
  *   task: a block of rows of X (at most ROW_BLOCK) times a run of panels of W
- *     for each piece of GEMM_DEPTH columns
- *       copy the block's piece of X to scratch, rows GEMM_DEPTH apart   384 KiB, lives in L2
- *       for each panel: decode it to scratch, [k][16]                   16 KiB, lives in L1
+ *     for each piece of GEMM_DEPTH columns                    its part of X: 384 KiB, stays in L2
+ *       for each panel: decode it to scratch, [k][16]         16 KiB, stays in L1
  *         for each six rows: a tile of 6 x 16 sums in registers, added to Y
  *
  * A tile of 6 x 16 takes 12 of AVX2's 16 registers, 2 for the panel and 1 for X: 12 fused
- * multiply-adds for 8 loads, so that the loads hide behind the arithmetic. The copy of X keeps the
- * rows of a tile from falling into the same sets of the cache, which they do where X's rows are a
- * power of two apart. Decoding is spread over up to 384 rows of X. */
+ * multiply-adds for 8 loads, so that the loads hide behind the arithmetic. Decoding is spread over
+ * up to 384 rows of X. X is read where it lies: copying it into the order of the tiles saves 2 % in
+ * them and costs more (docs/speed.md). */
 #include "kernels/gemm.h"
 
-#include <string.h>
 #include "kernels/cpu.h"
 
 #define ROW_BLOCK 384
 #define TILE_ROWS 6
 
 /* Adds (or, at the first piece of k, sets) rows x 16 sums: y[i*ldy + r] += sum_k x[i][k]
- * panel[k][r] x (rows, GEMM_DEPTH), panel (depth, 16), rows 1 .. TILE_ROWS. */
-typedef void tile_function(float *y, size_t ldy, const float *x, const float *panel, int depth,
-                           bool add);
+ * panel[k][r] x (rows, depth) with rows ldx apart, panel (depth, 16), rows 1 .. TILE_ROWS. */
+typedef void tile_function(float *y, size_t ldy, const float *x, size_t ldx, const float *panel,
+                           int depth, bool add);
 
 #define ROWS_1(row) row(0)
 #define ROWS_2(row) ROWS_1(row) row(1)
@@ -32,15 +30,17 @@ typedef void tile_function(float *y, size_t ldy, const float *x, const float *pa
 
 /* ---- AVX2 ----------------------------------------------------------------------------------- */
 /* The rows are spelled out by macros, so that every sum is a register whatever the compiler's
- * unrolling does. */
+ * unrolling does. Four steps in one turn of the loop share the computing of row addresses, which
+ * would cost 3 %. The prefetches fetch Y's lines while the sums are made: rows of Y are a page or
+ * more apart. */
 
 #if CPU_X86
 #define AVX2_START(i)                                                                              \
     __m256 left##i = _mm256_setzero_ps(), right##i = _mm256_setzero_ps();                          \
-    __builtin_prefetch(y + (i) * ldy, 1);
+    __builtin_prefetch(y + (i)*ldy, 1);
 #define AVX2_STEP(i)                                                                               \
     {                                                                                              \
-        __m256 value = _mm256_broadcast_ss(x + (i)*GEMM_DEPTH + k);                                \
+        __m256 value = _mm256_broadcast_ss(x + (i)*ldx + k);                                       \
         left##i = _mm256_fmadd_ps(value, w_left, left##i);                                         \
         right##i = _mm256_fmadd_ps(value, w_right, right##i);                                      \
     }
@@ -56,11 +56,12 @@ typedef void tile_function(float *y, size_t ldy, const float *x, const float *pa
     }
 #define AVX2_TILE(rows)                                                                            \
     TARGET_AVX2                                                                                    \
-    static void tile_avx2_##rows(float *y, size_t ldy, const float *x, const float *panel,         \
-                                 int depth, bool add)                                              \
+    static void tile_avx2_##rows(float *y, size_t ldy, const float *x, size_t ldx,                 \
+                                 const float *panel, int depth, bool add)                          \
     {                                                                                              \
         ROWS_##rows(AVX2_START);                                                                   \
-        for (int k = 0; k < depth; k++) {                                                          \
+        _Pragma("GCC unroll 4") for (int k = 0; k < depth; k++)                                    \
+        {                                                                                          \
             __m256 w_left = _mm256_load_ps(panel + k * GEMM_PANEL);                                \
             __m256 w_right = _mm256_load_ps(panel + k * GEMM_PANEL + 8);                           \
             ROWS_##rows(AVX2_STEP)                                                                 \
@@ -82,7 +83,7 @@ AVX2_TILE(6)
 #define PORTABLE_START(i) float4 a##i = {0}, b##i = {0}, c##i = {0}, d##i = {0};
 #define PORTABLE_STEP(i)                                                                           \
     {                                                                                              \
-        float value = x[(i)*GEMM_DEPTH + k];                                                       \
+        float value = x[(i)*ldx + k];                                                              \
         a##i += value * w[0];                                                                      \
         b##i += value * w[1];                                                                      \
         c##i += value * w[2];                                                                      \
@@ -96,8 +97,8 @@ AVX2_TILE(6)
         out[0] = a##i, out[1] = b##i, out[2] = c##i, out[3] = d##i;                                \
     }
 #define PORTABLE_TILE(rows)                                                                        \
-    static void tile_portable_##rows(float *y, size_t ldy, const float *x, const float *panel,     \
-                                     int depth, bool add)                                          \
+    static void tile_portable_##rows(float *y, size_t ldy, const float *x, size_t ldx,             \
+                                     const float *panel, int depth, bool add)                      \
     {                                                                                              \
         ROWS_##rows(PORTABLE_START);                                                               \
         for (int k = 0; k < depth; k++) {                                                          \
@@ -136,21 +137,21 @@ struct gemm_job {
     int panels_per_run, n_runs;
 };
 
-/* y (m, n) += or = x (m, GEMM_DEPTH) times one panel, n <= 16 columns of it. */
+/* y (m, n) += or = x (m, depth) times one panel, n <= 16 columns of it. */
 static void multiply_panel(const struct gemm_job *job, float *y, const float *x, int m, int n,
                            const float *panel, int depth, bool add)
 {
-    size_t ldy = (size_t)job->w->rows;
+    size_t ldy = (size_t)job->w->rows, ldx = (size_t)job->w->columns;
     for (int i = 0; i < m; i += job->tiles->largest) {
         int rows = m - i < job->tiles->largest ? m - i : job->tiles->largest;
         float *out = y + (size_t)i * ldy;
         tile_function *tile = job->tiles->by_rows[rows - 1];
         if (n == GEMM_PANEL) {
-            tile(out, ldy, x + (size_t)i * GEMM_DEPTH, panel, depth, add);
+            tile(out, ldy, x + (size_t)i * ldx, ldx, panel, depth, add);
             continue;
         }
         float edge[TILE_ROWS * GEMM_PANEL]; /* the last panel of W: not all 16 columns exist */
-        tile(edge, GEMM_PANEL, x + (size_t)i * GEMM_DEPTH, panel, depth, false);
+        tile(edge, GEMM_PANEL, x + (size_t)i * ldx, ldx, panel, depth, false);
         for (int r = 0; r < rows; r++)
             for (int j = 0; j < n; j++) {
                 float sum = edge[r * GEMM_PANEL + j];
@@ -165,7 +166,6 @@ static void gemm_task(void *context, int task, int worker)
     const struct gemm_job *job = context;
     const struct gemm_weight *w = job->w;
     float *panel = device_scratch(job->device, worker);
-    float *block = panel + GEMM_DEPTH * GEMM_PANEL;
     int first_row = task / job->n_runs * job->rows_per_block;
     int m = job->m - first_row < job->rows_per_block ? job->m - first_row : job->rows_per_block;
     int first_column = task % job->n_runs * job->panels_per_run * GEMM_PANEL;
@@ -176,20 +176,16 @@ static void gemm_task(void *context, int task, int worker)
 
     for (int k = 0; k < w->columns; k += GEMM_DEPTH) {
         int depth = w->columns - k < GEMM_DEPTH ? w->columns - k : GEMM_DEPTH;
-        for (int i = 0; i < m; i++)
-            memcpy(block + (size_t)i * GEMM_DEPTH, x + (size_t)i * (size_t)w->columns + k,
-                   (size_t)depth * sizeof *x);
         for (int column = first_column; column < end_column; column += GEMM_PANEL) {
             int n = end_column - column < GEMM_PANEL ? end_column - column : GEMM_PANEL;
             w->decode(panel, w->matrix, column, n, k, depth);
-            multiply_panel(job, y + column, block, m, n, panel, depth, job->add || k > 0);
+            multiply_panel(job, y + column, x + k, m, n, panel, depth, job->add || k > 0);
         }
     }
 }
 
-_Static_assert((GEMM_DEPTH * GEMM_PANEL + ROW_BLOCK * GEMM_DEPTH) * sizeof(float) <=
-                   DEVICE_SCRATCH_BYTES,
-               "a worker's scratch holds a panel and a block of X");
+_Static_assert(GEMM_DEPTH *GEMM_PANEL * sizeof(float) <= DEVICE_SCRATCH_BYTES,
+               "a worker's scratch holds a panel");
 
 void gemm_cpu(struct device *device, float *y, const float *x, const struct gemm_weight *w, int m,
               bool add)
@@ -207,8 +203,8 @@ void gemm_cpu(struct device *device, float *y, const float *x, const struct gemm
     int rows = m / n_blocks + (m % n_blocks != 0);
     job.rows_per_block = (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
     n_blocks = m / job.rows_per_block + (m % job.rows_per_block != 0);
-    /* Every run of panels copies X again: few runs, but some for each worker where there are not
-     * enough row blocks, so that a worker that is held up does not hold up all. */
+    /* Several runs for each worker, so that one that is held up does not hold up all; but runs long
+     * enough that X's part is not fetched for little. */
     int n_panels = w->rows / GEMM_PANEL + (w->rows % GEMM_PANEL != 0);
     int n_workers = threads_size(device->threads);
     int n_wanted = n_workers == 1 ? 1 : (3 * n_workers + n_blocks - 1) / n_blocks;

@@ -38,15 +38,20 @@ TARGET_AVX2
 static inline void transpose_8x8(__m256 out[8], const __m256 in[8])
 {
     __m256 pair[8], quad[8];
+    UNROLL
     for (int i = 0; i < 4; i++) {
         pair[2 * i] = _mm256_unpacklo_ps(in[2 * i], in[2 * i + 1]);
         pair[2 * i + 1] = _mm256_unpackhi_ps(in[2 * i], in[2 * i + 1]);
     }
-    for (int i = 0; i < 8; i += 4)
+    UNROLL
+    for (int i = 0; i < 8; i += 4) {
+        UNROLL
         for (int j = 0; j < 2; j++) {
             quad[i + 2 * j] = _mm256_shuffle_ps(pair[i + j], pair[i + 2 + j], 0x44);
             quad[i + 2 * j + 1] = _mm256_shuffle_ps(pair[i + j], pair[i + 2 + j], 0xEE);
         }
+    }
+    UNROLL
     for (int i = 0; i < 4; i++) {
         out[i] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x20);
         out[i + 4] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31);
@@ -63,13 +68,19 @@ static void decode_f32_avx2(float *panel, const void *matrix, int row, int n_row
     for (int r = 0; r < GEMM_PANEL; r++)
         from[r] = (const float *)w->data +
                   (size_t)(row + (r < n_rows ? r : n_rows - 1)) * (size_t)w->columns + k;
+    size_t ahead = row + 2 * GEMM_PANEL <= w->rows ? (size_t)GEMM_PANEL * (size_t)w->columns : 0;
     int i = 0;
     for (; i + 8 <= n_k; i += 8)
         for (int half = 0; half < GEMM_PANEL; half += 8) {
             __m256 in[8], out[8];
-            for (int r = 0; r < 8; r++)
+            UNROLL
+            for (int r = 0; r < 8; r++) {
                 in[r] = _mm256_loadu_ps(from[half + r] + i);
+                if (i % 16 == 0)
+                    __builtin_prefetch(from[half + r] + i + ahead, 0, 2);
+            }
             transpose_8x8(out, in);
+            UNROLL
             for (int c = 0; c < 8; c++)
                 _mm256_store_ps(panel + (i + c) * GEMM_PANEL + half, out[c]);
         }
@@ -85,15 +96,20 @@ static void decode_bf16_avx2(float *panel, const void *matrix, int row, int n_ro
     for (int r = 0; r < GEMM_PANEL; r++)
         from[r] = (const uint16_t *)w->data +
                   (size_t)(row + (r < n_rows ? r : n_rows - 1)) * (size_t)w->columns + k;
+    size_t ahead = row + 2 * GEMM_PANEL <= w->rows ? (size_t)GEMM_PANEL * (size_t)w->columns : 0;
     int i = 0;
     for (; i + 8 <= n_k; i += 8)
         for (int half = 0; half < GEMM_PANEL; half += 8) {
             __m256 in[8], out[8];
+            UNROLL
             for (int r = 0; r < 8; r++) {
                 __m128i bits = _mm_loadu_si128((const __m128i *)(from[half + r] + i));
+                if (i % 32 == 0)
+                    __builtin_prefetch(from[half + r] + i + ahead, 0, 2);
                 in[r] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
             }
             transpose_8x8(out, in);
+            UNROLL
             for (int c = 0; c < 8; c++)
                 _mm256_store_ps(panel + (i + c) * GEMM_PANEL + half, out[c]);
         }

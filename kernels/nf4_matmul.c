@@ -30,6 +30,7 @@ static void decode_portable(float *panel, const void *matrix, int row, int n_row
 TARGET_AVX2
 static inline void interleave_bytes(__m256i out[16], const __m256i in[16])
 {
+    UNROLL
     for (int i = 0; i < 8; i++) {
         out[2 * i] = _mm256_unpacklo_epi8(in[i], in[i + 8]);
         out[2 * i + 1] = _mm256_unpackhi_epi8(in[i], in[i + 8]);
@@ -44,6 +45,7 @@ static inline void load_byte_planes(__m256i plane[4])
     for (int c = 0; c < 16; c++)
         for (int b = 0; b < 4; b++)
             byte[b][c] = (uint8_t)(bits_from_float(nf4_map[c]) >> 8 * b);
+    UNROLL
     for (int b = 0; b < 4; b++)
         plane[b] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)byte[b]));
 }
@@ -64,10 +66,13 @@ static inline void decode_codes(float *low, float *high, __m256i codes, const __
                        _mm256_unpacklo_epi16(high01, high23),
                        _mm256_unpackhi_epi16(high01, high23)};
     __m256 weights[4];
+    UNROLL
     for (int i = 0; i < 4; i++)
         weights[i] = _mm256_mul_ps(_mm256_castsi256_ps(bits[i]), absmax[i]);
+    UNROLL
     for (int i = 0; i < 4; i++)
         _mm_store_ps(low + 4 * i, _mm256_castps256_ps128(weights[i]));
+    UNROLL
     for (int i = 0; i < 4; i++)
         _mm_store_ps(high + 4 * i, _mm256_extractf128_ps(weights[i], 1));
 }
@@ -81,20 +86,26 @@ static void decode_avx2(float *panel, const void *matrix, int row, int n_rows, i
     load_byte_planes(plane);
     const uint8_t *codes[GEMM_PANEL];
     int64_t block[GEMM_PANEL];
+    UNROLL
     for (int r = 0; r < GEMM_PANEL; r++) {
         /* Lanes beyond the last row repeat it. */
         int64_t from = (int64_t)(row + (r < n_rows ? r : n_rows - 1)) * w->columns + k;
         codes[r] = w->codes + from / 2;
         block[r] = from / NF4_BLOCK;
     }
+    /* The next panel's codes lie in 16 other rows, too far for the hardware to guess. */
+    int64_t ahead = row + 2 * GEMM_PANEL <= w->rows ? (int64_t)GEMM_PANEL * w->columns / 2 : 0;
     for (int i = 0; i < n_k / NF4_BLOCK; i++, panel += NF4_BLOCK * GEMM_PANEL) {
         __m256i a[16], b[16];
         float scale[16];
+        UNROLL
         for (int r = 0; r < GEMM_PANEL; r++) {
             a[r] = _mm256_loadu_si256((const __m256i *)(codes[r] + i * NF4_BLOCK / 2));
+            __builtin_prefetch(codes[r] + i * NF4_BLOCK / 2 + ahead);
             scale[r] = nf4_block_absmax(w, block[r] + i);
         }
         __m256 absmax[4];
+        UNROLL
         for (int r = 0; r < 4; r++)
             absmax[r] = _mm256_broadcast_ps((const __m128 *)(scale + 4 * r));
         interleave_bytes(b, a);
