@@ -177,7 +177,7 @@ missing() {
     if have apt-get && [ ! -s "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" ]; then
         echo certificates
     fi
-    if [ -n "$demo" ] && ! python3 -m pip --version >/dev/null 2>&1; then
+    if [ -n "$demo" ] && ! python3 -c 'import pip' >/dev/null 2>&1; then
         echo pip
     fi
 }
