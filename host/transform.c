@@ -13,7 +13,7 @@
 /* Vectors iterated beyond those wanted: the error of the last one wanted falls by
  * lambda(remove + SPARE + 1) / lambda(remove) a step. */
 #define SPARE          8
-#define MOST_STEPS     300
+#define MOST_STEPS     120   /* without gaps in the spectrum any of the near-equal ones will do */
 #define TOLERANCE      1e-7  /* of |A v - lambda v| / lambda: directions are kept in float32 */
 #define NO_VARIANCE    1e-12 /* of lambda / lambda(1): below lies the rounding of float32 rows */
 #define NO_DEVIATION   1e-28 /* of lambda / (n |mean|^2): below lies that of the mean itself */

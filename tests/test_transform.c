@@ -114,7 +114,7 @@ END_TEST
 
 /* ---- by themselves --------------------------------------------------------------------------- */
 
-/* Three blocks of rows and 70 columns; close eigenvalues behind a few strong ones. */
+/* Four strong directions, equal ones behind them. */
 static float *wide_rows(int n, int d)
 {
     float *x = malloc((size_t)(n * d) * sizeof *x);
@@ -126,9 +126,21 @@ static float *wide_rows(int n, int d)
     return x;
 }
 
+static void check_orthonormal(const struct transform *t)
+{
+    for (int a = 0; a < t->n_removed; a++)
+        for (int b = 0; b <= a; b++) {
+            double dot = 0;
+            for (int j = 0; j < t->d; j++)
+                dot += (double)t->directions[a * t->d + j] * (double)t->directions[b * t->d + j];
+            ck_assert(fabs(dot - (a == b)) < 1e-6);
+        }
+}
+
+/* Three blocks of rows. */
 START_TEST(transform_does_not_depend_on_threads)
 {
-    enum { N = 1200, D = 70 };
+    enum { N = 1100, D = 18, REMOVED = 4 };
     float *first = NULL;
     for (int threads = 1; threads <= 4; threads++) {
         struct device device;
@@ -137,15 +149,9 @@ START_TEST(transform_does_not_depend_on_threads)
         float *x = wide_rows(N, D);
         struct arena arena = {0};
         struct transform t;
-        must_fit(&device, &t, NORMALISE_CENTRE_L2, 6, x, NULL, N, D, &arena);
-        ck_assert_int_eq(t.n_removed, 6);
-        for (int a = 0; a < 6; a++)
-            for (int b = 0; b <= a; b++) {
-                double dot = 0;
-                for (int j = 0; j < D; j++)
-                    dot += (double)t.directions[a * D + j] * (double)t.directions[b * D + j];
-                ck_assert(fabs(dot - (a == b)) < 1e-6);
-            }
+        must_fit(&device, &t, NORMALISE_CENTRE_L2, REMOVED, x, NULL, N, D, &arena);
+        ck_assert_int_eq(t.n_removed, REMOVED);
+        check_orthonormal(&t);
         transform_apply(&device, &t, x, NULL, N);
         if (!first)
             first = x;
@@ -157,6 +163,26 @@ START_TEST(transform_does_not_depend_on_threads)
         device_close(&device);
     }
     free(first);
+}
+END_TEST
+
+/* Columns of nearly the same variance: no gap for the iteration to
+ * use, which stops by its limit. */
+START_TEST(transform_ends_without_a_gap)
+{
+    enum { N = 128, D = 64, REMOVED = 3 };
+    struct device device;
+    ck_assert(test_device(0, &device));
+    float x[N * D] = {0};
+    for (int i = 0; i < N; i++)
+        x[i * D + i % D] = (i < D ? 1 : -1) * (1 + 1e-5f * (float)(i % D));
+    struct arena arena = {0};
+    struct transform t;
+    must_fit(&device, &t, NORMALISE_NONE, REMOVED, x, NULL, N, D, &arena);
+    ck_assert_int_eq(t.n_removed, REMOVED);
+    check_orthonormal(&t);
+    arena_free(&arena);
+    device_close(&device);
 }
 END_TEST
 
@@ -288,6 +314,7 @@ int main(void)
     tcase_add_test(tests, transform_finds_the_components_of_scikit_learn);
     tcase_add_test(tests, transform_applies_its_formula);
     tcase_add_test(tests, transform_does_not_depend_on_threads);
+    tcase_add_test(tests, transform_ends_without_a_gap);
     tcase_add_test(tests, transform_passes_over_blank_rows);
     tcase_add_test(tests, transform_removes_only_what_varies);
     tcase_add_test(tests, transform_refuses);
