@@ -24,6 +24,7 @@ static double llama3_frequency(double f, const struct rope_config *config)
 void rope_frequencies(double *inv_freq, int head_dim, const struct rope_config *config)
 {
     assert(head_dim >= 2 && head_dim % 2 == 0);
+    assert(config->scaling != ROPE_DIVIDED || head_dim / 2 <= ROPE_DIVISORS_LARGEST);
     for (int i = 0; i < head_dim / 2; i++) {
         double f = pow(config->theta, -2.0 * i / head_dim);
         switch (config->scaling) {

@@ -22,7 +22,7 @@
  *            (1 - s) * f / factor + s * f with
  *            s = (L / w - low_frequency_factor) / (high_frequency_factor - low_frequency_factor).
  *            As transformers' _compute_llama3_parameters has it.
- *   divided  f[i] / divisors[i]: llama3 as a GGUF holds it
+ *   divided  f[i] / divisors[i]: llama3 as a GGUF holds it; head_dim/2 <= ROPE_DIVISORS_LARGEST
  *
  * head_dim even, >= 2; theta and factor > 0; high_frequency_factor > low_frequency_factor > 0. */
 void rope_frequencies(double *inv_freq, int head_dim, const struct rope_config *config);

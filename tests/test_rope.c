@@ -8,14 +8,22 @@
 #include <string.h>
 #include "kernels/rope.h"
 
-#define N_POSITIONS 20001 /* rows of the tables here: the largest position is 20,000 */
+#define N_POSITIONS 9001 /* rows of the tables here: beyond the original context of 8,192 */
+
+#define LLAMA3(divide_by)                                                                          \
+    {                                                                                              \
+        .scaling = ROPE_LLAMA3, .theta = 500000, .factor = divide_by, .low_frequency_factor = 1,   \
+        .high_frequency_factor = 4, .original_max_positions = 8192                                 \
+    }
 
 static const struct rope_config configs[] = {
-    {ROPE_DEFAULT, 10000, 1, 1, 4, 1},
-    {ROPE_LINEAR, 10000, 4, 1, 4, 1},
-    {ROPE_LLAMA3, 500000, 8, 1, 4, 8192},
-    {ROPE_LLAMA3, 500000, 32, 1, 4, 8192},
+    {.scaling = ROPE_DEFAULT, .theta = 10000},
+    {.scaling = ROPE_LINEAR, .theta = 10000, .factor = 4},
+    LLAMA3(8),
+    LLAMA3(32),
+    {.scaling = ROPE_DIVIDED, .theta = 500000, .divisors = {[0 ... 9] = 1, 1.5f, [11 ... 127] = 8}},
 };
+#define N_CONFIGS (sizeof configs / sizeof *configs)
 
 /* Round the vector width (8 pairs: head_dim 16) and the task size of 16 tokens. */
 static const struct {
@@ -65,9 +73,29 @@ START_TEST(rope_matches_reference)
     struct device device;
     for (int i = 0; test_device(i, &device); i++) {
         for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
-            check_case(&device, &configs[c % 4], cases[c].n, cases[c].n_heads, cases[c].head_dim);
+            check_case(&device, &configs[c % N_CONFIGS], cases[c].n, cases[c].n_heads,
+                       cases[c].head_dim);
         device_close(&device);
     }
+}
+END_TEST
+
+/* What a GGUF's converter does with Llama 3's scaling: the divisors, rounded to float32, in place
+ * of the formula. */
+START_TEST(rope_divisors_stand_for_llama3)
+{
+    enum { HALF = 64 };
+    struct rope_config plain = {.scaling = ROPE_DEFAULT, .theta = 500000};
+    struct rope_config divided = {.scaling = ROPE_DIVIDED, .theta = 500000};
+    double before[HALF], want[HALF], got[HALF];
+    rope_frequencies(before, 2 * HALF, &plain);
+    rope_frequencies(want, 2 * HALF, &configs[2]);
+    for (int i = 0; i < HALF; i++)
+        divided.divisors[i] = (float)(before[i] / want[i]);
+    rope_frequencies(got, 2 * HALF, &divided);
+    for (int i = 0; i < HALF; i++)
+        ck_assert(fabs(got[i] - want[i]) <= 0x1p-24 * want[i]);
+    ck_assert(divided.divisors[0] == 1 && divided.divisors[HALF - 1] == 8);
 }
 END_TEST
 
@@ -182,6 +210,7 @@ int main(void)
     TCase *tests = tcase_create("rope");
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, rope_matches_reference);
+    tcase_add_test(tests, rope_divisors_stand_for_llama3);
     tcase_add_test(tests, rope_turns_relative);
     tcase_add_test(tests, rope_matches_transformers);
     suite_add_tcase(suite, tests);
