@@ -16,7 +16,6 @@
 #define MOST_STEPS     120   /* without gaps in the spectrum any of the near-equal ones will do */
 #define TOLERANCE      1e-7  /* of |A v - lambda v| / lambda: directions are kept in float32 */
 #define NO_VARIANCE    1e-12 /* of lambda / lambda(1): below lies the rounding of float32 rows */
-#define NO_DEVIATION   1e-28 /* of lambda / (n |mean|^2): below lies that of the mean itself */
 #define SUBSPACE_DRAWS 0x73756273u /* Philox stream: "subs" */
 
 struct subspace {
@@ -236,10 +235,7 @@ static void rayleigh_ritz(struct subspace *s)
 static int varying_directions(const struct subspace *s, int wanted)
 {
     int count = 0;
-    double floor = NO_DEVIATION * s->n * dot(s->mean, s->mean, s->d);
-    if (floor < NO_VARIANCE * s->lambda[0])
-        floor = NO_VARIANCE * s->lambda[0];
-    while (count < wanted && s->lambda[count] > floor)
+    while (count < wanted && s->lambda[count] > NO_VARIANCE * s->lambda[0])
         count++;
     return count;
 }

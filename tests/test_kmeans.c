@@ -353,6 +353,33 @@ START_TEST(kmeans_fills_empty_clusters)
 }
 END_TEST
 
+/* After one assignment, by hand. All rows go to the first centre: the farthest row becomes the
+ * second cluster, the lowest of the two next the third. Then row 4 is alone in its cluster and
+ * stays, though it is the farthest: row 3 is taken. */
+START_TEST(kmeans_moves_the_farthest_rows)
+{
+    static const struct {
+        float x[4], initial[3], want[3];
+    } moves[] = {
+        {{0, 1, 2, 10}, {1, 1e6f, 2e6f}, {1.5f, 10, 0}},
+        {{0, 1, 2, 130}, {0, 100, 1e6f}, {0.5f, 130, 2}},
+    };
+    struct device device;
+    ck_assert(test_device(0, &device));
+    struct cluster_case c = {"by hand", 4, 1, 3, 0, 0};
+    struct kmeans_settings settings = defaults(c.k);
+    settings.max_iterations = 1;
+    for (size_t i = 0; i < sizeof moves / sizeof *moves; i++) {
+        struct kmeans_result result;
+        open_result(&result, c.n, c.k, c.d);
+        must_fit(&device, &result, moves[i].x, &c, moves[i].initial, &settings);
+        ck_assert_mem_eq(result.centres, moves[i].want, sizeof moves[i].want);
+        close_result(&result, c.k, c.d);
+    }
+    device_close(&device);
+}
+END_TEST
+
 /* Rows of any length, and zero rows: clusters by direction, centres of length 1. */
 START_TEST(kmeans_spherical_ignores_length)
 {
@@ -486,6 +513,7 @@ int main(void)
     tcase_add_test(tests, kmeans_stops_when_told);
     tcase_add_test(tests, kmeans_allows_fewer_points_than_clusters);
     tcase_add_test(tests, kmeans_fills_empty_clusters);
+    tcase_add_test(tests, kmeans_moves_the_farthest_rows);
     tcase_add_test(tests, kmeans_spherical_ignores_length);
     tcase_add_test(tests, kmeans_refuses);
     tcase_add_test(tests, kmeans_names_the_first_bad_row);
