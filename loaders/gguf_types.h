@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 /* Turns n_blocks blocks into float32: out (n_blocks, block). */
-typedef void gguf_read_blocks(const unsigned char *blocks, size_t n_blocks, float *out);
+typedef void gguf_read_blocks(const unsigned char *restrict blocks, size_t n_blocks,
+                              float *restrict out);
 
 struct gguf_tensor_type {
     const char *name;       /* "Q4_1" */

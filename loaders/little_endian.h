@@ -1,8 +1,12 @@
-/* Little-endian numbers in a file's bytes, at any alignment. Compilers make one load of each. */
+/* Little-endian numbers in a file's bytes, at any alignment. Compilers make one load of each. Arrays
+ * of values are taken as they are, so the machine must be little-endian too. */
 #ifndef MIDASHI_LOADERS_LITTLE_ENDIAN_H
 #define MIDASHI_LOADERS_LITTLE_ENDIAN_H
 
+#include <assert.h>
 #include <stdint.h>
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "midashi runs on little-endian machines");
 
 static inline uint16_t le_u16(const unsigned char *p)
 {

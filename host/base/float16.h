@@ -34,14 +34,18 @@ static inline uint16_t bf16_from_float(float x)
     return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
+/* All three cases are computed and one is kept by masks, so that loops over it can be vectorised.
+ */
 static inline float f16_to_float(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 0x1F, fraction = h & 0x3FF;
-    if (exponent == 0x1F)
-        return float_from_bits(sign | 0x7F800000 | fraction << 13);
-    if (exponent == 0) /* zero and subnormals: fraction * 2^-24, exact in float32 */
-        return float_from_bits(sign | bits_from_float((float)fraction * 0x1p-24f));
-    return float_from_bits(sign | (exponent + 112) << 23 | fraction << 13);
+    uint32_t normal = (exponent + 112) << 23 | fraction << 13;
+    uint32_t special = 0x7F800000 | fraction << 13; /* infinity and NaN */
+    /* Zero and subnormals are fraction * 2^-24, exact in float32. */
+    uint32_t subnormal = bits_from_float((float)(int32_t)fraction * 0x1p-24f);
+    uint32_t is_subnormal = -(uint32_t)(exponent == 0), is_special = -(uint32_t)(exponent == 0x1F);
+    return float_from_bits(sign | (subnormal & is_subnormal) | (special & is_special) |
+                           (normal & ~is_subnormal & ~is_special));
 }
 
 static inline uint16_t f16_from_float(float x)
