@@ -253,7 +253,7 @@ int main(void)
 {
     Suite *suite = suite_create("matmul");
     TCase *tests = tcase_create("matmul");
-    tcase_set_timeout(tests, 60);
+    tcase_set_timeout(tests, 300);
     int n_devices = cpu_has(CPU_AVX2) ? 3 : 1;
     tcase_add_loop_test(tests, products_match_reference, 0, n_devices);
     tcase_add_loop_test(tests, large_products_match_reference, 0, n_devices);
