@@ -34,7 +34,7 @@ TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SOURCES))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SOURCES))
 
 .DEFAULT_GOAL := all
-.PHONY: all demo check asan ubsan tsan bench fuzz format install clean help tests
+.PHONY: all demo check asan ubsan tsan bench fuzz fuzzers format install clean help tests
 .SECONDARY:
 
 all: $(BUILD)/midashi ## build build/midashi
@@ -58,6 +58,13 @@ $(BUILD)/tests/test_%: $(BUILD)/obj/tests/test_%.o $(BUILD)/obj/tests/support.o 
 $(BUILD)/bench/bench: $(call objects,$(BENCH_SOURCES)) $(call objects,$(REFERENCE_SOURCES)) $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
+
+# By tests/fuzz/run.sh, which sets compiler and sanitizers.
+$(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/support.o $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $^ $(LIBS) -o $@
+
+fuzzers: $(FUZZERS)
 
 tests: $(BUILD)/midashi $(TESTS)
 

@@ -358,15 +358,11 @@ static enum status gguf_architecture(const struct gguf *gguf, struct model_confi
                                      struct err *err)
 {
     struct gguf_text name = {"(none)", 6};
-    char text[64];
     TRY(gguf_get_text(gguf, "general.architecture", &name, err));
-    if (name.length != 5 || memcmp(name.text, "llama", 5) != 0) {
-        size_t length = name.length < sizeof text ? name.length : sizeof text - 1;
-        for (size_t i = 0; i < length; i++)
-            text[i] = (unsigned char)name.text[i] < 0x80 ? name.text[i] : '?';
-        text[length] = '\0';
-        return unsupported(gguf_path(gguf), "metadata general.architecture", text, "llama", err);
-    }
+    if (name.length != 5 || memcmp(name.text, "llama", 5) != 0)
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: metadata general.architecture: %.*s is not supported; supported: llama",
+                       gguf_path(gguf), name.length < 80 ? (int)name.length : 80, name.text);
     config->architecture = ARCHITECTURE_LLAMA;
     return STATUS_OK;
 }

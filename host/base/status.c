@@ -4,8 +4,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include "host/base/utf8.h"
 
-/* Control characters become spaces; a UTF-8 character cut in two by the buffer's end goes. */
+/* Control characters become spaces, and bytes that are not UTF-8 (a damaged file's) question marks;
+ * a character cut in two by the buffer's end goes. */
 static void make_one_line(char *text, size_t capacity)
 {
     size_t length = strlen(text);
@@ -19,6 +21,8 @@ static void make_one_line(char *text, size_t capacity)
     for (size_t i = 0; i < length; i++)
         if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F)
             text[i] = ' ';
+    for (size_t i = 0; (i += utf8_valid_length(text + i, length - i)) < length; i++)
+        text[i] = '?';
 }
 
 enum status err_set(struct err *err, enum status status, const char *format, ...)

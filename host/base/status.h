@@ -23,9 +23,10 @@ struct err {
 };
 
 /* Sets *err (which may be NULL) and returns status, so that `return err_set(...)` reads well.
- * Line breaks and other control characters that come in through arguments become spaces: the text
- * stays one line whatever a file held. A text too long is cut at a character boundary.
- * Convention of the texts: "FILE: PLACE: what is wrong; what to do". */
+ * Line breaks and other control characters that come in through arguments become spaces, bytes that
+ * are not UTF-8 question marks: the text stays one good line whatever a file held. A text too long
+ * is cut at a character boundary. Convention of the texts: "FILE: PLACE: what is wrong; what to
+ * do". */
 enum status err_set(struct err *err, enum status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

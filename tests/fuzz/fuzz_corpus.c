@@ -3,18 +3,11 @@
  * The first byte chooses the format, the header setting and gzip, the second one the columns; the
  * rest is the file. Whatever is accepted must be what corpus.h promises, and reading it again must
  * give the same. */
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include "host/base/memory.h"
 #include "host/base/utf8.h"
 #include "loaders/corpus.h"
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
+#include "tests/fuzz/fuzz.h"
 
 static const char *const columns[] = {NULL, "text", "label", "1", "2", "99999999999999999999", ""};
 #define N_COLUMNS (sizeof columns / sizeof *columns)
@@ -70,7 +63,6 @@ static enum status read_once(struct corpus *corpus, const uint8_t *data, size_t 
     return status;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct corpus first, second;

@@ -3,18 +3,11 @@
  * The first byte chooses the language and whether single characters are kept; the rest is a text,
  * up to where its UTF-8 is valid. Each word must be what words.h promises, and splitting again must
  * give the same words. */
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unicode/uchar.h>
 #include "host/base/utf8.h"
 #include "loaders/words.h"
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
+#include "tests/fuzz/fuzz.h"
 
 static const char *const languages[] = {NULL, "ja", "en", "fr", "it", "tr", "th", "zh"};
 #define N_LANGUAGES (sizeof languages / sizeof *languages)
@@ -72,7 +65,6 @@ static struct seen split_once(size_t language, bool keep_single, const char *tex
     return seen;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
