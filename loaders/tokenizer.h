@@ -19,6 +19,10 @@ struct tokenizer;
  * STATUS_MISSING: nothing of the kind there. STATUS_BAD_DATA: damaged, or a kind that is not
  * supported (named: WordPiece, Unigram, a normaliser or pre-tokeniser we lack). */
 enum status tokenizer_open(struct tokenizer **out, const char *path, struct err *err);
+/* The same from memory: a tokenizer.json or a tokenizer.model, told apart by the ending of name,
+ * else by the first bytes. data may go when the call returns. name is for messages. */
+enum status tokenizer_open_memory(struct tokenizer **out, const char *data, size_t size,
+                                  const char *name, struct err *err);
 void tokenizer_close(struct tokenizer *tokenizer); /* NULL is allowed */
 
 /* A growing list of ids, owned by the caller; zeroed is empty and ready. */
@@ -27,6 +31,8 @@ struct tokens {
     size_t count, capacity;
 };
 void tokens_free(struct tokens *tokens);
+/* Appends count ids. STATUS_RESOURCE: no memory; the list stays as it was. */
+enum status tokens_append(struct tokens *tokens, const int32_t *ids, size_t count, struct err *err);
 
 /* Appends the ids of text[0..length). special: put the tokens that the model expects round a text
  * (BOS, where the tokenizer adds one; EOS likewise). The names of special tokens inside a text are

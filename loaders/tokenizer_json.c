@@ -1,0 +1,716 @@
+/* tokenizer.json, the format of Hugging Face's tokenizers library: models of type BPE with the
+ * normalizers, pre-tokenizers and post-processors that Llama-family models use. Whatever else a
+ * file asks for is refused by name, since ignoring it would give other ids. Truncation and padding
+ * are settings of a run, not of the tokenizer, and are not looked at. */
+#include "loaders/tokenizer_internal.h"
+
+#include <jansson.h>
+#include <string.h>
+
+/* ---- reading values ------------------------------------------------------------------------- */
+
+struct reader {
+    struct tokenizer *tokenizer;
+    const char *name; /* the file */
+    struct err *err;
+};
+
+static enum status bad(const struct reader *r, const char *place, const char *what)
+{
+    return err_set(r->err, STATUS_BAD_DATA, "%s: %s: %s", r->name, place, what);
+}
+
+static enum status not_supported(const struct reader *r, const char *place, const char *kind,
+                                 const char *supported)
+{
+    return err_set(r->err, STATUS_BAD_DATA, "%s: %s: '%s' is not supported; %s", r->name, place,
+                   kind, supported);
+}
+
+/* *value stays where the key is absent or null. */
+static enum status get_bool(const struct reader *r, const json_t *object, const char *place,
+                            const char *key, bool *value)
+{
+    const json_t *found = json_object_get(object, key);
+    if (!found || json_is_null(found))
+        return STATUS_OK;
+    if (!json_is_boolean(found))
+        return err_set(r->err, STATUS_BAD_DATA, "%s: %s.%s: not true or false", r->name, place,
+                       key);
+    *value = json_is_true(found);
+    return STATUS_OK;
+}
+
+/* *value is NULL where the key is absent or null. */
+static enum status get_string(const struct reader *r, const json_t *object, const char *place,
+                              const char *key, const char **value, size_t *length)
+{
+    *value = NULL;
+    *length = 0;
+    const json_t *found = json_object_get(object, key);
+    if (!found || json_is_null(found))
+        return STATUS_OK;
+    if (!json_is_string(found))
+        return err_set(r->err, STATUS_BAD_DATA, "%s: %s.%s: not a string", r->name, place, key);
+    *value = json_string_value(found);
+    *length = json_string_length(found);
+    return STATUS_OK;
+}
+
+/* "type" of a part, "" where it has none. */
+static enum status get_type(const struct reader *r, const json_t *part, const char *place,
+                            const char **type)
+{
+    size_t length;
+    if (!json_is_object(part))
+        return bad(r, place, "not an object");
+    TRY(get_string(r, part, place, "type", type, &length));
+    if (!*type)
+        *type = "";
+    return STATUS_OK;
+}
+
+/* Calls read on each part of a Sequence. Sequences inside sequences are flattened, to a depth that
+ * no real file reaches. */
+#define NESTING_DEEPEST 8
+typedef enum status part_reader(const struct reader *r, const json_t *part, int depth);
+
+static enum status read_sequence(const struct reader *r, const json_t *sequence, const char *place,
+                                 const char *key, int depth, part_reader *read)
+{
+    const json_t *parts = json_object_get(sequence, key);
+    if (!json_is_array(parts))
+        return bad(r, place, "a Sequence without its list");
+    if (depth == NESTING_DEEPEST)
+        return bad(r, place, "too many Sequences inside each other");
+    size_t i;
+    json_t *part;
+    json_array_foreach((json_t *)parts, i, part) TRY(read(r, part, depth + 1));
+    return STATUS_OK;
+}
+
+/* ---- vocabulary and merges ------------------------------------------------------------------ */
+
+static enum status add_token(const struct reader *r, const char *place, json_int_t id,
+                             int32_t id_limit, const char *text, size_t length,
+                             enum piece_kind kind)
+{
+    struct tokenizer *t = r->tokenizer;
+    if (id < 0 || id >= id_limit)
+        return err_set(r->err, STATUS_BAD_DATA, "%s: %s: '%s' has id %lld, out of range", r->name,
+                       place, text, (long long)id);
+    struct vocabulary *vocabulary = &t->vocabulary;
+    if (id < vocabulary->count && vocabulary->pieces[id].kind != PIECE_ABSENT)
+        return err_set(r->err, STATUS_BAD_DATA, "%s: %s: '%s' has id %lld, as '%.*s' has", r->name,
+                       place, text, (long long)id, (int)vocabulary->pieces[id].length,
+                       vocabulary->pieces[id].text);
+    int32_t taken;
+    if (!vocabulary_add(vocabulary, &t->arena, (int32_t)id, text, length, kind, &taken))
+        return err_no_memory(r->err, "a vocabulary", length);
+    if (taken >= 0)
+        return err_set(r->err, STATUS_BAD_DATA, "%s: %s: '%s' has ids %d and %lld", r->name, place,
+                       text, (int)taken, (long long)id);
+    t->n_ids = vocabulary->count;
+    return STATUS_OK;
+}
+
+/* Ids have few gaps in real files; a limit keeps one absurd id from taking all memory. */
+static int32_t id_limit(size_t n_tokens)
+{
+    size_t limit = 2 * n_tokens + 65536;
+    return limit < VOCABULARY_LARGEST ? (int32_t)limit : VOCABULARY_LARGEST;
+}
+
+static bool looks_like_byte(const char *text, size_t length)
+{
+    return length == 6 && memcmp(text, "<0x", 3) == 0 && text[5] == '>';
+}
+
+static enum status read_vocabulary(const struct reader *r, const json_t *model)
+{
+    struct tokenizer *t = r->tokenizer;
+    const json_t *vocabulary = json_object_get(model, "vocab");
+    if (!json_is_object(vocabulary) || json_object_size(vocabulary) == 0)
+        return bad(r, "model.vocab", "missing, empty or not an object");
+    size_t n = json_object_size(vocabulary);
+    int32_t limit = id_limit(n);
+    if (n > VOCABULARY_LARGEST / 2 ||
+        !vocabulary_reserve(&t->vocabulary, &t->arena, (int32_t)n + 1024))
+        return err_no_memory(r->err, "a vocabulary", n * sizeof(struct piece));
+    const char *text;
+    json_t *id;
+    json_object_foreach((json_t *)vocabulary, text, id)
+    {
+        if (!json_is_integer(id))
+            return err_set(r->err, STATUS_BAD_DATA,
+                           "%s: model.vocab: '%s' has an id that is no "
+                           "integer",
+                           r->name, text);
+        size_t length = strlen(text); /* keys hold no 0 byte: jansson refuses them */
+        bool byte = t->byte_fallback && looks_like_byte(text, length);
+        TRY(add_token(r, "model.vocab", json_integer_value(id), limit, text, length,
+                      byte ? PIECE_BYTE : PIECE_NORMAL));
+    }
+    return STATUS_OK;
+}
+
+/* "left right", or ["left", "right"]. */
+static bool split_merge(const json_t *merge, const char **left, size_t *n_left, const char **right,
+                        size_t *n_right)
+{
+    if (json_is_string(merge)) {
+        *left = json_string_value(merge);
+        size_t length = json_string_length(merge);
+        const char *space = memchr(*left, ' ', length);
+        if (!space)
+            return false;
+        *n_left = (size_t)(space - *left);
+        *right = space + 1;
+        *n_right = length - *n_left - 1;
+        return memchr(*right, ' ', *n_right) == NULL;
+    }
+    const json_t *first = json_array_get(merge, 0), *second = json_array_get(merge, 1);
+    if (json_array_size(merge) != 2 || !json_is_string(first) || !json_is_string(second))
+        return false;
+    *left = json_string_value(first);
+    *n_left = json_string_length(first);
+    *right = json_string_value(second);
+    *n_right = json_string_length(second);
+    return true;
+}
+
+static enum status read_merge(const struct reader *r, size_t i, const json_t *part,
+                              struct bytes *joined, struct merge *merge)
+{
+    const struct vocabulary *vocabulary = &r->tokenizer->vocabulary;
+    const char *left, *right;
+    size_t n_left, n_right;
+    if (!split_merge(part, &left, &n_left, &right, &n_right))
+        return err_set(r->err, STATUS_BAD_DATA, "%s: model.merges: merge %zu is not two tokens",
+                       r->name, i);
+    joined->length = 0;
+    if (!bytes_add(joined, left, n_left) || !bytes_add(joined, right, n_right))
+        return err_no_memory(r->err, "a merge", n_left + n_right);
+    *merge = (struct merge){
+        .left = vocabulary_find(vocabulary, left, n_left),
+        .right = vocabulary_find(vocabulary, right, n_right),
+        .result = vocabulary_find(vocabulary, joined->data ? joined->data : "", joined->length),
+        .rank = (uint32_t)i,
+    };
+    if (merge->left < 0 || merge->right < 0 || merge->result < 0)
+        return err_set(r->err, STATUS_BAD_DATA,
+                       "%s: model.merges: merge %zu ('%.*s' and '%.*s') names a token that is not "
+                       "in model.vocab",
+                       r->name, i, (int)(n_left < 64 ? n_left : 64), left,
+                       (int)(n_right < 64 ? n_right : 64), right);
+    return STATUS_OK;
+}
+
+/* *merges: fresh memory, the caller's. */
+static enum status read_merges(const struct reader *r, const json_t *model, struct merge **merges,
+                               size_t *n)
+{
+    const json_t *list = json_object_get(model, "merges");
+    if (!json_is_array(list))
+        return bad(r, "model.merges", "missing or not a list");
+    *n = json_array_size(list);
+    if (*n >= INT32_MAX)
+        return bad(r, "model.merges", "more merges than any model has");
+    *merges = mem_alloc(*n, sizeof **merges);
+    if (!*merges)
+        return err_no_memory(r->err, "merges", *n * sizeof **merges);
+    struct bytes joined = {0};
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < *n && status == STATUS_OK; i++)
+        status = read_merge(r, i, json_array_get(list, i), &joined, &(*merges)[i]);
+    mem_free(joined.data);
+    return status;
+}
+
+/* Everything of "model" but the merges, which come last. */
+static enum status read_model(const struct reader *r, const json_t *model)
+{
+    struct tokenizer *t = r->tokenizer;
+    const char *type, *text;
+    size_t length;
+    TRY(get_type(r, model, "model", &type));
+    if (*type && strcmp(type, "BPE") != 0)
+        return not_supported(r, "model", type, "BPE is");
+    static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
+    for (size_t i = 0; i < 2; i++) {
+        TRY(get_string(r, model, "model", affixes[i], &text, &length));
+        if (length > 0)
+            return not_supported(r, "model", affixes[i], "only models without it are");
+    }
+    const json_t *dropout = json_object_get(model, "dropout");
+    if (dropout && !json_is_null(dropout) && json_number_value(dropout) != 0)
+        return not_supported(r, "model", "dropout", "set it to null");
+    TRY(get_bool(r, model, "model", "byte_fallback", &t->byte_fallback));
+    TRY(get_bool(r, model, "model", "fuse_unk", &t->fuse_unknown));
+    TRY(get_bool(r, model, "model", "ignore_merges", &t->ignore_merges));
+    TRY(read_vocabulary(r, model));
+    TRY(get_string(r, model, "model", "unk_token", &text, &length));
+    if (!text)
+        return STATUS_OK;
+    t->unknown = vocabulary_find(&t->vocabulary, text, length);
+    if (t->unknown < 0)
+        return err_set(r->err, STATUS_BAD_DATA, "%s: model.unk_token: '%s' is not in model.vocab",
+                       r->name, text);
+    return STATUS_OK;
+}
+
+/* ---- added tokens --------------------------------------------------------------------------- */
+
+static enum status match_added(const struct reader *r, struct added_token token, bool normalised)
+{
+    struct tokenizer *t = r->tokenizer;
+    if (!normalised)
+        return added_add(t, &t->added, &token, r->err);
+    /* It is looked for in normalised text, so its own text is normalised too. */
+    struct bytes buffers[2] = {{0}};
+    const char *text;
+    size_t length;
+    enum status status = normalise(t->normalisers, t->n_normalisers, token.text, token.length,
+                                   buffers, &text, &length, r->err);
+    if (status == STATUS_OK && length > 0) {
+        token.text = arena_text(&t->arena, text, length);
+        token.length = length;
+        status = token.text ? added_add(t, &t->added_normalised, &token, r->err)
+                            : err_no_memory(r->err, "added tokens", length);
+    }
+    mem_free(buffers[0].data);
+    mem_free(buffers[1].data);
+    return status;
+}
+
+static enum status read_added(const struct reader *r, const json_t *entry, int32_t limit)
+{
+    struct tokenizer *t = r->tokenizer;
+    const char *place = "added_tokens", *content;
+    size_t length;
+    if (!json_is_object(entry))
+        return bad(r, place, "an entry that is not an object");
+    TRY(get_string(r, entry, place, "content", &content, &length));
+    const json_t *id = json_object_get(entry, "id");
+    if (!content || !json_is_integer(id))
+        return bad(r, place, "an entry without content or id");
+    bool special = false, normalised = false, single_word = false;
+    struct added_token token = {.length = length, .id = (int32_t)json_integer_value(id)};
+    TRY(get_bool(r, entry, place, "special", &special));
+    normalised = !special;
+    TRY(get_bool(r, entry, place, "normalized", &normalised));
+    TRY(get_bool(r, entry, place, "single_word", &single_word));
+    TRY(get_bool(r, entry, place, "lstrip", &token.strip_left));
+    TRY(get_bool(r, entry, place, "rstrip", &token.strip_right));
+    token.special = special;
+    if (length == 0)
+        return STATUS_OK;
+    if (single_word && !special)
+        return not_supported(r, place, content, "tokens without single_word are");
+    int32_t known = vocabulary_find(&t->vocabulary, content, length);
+    if (known >= 0 && known != json_integer_value(id))
+        return err_set(r->err, STATUS_BAD_DATA, "%s: added_tokens: '%s' has id %lld, but %d before",
+                       r->name, content, (long long)json_integer_value(id), (int)known);
+    if (known < 0)
+        TRY(add_token(r, place, json_integer_value(id), limit, content, length, PIECE_ADDED));
+    struct piece *piece = &t->vocabulary.pieces[token.id];
+    if (special)
+        piece->kind = PIECE_CONTROL;
+    token.text = piece->text;
+    return match_added(r, token, normalised);
+}
+
+static enum status read_added_tokens(const struct reader *r, const json_t *root)
+{
+    const json_t *list = json_object_get(root, "added_tokens");
+    if (!list || json_is_null(list))
+        return STATUS_OK;
+    if (!json_is_array(list))
+        return bad(r, "added_tokens", "not a list");
+    int32_t limit = id_limit((size_t)r->tokenizer->n_ids + json_array_size(list));
+    size_t i;
+    json_t *entry;
+    json_array_foreach((json_t *)list, i, entry) TRY(read_added(r, entry, limit));
+    return STATUS_OK;
+}
+
+/* ---- normalizer ----------------------------------------------------------------------------- */
+
+static enum status read_replace(const struct reader *r, const json_t *part)
+{
+    const char *from, *to;
+    size_t n_from, n_to;
+    const json_t *pattern = json_object_get(part, "pattern");
+    TRY(get_string(r, pattern, "normalizer.pattern", "String", &from, &n_from));
+    TRY(get_string(r, part, "normalizer", "content", &to, &n_to));
+    if (!from || n_from == 0 || !to)
+        return not_supported(r, "normalizer", "Replace",
+                             "it is with a String that is not empty as pattern");
+    return tokenizer_add_normaliser(r->tokenizer, NORMALISE_REPLACE, from, n_from, to, n_to,
+                                    r->err);
+}
+
+static enum status read_normaliser(const struct reader *r, const json_t *part, int depth)
+{
+    const char *type, *text;
+    size_t length;
+    TRY(get_type(r, part, "normalizer", &type));
+    if (strcmp(type, "Sequence") == 0)
+        return read_sequence(r, part, "normalizer", "normalizers", depth, read_normaliser);
+    if (strcmp(type, "NFC") == 0)
+        return tokenizer_add_normaliser(r->tokenizer, NORMALISE_NFC, "", 0, "", 0, r->err);
+    if (strcmp(type, "Replace") == 0)
+        return read_replace(r, part);
+    if (strcmp(type, "Prepend") != 0)
+        return not_supported(r, "normalizer", type, "NFC, Prepend, Replace and Sequence are");
+    TRY(get_string(r, part, "normalizer", "prepend", &text, &length));
+    if (!text)
+        return bad(r, "normalizer", "Prepend without its text");
+    return tokenizer_add_normaliser(r->tokenizer, NORMALISE_PREPEND, "", 0, text, length, r->err);
+}
+
+/* ---- pre-tokenizer -------------------------------------------------------------------------- */
+
+static enum status read_behaviour(const struct reader *r, const json_t *part,
+                                  enum split_behaviour *behaviour)
+{
+    static const char *const names[] = {
+        [SPLIT_REMOVED] = "Removed",
+        [SPLIT_ISOLATED] = "Isolated",
+        [SPLIT_CONTIGUOUS] = "Contiguous",
+        [SPLIT_MERGED_WITH_PREVIOUS] = "MergedWithPrevious",
+        [SPLIT_MERGED_WITH_NEXT] = "MergedWithNext",
+    };
+    const char *name;
+    size_t length;
+    TRY(get_string(r, part, "pre_tokenizer", "behavior", &name, &length));
+    for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *behaviour = (enum split_behaviour)i;
+            return STATUS_OK;
+        }
+    return not_supported(
+        r, "pre_tokenizer.behavior", name ? name : "null",
+        "Removed, Isolated, Contiguous, MergedWithPrevious and MergedWithNext are");
+}
+
+/* Errors of a pattern get the file's name. */
+static enum status add_split(const struct reader *r, const char *pattern, size_t length,
+                             bool literal, enum split_behaviour behaviour, bool invert)
+{
+    struct err own;
+    enum status status =
+        tokenizer_add_split(r->tokenizer, pattern, length, literal, behaviour, invert, &own);
+    return status == STATUS_OK
+               ? status
+               : err_set(r->err, status, "%s: pre_tokenizer: %s", r->name, own.text);
+}
+
+static enum status read_split(const struct reader *r, const json_t *part)
+{
+    const json_t *pattern = json_object_get(part, "pattern");
+    const char *text;
+    size_t length;
+    bool invert = false;
+    enum split_behaviour behaviour = SPLIT_ISOLATED;
+    TRY(read_behaviour(r, part, &behaviour));
+    TRY(get_bool(r, part, "pre_tokenizer", "invert", &invert));
+    TRY(get_string(r, pattern, "pre_tokenizer.pattern", "Regex", &text, &length));
+    bool literal = !text;
+    if (literal)
+        TRY(get_string(r, pattern, "pre_tokenizer.pattern", "String", &text, &length));
+    if (!text || length == 0)
+        return bad(r, "pre_tokenizer", "Split without a pattern");
+    return add_split(r, text, length, literal, behaviour, invert);
+}
+
+static enum status read_byte_level(const struct reader *r, const json_t *part)
+{
+    bool prefix = true, use_pattern = true;
+    TRY(get_bool(r, part, "pre_tokenizer", "add_prefix_space", &prefix));
+    TRY(get_bool(r, part, "pre_tokenizer", "use_regex", &use_pattern));
+    if (prefix)
+        TRY(tokenizer_add_spaces(r->tokenizer, " ", 1, PREPEND_ALWAYS, r->err));
+    if (use_pattern)
+        TRY(add_split(r, pattern_gpt2, strlen(pattern_gpt2), false, SPLIT_ISOLATED, false));
+    r->tokenizer->byte_level = true;
+    return STATUS_OK;
+}
+
+static enum status read_metaspace(const struct reader *r, const json_t *part)
+{
+    const char *space, *scheme;
+    size_t length, n;
+    bool prefix = true, split = true;
+    TRY(get_string(r, part, "pre_tokenizer", "replacement", &space, &length));
+    TRY(get_string(r, part, "pre_tokenizer", "prepend_scheme", &scheme, &n));
+    TRY(get_bool(r, part, "pre_tokenizer", "add_prefix_space", &prefix));
+    TRY(get_bool(r, part, "pre_tokenizer", "split", &split));
+    if (!space || length == 0)
+        return bad(r, "pre_tokenizer", "Metaspace without a replacement");
+    enum prepend_scheme prepend = prefix ? PREPEND_ALWAYS : PREPEND_NEVER;
+    if (scheme && strcmp(scheme, "always") == 0)
+        prepend = PREPEND_ALWAYS;
+    else if (scheme && strcmp(scheme, "first") == 0)
+        prepend = PREPEND_FIRST;
+    else if (scheme && strcmp(scheme, "never") == 0)
+        prepend = PREPEND_NEVER;
+    else if (scheme)
+        return not_supported(r, "pre_tokenizer.prepend_scheme", scheme,
+                             "always, first and never are");
+    TRY(tokenizer_add_spaces(r->tokenizer, space, length, prepend, r->err));
+    return split ? add_split(r, space, length, true, SPLIT_MERGED_WITH_NEXT, false) : STATUS_OK;
+}
+
+static enum status read_pre_tokenizer(const struct reader *r, const json_t *part, int depth)
+{
+    const char *type;
+    TRY(get_type(r, part, "pre_tokenizer", &type));
+    if (strcmp(type, "Sequence") == 0)
+        return read_sequence(r, part, "pre_tokenizer", "pretokenizers", depth, read_pre_tokenizer);
+    if (r->tokenizer->byte_level) /* the next step would see mapped characters */
+        return not_supported(r, "pre_tokenizer", type, "nothing may follow ByteLevel");
+    if (strcmp(type, "Split") == 0)
+        return read_split(r, part);
+    if (strcmp(type, "ByteLevel") == 0)
+        return read_byte_level(r, part);
+    if (strcmp(type, "Metaspace") == 0)
+        return read_metaspace(r, part);
+    if (strcmp(type, "Digits") != 0)
+        return not_supported(r, "pre_tokenizer", type,
+                             "Split, ByteLevel, Metaspace, Digits and Sequence are");
+    bool individual = false;
+    TRY(get_bool(r, part, "pre_tokenizer", "individual_digits", &individual));
+    return add_split(r, "\\p{N}", 5, false, individual ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS, false);
+}
+
+/* ---- post-processor ------------------------------------------------------------------------- */
+
+static enum status add_special(const struct reader *r, int32_t *specials, int *n, json_int_t id)
+{
+    struct tokenizer *t = r->tokenizer;
+    if (*n == SPECIALS_LARGEST)
+        return bad(r, "post_processor", "more special tokens than are supported (16)");
+    if (id < 0 || id >= t->n_ids || t->vocabulary.pieces[id].kind == PIECE_ABSENT)
+        return bad(r, "post_processor", "a special token whose id is not in the vocabulary");
+    specials[(*n)++] = (int32_t)id;
+    return STATUS_OK;
+}
+
+/* The ids of one special token of a template, which names it. */
+static enum status read_template_special(const struct reader *r, const json_t *table,
+                                         const json_t *item, int32_t *specials, int *n)
+{
+    const char *name;
+    size_t length, i;
+    TRY(get_string(r, item, "post_processor", "id", &name, &length));
+    const json_t *ids = json_object_get(json_object_get(table, name ? name : ""), "ids");
+    if (!json_is_array(ids))
+        return bad(r, "post_processor", "a special token without ids");
+    json_t *id;
+    json_array_foreach((json_t *)ids, i, id)
+    {
+        if (!json_is_integer(id))
+            return bad(r, "post_processor", "an id that is no integer");
+        TRY(add_special(r, specials, n, json_integer_value(id)));
+    }
+    return STATUS_OK;
+}
+
+/* A template goes round what earlier ones made. */
+static enum status read_template(const struct reader *r, const json_t *part)
+{
+    struct tokenizer *t = r->tokenizer;
+    const json_t *single = json_object_get(part, "single");
+    const json_t *table = json_object_get(part, "special_tokens");
+    if (!json_is_array(single))
+        return bad(r, "post_processor.single", "missing or not a list");
+    int32_t before[SPECIALS_LARGEST];
+    int n_before = 0;
+    bool text_seen = false;
+    size_t i;
+    json_t *item;
+    json_array_foreach((json_t *)single, i, item)
+    {
+        const json_t *special = json_object_get(item, "SpecialToken");
+        const json_t *sequence = json_object_get(item, "Sequence");
+        const char *id = json_string_value(json_object_get(sequence, "id"));
+        if (sequence && (!id || strcmp(id, "A") != 0 || text_seen))
+            return not_supported(r, "post_processor.single", "Sequence", "A, once, is");
+        if (sequence)
+            text_seen = true;
+        else if (!special)
+            return bad(r, "post_processor.single", "an entry of an unknown kind");
+        else if (text_seen)
+            TRY(read_template_special(r, table, special, t->behind, &t->n_behind));
+        else
+            TRY(read_template_special(r, table, special, before, &n_before));
+    }
+    if (!text_seen)
+        return bad(r, "post_processor.single", "no place for the text");
+    for (int k = 0; k < t->n_before; k++)
+        TRY(add_special(r, before, &n_before, t->before[k]));
+    memcpy(t->before, before, (size_t)n_before * sizeof *before);
+    t->n_before = n_before;
+    return STATUS_OK;
+}
+
+static enum status read_post_processor(const struct reader *r, const json_t *part, int depth)
+{
+    const char *type;
+    TRY(get_type(r, part, "post_processor", &type));
+    if (strcmp(type, "Sequence") == 0)
+        return read_sequence(r, part, "post_processor", "processors", depth, read_post_processor);
+    if (strcmp(type, "ByteLevel") == 0) /* it moves offsets, not ids */
+        return STATUS_OK;
+    if (strcmp(type, "TemplateProcessing") == 0)
+        return read_template(r, part);
+    return not_supported(r, "post_processor", type,
+                         "TemplateProcessing, ByteLevel and Sequence "
+                         "are");
+}
+
+/* ---- the whole ------------------------------------------------------------------------------ */
+
+static enum status read_part(const struct reader *r, const json_t *root, const char *key,
+                             part_reader *read)
+{
+    const json_t *part = json_object_get(root, key);
+    return !part || json_is_null(part) ? STATUS_OK : read(r, part, 0);
+}
+
+/* The file does not say which token begins and ends a text: what it puts round texts does, else the
+ * names that the model families use. tokenizer_config.json overrules. */
+static int32_t guess_special(const struct tokenizer *t, const int32_t *specials, int n,
+                             const char *const *names)
+{
+    if (n > 0)
+        return specials[0];
+    for (; *names; names++) {
+        int32_t id = vocabulary_find(&t->vocabulary, *names, strlen(*names));
+        if (id >= 0 && t->vocabulary.pieces[id].kind == PIECE_CONTROL)
+            return id;
+    }
+    return -1;
+}
+
+static enum status check_bytes(const struct reader *r)
+{
+    const struct tokenizer *t = r->tokenizer;
+    for (int byte = 0; byte < 256 && t->byte_level && t->byte_fallback; byte++)
+        if (t->byte_ids[byte] < 0)
+            return not_supported(r, "model", "byte_fallback",
+                                 "with ByteLevel, every byte must have a token");
+    return STATUS_OK;
+}
+
+static enum status read_root(const struct reader *r, const json_t *root)
+{
+    static const char *const bos[] = {"<s>", "<|begin_of_text|>", NULL};
+    static const char *const eos[] = {"</s>", "<|end_of_text|>", "<|endoftext|>", NULL};
+    struct tokenizer *t = r->tokenizer;
+    if (!json_is_object(root))
+        return bad(r, "the whole file", "not an object; this is no tokenizer.json");
+    const json_t *model = json_object_get(root, "model");
+    if (!model)
+        return bad(r, "model", "missing; this is no tokenizer.json");
+    TRY(read_model(r, model));
+    TRY(read_part(r, root, "normalizer", read_normaliser));
+    TRY(read_part(r, root, "pre_tokenizer", read_pre_tokenizer));
+    TRY(read_added_tokens(r, root));
+    TRY(read_part(r, root, "post_processor", read_post_processor));
+    struct merge *merges = NULL;
+    size_t n = 0;
+    enum status status = read_merges(r, model, &merges, &n);
+    if (status == STATUS_OK)
+        status = tokenizer_finish(t, merges, n, r->err);
+    mem_free(merges);
+    TRY(status);
+    t->bos = guess_special(t, t->before, t->n_before, bos);
+    t->eos = guess_special(t, t->behind, t->n_behind, eos);
+    return check_bytes(r);
+}
+
+static enum status load(json_t **root, const char *data, size_t size, size_t flags,
+                        const char *name, struct err *err)
+{
+    json_error_t error;
+    *root = json_loadb(data, size, flags | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    if (*root)
+        return STATUS_OK;
+    if (json_error_code(&error) == json_error_out_of_memory)
+        return err_no_memory(err, name, size);
+    return err_set(err, STATUS_BAD_DATA, "%s: line %d: not JSON (%s); fetch the file again", name,
+                   error.line, error.text);
+}
+
+enum status tokenizer_read_json(struct tokenizer *tokenizer, const char *data, size_t size,
+                                const char *name, struct err *err)
+{
+    json_t *root;
+    TRY(load(&root, data, size, 0, name, err));
+    enum status status = read_root(&(struct reader){tokenizer, name, err}, root);
+    json_decref(root);
+    return status;
+}
+
+/* ---- tokenizer_config.json ------------------------------------------------------------------ */
+
+/* "bos_token": its text, or an object that holds it, or null. */
+static enum status read_config_token(const struct reader *r, const json_t *root, const char *key,
+                                     int32_t *id)
+{
+    const json_t *token = json_object_get(root, key);
+    if (json_is_object(token))
+        token = json_object_get(token, "content");
+    if (!token || json_is_null(token))
+        return STATUS_OK;
+    if (!json_is_string(token))
+        return bad(r, key, "not a token's text");
+    const struct tokenizer *t = r->tokenizer;
+    int32_t found =
+        vocabulary_find(&t->vocabulary, json_string_value(token), json_string_length(token));
+    if (found < 0 || found >= t->n_ids)
+        return bad(r, key, "a token that is not in the vocabulary");
+    *id = found;
+    return STATUS_OK;
+}
+
+/* add_bos_token and add_eos_token replace what the tokenizer puts on that side. */
+static enum status read_config_add(const struct reader *r, const json_t *root, const char *key,
+                                   int32_t id, int32_t *specials, int *n)
+{
+    bool present = json_is_boolean(json_object_get(root, key)), add = false;
+    TRY(get_bool(r, root, "the whole file", key, &add));
+    if (!present)
+        return STATUS_OK;
+    *n = 0;
+    if (add && id >= 0)
+        specials[(*n)++] = id;
+    return STATUS_OK;
+}
+
+enum status tokenizer_read_config(struct tokenizer *tokenizer, const char *data, size_t size,
+                                  const char *name, struct err *err)
+{
+    struct reader r = {tokenizer, name, err};
+    json_t *root;
+    /* model_max_length is often 10^30: no integer of ours, and nothing here reads numbers. */
+    TRY(load(&root, data, size, JSON_DECODE_INT_AS_REAL, name, err));
+    enum status status = STATUS_OK;
+    if (!json_is_object(root))
+        TRY_TO(status, bad(&r, "the whole file", "not an object"), done);
+    TRY_TO(status, read_config_token(&r, root, "bos_token", &tokenizer->bos), done);
+    TRY_TO(status, read_config_token(&r, root, "eos_token", &tokenizer->eos), done);
+    TRY_TO(status,
+           read_config_add(&r, root, "add_bos_token", tokenizer->bos, tokenizer->before,
+                           &tokenizer->n_before),
+           done);
+    TRY_TO(status,
+           read_config_add(&r, root, "add_eos_token", tokenizer->eos, tokenizer->behind,
+                           &tokenizer->n_behind),
+           done);
+done:
+    json_decref(root);
+    return status;
+}
