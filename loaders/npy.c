@@ -281,36 +281,28 @@ void npy_read_rows(const struct npy *npy, int64_t first_row, int64_t n_rows, flo
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-/* NumPy ends the whole header at a multiple of 64 bytes, and leaves room for the number of rows to
- * grow to 21 digits. */
-#define HEADER_ALIGNMENT 64
-#define ROWS_DIGITS      21
-#define PREFIX_LENGTH    10 /* magic, version, length */
+/* NumPy pads the whole header to a multiple of 64 bytes. Ours take more than 64 and less than
+ * 128, the room that it leaves for more rows included. */
+#define HEADER_LENGTH 128
+#define PREFIX_LENGTH 10 /* magic, version, length */
 
-static void format_header(char header[2 * HEADER_ALIGNMENT], const struct npy_writer *writer,
-                          int n_dims)
+static void format_header(char header[HEADER_LENGTH], const struct npy_writer *writer, int n_dims)
 {
-    char shape[64];
-    int digits = snprintf(NULL, 0, "%lld", (long long)writer->rows);
+    char shape[64], text[HEADER_LENGTH];
     if (n_dims == 1)
         snprintf(shape, sizeof shape, "(%lld,)", (long long)writer->rows);
     else
         snprintf(shape, sizeof shape, "(%lld, %lld)", (long long)writer->rows,
                  (long long)writer->columns);
-    char text[2 * HEADER_ALIGNMENT];
     int length =
-        snprintf(text, sizeof text, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }%*s",
-                 types[writer->type].descr, shape, ROWS_DIGITS - digits, "");
-    /* 64 characters of keys, at most 21 of rows and 19 of columns: 128 bytes always do, and less
-     * than 64 never. */
-    assert(PREFIX_LENGTH + length + 1 > HEADER_ALIGNMENT &&
-           PREFIX_LENGTH + length + 1 < 2 * HEADER_ALIGNMENT);
-    memset(header, ' ', 2 * HEADER_ALIGNMENT);
+        snprintf(text, sizeof text, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }",
+                 types[writer->type].descr, shape);
+    memset(header, ' ', HEADER_LENGTH);
     memcpy(header, MAGIC "\x01\x00", MAGIC_LENGTH + 2);
-    header[8] = 2 * HEADER_ALIGNMENT - PREFIX_LENGTH;
+    header[8] = HEADER_LENGTH - PREFIX_LENGTH;
     header[9] = 0;
     memcpy(header + PREFIX_LENGTH, text, (size_t)length);
-    header[2 * HEADER_ALIGNMENT - 1] = '\n';
+    header[HEADER_LENGTH - 1] = '\n';
 }
 
 static enum status write_bytes(struct npy_writer *writer, const void *bytes, size_t n,
@@ -327,7 +319,7 @@ enum status npy_writer_open(struct npy_writer *writer, const char *path, enum np
 {
     assert(rows >= 0 && columns >= 1 && (n_dims == 2 || (n_dims == 1 && columns == 1)));
     *writer = (struct npy_writer){.type = type, .rows = rows, .columns = columns};
-    char header[2 * HEADER_ALIGNMENT];
+    char header[HEADER_LENGTH];
     format_header(header, writer, n_dims);
     TRY(out_file_open(&writer->file, path, err));
     enum status status = write_bytes(writer, header, sizeof header, err);

@@ -211,7 +211,7 @@ START_TEST(out_file_refuses_a_folder_without_permission)
 END_TEST
 
 /* RLIMIT_FSIZE plays the full disk: once the failure comes at the flush of the commit, once at a
- * write long before it. */
+ * write long before it, with room again at the commit. */
 START_TEST(out_file_reports_a_full_disk)
 {
     const char *path = write_file(temporary_folder(), "out", "old", 3);
@@ -223,8 +223,12 @@ START_TEST(out_file_reports_a_full_disk)
     ck_assert_int_eq(out_file_open(&file, path, &err), STATUS_OK);
     if (_i == 0)
         setvbuf(file.stream, NULL, _IOFBF, 65536);
-    for (int i = 0; i < 9000; i++)
+    for (int i = 0; i < 20000; i++)
         putc('x', file.stream);
+    if (_i == 1) {
+        limit.rlim_cur = RLIM_INFINITY;
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    }
     check_error(out_file_commit(&file, &err), &err, STATUS_RESOURCE,
                 "out: cannot write: ", "full disk");
     ck_assert_ptr_null(file.stream);
