@@ -1,0 +1,73 @@
+/* Texts to vectors: tokenise, pack into batches, run the model as deep as needed, pool. */
+#ifndef MIDASHI_HOST_EMBEDDER_H
+#define MIDASHI_HOST_EMBEDDER_H
+
+#include <stddef.h>
+#include "host/base/progress.h"
+#include "host/llama.h"
+#include "host/representation.h"
+#include "loaders/corpus.h"
+#include "loaders/tokenizer.h"
+
+/* One representation to compute in a pass: several may share one. */
+struct embedding_request {
+    enum pool pool;
+    int layer;
+};
+
+struct embedder_settings {
+    enum precision precision;
+    const char *prompt; /* a template with {text}, see representation.h */
+    int n_layers;       /* blocks to load: the deepest layer that a request names */
+    int max_tokens; /* of one text with its prompt; 0: 512, or the model's limit if that is less */
+    int batch_tokens; /* of a batch; 0: chosen */
+};
+
+struct embedder {
+    struct model_config config;
+    struct tokenizer *tokenizer;
+    struct llama llama;
+    /* The prompt: text_slots copies of the text, with fixed tokens before, between and behind. */
+    struct tokens
+        *fixed; /* (text_slots + 1) lists; the model's special tokens are in the outer ones */
+    int text_slots;
+    int n_fixed;  /* tokens in all of them */
+    bool has_bos; /* the tokenizer puts a token before a text */
+    int max_tokens;
+};
+
+/* Counts of one run, for the user. */
+struct embedding_counts {
+    size_t texts;     /* embedded */
+    size_t blank;     /* left out: their rows are zeros */
+    size_t truncated; /* cut to max_tokens */
+    size_t tokens;    /* run through the model */
+};
+
+/* Opens tokenizer and model at `path` (a folder or a .gguf). On failure all is released.
+ * STATUS_USAGE where the prompt leaves no room within max_tokens. */
+enum status embedder_open(struct embedder *embedder, struct device *device, const char *path,
+                          const struct embedder_settings *settings, const struct progress *progress,
+                          struct err *err);
+void embedder_close(struct embedder *embedder); /* a zeroed embedder is allowed */
+
+/* The width of a request's vectors: hidden_size, twice that for POOLING_LAST_MEAN. */
+int embedding_width(const struct embedder *embedder, enum pool pool);
+
+/* Called with rows first_row .. first_row + n_rows of request r: vectors (n_rows, width), float32.
+ * Rows come in order, every row once for each request. */
+typedef enum status embedding_sink(void *context, int request, size_t first_row, size_t n_rows,
+                                   const float *vectors, struct err *err);
+
+/* Embeds rows[0 .. n_rows). A row's vector depends on its text and the settings only, not on the
+ * other rows, batch_tokens or the threads. What is pooled: `last` is the last token of the whole
+ * sequence; `mean` is over the tokens of the last copy of the text, without special and prompt
+ * tokens and without the attention sink (position 0: BOS, or where there is none the first token,
+ * unless it is the only one). The final norm is applied for the last layer only. */
+enum status embedder_run(struct embedder *embedder, struct device *device,
+                         const struct corpus_row *rows, size_t n_rows,
+                         const struct embedding_request *requests, int n_requests,
+                         embedding_sink *sink, void *context, struct embedding_counts *counts,
+                         const struct progress *progress, struct err *err);
+
+#endif

@@ -1,0 +1,175 @@
+/* Loading and applying linear layers. See linear.h. */
+#include "host/linear.h"
+
+#include <math.h>
+#include <string.h>
+#include "host/base/float16.h"
+#include "host/base/interrupt.h"
+#include "kernels/matmul.h"
+#include "kernels/nf4_matmul.h"
+
+const char *precision_name(enum precision precision)
+{
+    switch (precision) {
+    case PRECISION_NF4:
+        return "nf4";
+    case PRECISION_BF16:
+        return "bf16";
+    case PRECISION_F32:
+        return "f32";
+    }
+    return "unknown";
+}
+
+/* Pieces of a tensor: about 8 MB of float32, a multiple of 64 rows so that NF4's blocks of 64 along
+ * the flattened weight never straddle two pieces. */
+#define PIECE_ELEMENTS ((int64_t)2 << 20)
+
+static int64_t rows_per_piece(int64_t rows, int64_t columns)
+{
+    int64_t n = PIECE_ELEMENTS / columns / NF4_BLOCK * NF4_BLOCK;
+    if (n < NF4_BLOCK)
+        n = NF4_BLOCK;
+    return n < rows ? n : rows;
+}
+
+/* A walk over the pieces of a tensor: each call of next_piece reads one into `values`. */
+struct pieces {
+    const struct weights *weights;
+    const struct weight *weight;
+    float *values;
+    int64_t first_row, n_rows; /* of the piece at hand */
+    int64_t largest;
+};
+
+static enum status pieces_begin(struct pieces *pieces, const struct weights *weights,
+                                const char *name, int64_t rows, int64_t columns,
+                                struct arena *scratch, struct err *err)
+{
+    *pieces = (struct pieces){.weights = weights, .largest = rows_per_piece(rows, columns)};
+    TRY(weights_expect(weights, name, rows, columns, &pieces->weight, err));
+    size_t n = (size_t)pieces->largest * (size_t)columns;
+    pieces->values = arena_alloc(scratch, n, sizeof *pieces->values);
+    if (!pieces->values)
+        return err_no_memory(err, "reading weights", n * sizeof *pieces->values);
+    return STATUS_OK;
+}
+
+/* The sum of x - x is 0 for finite numbers and NaN otherwise: one add a value, which vectorises. */
+static bool all_finite(const float *x, int64_t n)
+{
+    float sum[8] = {0};
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int lane = 0; lane < 8; lane++)
+            sum[lane] += x[i + lane] - x[i + lane];
+    for (; i < n; i++)
+        sum[0] += x[i] - x[i];
+    for (int lane = 1; lane < 8; lane++)
+        sum[0] += sum[lane];
+    return sum[0] == 0;
+}
+
+/* *more: false when the tensor is finished (its pages are then released). */
+static enum status next_piece(struct pieces *pieces, bool *more, struct err *err)
+{
+    const struct weight *weight = pieces->weight;
+    TRY(interrupt_check(err));
+    pieces->first_row += pieces->n_rows;
+    *more = pieces->first_row < weight->rows;
+    if (!*more) {
+        weight_release(pieces->weights, weight);
+        return STATUS_OK;
+    }
+    int64_t left = weight->rows - pieces->first_row;
+    pieces->n_rows = left < pieces->largest ? left : pieces->largest;
+    TRY(weight_read(pieces->weights, weight, pieces->first_row, pieces->n_rows, pieces->values,
+                    err));
+    for (int64_t i = 0; i < pieces->n_rows; i++)
+        if (!all_finite(pieces->values + i * weight->columns, weight->columns))
+            return err_set(err, STATUS_BAD_DATA,
+                           "%s: tensor %s: row %lld holds NaN or an infinity; the file is damaged",
+                           weights_path(pieces->weights), weight->name,
+                           (long long)(pieces->first_row + i));
+    return STATUS_OK;
+}
+
+enum status dense_load(struct dense_matrix *matrix, const struct weights *weights, const char *name,
+                       int rows, int columns, enum precision precision, struct arena *arena,
+                       struct arena *scratch, struct err *err)
+{
+    size_t n = (size_t)rows * (size_t)columns, size = precision == PRECISION_F32 ? 4 : 2;
+    char *data = arena_alloc(arena, n, size);
+    if (!data)
+        return err_no_memory(err, name, n * size);
+    struct arena_mark mark = arena_mark(scratch);
+    struct pieces pieces;
+    TRY(pieces_begin(&pieces, weights, name, rows, columns, scratch, err));
+    for (bool more;;) {
+        TRY(next_piece(&pieces, &more, err));
+        if (!more)
+            break;
+        size_t offset = (size_t)pieces.first_row * (size_t)columns;
+        size_t count = (size_t)pieces.n_rows * (size_t)columns;
+        if (precision == PRECISION_F32) {
+            memcpy(data + offset * 4, pieces.values, count * 4);
+        } else {
+            uint16_t *out = (uint16_t *)data + offset;
+            for (size_t i = 0; i < count; i++)
+                out[i] = bf16_from_float(pieces.values[i]);
+        }
+    }
+    arena_reset(scratch, mark);
+    *matrix =
+        (struct dense_matrix){.type = precision, .data = data, .rows = rows, .columns = columns};
+    return STATUS_OK;
+}
+
+static enum status load_nf4(struct nf4_matrix *matrix, struct device *device,
+                            const struct weights *weights, const char *name, int rows, int columns,
+                            struct arena *arena, struct arena *scratch, struct err *err)
+{
+    int64_t n = (int64_t)rows * columns;
+    size_t n_blocks = nf4_block_count(n);
+    size_t n_nested = (n_blocks + NF4_NESTED_BLOCK - 1) / NF4_NESTED_BLOCK;
+    *matrix = (struct nf4_matrix){.rows = rows, .columns = columns};
+    matrix->codes = arena_alloc(arena, ((size_t)n + 1) / 2, 1);
+    matrix->absmax_codes = arena_alloc(arena, n_blocks, 1);
+    matrix->nested_absmax = arena_alloc(arena, n_nested, sizeof *matrix->nested_absmax);
+    struct arena_mark mark = arena_mark(scratch);
+    float *absmax = arena_alloc(scratch, n_blocks, sizeof *absmax);
+    if (!matrix->codes || !matrix->absmax_codes || !matrix->nested_absmax || !absmax)
+        return err_no_memory(err, name, (size_t)n / 2);
+    struct pieces pieces;
+    TRY(pieces_begin(&pieces, weights, name, rows, columns, scratch, err));
+    for (bool more;;) {
+        TRY(next_piece(&pieces, &more, err));
+        if (!more)
+            break;
+        int64_t offset = pieces.first_row * columns;
+        nf4_quantize(device, matrix->codes + offset / 2, absmax + offset / NF4_BLOCK, pieces.values,
+                     pieces.n_rows * columns);
+    }
+    nf4_quantize_absmax(matrix->absmax_codes, matrix->nested_absmax, &matrix->offset, absmax,
+                        (int64_t)n_blocks);
+    arena_reset(scratch, mark);
+    return STATUS_OK;
+}
+
+enum status linear_load(struct linear *linear, struct device *device, const struct weights *weights,
+                        const char *name, int rows, int columns, enum precision precision,
+                        struct arena *arena, struct arena *scratch, struct err *err)
+{
+    linear->precision = precision;
+    if (precision == PRECISION_NF4)
+        return load_nf4(&linear->nf4, device, weights, name, rows, columns, arena, scratch, err);
+    return dense_load(&linear->dense, weights, name, rows, columns, precision, arena, scratch, err);
+}
+
+enum status linear_fwd(struct device *device, void *y, const void *x, const struct linear *linear,
+                       int m, bool add, struct err *err)
+{
+    if (linear->precision == PRECISION_NF4)
+        return nf4_matmul_fwd(device, y, x, &linear->nf4, m, add, err);
+    return matmul_fwd(device, y, x, &linear->dense, m, add, err);
+}

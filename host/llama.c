@@ -1,0 +1,245 @@
+/* Loading a Llama and running it forward. See llama.h. */
+#include "host/llama.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include "host/base/interrupt.h"
+#include "kernels/attention.h"
+#include "kernels/embedding.h"
+#include "kernels/rmsnorm.h"
+#include "kernels/rope.h"
+#include "kernels/swiglu.h"
+
+/* ---- parameters ----------------------------------------------------------------------------- */
+
+/* Sizes that a shape can name. */
+enum extent {
+    ONE,
+    HIDDEN,
+    QUERY,     /* n_heads * head_dim */
+    KEY_VALUE, /* n_kv_heads * head_dim */
+    INTERMEDIATE,
+};
+
+static int extent_of(const struct model_config *config, enum extent extent)
+{
+    switch (extent) {
+    case ONE:
+        return 1;
+    case HIDDEN:
+        return config->hidden_size;
+    case QUERY:
+        return config->n_heads * config->head_dim;
+    case KEY_VALUE:
+        return config->n_kv_heads * config->head_dim;
+    case INTERMEDIATE:
+        return config->intermediate_size;
+    }
+    return 0;
+}
+
+/* The parameters of one block: rows ONE is a vector (const float *), else a struct linear. */
+static const struct parameter {
+    const char *name; /* behind "model.layers.N." */
+    enum extent rows, columns;
+    size_t offset; /* in struct llama_layer */
+} layer_parameters[] = {
+    {"input_layernorm.weight", ONE, HIDDEN, offsetof(struct llama_layer, input_norm)},
+    {"self_attn.q_proj.weight", QUERY, HIDDEN, offsetof(struct llama_layer, q)},
+    {"self_attn.k_proj.weight", KEY_VALUE, HIDDEN, offsetof(struct llama_layer, k)},
+    {"self_attn.v_proj.weight", KEY_VALUE, HIDDEN, offsetof(struct llama_layer, v)},
+    {"self_attn.o_proj.weight", HIDDEN, QUERY, offsetof(struct llama_layer, o)},
+    {"post_attention_layernorm.weight", ONE, HIDDEN,
+     offsetof(struct llama_layer, post_attention_norm)},
+    {"mlp.gate_proj.weight", INTERMEDIATE, HIDDEN, offsetof(struct llama_layer, gate)},
+    {"mlp.up_proj.weight", INTERMEDIATE, HIDDEN, offsetof(struct llama_layer, up)},
+    {"mlp.down_proj.weight", HIDDEN, INTERMEDIATE, offsetof(struct llama_layer, down)},
+};
+#define N_LAYER_PARAMETERS (sizeof layer_parameters / sizeof *layer_parameters)
+
+/* ---- loading -------------------------------------------------------------------------------- */
+
+static enum status load_vector(const float **out, const struct weights *weights, const char *name,
+                               int n, struct arena *arena, struct arena *scratch, struct err *err)
+{
+    struct dense_matrix vector;
+    TRY(dense_load(&vector, weights, name, 1, n, PRECISION_F32, arena, scratch, err));
+    *out = vector.data;
+    return STATUS_OK;
+}
+
+static enum status load_layer(struct llama *llama, struct device *device,
+                              const struct weights *weights, int layer, struct arena *scratch,
+                              struct err *err)
+{
+    char *base = (char *)&llama->layers[layer];
+    for (size_t i = 0; i < N_LAYER_PARAMETERS; i++) {
+        const struct parameter *parameter = &layer_parameters[i];
+        char name[128];
+        snprintf(name, sizeof name, "model.layers.%d.%s", layer, parameter->name);
+        int rows = extent_of(&llama->config, parameter->rows);
+        int columns = extent_of(&llama->config, parameter->columns);
+        void *member = base + parameter->offset;
+        if (parameter->rows == ONE)
+            TRY(load_vector(member, weights, name, columns, &llama->arena, scratch, err));
+        else
+            TRY(linear_load(member, device, weights, name, rows, columns, llama->precision,
+                            &llama->arena, scratch, err));
+    }
+    return STATUS_OK;
+}
+
+static enum status load_weights(struct llama *llama, struct device *device,
+                                const struct weights *weights, int n_layers, struct arena *scratch,
+                                const struct progress *progress, struct err *err)
+{
+    const struct model_config *config = &llama->config;
+    size_t total = (size_t)n_layers + 1;
+    progress_report(progress, "load", "layers", 0, total);
+    enum precision dense = llama->precision == PRECISION_F32 ? PRECISION_F32 : PRECISION_BF16;
+    TRY(dense_load(&llama->embedding, weights, "model.embed_tokens.weight", config->vocab_size,
+                   config->hidden_size, dense, &llama->arena, scratch, err));
+    TRY(load_vector(&llama->final_norm, weights, "model.norm.weight", config->hidden_size,
+                    &llama->arena, scratch, err));
+    progress_report(progress, "load", "layers", 1, total);
+    llama->layers = arena_alloc(&llama->arena, (size_t)n_layers, sizeof *llama->layers);
+    if (!llama->layers)
+        return err_no_memory(err, "the layers", (size_t)n_layers * sizeof *llama->layers);
+    for (int layer = 0; layer < n_layers; layer++) {
+        TRY(load_layer(llama, device, weights, layer, scratch, err));
+        progress_report(progress, "load", "layers", (size_t)layer + 2, total);
+    }
+    llama->weight_bytes = llama->arena.total;
+    return STATUS_OK;
+}
+
+/* The rope tables and the activations of one batch. */
+static enum status allocate_buffers(struct llama *llama, struct err *err)
+{
+    const struct model_config *config = &llama->config;
+    size_t t = (size_t)llama->batch_tokens, d = (size_t)config->hidden_size;
+    size_t half = (size_t)config->head_dim / 2, rope = (size_t)llama->max_tokens * half;
+    size_t q = (size_t)extent_of(config, QUERY), kv = (size_t)extent_of(config, KEY_VALUE);
+    size_t f = (size_t)config->intermediate_size;
+    const struct {
+        float **pointer;
+        size_t count;
+    } buffers[] = {
+        {&llama->rope_cos, rope}, {&llama->rope_sin, rope},  {&llama->hidden, t * d},
+        {&llama->normed, t * d},  {&llama->query, t * q},    {&llama->key, t * kv},
+        {&llama->value, t * kv},  {&llama->attended, t * q}, {&llama->gate, t * f},
+        {&llama->up, t * f},
+    };
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
+        *buffers[i].pointer = arena_alloc(&llama->arena, buffers[i].count, sizeof(float));
+        if (!*buffers[i].pointer)
+            return err_set(err, STATUS_RESOURCE,
+                           "not enough memory for the activations of %d tokens; try a smaller "
+                           "--batch-tokens or --max-tokens",
+                           llama->batch_tokens);
+    }
+    llama->positions = arena_alloc(&llama->arena, t, sizeof *llama->positions);
+    double *inv_freq = arena_alloc(&llama->arena, half, sizeof *inv_freq);
+    if (!llama->positions || !inv_freq)
+        return err_no_memory(err, "positions", t * sizeof *llama->positions);
+    rope_frequencies(inv_freq, config->head_dim, &config->rope);
+    rope_table(llama->rope_cos, llama->rope_sin, inv_freq, llama->max_tokens, config->head_dim);
+    return STATUS_OK;
+}
+
+enum status llama_load(struct llama *llama, struct device *device, const struct weights *weights,
+                       const struct model_config *config, enum precision precision, int n_layers,
+                       int max_tokens, int batch_tokens, const struct progress *progress,
+                       struct err *err)
+{
+    assert(n_layers >= 0 && n_layers <= config->n_layers);
+    assert(max_tokens >= 1 && max_tokens <= config->max_positions && batch_tokens >= max_tokens);
+    *llama = (struct llama){
+        .config = *config,
+        .precision = precision,
+        .max_tokens = max_tokens,
+        .batch_tokens = batch_tokens,
+    };
+    struct arena scratch = {0};
+    enum status status = load_weights(llama, device, weights, n_layers, &scratch, progress, err);
+    arena_free(&scratch);
+    if (status == STATUS_OK)
+        status = allocate_buffers(llama, err);
+    if (status != STATUS_OK)
+        llama_free(llama);
+    return status;
+}
+
+void llama_free(struct llama *llama)
+{
+    arena_free(&llama->arena);
+    memset(llama, 0, sizeof *llama);
+}
+
+/* ---- forward -------------------------------------------------------------------------------- */
+
+static enum status attention_block(struct llama *llama, struct device *device,
+                                   const struct llama_layer *layer, const struct llama_batch *batch,
+                                   int t, struct err *err)
+{
+    const struct model_config *c = &llama->config;
+    float scale = 1.0f / sqrtf((float)c->head_dim);
+    TRY(rmsnorm_fwd(device, llama->normed, llama->hidden, layer->input_norm, t, c->hidden_size,
+                    c->rms_norm_eps, err));
+    TRY(linear_fwd(device, llama->query, llama->normed, &layer->q, t, false, err));
+    TRY(linear_fwd(device, llama->key, llama->normed, &layer->k, t, false, err));
+    TRY(linear_fwd(device, llama->value, llama->normed, &layer->v, t, false, err));
+    TRY(rope_fwd(device, llama->query, llama->positions, llama->rope_cos, llama->rope_sin, t,
+                 c->n_heads, c->head_dim, err));
+    TRY(rope_fwd(device, llama->key, llama->positions, llama->rope_cos, llama->rope_sin, t,
+                 c->n_kv_heads, c->head_dim, err));
+    TRY(attention_fwd(device, llama->attended, llama->query, llama->key, llama->value,
+                      batch->cu_seqlens, batch->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
+                      scale, err));
+    return linear_fwd(device, llama->hidden, llama->attended, &layer->o, t, true, err);
+}
+
+static enum status mlp_block(struct llama *llama, struct device *device,
+                             const struct llama_layer *layer, int t, struct err *err)
+{
+    const struct model_config *c = &llama->config;
+    TRY(rmsnorm_fwd(device, llama->normed, llama->hidden, layer->post_attention_norm, t,
+                    c->hidden_size, c->rms_norm_eps, err));
+    TRY(linear_fwd(device, llama->gate, llama->normed, &layer->gate, t, false, err));
+    TRY(linear_fwd(device, llama->up, llama->normed, &layer->up, t, false, err));
+    TRY(swiglu_fwd(device, llama->gate, llama->gate, llama->up, t, c->intermediate_size, err));
+    return linear_fwd(device, llama->hidden, llama->gate, &layer->down, t, true, err);
+}
+
+enum status llama_forward(struct llama *llama, struct device *device,
+                          const struct llama_batch *batch, int n_layers, llama_layer_visitor *visit,
+                          void *context, struct err *err)
+{
+    int t = batch->cu_seqlens[batch->n_texts];
+    assert(t <= llama->batch_tokens);
+    for (int text = 0; text < batch->n_texts; text++) {
+        int begin = batch->cu_seqlens[text], end = batch->cu_seqlens[text + 1];
+        assert(end - begin <= llama->max_tokens);
+        for (int i = begin; i < end; i++)
+            llama->positions[i] = i - begin;
+    }
+    TRY(embedding_fwd(device, llama->hidden, batch->tokens, &llama->embedding, t, err));
+    TRY(visit(context, 0, llama->hidden, t, err));
+    for (int layer = 0; layer < n_layers; layer++) {
+        TRY(interrupt_check(err));
+        TRY(attention_block(llama, device, &llama->layers[layer], batch, t, err));
+        TRY(mlp_block(llama, device, &llama->layers[layer], t, err));
+        TRY(visit(context, layer + 1, llama->hidden, t, err));
+    }
+    return STATUS_OK;
+}
+
+enum status llama_final_norm(const struct llama *llama, struct device *device, void *y,
+                             const void *x, int n, struct err *err)
+{
+    return rmsnorm_fwd(device, y, x, llama->final_norm, n, llama->config.hidden_size,
+                       llama->config.rms_norm_eps, err);
+}

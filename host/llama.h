@@ -1,0 +1,82 @@
+/* A Llama: its weights, and the forward pass over a packed batch.
+ *
+ * A batch is one row of tokens: the texts one behind the other, no padding, with cu_seqlens saying
+ * where each begins. Attention is causal and never crosses from one text into another, and every
+ * operation sums in an order that does not depend on the batch: a text has the same hidden states,
+ * bit for bit, alone or in any company. */
+#ifndef MIDASHI_HOST_LLAMA_H
+#define MIDASHI_HOST_LLAMA_H
+
+#include <stdint.h>
+#include "host/base/device.h"
+#include "host/base/memory.h"
+#include "host/base/precision.h"
+#include "host/base/progress.h"
+#include "host/linear.h"
+#include "loaders/model_config.h"
+#include "loaders/weights.h"
+
+struct llama_layer {
+    const float *input_norm;          /* (D) */
+    struct linear q, k, v;            /* (H*hd, D), (KV*hd, D), (KV*hd, D) */
+    struct linear o;                  /* (D, H*hd) */
+    const float *post_attention_norm; /* (D) */
+    struct linear gate, up;           /* (F, D) */
+    struct linear down;               /* (D, F) */
+};
+
+struct llama {
+    struct model_config config;
+    enum precision precision;      /* of the layers' matrices */
+    struct dense_matrix embedding; /* (V, D): F32 with precision f32, else BF16 */
+    struct llama_layer *layers;    /* (n_layers) */
+    const float *final_norm;       /* (D) */
+    float *rope_cos, *rope_sin;    /* (max_tokens, hd/2) */
+    int max_tokens;                /* of one text */
+    size_t weight_bytes;           /* memory that the weights take */
+
+    /* Activations of one batch, sized at load; the names say what they hold first. */
+    int batch_tokens;
+    float *hidden;      /* (T, D)    the residual stream */
+    float *normed;      /* (T, D)    a norm's output */
+    float *query;       /* (T, H*hd) */
+    float *key, *value; /* (T, KV*hd) */
+    float *attended;    /* (T, H*hd) */
+    float *gate, *up;   /* (T, F) */
+    int32_t *positions; /* (T) */
+
+    struct arena arena; /* all of the above */
+};
+
+/* Loads the weights, converting them tensor by tensor; the file's pages are released on the way.
+ * max_tokens: of one text, at most config->max_positions; batch_tokens >= max_tokens: of a batch.
+ * n_layers: how many blocks to load, 0 .. config->n_layers; llama_forward reaches no further.
+ * On failure everything is released. */
+enum status llama_load(struct llama *llama, struct device *device, const struct weights *weights,
+                       const struct model_config *config, enum precision precision, int n_layers,
+                       int max_tokens, int batch_tokens, const struct progress *progress,
+                       struct err *err);
+void llama_free(struct llama *llama); /* a zeroed llama is allowed */
+
+struct llama_batch {
+    const int32_t *tokens;     /* (T) each in [0, vocab_size) */
+    const int32_t *cu_seqlens; /* (n_texts + 1) from 0 to T, rising; lengths <= max_tokens */
+    int n_texts;
+};
+
+/* Called with the residual stream (T, D) of the device: layer 0 is the embeddings, layer l the
+ * output of block l, before any final norm. It may read only. */
+typedef enum status llama_layer_visitor(void *context, int layer, const void *hidden, int n_tokens,
+                                        struct err *err);
+
+/* Runs blocks 1 .. n_layers and calls visit for layers 0 .. n_layers. */
+enum status llama_forward(struct llama *llama, struct device *device,
+                          const struct llama_batch *batch, int n_layers, llama_layer_visitor *visit,
+                          void *context, struct err *err);
+
+/* y (n, D) = final norm of x (n, D); y may be x. Hugging Face's last hidden state is this of the
+ * last layer. */
+enum status llama_final_norm(const struct llama *llama, struct device *device, void *y,
+                             const void *x, int n, struct err *err);
+
+#endif

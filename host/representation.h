@@ -1,0 +1,46 @@
+/* How a text becomes a vector: the choices behind --pool, --layer, --prompt, --normalise and
+ * --remove-components, and what their `auto`s mean (docs/quality.md says why). */
+#ifndef MIDASHI_HOST_REPRESENTATION_H
+#define MIDASHI_HOST_REPRESENTATION_H
+
+#include <stdbool.h>
+#include "host/base/status.h"
+#include "host/transform.h"
+
+enum pool {
+    POOLING_LAST,      /* the last token's hidden state */
+    POOLING_MEAN,      /* the mean over the text's own tokens */
+    POOLING_LAST_MEAN, /* both, one behind the other: twice the width */
+};
+
+/* What the user asked for; NULL is "auto". */
+struct representation_request {
+    const char *pool;      /* auto|last|mean|last+mean */
+    const char *layer;     /* auto|N, negative from the end */
+    const char *normalise; /* auto|none|centre|centre+l2 */
+    const char *prompt;    /* auto|none|echo|one-word|TEMPLATE with {text} */
+    int remove_components; /* >= 0 */
+};
+
+struct representation {
+    enum pool pool;
+    int layer; /* 0 the embeddings, n_layers the last block's output */
+    enum transform_normalise normalise;
+    int remove_components;
+    const char *prompt; /* a template with one or more {text}; "{text}" is none */
+};
+
+/* Settles every choice for a model of n_layers blocks. When --pool is given the other `auto`s are
+ * --layer -1 --normalise none --prompt none, so that what was asked for is what is done.
+ * STATUS_USAGE: an unknown word, a layer out of range, a template without {text}. */
+enum status representation_resolve(struct representation *out,
+                                   const struct representation_request *request, int n_layers,
+                                   struct err *err);
+
+/* From none|centre|centre+l2. STATUS_USAGE: another word. */
+enum status normalise_parse(enum transform_normalise *normalise, const char *word, struct err *err);
+
+const char *pool_name(enum pool pool);
+const char *normalise_name(enum transform_normalise normalise);
+
+#endif
