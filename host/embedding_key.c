@@ -1,0 +1,157 @@
+/* See embedding_key.h. The record is a JSON object: key, hash of the embeddings' file, counts. */
+#include "host/embedding_key.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "host/base/file.h"
+#include "host/linear.h"
+#include "host/topics_files.h"
+#include "loaders/siphash.h"
+
+static const unsigned char hash_key[16] = "midashi-embed-1";
+
+static void format_hash(char text[33], struct siphash *hash)
+{
+    unsigned char bytes[16];
+    siphash_finish(hash, bytes);
+    for (int i = 0; i < 16; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+}
+
+/* ---- the model's identity ------------------------------------------------------------------- */
+
+static bool is_model_file(const char *name)
+{
+    static const char *const endings[] = {".json", ".safetensors", ".gguf", ".model"};
+    size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        size_t n = strlen(endings[i]);
+        if (length > n && strcmp(name + length - n, endings[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Adds up the files' hashes, so that the order in which the folder lists them does not matter. */
+static void add_file(uint64_t sum[2], const char *name, const struct stat *stat)
+{
+    struct siphash hash;
+    unsigned char out[16];
+    uint64_t half[2];
+    const int64_t facts[3] = {stat->st_size, stat->st_mtim.tv_sec, stat->st_mtim.tv_nsec};
+    siphash_start(&hash, hash_key);
+    siphash_add(&hash, name, strlen(name));
+    siphash_add(&hash, facts, sizeof facts);
+    siphash_finish(&hash, out);
+    memcpy(half, out, sizeof half);
+    sum[0] += half[0];
+    sum[1] += half[1];
+}
+
+static enum status identify_model(uint64_t sum[2], const char *path, struct err *err)
+{
+    struct stat status;
+    sum[0] = sum[1] = 0;
+    if (stat(path, &status) != 0)
+        return err_set(err, errno == ENOENT ? STATUS_MISSING : STATUS_RESOURCE, "%s: %s", path,
+                       strerror(errno));
+    if (!S_ISDIR(status.st_mode)) {
+        add_file(sum, "model", &status);
+        return STATUS_OK;
+    }
+    DIR *folder = opendir(path);
+    if (!folder)
+        return err_set(err, STATUS_RESOURCE, "%s: %s", path, strerror(errno));
+    for (const struct dirent *entry; (entry = readdir(folder));) {
+        char file[PATH_MAX];
+        snprintf(file, sizeof file, "%s/%s", path, entry->d_name);
+        if (is_model_file(entry->d_name) && stat(file, &status) == 0)
+            add_file(sum, entry->d_name, &status);
+    }
+    closedir(folder);
+    return STATUS_OK;
+}
+
+enum status embedding_key(char *text, size_t size, const struct device *device,
+                          const char *model_path, const struct embedder_settings *settings,
+                          const struct representation *representation, const struct corpus *corpus,
+                          struct err *err)
+{
+    uint64_t model[2];
+    struct siphash prompt;
+    char prompt_hash[33], corpus_hash[33];
+    TRY(identify_model(model, model_path, err));
+    siphash_start(&prompt, hash_key);
+    siphash_add(&prompt, representation->prompt, strlen(representation->prompt));
+    format_hash(prompt_hash, &prompt);
+    for (int i = 0; i < 16; i++)
+        snprintf(corpus_hash + 2 * i, 3, "%02x", corpus->hash[i]);
+    snprintf(text, size,
+             "1 model=%016llx%016llx precision=%s pool=%s layer=%d prompt=%s max_tokens=%d "
+             "kernels=cpu-%s corpus=%s",
+             (unsigned long long)model[0], (unsigned long long)model[1],
+             precision_name(settings->precision), pool_name(representation->pool),
+             representation->layer, prompt_hash, settings->max_tokens, cpu_isa_name(device->isa),
+             corpus_hash);
+    return STATUS_OK;
+}
+
+/* ---- the record ----------------------------------------------------------------------------- */
+
+static enum status hash_file(char text[33], const char *path, struct err *err)
+{
+    struct file_map map;
+    TRY(file_map(&map, path, err));
+    struct siphash hash;
+    siphash_start(&hash, hash_key);
+    siphash_add(&hash, map.data, map.size);
+    format_hash(text, &hash);
+    file_unmap(&map);
+    return STATUS_OK;
+}
+
+bool embedding_key_matches(const char *record_path, const char *embeddings_path, const char *key)
+{
+    char hash[33];
+    const char *stored_key, *stored_hash;
+    json_t *record = json_load_file(record_path, 0, NULL);
+    bool matches =
+        json_unpack(record, "{s:s, s:s}", "key", &stored_key, "hash", &stored_hash) == 0 &&
+        strcmp(stored_key, key) == 0 && hash_file(hash, embeddings_path, NULL) == STATUS_OK &&
+        strcmp(stored_hash, hash) == 0;
+    json_decref(record);
+    return matches;
+}
+
+enum status embedding_key_write(const char *record_path, const char *embeddings_path,
+                                const char *key, const struct embedding_counts *counts,
+                                struct err *err)
+{
+    char hash[33];
+    TRY(hash_file(hash, embeddings_path, err));
+    json_t *record =
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "key", key, "hash", hash, "texts",
+                  (json_int_t)counts->texts, "blank", (json_int_t)counts->blank, "truncated",
+                  (json_int_t)counts->truncated, "tokens", (json_int_t)counts->tokens);
+    if (!record)
+        return err_no_memory(err, record_path, 0);
+    enum status status = json_write(record, record_path, err);
+    json_decref(record);
+    return status;
+}
+
+struct embedding_counts embedding_key_counts(const char *record_path)
+{
+    json_int_t texts = 0, blank = 0, truncated = 0, tokens = 0;
+    json_t *record = json_load_file(record_path, 0, NULL);
+    json_unpack(record, "{s:I, s:I, s:I, s:I}", "texts", &texts, "blank", &blank, "truncated",
+                &truncated, "tokens", &tokens);
+    json_decref(record);
+    return (struct embedding_counts){(size_t)texts, (size_t)blank, (size_t)truncated,
+                                     (size_t)tokens};
+}

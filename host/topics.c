@@ -1,0 +1,290 @@
+/* See topics.h. */
+#include "host/topics.h"
+
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+#include "host/base/interrupt.h"
+#include "host/rows.h"
+#include "host/token_pattern.h"
+#include "host/word_vectors.h"
+#include "kernels/nearest.h"
+#include "loaders/words.h"
+
+int topics_auto_min_df(size_t n_texts)
+{
+    if (n_texts >= 5000)
+        return 10;
+    int df = (int)(n_texts / 500);
+    int least = n_texts < 20 ? 1 : 2;
+    return df > least ? df : least;
+}
+
+void topics_free(struct topics *topics)
+{
+    arena_free(&topics->arena);
+    memset(topics, 0, sizeof *topics);
+}
+
+/* ---- words ---------------------------------------------------------------------------------- */
+
+struct word_walk {
+    struct tfidf_builder *builder;
+    bool token_pattern;
+};
+
+static enum status add_token(void *context, const char *w, size_t length, struct err *err)
+{
+    const struct word_walk *walk = context;
+    return tfidf_add_word(walk->builder, w, length, err);
+}
+
+static enum status add_word(void *context, const char *w, size_t length, struct err *err)
+{
+    const struct word_walk *walk = context;
+    if (walk->token_pattern)
+        return token_pattern_split(w, length, add_token, context, err);
+    return tfidf_add_word(walk->builder, w, length, err);
+}
+
+/* The words of every used row, in order. The language is settled from all texts first. */
+static enum status collect_words(struct words *words, struct word_walk *walk,
+                                 const struct corpus *corpus, const struct progress *progress,
+                                 struct err *err)
+{
+    for (size_t i = 0; i < corpus->n_rows; i++)
+        if (!corpus->rows[i].blank)
+            words_observe(words, corpus->rows[i].text, corpus->rows[i].length);
+    progress_report(progress, "words", "texts", 0, corpus->n_rows);
+    for (size_t i = 0; i < corpus->n_rows; i++) {
+        const struct corpus_row *row = &corpus->rows[i];
+        TRY(interrupt_check(err));
+        if (row->blank)
+            continue;
+        enum status status = words_split(words, row->text, row->length, add_word, walk, err);
+        if (status == STATUS_OK)
+            status = tfidf_end_text(walk->builder, err);
+        if (status != STATUS_OK)
+            return err_prefix(err, "text %zu", i + 1);
+        if (i % 64 == 0)
+            progress_report(progress, "words", "texts", i + 1, corpus->n_rows);
+    }
+    progress_report(progress, "words", "texts", corpus->n_rows, corpus->n_rows);
+    return STATUS_OK;
+}
+
+static enum status build_vocabulary(struct topics *topics, const struct corpus *corpus,
+                                    const struct topics_settings *settings,
+                                    const struct progress *progress, struct err *err)
+{
+    const struct words_settings words_settings = {
+        .language = settings->language,
+        /* the token pattern drops single characters itself, after splitting */
+        .keep_single = settings->keep_single || settings->token_pattern,
+    };
+    struct words *words = NULL;
+    struct word_walk walk = {.token_pattern = settings->token_pattern};
+    enum status status = words_open(&words, &words_settings, err);
+    if (status == STATUS_OK)
+        status = tfidf_open(&walk.builder, err);
+    if (status == STATUS_OK)
+        status = collect_words(words, &walk, corpus, progress, err);
+    if (status == STATUS_OK) {
+        const char *language = words_language(words); /* goes with words */
+        topics->language = arena_text(&topics->arena, language, strlen(language));
+        if (!topics->language)
+            status = err_no_memory(err, "the language", strlen(language));
+    }
+    if (status == STATUS_OK) {
+        topics->min_df = settings->min_df ? settings->min_df : topics_auto_min_df(topics->n_used);
+        status = tfidf_finish(walk.builder, &topics->tfidf, topics->min_df, &topics->arena, err);
+    }
+    tfidf_close(walk.builder);
+    words_close(words);
+    return status;
+}
+
+/* ---- clusters ------------------------------------------------------------------------------- */
+
+static enum status allocate(struct topics *topics, struct err *err)
+{
+    struct arena *arena = &topics->arena;
+    size_t n = topics->n_rows, k = (size_t)topics->n_topics, m = (size_t)topics->n_words;
+    topics->topic = arena_alloc(arena, n, sizeof *topics->topic);
+    topics->distance = arena_alloc(arena, n, sizeof *topics->distance);
+    topics->margin = arena_alloc(arena, n, sizeof *topics->margin);
+    topics->size = arena_alloc(arena, k, sizeof *topics->size);
+    topics->centres = arena_alloc(arena, k * (size_t)topics->width, sizeof *topics->centres);
+    topics->word = arena_alloc(arena, k * m, sizeof *topics->word);
+    topics->word_score = arena_alloc(arena, k * m, sizeof *topics->word_score);
+    if (!topics->topic || !topics->distance || !topics->margin || !topics->size ||
+        !topics->centres || !topics->word || !topics->word_score)
+        return err_no_memory(err, "the topics", n * 12 + k * (size_t)topics->width * 4);
+    memset(topics->size, 0, k * sizeof *topics->size);
+    return STATUS_OK;
+}
+
+/* Moves the rows that are not blank to the front; the rest of x is garbage then. */
+static void compact_rows(float *x, const struct corpus *corpus, size_t width)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < corpus->n_rows; i++) {
+        if (corpus->rows[i].blank)
+            continue;
+        if (used < i)
+            memmove(x + used * width, x + i * width, width * sizeof *x);
+        used++;
+    }
+}
+
+struct kmeans_report {
+    const struct progress *progress;
+    int restarts, max_iterations;
+};
+
+static enum status report_iteration(void *context, int restart, int iteration, double inertia,
+                                    struct err *err)
+{
+    (void)inertia;
+    const struct kmeans_report *report = context;
+    TRY(interrupt_check(err));
+    /* The last iteration is not known before it comes: the total counts restarts. */
+    if (iteration == 1)
+        progress_report(report->progress, "cluster", "restarts", (size_t)restart,
+                        (size_t)report->restarts);
+    return STATUS_OK;
+}
+
+/* Distances of rows to their own centre and to the next nearest one. The labels stay as they are:
+ * k-means' labels are the arg-min to the centres that it returns. */
+static enum status measure_rows(struct topics *topics, struct device *device, const float *x,
+                                struct err *err)
+{
+    size_t n = topics->n_used;
+    double *squares = mem_alloc(2 * n, sizeof *squares), *second = squares + n;
+    if (!squares)
+        return err_no_memory(err, "the distances", 2 * n * sizeof *squares);
+    enum status status = nearest_fwd(device, topics->topic, squares, second, x, topics->centres,
+                                     (int)n, topics->n_topics, topics->width, err);
+    for (size_t i = 0; i < n && status == STATUS_OK; i++) {
+        topics->distance[i] = (float)sqrt(squares[i]);
+        topics->margin[i] = topics->n_topics > 1 ? (float)(sqrt(second[i]) - sqrt(squares[i])) : 0;
+    }
+    mem_free(squares);
+    return status;
+}
+
+/* Spreads what is known of the used rows over all rows, blank ones too. In place, from behind. */
+static void spread_rows(struct topics *topics, const struct corpus *corpus)
+{
+    size_t used = topics->n_used;
+    for (size_t i = corpus->n_rows; i-- > 0;) {
+        if (corpus->rows[i].blank) {
+            topics->topic[i] = -1;
+            topics->distance[i] = topics->margin[i] = 0;
+            continue;
+        }
+        used--;
+        topics->topic[i] = topics->topic[used];
+        topics->distance[i] = topics->distance[used];
+        topics->margin[i] = topics->margin[used];
+        topics->size[topics->topic[i]]++;
+    }
+}
+
+static enum status cluster_rows(struct topics *topics, struct device *device, float *x,
+                                const struct topics_settings *settings,
+                                const struct progress *progress, struct err *err)
+{
+    struct kmeans_settings kmeans = settings->kmeans;
+    struct kmeans_report report = {progress, kmeans.restarts, kmeans.max_iterations};
+    kmeans.progress = report_iteration;
+    kmeans.progress_context = &report;
+    struct kmeans_result result = {.centres = topics->centres, .labels = topics->topic};
+    size_t width = (size_t)topics->width;
+    for (size_t i = 0; kmeans.spherical && i < topics->n_used; i++)
+        row_normalise(x + i * width, topics->width);
+    progress_report(progress, "cluster", "restarts", 0, (size_t)kmeans.restarts);
+    TRY(kmeans_fit(device, &result, x, (int)topics->n_used, topics->width, NULL, &kmeans, err));
+    progress_report(progress, "cluster", "restarts", (size_t)kmeans.restarts,
+                    (size_t)kmeans.restarts);
+    topics->inertia = result.inertia;
+    topics->iterations = result.iterations;
+    topics->converged = result.converged;
+    return measure_rows(topics, device, x, err);
+}
+
+static enum status name_topics(struct topics *topics, struct device *device, const float *x,
+                               struct err *err)
+{
+    size_t n = (size_t)topics->tfidf.n_words * (size_t)topics->width;
+    float *vectors = mem_alloc(n, sizeof *vectors);
+    if (!vectors)
+        return err_no_memory(err, "the word vectors", n * sizeof *vectors);
+    enum status status = word_vectors(device, vectors, &topics->tfidf, x, topics->width, err);
+    if (status == STATUS_OK)
+        status =
+            words_nearest(device, topics->word, topics->word_score, vectors, topics->tfidf.n_words,
+                          topics->centres, topics->n_topics, topics->width, topics->n_words, err);
+    mem_free(vectors);
+    return status;
+}
+
+static enum status score_labels(struct topics *topics, const struct corpus *corpus, struct err *err)
+{
+    topics->has_labels = corpus->n_labels > 0;
+    if (!topics->has_labels)
+        return STATUS_OK;
+    int32_t *labels = mem_alloc(corpus->n_rows, sizeof *labels);
+    if (!labels)
+        return err_no_memory(err, "the labels", corpus->n_rows * sizeof *labels);
+    for (size_t i = 0; i < corpus->n_rows; i++)
+        labels[i] = corpus->rows[i].label;
+    enum status status =
+        score_topics(&topics->score, topics->topic, labels, (int)corpus->n_rows, err);
+    mem_free(labels);
+    return status;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+static enum status find(struct topics *topics, struct device *device, const struct corpus *corpus,
+                        float *x, const struct topics_settings *settings,
+                        const struct progress *progress, struct err *err)
+{
+    TRY(allocate(topics, err));
+    TRY(build_vocabulary(topics, corpus, settings, progress, err));
+    TRY(rows_check_finite(device, x, NULL, (int)topics->n_rows, topics->width, err));
+    compact_rows(x, corpus, (size_t)topics->width);
+    TRY(transform_fit(device, &topics->transform, settings->normalise, settings->remove_components,
+                      x, NULL, (int)topics->n_used, topics->width, &topics->arena, err));
+    transform_apply(device, &topics->transform, x, NULL, (int)topics->n_used);
+    TRY(cluster_rows(topics, device, x, settings, progress, err));
+    TRY(name_topics(topics, device, x, err));
+    spread_rows(topics, corpus);
+    return score_labels(topics, corpus, err);
+}
+
+enum status topics_find(struct topics *topics, struct device *device, const struct corpus *corpus,
+                        float *embeddings, int width, const struct topics_settings *settings,
+                        const struct progress *progress, struct err *err)
+{
+    *topics = (struct topics){
+        .n_topics = settings->kmeans.k,
+        .n_words = settings->n_words,
+        .width = width,
+        .n_rows = corpus->n_rows,
+        .n_used = corpus->n_rows - corpus->n_blank,
+    };
+    if (topics->n_rows > INT_MAX)
+        return err_set(err, STATUS_USAGE, "%zu texts are more than this program clusters (%d)",
+                       topics->n_rows, INT_MAX);
+    if ((size_t)topics->n_topics > topics->n_used)
+        return err_set(err, STATUS_USAGE,
+                       "--topics %d: the corpus has %zu texts only; ask for fewer",
+                       topics->n_topics, topics->n_used);
+    enum status status = find(topics, device, corpus, embeddings, settings, progress, err);
+    if (status != STATUS_OK)
+        topics_free(topics);
+    return status;
+}

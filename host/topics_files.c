@@ -1,0 +1,257 @@
+/* See topics_files.h. */
+#include "host/topics_files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "host/base/file.h"
+#include "loaders/npy.h"
+
+/* ---- the folder ----------------------------------------------------------------------------- */
+
+static const char *const own_names[] = {"topics.json",    "topics.txt", "documents.csv",
+                                        "embeddings.npy", "run.json",   "report.html",
+                                        "model"};
+
+/* Ours, or a temporary file of ours that a kill left: NAME.tmp-PID. */
+static bool is_own_name(const char *name)
+{
+    for (size_t i = 0; i < sizeof own_names / sizeof *own_names; i++) {
+        size_t length = strlen(own_names[i]);
+        if (strncmp(name, own_names[i], length) == 0 &&
+            (name[length] == '\0' || strncmp(name + length, ".tmp-", 5) == 0))
+            return true;
+    }
+    return false;
+}
+
+static enum status make_folder(const char *path, struct err *err)
+{
+    struct stat status;
+    if (mkdir(path, 0777) == 0)
+        return STATUS_OK;
+    if (errno != EEXIST)
+        return err_set(err, errno == ENOENT ? STATUS_MISSING : STATUS_RESOURCE,
+                       "%s: cannot make the folder: %s", path, strerror(errno));
+    if (stat(path, &status) != 0 || !S_ISDIR(status.st_mode))
+        return err_set(err, STATUS_BAD_DATA, "%s: not a folder; give another --output", path);
+    return STATUS_OK;
+}
+
+static enum status check_folder(const char *path, struct err *err)
+{
+    DIR *folder = opendir(path);
+    if (!folder)
+        return err_set(err, STATUS_RESOURCE, "%s: %s", path, strerror(errno));
+    enum status status = STATUS_OK;
+    for (const struct dirent *entry; status == STATUS_OK && (entry = readdir(folder));) {
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !is_own_name(name))
+            status = err_set(err, STATUS_USAGE,
+                             "%s: the folder holds %s, which midashi did not write; give another "
+                             "--output, or --force",
+                             path, name);
+    }
+    closedir(folder);
+    return status;
+}
+
+enum status topics_folder_prepare(const char *folder, bool force, struct err *err)
+{
+    char model[PATH_MAX];
+    snprintf(model, sizeof model, "%s/model", folder);
+    TRY(make_folder(folder, err));
+    if (!force)
+        TRY(check_folder(folder, err));
+    return make_folder(model, err);
+}
+
+/* ---- JSON ----------------------------------------------------------------------------------- */
+
+enum status json_write(const json_t *value, const char *path, struct err *err)
+{
+    struct out_file file;
+    TRY(out_file_open(&file, path, err));
+    if (json_dumpf(value, file.stream, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) != 0 &&
+        !ferror(file.stream)) {
+        out_file_discard(&file);
+        return err_no_memory(err, path, 0);
+    }
+    fputc('\n', file.stream);
+    return out_file_commit(&file, err);
+}
+
+/* The rows nearest to the centre, at most NEAREST: the texts to show for a topic. */
+#define NEAREST 5
+
+static json_t *nearest_rows(const struct topics *topics, int topic)
+{
+    size_t row[NEAREST];
+    int n = 0;
+    for (size_t i = 0; i < topics->n_rows; i++) {
+        if (topics->topic[i] != topic)
+            continue;
+        int place = n < NEAREST ? n++ : NEAREST;
+        for (; place > 0 && topics->distance[i] < topics->distance[row[place - 1]]; place--)
+            if (place < NEAREST)
+                row[place] = row[place - 1];
+        if (place < NEAREST)
+            row[place] = i;
+    }
+    json_t *array = json_array();
+    for (int i = 0; i < n; i++)
+        json_array_append_new(array, json_integer((json_int_t)row[i] + 1));
+    return array;
+}
+
+static json_t *topic_to_json(const struct topics *topics, int topic)
+{
+    json_t *words = json_array();
+    for (int i = 0; i < topics->n_words; i++) {
+        size_t place = (size_t)topic * (size_t)topics->n_words + (size_t)i;
+        int word = topics->word[place];
+        if (word < 0)
+            break;
+        json_array_append_new(words, json_pack("{s:s, s:f, s:i}", "word", topics->tfidf.words[word],
+                                               "score", (double)topics->word_score[place], "texts",
+                                               (int)topics->tfidf.df[word]));
+    }
+    return json_pack("{s:i, s:I, s:o, s:o}", "id", topic, "size", (json_int_t)topics->size[topic],
+                     "words", words, "nearest", nearest_rows(topics, topic));
+}
+
+json_t *topics_to_json(const struct topics *topics)
+{
+    json_t *list = json_array();
+    for (int topic = 0; topic < topics->n_topics; topic++)
+        json_array_append_new(list, topic_to_json(topics, topic));
+    json_t *root = json_pack("{s:o, s:I, s:I, s:i, s:i, s:s, s:f, s:i, s:b}", "topics", list,
+                             "texts", (json_int_t)topics->n_rows, "blank",
+                             (json_int_t)(topics->n_rows - topics->n_used), "vocabulary",
+                             topics->tfidf.n_words, "min_df", topics->min_df, "language",
+                             topics->language, "inertia", topics->inertia, "iterations",
+                             topics->iterations, "converged", topics->converged);
+    if (root && topics->has_labels)
+        json_object_set_new(root, "agreement",
+                            json_pack("{s:f, s:f, s:f, s:i}", "nmi", topics->score.nmi, "purity",
+                                      topics->score.purity, "adjusted_rand",
+                                      topics->score.adjusted_rand, "labels",
+                                      topics->score.n_labels));
+    return root;
+}
+
+/* ---- text ----------------------------------------------------------------------------------- */
+
+void topics_print(const struct topics *topics, FILE *stream)
+{
+    for (int topic = 0; topic < topics->n_topics; topic++) {
+        const int32_t *word = topics->word + (size_t)topic * (size_t)topics->n_words;
+        for (int i = 0; i < topics->n_words && word[i] >= 0; i++)
+            fprintf(stream, i ? " %s" : "%s", topics->tfidf.words[word[i]]);
+        fputc('\n', stream);
+    }
+}
+
+/* RFC 4180: quoted where it holds a quote, a comma or a line break. */
+static void write_csv_field(FILE *stream, const char *text, size_t length)
+{
+    bool quote = false;
+    for (size_t i = 0; i < length && !quote; i++)
+        quote = text[i] == '"' || text[i] == ',' || text[i] == '\n' || text[i] == '\r';
+    if (!quote) {
+        fwrite(text, 1, length, stream);
+        return;
+    }
+    fputc('"', stream);
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] == '"')
+            fputc('"', stream);
+        fputc(text[i], stream);
+    }
+    fputc('"', stream);
+}
+
+static enum status write_documents(const char *path, const struct topics *topics,
+                                   const struct corpus *corpus, struct err *err)
+{
+    struct out_file file;
+    TRY(out_file_open(&file, path, err));
+    fputs("row,topic,distance,margin,label,text\r\n", file.stream);
+    for (size_t i = 0; i < corpus->n_rows; i++) {
+        const struct corpus_row *row = &corpus->rows[i];
+        fprintf(file.stream, "%zu,%d,%.7g,%.7g,", i + 1, (int)topics->topic[i],
+                (double)topics->distance[i], (double)topics->margin[i]);
+        if (row->label >= 0)
+            write_csv_field(file.stream, corpus->labels[row->label],
+                            strlen(corpus->labels[row->label]));
+        fputc(',', file.stream);
+        write_csv_field(file.stream, row->text, row->length);
+        fputs("\r\n", file.stream);
+    }
+    return out_file_commit(&file, err);
+}
+
+static enum status write_text(const char *path, const struct topics *topics, struct err *err)
+{
+    struct out_file file;
+    TRY(out_file_open(&file, path, err));
+    topics_print(topics, file.stream);
+    return out_file_commit(&file, err);
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+static enum status write_matrix(const char *path, const float *values, int rows, int columns,
+                                struct err *err)
+{
+    struct npy_writer writer;
+    TRY(npy_writer_open(&writer, path, NPY_F32, 2, rows, columns, err));
+    enum status status = npy_writer_add(&writer, values, rows, err);
+    if (status == STATUS_OK)
+        status = npy_writer_commit(&writer, err);
+    npy_writer_discard(&writer);
+    return status;
+}
+
+/* FOLDER/NAME in a buffer of the caller's. */
+static const char *in_folder(char path[PATH_MAX], const char *folder, const char *name)
+{
+    snprintf(path, PATH_MAX, "%s/%s", folder, name);
+    return path;
+}
+
+/* A mean or directions that are not there are zero rows, so that a stale file does not stay. */
+static enum status write_model(const char *folder, const struct topics *topics, const json_t *model,
+                               struct err *err)
+{
+    char path[PATH_MAX];
+    const struct transform *transform = &topics->transform;
+    TRY(write_matrix(in_folder(path, folder, "model/centres.npy"), topics->centres,
+                     topics->n_topics, topics->width, err));
+    TRY(write_matrix(in_folder(path, folder, "model/mean.npy"), transform->mean,
+                     transform->mean ? 1 : 0, topics->width, err));
+    TRY(write_matrix(in_folder(path, folder, "model/directions.npy"), transform->directions,
+                     transform->n_removed, topics->width, err));
+    return json_write(model, in_folder(path, folder, "model/representation.json"), err);
+}
+
+enum status topics_write(const char *folder, const struct topics *topics,
+                         const struct corpus *corpus, const json_t *run, const json_t *model,
+                         struct err *err)
+{
+    char path[PATH_MAX];
+    json_t *root = topics_to_json(topics);
+    if (!root)
+        return err_no_memory(err, "topics.json", 0);
+    enum status status = json_write(root, in_folder(path, folder, "topics.json"), err);
+    json_decref(root);
+    TRY(status);
+    TRY(write_text(in_folder(path, folder, "topics.txt"), topics, err));
+    TRY(write_documents(in_folder(path, folder, "documents.csv"), topics, corpus, err));
+    TRY(write_model(folder, topics, model, err));
+    return json_write(run, in_folder(path, folder, "run.json"), err);
+}

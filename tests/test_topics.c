@@ -1,0 +1,225 @@
+/* Topics from planted embeddings: three groups of texts far apart, each with its own words. */
+#include "tests/support.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <jansson.h>
+#include "host/topics.h"
+#include "host/topics_files.h"
+
+#define WIDTH 8
+#define N     31 /* ten texts a group, and a blank one in the middle */
+
+static const char *const group_words[3][4] = {
+    {"boat", "harbour", "sail", "tide"},
+    {"oven", "flour", "bread", "yeast"},
+    {"violin", "concert", "melody", "choir"},
+};
+
+/* Row 15 is blank; every other row i belongs to group i % 3. Texts have two words of their group.
+ */
+static void plant(struct corpus *corpus, float *embeddings)
+{
+    static const char *labels[] = {"sea", "kitchen", "music"};
+    *corpus = (struct corpus){.n_rows = N, .labels = labels, .n_labels = 3, .n_blank = 1};
+    corpus->rows = calloc(N, sizeof *corpus->rows);
+    fill_normal(embeddings, N * WIDTH, 7, 0.1f);
+    for (int i = 0; i < N; i++) {
+        struct corpus_row *row = &corpus->rows[i];
+        char *text = calloc(64, 1);
+        int group = i % 3;
+        if (i == 15) {
+            row->blank = true;
+            memset(embeddings + i * WIDTH, 0, WIDTH * sizeof *embeddings);
+        } else {
+            snprintf(text, 64, "%s, the %s", group_words[group][i / 3 % 4],
+                     group_words[group][(i / 3 + 1) % 4]);
+            embeddings[i * WIDTH + group] += 10;
+        }
+        row->text = text;
+        row->length = strlen(text);
+        row->label = group;
+    }
+}
+
+static void release(struct corpus *corpus)
+{
+    for (int i = 0; i < N; i++)
+        free((char *)corpus->rows[i].text);
+    free(corpus->rows);
+}
+
+static struct topics_settings default_settings(void)
+{
+    struct topics_settings settings = {
+        .kmeans = KMEANS_DEFAULTS,
+        .normalise = NORMALISE_CENTRE_L2,
+        .n_words = 5,
+        .language = "en",
+    };
+    settings.kmeans.k = 3;
+    return settings;
+}
+
+static void check_words(const struct topics *topics)
+{
+    for (int topic = 0; topic < 3; topic++) {
+        int group = topic == topics->topic[0] ? 0 : topic == topics->topic[1] ? 1 : 2;
+        for (int i = 0; i < 4; i++) {
+            const char *word = topics->tfidf.words[topics->word[topic * 5 + i]];
+            bool found = false;
+            for (int j = 0; j < 4; j++)
+                found = found || strcmp(word, group_words[group][j]) == 0;
+            ck_assert_msg(found, "topic %d: word %s", topic, word);
+        }
+    }
+}
+
+START_TEST(planted_topics_are_found)
+{
+    struct device device;
+    for (int i = 0; test_device(i, &device); i++) {
+        struct corpus corpus;
+        float embeddings[N * WIDTH];
+        plant(&corpus, embeddings);
+        struct topics_settings settings = default_settings();
+        struct topics topics;
+        struct err err;
+        ck_assert_msg(topics_find(&topics, &device, &corpus, embeddings, WIDTH, &settings, NULL,
+                                  &err) == STATUS_OK,
+                      "%s", err.text);
+        ck_assert(topics.score.nmi == 1 && topics.score.purity == 1);
+        ck_assert_int_eq(topics.score.n, N - 1);
+        ck_assert_int_eq(topics.topic[15], -1);
+        ck_assert_int_eq(topics.size[0] + topics.size[1] + topics.size[2], N - 1);
+        ck_assert_str_eq(topics.language, "en");
+        for (int row = 0; row < N; row++)
+            if (row != 15)
+                ck_assert(topics.margin[row] > 0.5f && topics.distance[row] < 0.5f);
+        check_words(&topics);
+        topics_free(&topics);
+        release(&corpus);
+        device_close(&device);
+    }
+}
+END_TEST
+
+static void expect_failure(const struct topics_settings *settings, enum status want,
+                           const char *words)
+{
+    struct device device;
+    struct corpus corpus;
+    float embeddings[N * WIDTH];
+    struct topics topics;
+    struct err err = {0};
+    test_device(0, &device);
+    plant(&corpus, embeddings);
+    ck_assert_int_eq(
+        topics_find(&topics, &device, &corpus, embeddings, WIDTH, settings, NULL, &err), want);
+    ck_assert_msg(strstr(err.text, words) != NULL, "%s", err.text);
+    release(&corpus);
+    device_close(&device);
+}
+
+START_TEST(impossible_settings_are_refused)
+{
+    struct topics_settings settings = default_settings();
+    settings.kmeans.k = N; /* a blank text is none */
+    expect_failure(&settings, STATUS_USAGE, "has 30 texts");
+    settings = default_settings();
+    settings.min_df = 20;
+    expect_failure(&settings, STATUS_BAD_DATA, "--min-df");
+    settings = default_settings();
+    settings.language = "tlh";
+    expect_failure(&settings, STATUS_USAGE, "tlh");
+}
+END_TEST
+
+START_TEST(min_df_follows_the_size)
+{
+    static const struct {
+        size_t n;
+        int want;
+    } cases[] = {{1, 1},    {19, 1},   {20, 2},    {1000, 2},
+                 {1500, 3}, {4999, 9}, {5000, 10}, {9999999, 10}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        ck_assert_int_eq(topics_auto_min_df(cases[i].n), cases[i].want);
+}
+END_TEST
+
+START_TEST(files_hold_what_was_found)
+{
+    struct device device;
+    struct corpus corpus;
+    float embeddings[N * WIDTH];
+    struct topics_settings settings = default_settings();
+    struct topics topics;
+    struct err err;
+    test_device(0, &device);
+    plant(&corpus, embeddings);
+    corpus.rows[0].text = strdup("a \"quoted\", broken\nboat");
+    corpus.rows[0].length = strlen(corpus.rows[0].text);
+    ck_assert_int_eq(
+        topics_find(&topics, &device, &corpus, embeddings, WIDTH, &settings, NULL, &err),
+        STATUS_OK);
+    char folder[4096], path[4200];
+    snprintf(folder, sizeof folder, "%s/out", temporary_folder());
+    json_t *run = json_pack("{s:s}", "program", "midashi");
+    ck_assert_int_eq(topics_folder_prepare(folder, false, &err), STATUS_OK);
+    ck_assert_msg(topics_write(folder, &topics, &corpus, run, run, &err) == STATUS_OK, "%s",
+                  err.text);
+    json_decref(run);
+
+    snprintf(path, sizeof path, "%s/topics.json", folder);
+    json_t *root = json_load_file(path, 0, NULL), *list = json_object_get(root, "topics");
+    ck_assert_uint_eq(json_array_size(list), 3);
+    const char *word;
+    double score;
+    int id, texts;
+    json_int_t size;
+    ck_assert_int_eq(json_unpack(json_array_get(list, 1), "{s:i, s:I, s:[{s:s, s:f, s:i}]}", "id",
+                                 &id, "size", &size, "words", "word", &word, "score", &score,
+                                 "texts", &texts),
+                     0);
+    ck_assert_int_eq(id, 1);
+    ck_assert_int_eq(size, topics.size[1]);
+    ck_assert_str_eq(word, topics.tfidf.words[topics.word[5]]);
+    ck_assert(score > 0.5 && score <= 1 && texts >= 2);
+    json_decref(root);
+
+    snprintf(path, sizeof path, "%s/documents.csv", folder);
+    FILE *file = fopen(path, "rb");
+    char text[8192];
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    ck_assert_ptr_eq(strstr(text, "row,topic,distance,margin,label,text\r\n1,"), text);
+    ck_assert_ptr_nonnull(strstr(text, ",sea,\"a \"\"quoted\"\", broken\nboat\"\r\n2,"));
+    ck_assert_ptr_nonnull(strstr(text, "\r\n16,-1,0,0,sea,\r\n"));
+
+    /* Our own folder is written again; one with a foreign file only by force. */
+    ck_assert_int_eq(topics_folder_prepare(folder, false, &err), STATUS_OK);
+    write_file(folder, "thesis.docx", "x", 1);
+    ck_assert_int_eq(topics_folder_prepare(folder, false, &err), STATUS_USAGE);
+    ck_assert_ptr_nonnull(strstr(err.text, "thesis.docx"));
+    ck_assert_int_eq(topics_folder_prepare(folder, true, &err), STATUS_OK);
+    topics_free(&topics);
+    release(&corpus);
+    device_close(&device);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("topics");
+    TCase *tests = tcase_create("topics");
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, planted_topics_are_found);
+    tcase_add_test(tests, impossible_settings_are_refused);
+    tcase_add_test(tests, min_df_follows_the_size);
+    tcase_add_test(tests, files_hold_what_was_found);
+    suite_add_tcase(suite, tests);
+    return run_suite(suite);
+}
