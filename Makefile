@@ -30,7 +30,7 @@ FUZZ_SOURCES      := $(wildcard tests/fuzz/fuzz_*.c)
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIBRARY := $(BUILD)/libmidashi.a
-TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SOURCES))
+TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SOURCES) $(wildcard tests/tool_*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SOURCES))
 
 .DEFAULT_GOAL := all
@@ -50,7 +50,10 @@ $(LIBRARY): $(call objects,$(LIBRARY_SOURCES))
 $(BUILD)/midashi: $(call objects,$(TOOL_SOURCES)) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
 
-$(BUILD)/tests/test_%: $(BUILD)/obj/tests/test_%.o $(BUILD)/obj/tests/support.o \
+$(BUILD)/quality: $(call objects,$(wildcard tools/quality/*.c)) $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
+
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/obj/tests/support.o \
                        $(call objects,$(REFERENCE_SOURCES)) $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) $^ $(shell $(PKG_CONFIG) --libs check) $(LIBS) -o $@
@@ -66,7 +69,7 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/s
 
 fuzzers: $(FUZZERS)
 
-tests: $(BUILD)/midashi $(TESTS)
+tests: $(BUILD)/midashi $(BUILD)/quality $(TESTS)
 
 demo: ## run the main job: a model, a corpus, named topics (tools/demo.sh)
 	sh tools/demo.sh

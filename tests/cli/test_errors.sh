@@ -1,0 +1,224 @@
+#!/bin/sh
+# Broken input and impossible wishes: one line, the right exit code, nothing half-written.
+# shellcheck disable=SC2317 # run_tests calls the functions by their names
+. tests/cli/tap.sh
+. tests/cli/model.sh
+
+# topics_of CORPUS [OPTION...]: topics into $dir/out.
+topics_of() {
+    topics_corpus=$1
+    shift
+    run "$MIDASHI" topics "$topics_corpus" --model "$model" --topics 2 --output "$dir/out" "$@"
+}
+
+test_missing_corpus() {
+    topics_of "$dir/absent.tsv"
+    expect_error 66 'absent\.tsv: '
+    expect_absent "$dir/out"
+}
+
+test_empty_corpus() {
+    : >"$dir/c.tsv"
+    topics_of "$dir/c.tsv"
+    expect_error 65 'c\.tsv: .*no texts'
+    printf 'label\ttext\n' >"$dir/c.tsv"
+    topics_of "$dir/c.tsv"
+    expect_error 65 'c\.tsv: .*no texts'
+}
+
+test_invalid_utf8() {
+    printf 'label\ttext\na\tgood\na\tbad \377 byte\n' >"$dir/c.tsv"
+    topics_of "$dir/c.tsv"
+    expect_error 65 'c\.tsv: .*row 2.*byte 24'
+}
+
+test_wrong_column() {
+    topics_of "$corpus" --text body
+    expect_error 2 'body.*label.*text'
+    topics_of "$corpus" --text 7
+    expect_error 2 '7'
+}
+
+test_truncated_gzip() {
+    need_command gzip
+    cp "$corpus" "$dir/c.tsv"
+    gzip "$dir/c.tsv"
+    topics_of "$dir/c.tsv.gz"
+    expect_code 0
+    rm -r "$dir/out"
+    head -c 200 "$dir/c.tsv.gz" >"$dir/cut.tsv.gz"
+    topics_of "$dir/cut.tsv.gz"
+    expect_error 65 'cut\.tsv\.gz: .*(truncated|ends)'
+}
+
+test_missing_model() {
+    run "$MIDASHI" topics "$corpus" --model "$dir/absent" --output "$dir/out"
+    expect_error 66 'absent'
+    run "$MIDASHI" topics "$corpus" --output "$dir/out"
+    expect_error 2 'give --model'
+    expect_absent "$dir/out"
+}
+
+# broken_model: a copy of the tiny model in $dir/model, for breaking.
+broken_model() {
+    cp -r "$model" "$dir/model"
+}
+
+expect_model_error() { # CODE PATTERN
+    run "$MIDASHI" embed "$corpus" --model "$dir/model" --output "$dir/e.npy"
+    expect_error "$1" "$2"
+    expect_absent "$dir/e.npy"
+    [ -z "$(find "$dir" -name '*.tmp-*')" ] || fail 'a temporary file stayed'
+}
+
+test_damaged_safetensors_header() {
+    broken_model
+    printf '\377\377\377\377\377\377\377\177' |
+        dd of="$dir/model/model.safetensors" bs=1 conv=notrunc 2>/dev/null
+    expect_model_error 65 'model\.safetensors: '
+}
+
+test_truncated_safetensors() {
+    broken_model
+    head -c 100000 "$model/model.safetensors" >"$dir/model/model.safetensors"
+    expect_model_error 65 'model\.safetensors: '
+}
+
+test_missing_tensor() {
+    broken_model
+    sed 's/model\.layers\.1\.mlp\.up_proj/model.layers.1.mlp.xx_proj/' "$model/model.safetensors" \
+        >"$dir/model/model.safetensors"
+    expect_model_error 65 'model\.layers\.1\.mlp\.up_proj\.weight'
+}
+
+test_weights_that_are_not_finite() {
+    broken_model
+    # The last four bytes of the file are a value of the final norm: make it NaN.
+    size=$(wc -c <"$model/model.safetensors")
+    printf '\377\377\377\177' |
+        dd of="$dir/model/model.safetensors" bs=1 seek=$((size - 4)) conv=notrunc 2>/dev/null
+    expect_model_error 65 'model\.norm\.weight.*NaN'
+}
+
+test_unsupported_architecture() {
+    broken_model
+    sed 's/LlamaForCausalLM/BertModel/' "$model/config.json" >"$dir/model/config.json"
+    expect_model_error 65 'BertModel.*LlamaForCausalLM'
+}
+
+test_config_that_contradicts_the_tensors() {
+    broken_model
+    sed 's/"intermediate_size": 80/"intermediate_size": 96/' "$model/config.json" \
+        >"$dir/model/config.json"
+    expect_model_error 65 '(gate|up|down)_proj.*96'
+}
+
+test_more_topics_than_texts() {
+    topics_of "$corpus" --topics 61
+    expect_error 2 '60 texts'
+    expect_absent "$dir/out"
+}
+
+test_empty_vocabulary_names_the_flag() {
+    topics_of "$corpus" --min-df 50
+    expect_error 65 '--min-df'
+}
+
+test_unwritable_output() {
+    run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/no/such/e.npy"
+    expect_error 66 'e\.npy|no/such'
+    : >"$dir/file"
+    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/file"
+    expect_error 65 'file: not a folder'
+    [ "$(id -u)" -ne 0 ] || skip 'the rest needs a user that is not root'
+    mkdir "$dir/locked"
+    chmod a-w "$dir/locked"
+    run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/locked/e.npy"
+    expect_error 71 'locked'
+}
+
+# A limit on the size of files stands in for a full disk: a write fails part of the way.
+test_full_disk() {
+    run sh -c "ulimit -f 8; exec \"\$@\"" sh "$MIDASHI" embed "$corpus" --model "$model" \
+        --output "$dir/e.npy"
+    expect_error 71 'e\.npy: '
+    expect_absent "$dir/e.npy"
+    [ -z "$(find "$dir" -name '*.tmp-*')" ] || fail 'a temporary file stayed'
+    [ -e /dev/full ] || skip 'the rest needs /dev/full'
+    code=0
+    "$MIDASHI" devices >/dev/full 2>"$dir/error" || code=$?
+    expect_code 71
+    expect_match "$dir/error" 'standard output: cannot write'
+}
+
+test_a_foreign_folder_is_left_alone() {
+    mkdir "$dir/out"
+    echo important >"$dir/out/thesis.txt"
+    topics_of "$corpus"
+    expect_error 2 'thesis\.txt.*--force'
+    topics_of "$corpus" --force
+    expect_code 0
+    expect_lines "$dir/out/thesis.txt" important
+}
+
+# Ctrl-C while embedding: exit 130, and neither the file nor a piece of it.
+test_interrupt_leaves_no_half_file() {
+    awk 'NR == 1 {print} NR > 1 {for (i = 0; i < 2000; i++) print}' "$corpus" >"$dir/long.tsv"
+    "$MIDASHI" embed "$dir/long.tsv" --model "$model" --output "$dir/e.npy" 2>"$dir/error" &
+    pid=$!
+    tries=0
+    until ls "$dir"/e.npy.tmp-* >/dev/null 2>&1; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 200 ] || fail 'no temporary file appeared'
+        sleep 0.05
+    done
+    kill -TERM "$pid" # a background job of sh ignores SIGINT; both are handled alike
+    code=0
+    wait "$pid" || code=$?
+    expect_code 130
+    expect_match "$dir/error" '^midashi: interrupted'
+    expect_absent "$dir/e.npy"
+    [ -z "$(find "$dir" -name '*.tmp-*')" ] || fail 'a temporary file stayed'
+}
+
+test_a_closed_pipe_ends_quietly() {
+    yes 'a line of text' | head -n 200000 >"$dir/in"
+    "$MIDASHI" tokenize --model "$model" "$dir/in" 2>"$dir/error" | head -n 1 >"$dir/first"
+    expect_line_count "$dir/first" 1
+    expect_lines "$dir/error"
+}
+
+test_wrong_options() {
+    topics_of "$corpus" --topic 3
+    expect_error 2 'did you mean --topics'
+    topics_of "$corpus" --topics
+    expect_error 2 '--topics needs a value'
+    for value in 0 -1 x 1.5 1e3 99999999999 ' 3' ''; do
+        topics_of "$corpus" --topics "$value"
+        expect_error 2 '--topics'
+    done
+    for value in nan inf 0x1 -1 ' 1'; do
+        topics_of "$corpus" --tolerance "$value"
+        expect_error 2 '--tolerance'
+    done
+    topics_of "$corpus" --pool max
+    expect_error 2 '--pool max'
+    topics_of "$corpus" --layer 4
+    expect_error 2 '3 layers'
+    topics_of "$corpus" --prompt 'no slot'
+    expect_error 2 '\{text\}'
+    topics_of "$corpus" --precision int8
+    expect_error 2 'nf4, bf16 or f32'
+    topics_of "$corpus" --device cuda
+    expect_error 71 'cuda'
+    topics_of "$corpus" --header --no-header
+    expect_error 2 'contradict'
+    topics_of "$corpus" --language tlh
+    expect_error 2 'tlh'
+    run "$MIDASHI" topics "$corpus" "$corpus" --model "$model"
+    expect_error 2 'one argument too many'
+    MIDASHI_CPU=sse9 run "$MIDASHI" devices
+    expect_error 2 'MIDASHI_CPU=sse9'
+}
+
+run_tests

@@ -1,0 +1,169 @@
+#!/bin/sh
+# midashi topics, embed, cluster, tokenize, info and devices, on a tiny random model.
+# shellcheck disable=SC2317 # run_tests calls the functions by their names
+. tests/cli/tap.sh
+. tests/cli/model.sh
+
+test_help_names_every_command() {
+    run "$MIDASHI" --help
+    expect_code 0
+    for command in topics embed cluster tokenize info devices; do
+        expect_match "$stdout" "^  $command "
+        run "$MIDASHI" "$command" --help
+        expect_code 0
+        expect_match "$stdout" "^midashi $command"
+        run "$MIDASHI" --help
+    done
+    run "$MIDASHI"
+    expect_code 2
+    run "$MIDASHI" topicz
+    expect_error 2 'there is no command topicz'
+}
+
+test_topics_writes_its_files() {
+    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out"
+    expect_code 0
+    expect_match "$stdout" '^agreement with the 2 labels: NMI [01]\.[0-9]+, purity [01]\.[0-9]+$'
+    expect_match "$stderr" '60 texts; header found'
+    for file in topics.json documents.csv embeddings.npy run.json model/centres.npy model/mean.npy \
+        model/directions.npy model/representation.json model/embeddings.json; do
+        expect_file "$dir/out/$file"
+    done
+    expect_line_count "$dir/out/topics.txt" 2
+    expect_line_count "$dir/out/documents.csv" 61
+    expect_match "$dir/out/run.json" '"program": "midashi"'
+    [ -z "$(find "$dir/out" -name '*.tmp-*')" ] || fail 'a temporary file stayed'
+}
+
+test_output_defaults_beside_the_corpus() {
+    cp "$corpus" "$dir/c.tsv"
+    run "$MIDASHI" topics "$dir/c.tsv" --model "$model" --topics 2 --quiet
+    expect_code 0
+    expect_lines "$stderr"
+    expect_file "$dir/c.tsv.topics/topics.json"
+}
+
+test_embeddings_are_used_again() {
+    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out"
+    expect_code 0
+    cp "$dir/out/embeddings.npy" "$dir/first.npy"
+    run "$MIDASHI" topics "$corpus" --model "$model" --topics 3 --output "$dir/out"
+    expect_code 0
+    expect_match "$stderr" 'used again'
+    expect_line_count "$dir/out/topics.txt" 3
+    expect_same "$dir/first.npy" "$dir/out/embeddings.npy"
+    # Another layer, another prompt, an edited file or other texts: not used.
+    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out" --layer 1
+    expect_code 0
+    expect_no_match "$stderr" 'used again'
+    printf 'X' | dd of="$dir/out/embeddings.npy" bs=1 seek=200 conv=notrunc 2>/dev/null
+    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out" --layer 1
+    expect_code 0
+    expect_no_match "$stderr" 'used again'
+    head -n 50 "$corpus" >"$dir/fewer.tsv"
+    run "$MIDASHI" topics "$dir/fewer.tsv" --model "$model" --topics 2 --output "$dir/out" --layer 1
+    expect_code 0
+    expect_no_match "$stderr" 'used again'
+}
+
+test_json_is_one_object() {
+    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out" --json --quiet
+    expect_code 0
+    expect_lines "$stderr"
+    [ "$(head -c 1 "$stdout")" = '{' ] || fail 'not an object'
+    expect_match "$stdout" '"nmi": '
+    need_command python3
+    python3 -c 'import json, sys
+t = json.load(open(sys.argv[1]))
+assert len(t["topics"]) == 2 and t["texts"] == 60, t
+assert sum(x["size"] for x in t["topics"]) == 60' "$stdout" || fail 'the JSON is not as expected'
+}
+
+test_same_bytes_for_threads_and_batches() {
+    run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/a.npy" --threads 1
+    expect_code 0
+    run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/b.npy" --threads 2
+    expect_code 0
+    expect_same "$dir/a.npy" "$dir/b.npy"
+    for batch in 256 300 1000; do
+        run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/b.npy" --batch-tokens "$batch"
+        expect_code 0
+        expect_same "$dir/a.npy" "$dir/b.npy"
+    done
+    # Topics too: every file but run.json, which has the time in it.
+    run "$MIDASHI" topics "$corpus" --model "$model" --topics 3 --output "$dir/one" --threads 1
+    run "$MIDASHI" topics "$corpus" --model "$model" --topics 3 --output "$dir/two" --threads 2
+    expect_code 0
+    for file in topics.json topics.txt documents.csv embeddings.npy model/centres.npy; do
+        expect_same "$dir/one/$file" "$dir/two/$file"
+    done
+}
+
+test_every_representation_runs() {
+    for choice in '--pool last' '--pool mean --layer 0' '--pool last+mean --normalise centre' \
+        '--layer -2 --normalise none' '--prompt echo' '--prompt one-word --pool last' \
+        '--remove-components 2' '--precision bf16' '--precision f32' '--as-report --topics 2' \
+        '--spherical' '--type f16' '--keep-single --words 3'; do
+        case $choice in *--as-report*) set -- --min-df 2 ;; *) set -- ;; esac
+        # shellcheck disable=SC2086
+        run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 $choice "$@" --output "$dir/out"
+        case $choice in
+        *--type*) expect_error 2 'has no option --type' ;;
+        *) expect_code 0 ;;
+        esac
+    done
+}
+
+test_blank_texts_are_left_out() {
+    printf 'one boat\n\n  \nan island boat\nan oven and bread\nbread in an oven\n' >"$dir/c.txt"
+    run "$MIDASHI" topics "$dir/c.txt" --model "$model" --topics 2 --output "$dir/out"
+    expect_code 0
+    expect_match "$stderr" '2 texts are blank'
+    expect_match "$dir/out/documents.csv" '^2,-1,0,0,,'
+    expect_match "$dir/out/documents.csv" '^3,-1,0,0,,'
+}
+
+test_cluster_reads_parts() {
+    run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy"
+    expect_code 0
+    run "$MIDASHI" cluster "$dir/e.npy" --topics 2 --output "$dir/l.npy" --centres "$dir/c.npy"
+    expect_code 0
+    expect_match "$stdout" '^inertia [0-9.]+ after [0-9]+ iterations'
+    run "$MIDASHI" cluster "$dir/e.npy" "$dir/e.npy" --topics 2 --output "$dir/m.npy" --json
+    expect_code 0
+    expect_match "$stdout" '"rows": 120'
+    run "$MIDASHI" cluster "$dir/l.npy" --topics 2 --output "$dir/m.npy"
+    expect_error 65 'l\.npy: int32'
+    run "$MIDASHI" cluster "$dir/e.npy" --topics 61 --output "$dir/m.npy"
+    expect_error 2 'there are 60 rows'
+}
+
+test_tokenize_answers_a_line_for_a_line() {
+    printf 'ab\n\nc' >"$dir/in"
+    run "$MIDASHI" tokenize --model "$model" --no-special "$dir/in"
+    expect_code 0
+    expect_lines "$stdout" '97 98' '' '99'
+    run "$MIDASHI" tokenize --model "$model" <"$dir/in"
+    expect_lines "$stdout" '256 97 98' '256' '256 99'
+    printf '"a\\nb"\n"<s>"\n' >"$dir/in"
+    run "$MIDASHI" tokenize --model "$model/tokenizer.json" --no-special --jsonl - <"$dir/in"
+    expect_lines "$stdout" '97 10 98' '60 115 62'
+    printf '{}\n' >"$dir/in"
+    run "$MIDASHI" tokenize --model "$model" --jsonl "$dir/in"
+    expect_error 65 'in: line 1: .*JSON string'
+}
+
+test_info_and_devices() {
+    run "$MIDASHI" info "$model"
+    expect_code 0
+    expect_match "$stdout" '3 layers, hidden size 48, 4 heads of 12 \(2 for keys'
+    run "$MIDASHI" info "$model" --json
+    expect_match "$stdout" '"layers": 3'
+    run "$MIDASHI" devices
+    expect_code 0
+    expect_match "$stdout" '^cpu: '
+    MIDASHI_CPU=portable run "$MIDASHI" devices
+    expect_match "$stdout" 'portable kernels'
+}
+
+run_tests

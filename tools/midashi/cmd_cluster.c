@@ -1,0 +1,219 @@
+/* midashi cluster: k-means over embeddings, from one .npy or several parts. */
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include "host/base/interrupt.h"
+#include "host/kmeans.h"
+#include "host/representation.h"
+#include "host/transform.h"
+#include "loaders/npy.h"
+#include "tools/midashi/commands.h"
+#include "tools/midashi/progress.h"
+
+struct job {
+    const struct options *options;
+    struct meter meter;
+    struct device device;
+    enum transform_normalise normalise;
+    float *x;    /* (n_used, d): the rows that are not blank */
+    bool *blank; /* (n_rows) */
+    size_t n_rows, n_used;
+    int d;
+    float *centres;  /* (k, d) */
+    int32_t *labels; /* (n_rows), -1 for a blank row */
+    struct kmeans_result result;
+    struct arena arena;
+};
+
+static bool is_zero(const float *x, int d)
+{
+    for (int j = 0; j < d; j++)
+        if (x[j] != 0)
+            return false;
+    return true;
+}
+
+/* Rows and width of all parts together. */
+static enum status measure_parts(struct job *job, struct err *err)
+{
+    const struct options *options = job->options;
+    for (int i = 0; i < options->n_arguments; i++) {
+        struct npy npy;
+        const char *path = options->arguments[i];
+        TRY(npy_open(&npy, path, err));
+        int64_t rows = npy.rows, columns = npy.columns;
+        enum npy_type type = npy.type;
+        npy_close(&npy);
+        if (type == NPY_I32)
+            return err_set(err, STATUS_BAD_DATA, "%s: int32; embeddings are float32 or float16",
+                           path);
+        if (columns < 1 || columns > INT_MAX / 2)
+            return err_set(err, STATUS_BAD_DATA, "%s: rows of %lld numbers", path,
+                           (long long)columns);
+        if (i > 0 && columns != job->d)
+            return err_set(err, STATUS_BAD_DATA, "%s: rows of %lld numbers, but %s has %d", path,
+                           (long long)columns, options->arguments[0], job->d);
+        job->d = (int)columns;
+        job->n_rows += (size_t)rows;
+        if (job->n_rows > INT_MAX)
+            return err_set(err, STATUS_BAD_DATA, "%s: more than %d rows in all", path, INT_MAX);
+    }
+    return STATUS_OK;
+}
+
+/* Reads all parts; rows of zeros are blank texts and are left out. */
+static enum status read_parts(struct job *job, struct err *err)
+{
+    size_t d = (size_t)job->d;
+    job->x = arena_alloc(&job->arena, job->n_rows * d, sizeof *job->x);
+    job->blank = arena_alloc(&job->arena, job->n_rows, sizeof *job->blank);
+    if (!job->x || !job->blank)
+        return err_no_memory(err, "the embeddings", job->n_rows * d * sizeof *job->x);
+    size_t row = 0;
+    for (int i = 0; i < job->options->n_arguments; i++) {
+        struct npy npy;
+        TRY(npy_open(&npy, job->options->arguments[i], err));
+        for (int64_t r = 0; r < npy.rows; r++, row++) {
+            float *x = job->x + job->n_used * d;
+            npy_read_rows(&npy, r, 1, x);
+            job->blank[row] = is_zero(x, job->d);
+            job->n_used += !job->blank[row];
+            for (int j = 0; j < job->d; j++)
+                if (x[j] - x[j] != 0) {
+                    npy_close(&npy);
+                    return err_set(err, STATUS_BAD_DATA, "%s: row %lld: not a finite number",
+                                   job->options->arguments[i], (long long)r + 1);
+                }
+        }
+        npy_close(&npy);
+    }
+    return STATUS_OK;
+}
+
+static enum status report_iteration(void *context, int restart, int iteration, double inertia,
+                                    struct err *err)
+{
+    struct job *job = context;
+    TRY(interrupt_check(err));
+    if (job->meter.terminal && !job->meter.quiet) {
+        fprintf(stderr, "\r\033[Kcluster: restart %d, iteration %d, inertia %.6g", restart + 1,
+                iteration, inertia);
+        job->meter.line_open = true;
+    }
+    return STATUS_OK;
+}
+
+static enum status cluster(struct job *job, struct err *err)
+{
+    const struct options *o = job->options;
+    size_t k = (size_t)o->topics, n = job->n_rows;
+    if (k > job->n_used)
+        return err_set(err, STATUS_USAGE, "--topics %d: there are %zu rows; ask for fewer",
+                       o->topics, job->n_used);
+    struct transform transform;
+    TRY(transform_fit(&job->device, &transform, job->normalise, o->remove_components, job->x, NULL,
+                      (int)job->n_used, job->d, &job->arena, err));
+    transform_apply(&job->device, &transform, job->x, NULL, (int)job->n_used);
+    job->centres = arena_alloc(&job->arena, k * (size_t)job->d, sizeof *job->centres);
+    job->labels = arena_alloc(&job->arena, n, sizeof *job->labels);
+    if (!job->centres || !job->labels)
+        return err_no_memory(err, "the centres", k * (size_t)job->d * 4 + n * 4);
+    const struct kmeans_settings settings = {
+        .k = o->topics,
+        .seed = o->seed,
+        .restarts = o->restarts,
+        .max_iterations = o->max_iterations,
+        .tolerance = o->tolerance,
+        .spherical = o->spherical,
+        .progress = report_iteration,
+        .progress_context = job,
+    };
+    job->result = (struct kmeans_result){.centres = job->centres, .labels = job->labels};
+    TRY(kmeans_fit(&job->device, &job->result, job->x, (int)job->n_used, job->d, NULL, &settings,
+                   err));
+    size_t used = job->n_used;
+    for (size_t i = n; i-- > 0;) /* from behind, since labels are spread in place */
+        job->labels[i] = job->blank[i] ? -1 : job->labels[--used];
+    return STATUS_OK;
+}
+
+static enum status write_array(const char *path, enum npy_type type, int n_dims, int64_t rows,
+                               int64_t columns, const void *values, struct err *err)
+{
+    struct npy_writer writer;
+    TRY(npy_writer_open(&writer, path, type, n_dims, rows, columns, err));
+    enum status status = npy_writer_add(&writer, values, rows, err);
+    if (status == STATUS_OK)
+        status = npy_writer_commit(&writer, err);
+    npy_writer_discard(&writer);
+    return status;
+}
+
+static enum status print_result(const struct job *job, struct err *err)
+{
+    const struct kmeans_result *result = &job->result;
+    if (!job->options->json) {
+        printf("inertia %.9g after %d iterations%s\n", result->inertia, result->iterations,
+               result->converged ? "" : " (not converged; raise --max-iterations)");
+        return STATUS_OK;
+    }
+    json_t *root = json_pack("{s:I, s:I, s:i, s:i, s:f, s:i, s:b}", "rows", (json_int_t)job->n_rows,
+                             "blank", (json_int_t)(job->n_rows - job->n_used), "width", job->d,
+                             "topics", job->options->topics, "inertia", result->inertia,
+                             "iterations", result->iterations, "converged", result->converged);
+    if (!root)
+        return err_no_memory(err, "the answer", 0);
+    json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(12));
+    putchar('\n');
+    json_decref(root);
+    return STATUS_OK;
+}
+
+static enum status run_job(struct job *job, struct err *err)
+{
+    const struct options *o = job->options;
+    if (!o->output)
+        return err_set(err, STATUS_USAGE, "where to? give --output LABELS.npy");
+    if (o->normalise && strcmp(o->normalise, "auto") != 0)
+        TRY(normalise_parse(&job->normalise, o->normalise, err));
+    TRY(device_open(&job->device, o->device, o->threads, err));
+    TRY(measure_parts(job, err));
+    TRY(read_parts(job, err));
+    if (job->n_used < job->n_rows)
+        meter_note(&job->meter, "%zu rows are zero (blank texts): label -1",
+                   job->n_rows - job->n_used);
+    TRY(cluster(job, err));
+    meter_close(&job->meter);
+    if (o->centres)
+        TRY(write_array(o->centres, NPY_F32, 2, o->topics, job->d, job->centres, err));
+    TRY(write_array(o->output, NPY_I32, 1, (int64_t)job->n_rows, 1, job->labels, err));
+    return print_result(job, err);
+}
+
+static enum status run(const struct options *options, struct err *err)
+{
+    struct job job = {.options = options, .normalise = NORMALISE_NONE};
+    meter_open(&job.meter, options->quiet);
+    enum status status = run_job(&job, err);
+    meter_close(&job.meter);
+    arena_free(&job.arena);
+    device_close(&job.device);
+    return status;
+}
+
+static const char *const option_names[] = {"--output",   "@kmeans", "--centres",
+                                           "@transform", "@common", NULL};
+
+const struct command command_cluster = {
+    .name = "cluster",
+    .usage = "E.npy... --topics K --output LABELS.npy [options]",
+    .summary = "k-means over embeddings",
+    .details = "Several files are parts of one array, in order. A row of zeros is a blank text and "
+               "gets the label -1. --normalise auto is none here: the numbers are clustered as "
+               "they are.",
+    .options = option_names,
+    .least_arguments = 1,
+    .most_arguments = INT_MAX,
+    .run = run,
+};

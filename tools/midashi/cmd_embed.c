@@ -1,0 +1,70 @@
+/* midashi embed: a vector for each text, as a .npy. */
+#include <jansson.h>
+#include <stdio.h>
+#include "tools/midashi/commands.h"
+#include "tools/midashi/embed_corpus.h"
+
+static enum status report(const struct options *options, const struct embedding_plan *plan,
+                          const struct corpus *corpus, const struct embedding_counts *counts,
+                          double seconds, struct meter *meter, struct err *err)
+{
+    if (!options->json) {
+        meter_note(meter, "%s: %zu rows, pool %s, layer %d, %zu tokens in %.1f s (%.0f a second)",
+                   options->output, corpus->n_rows, pool_name(plan->representation.pool),
+                   plan->representation.layer, counts->tokens, seconds,
+                   (double)counts->tokens / seconds);
+        return STATUS_OK;
+    }
+    json_t *root = json_pack(
+        "{s:s, s:I, s:s, s:i, s:I, s:I, s:I, s:f}", "output", options->output, "rows",
+        (json_int_t)corpus->n_rows, "pool", pool_name(plan->representation.pool), "layer",
+        plan->representation.layer, "blank", (json_int_t)counts->blank, "truncated",
+        (json_int_t)counts->truncated, "tokens", (json_int_t)counts->tokens, "seconds", seconds);
+    if (!root)
+        return err_no_memory(err, "the answer", 0);
+    json_dumpf(root, stdout, JSON_REAL_PRECISION(6) | JSON_INDENT(1));
+    putchar('\n');
+    json_decref(root);
+    return STATUS_OK;
+}
+
+static enum status run(const struct options *options, struct err *err)
+{
+    if (!options->output)
+        return err_set(err, STATUS_USAGE, "where to? give --output E.npy");
+    struct meter meter;
+    struct device device = {0};
+    struct corpus corpus = {0};
+    struct embedding_plan plan;
+    struct embedding_counts counts;
+    enum status status;
+    meter_open(&meter, options->quiet);
+    TRY_TO(status, plan_embedding(&plan, options, err), release);
+    TRY_TO(status, device_open(&device, options->device, options->threads, err), release);
+    TRY_TO(status, read_corpus(&corpus, options->arguments[0], options, &meter, err), release);
+    double start = seconds_now();
+    TRY_TO(status,
+           embed_to_file(&plan, options, &device, &corpus, options->output, &counts, &meter, err),
+           release);
+    status = report(options, &plan, &corpus, &counts, seconds_now() - start, &meter, err);
+release:
+    meter_close(&meter);
+    corpus_free(&corpus);
+    device_close(&device);
+    return status;
+}
+
+static const char *const option_names[] = {"--output", "@embedding", "--type",
+                                           "@corpus",  "@common",    NULL};
+
+const struct command command_embed = {
+    .name = "embed",
+    .usage = "CORPUS --model MODEL --output E.npy [options]",
+    .summary = "a vector for each text, as a NumPy array",
+    .details = "A row a text; a blank text is a row of zeros. What --normalise does belongs to "
+               "topics and cluster.",
+    .options = option_names,
+    .least_arguments = 1,
+    .most_arguments = 1,
+    .run = run,
+};

@@ -1,0 +1,263 @@
+/* midashi topics: corpus in, named topics out. The main job. */
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "host/embedding_key.h"
+#include "host/topics.h"
+#include "host/topics_files.h"
+#include "tools/midashi/commands.h"
+#include "tools/midashi/embed_corpus.h"
+#include "tools/midashi/system.h"
+
+/* Everything that one run holds. */
+struct job {
+    const struct options *options;
+    char folder[PATH_MAX], embeddings_path[PATH_MAX + 32], record_path[PATH_MAX + 32];
+    struct meter meter;
+    struct device device;
+    struct embedding_plan plan;
+    struct topics_settings settings;
+    struct corpus corpus;
+    struct embedding_counts counts;
+    bool reused;
+    float *embeddings; /* (n_rows, width) */
+    int width;
+    struct topics topics;
+    struct {
+        double read, embed, topics;
+    } seconds;
+};
+
+/* ---- settings ------------------------------------------------------------------------------- */
+
+static enum status settle(struct job *job, struct err *err)
+{
+    const struct options *o = job->options;
+    TRY(plan_embedding(&job->plan, o, err));
+    int64_t min_df = o->as_report ? 10 : 0;
+    if (strcmp(o->min_df, "auto") != 0 && !parse_whole(o->min_df, 1, INT_MAX, &min_df))
+        return err_set(err, STATUS_USAGE, "--min-df %s: use auto or a whole number from 1 on",
+                       o->min_df);
+    job->settings = (struct topics_settings){
+        .kmeans =
+            {
+                .k = o->topics,
+                .seed = o->seed,
+                .restarts = o->restarts,
+                .max_iterations = o->max_iterations,
+                .tolerance = o->tolerance,
+                .spherical = o->spherical,
+            },
+        .normalise = job->plan.representation.normalise,
+        .remove_components = job->plan.representation.remove_components,
+        .n_words = o->n_words,
+        .min_df = (int)min_df,
+        .language = o->language,
+        .keep_single = o->keep_single,
+        .token_pattern = o->as_report,
+    };
+    const char *corpus = o->arguments[0];
+    int length = o->output ? snprintf(job->folder, sizeof job->folder, "%s", o->output)
+                           : snprintf(job->folder, sizeof job->folder, "%s.topics", corpus);
+    if (length >= (int)sizeof job->folder)
+        return err_set(err, STATUS_USAGE, "--output: the path is too long");
+    while (length > 1 && job->folder[length - 1] == '/')
+        job->folder[--length] = '\0';
+    snprintf(job->embeddings_path, sizeof job->embeddings_path, "%s/embeddings.npy", job->folder);
+    snprintf(job->record_path, sizeof job->record_path, "%s/model/embeddings.json", job->folder);
+    return STATUS_OK;
+}
+
+/* ---- embeddings ----------------------------------------------------------------------------- */
+
+/* Reads embeddings.npy, which is there now. */
+static enum status load_embeddings(struct job *job, struct err *err)
+{
+    struct npy npy;
+    TRY(npy_open(&npy, job->embeddings_path, err));
+    size_t n = (size_t)npy.rows * (size_t)npy.columns;
+    enum status status = STATUS_OK;
+    job->width = (int)npy.columns;
+    if ((size_t)npy.rows != job->corpus.n_rows || npy.type == NPY_I32)
+        status = err_set(err, STATUS_BAD_DATA, "%s: not the embeddings of this corpus; delete it",
+                         job->embeddings_path);
+    else if (!(job->embeddings = mem_alloc(n, sizeof *job->embeddings)))
+        status = err_no_memory(err, "the embeddings", n * sizeof *job->embeddings);
+    else
+        npy_read_rows(&npy, 0, npy.rows, job->embeddings);
+    npy_close(&npy);
+    return status;
+}
+
+static enum status embed(struct job *job, struct err *err)
+{
+    char key[1024];
+    double start = seconds_now();
+    TRY(embedding_key(key, sizeof key, &job->device, job->options->model, &job->plan.settings,
+                      &job->plan.representation, &job->corpus, err));
+    job->reused = embedding_key_matches(job->record_path, job->embeddings_path, key);
+    if (job->reused) {
+        job->counts = embedding_key_counts(job->record_path);
+        meter_note(&job->meter, "%s: made from the same texts, model and settings; used again",
+                   job->embeddings_path);
+    } else {
+        TRY(embed_to_file(&job->plan, job->options, &job->device, &job->corpus,
+                          job->embeddings_path, &job->counts, &job->meter, err));
+        TRY(embedding_key_write(job->record_path, job->embeddings_path, key, &job->counts, err));
+    }
+    TRY(load_embeddings(job, err));
+    job->seconds.embed = seconds_now() - start;
+    return STATUS_OK;
+}
+
+/* ---- what is written ------------------------------------------------------------------------ */
+
+static json_t *representation_json(const struct job *job)
+{
+    const struct representation *r = &job->plan.representation;
+    return json_pack("{s:s, s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:i}", "model", job->options->model,
+                     "precision", job->options->precision, "pool", pool_name(r->pool), "layer",
+                     r->layer, "normalise", normalise_name(r->normalise), "remove_components",
+                     job->topics.transform.n_removed, "prompt", r->prompt, "max_tokens",
+                     job->plan.settings.max_tokens, "width", job->width);
+}
+
+static json_t *run_json(const struct job *job)
+{
+    const struct options *o = job->options;
+    char started[32];
+    time_t now = time(NULL);
+    struct tm utc;
+    strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    json_t *settings = representation_json(job);
+    json_object_update_new(settings,
+                           json_pack("{s:i, s:I, s:i, s:i, s:f, s:b, s:i, s:i, s:b}", "topics",
+                                     o->topics, "seed", (json_int_t)o->seed, "restarts",
+                                     o->restarts, "max_iterations", o->max_iterations, "tolerance",
+                                     o->tolerance, "spherical", o->spherical, "words", o->n_words,
+                                     "min_df", job->topics.min_df, "as_report", o->as_report));
+    json_object_set_new(settings, "language", json_string(job->topics.language));
+    json_t *counts =
+        json_pack("{s:I, s:I, s:I, s:I}", "texts", (json_int_t)job->topics.n_rows, "blank",
+                  (json_int_t)job->counts.blank, "truncated", (json_int_t)job->counts.truncated,
+                  "tokens", (json_int_t)job->counts.tokens);
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:{s:f, s:f, s:f}, s:s, s:i, s:b, s:I}",
+                     "program", "midashi", "version", MIDASHI_VERSION, "finished", started,
+                     "corpus", o->arguments[0], "settings", settings, "counts", counts, "seconds",
+                     "read", job->seconds.read, "embed", job->seconds.embed, "topics",
+                     job->seconds.topics, "kernels", cpu_isa_name(job->device.isa), "threads",
+                     threads_size(job->device.threads), "embeddings_reused", job->reused,
+                     "peak_bytes", (json_int_t)mem_peak_resident());
+}
+
+static enum status write_files(struct job *job, struct err *err)
+{
+    json_t *run = run_json(job), *model = representation_json(job);
+    enum status status =
+        run && model ? topics_write(job->folder, &job->topics, &job->corpus, run, model, err)
+                     : err_no_memory(err, "run.json", 0);
+    json_decref(run);
+    json_decref(model);
+    return status;
+}
+
+static enum status print_result(const struct job *job, struct err *err)
+{
+    const struct topics *topics = &job->topics;
+    if (job->options->json) {
+        json_t *root = topics_to_json(topics);
+        if (!root)
+            return err_no_memory(err, "the answer", 0);
+        json_object_set_new(root, "output", json_string(job->folder));
+        json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+        putchar('\n');
+        json_decref(root);
+        return STATUS_OK;
+    }
+    for (int topic = 0; topic < topics->n_topics; topic++) {
+        const int32_t *word = topics->word + (size_t)topic * (size_t)topics->n_words;
+        printf("%3d %6lld ", topic, (long long)topics->size[topic]);
+        for (int i = 0; i < topics->n_words && i < 10 && word[i] >= 0; i++)
+            printf(" %s", topics->tfidf.words[word[i]]);
+        putchar('\n');
+    }
+    if (topics->has_labels)
+        printf("agreement with the %d labels: NMI %.3f, purity %.3f\n", topics->score.n_labels,
+               topics->score.nmi, topics->score.purity);
+    return STATUS_OK;
+}
+
+static void note_result(struct job *job)
+{
+    const struct topics *topics = &job->topics;
+    if (!topics->converged)
+        meter_note(&job->meter, "k-means did not converge in %d iterations; raise --max-iterations",
+                   topics->iterations);
+    meter_note(&job->meter, "words: %d in the vocabulary (%s; in %d texts or more)",
+               topics->tfidf.n_words, topics->language, topics->min_df);
+    meter_note(&job->meter, "%s: topics.txt, topics.json, documents.csv, embeddings.npy",
+               job->folder);
+}
+
+/* ---- the command ---------------------------------------------------------------------------- */
+
+static enum status run_job(struct job *job, struct err *err)
+{
+    const struct options *options = job->options;
+    TRY(settle(job, err));
+    TRY(device_open(&job->device, options->device, options->threads, err));
+    double start = seconds_now();
+    TRY(read_corpus(&job->corpus, options->arguments[0], options, &job->meter, err));
+    job->seconds.read = seconds_now() - start;
+    size_t n_used = job->corpus.n_rows - job->corpus.n_blank;
+    if ((size_t)options->topics > n_used)
+        return err_set(err, STATUS_USAGE, "--topics %d: %s has %zu texts; ask for fewer topics",
+                       options->topics, options->arguments[0], n_used);
+    TRY(topics_folder_prepare(job->folder, options->force, err));
+    TRY(embed(job, err));
+    start = seconds_now();
+    struct progress progress = meter_progress(&job->meter);
+    TRY(topics_find(&job->topics, &job->device, &job->corpus, job->embeddings, job->width,
+                    &job->settings, &progress, err));
+    job->seconds.topics = seconds_now() - start;
+    TRY(write_files(job, err));
+    note_result(job);
+    return print_result(job, err);
+}
+
+static enum status run(const struct options *options, struct err *err)
+{
+    struct job *job = mem_alloc_zero(1, sizeof *job);
+    if (!job)
+        return err_no_memory(err, "the run", sizeof *job);
+    job->options = options;
+    meter_open(&job->meter, options->quiet);
+    enum status status = run_job(job, err);
+    meter_close(&job->meter);
+    topics_free(&job->topics);
+    mem_free(job->embeddings);
+    corpus_free(&job->corpus);
+    device_close(&job->device);
+    mem_free(job);
+    return status;
+}
+
+static const char *const option_names[] = {
+    "--output",      "--force",    "@embedding",  "@transform", "@kmeans", "--words", "--min-df",
+    "--keep-single", "--language", "--as-report", "@corpus",    "@common", NULL};
+
+const struct command command_topics = {
+    .name = "topics",
+    .usage = "CORPUS --model MODEL [options]",
+    .summary = "corpus in, named topics out",
+    .details = "Writes topics.txt, topics.json, documents.csv, embeddings.npy and run.json to "
+               "--output (CORPUS.topics). Embeddings found there are used again when texts, model "
+               "and settings are the same, so that another --topics takes seconds.",
+    .options = option_names,
+    .least_arguments = 1,
+    .most_arguments = 1,
+    .run = run,
+};

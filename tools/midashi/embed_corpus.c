@@ -1,0 +1,100 @@
+/* See embed_corpus.h. */
+#include "tools/midashi/embed_corpus.h"
+
+#include <string.h>
+
+enum status read_corpus(struct corpus *corpus, const char *path, const struct options *options,
+                        struct meter *meter, struct err *err)
+{
+    const struct corpus_settings settings = {
+        .text_column = options->text_column,
+        .label_column = options->label_column,
+        .header = options->header      ? CORPUS_HEADER_YES
+                  : options->no_header ? CORPUS_HEADER_NO
+                                       : CORPUS_HEADER_GUESS,
+    };
+    TRY(corpus_read(corpus, path, &settings, err));
+    meter_note(meter, "%s: %zu texts; %s", path, corpus->n_rows, corpus->guess);
+    if (corpus->n_blank > 0)
+        meter_note(meter, "%zu texts are blank and left out", corpus->n_blank);
+    return STATUS_OK;
+}
+
+static enum status parse_precision(enum precision *precision, const char *word, struct err *err)
+{
+    static const enum precision all[] = {PRECISION_NF4, PRECISION_BF16, PRECISION_F32};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (strcmp(word, precision_name(all[i])) == 0) {
+            *precision = all[i];
+            return STATUS_OK;
+        }
+    return err_set(err, STATUS_USAGE, "--precision %s: use nf4, bf16 or f32", word);
+}
+
+enum status plan_embedding(struct embedding_plan *plan, const struct options *options,
+                           struct err *err)
+{
+    *plan = (struct embedding_plan){0};
+    if (!options->model)
+        return err_set(err, STATUS_USAGE,
+                       "which model? give --model with a model's folder or a .gguf "
+                       "(tools/fetch-model.sh smollm2-135m gets a small one)");
+    if (strcmp(options->type, "f32") != 0 && strcmp(options->type, "f16") != 0)
+        return err_set(err, STATUS_USAGE, "--type %s: use f32 or f16", options->type);
+    plan->type = strcmp(options->type, "f16") == 0 ? NPY_F16 : NPY_F32;
+    TRY(parse_precision(&plan->settings.precision, options->precision, err));
+    struct representation_request request = {
+        .pool = options->pool,
+        .layer = options->layer,
+        .normalise = options->normalise,
+        .prompt = options->prompt,
+        .remove_components = options->remove_components,
+    };
+    if (options->as_report && !request.pool)
+        request.pool = "last"; /* and with it --layer -1 --normalise none --prompt none */
+    struct model_config config;
+    TRY(model_config_read(&config, options->model, err));
+    TRY(representation_resolve(&plan->representation, &request, config.n_layers, err));
+    plan->settings.prompt = plan->representation.prompt;
+    plan->settings.n_layers = plan->representation.layer;
+    plan->settings.max_tokens = options->max_tokens;
+    plan->settings.batch_tokens = options->batch_tokens;
+    return STATUS_OK;
+}
+
+static enum status write_rows(void *context, int request, size_t first_row, size_t n_rows,
+                              const float *vectors, struct err *err)
+{
+    (void)request, (void)first_row;
+    return npy_writer_add(context, vectors, (int64_t)n_rows, err);
+}
+
+enum status embed_to_file(const struct embedding_plan *plan, const struct options *options,
+                          struct device *device, const struct corpus *corpus, const char *path,
+                          struct embedding_counts *counts, struct meter *meter, struct err *err)
+{
+    struct progress progress = meter_progress(meter);
+    struct embedder embedder;
+    struct npy_writer writer = {0};
+    const struct embedding_request request = {plan->representation.pool,
+                                              plan->representation.layer};
+    /* The output comes first: a folder that is not there should not cost an hour. */
+    struct model_config config;
+    TRY(model_config_read(&config, options->model, err));
+    int width = config.hidden_size * (request.pool == POOLING_LAST_MEAN ? 2 : 1);
+    TRY(npy_writer_open(&writer, path, plan->type, 2, (int64_t)corpus->n_rows, width, err));
+    enum status status =
+        embedder_open(&embedder, device, options->model, &plan->settings, &progress, err);
+    if (status == STATUS_OK) {
+        status = embedder_run(&embedder, device, corpus->rows, corpus->n_rows, &request, 1,
+                              write_rows, &writer, counts, &progress, err);
+        embedder_close(&embedder);
+    }
+    if (status == STATUS_OK)
+        status = npy_writer_commit(&writer, err);
+    npy_writer_discard(&writer);
+    if (status == STATUS_OK && counts->truncated > 0)
+        meter_note(meter, "%zu texts were cut to --max-tokens; raise it to read them whole",
+                   counts->truncated);
+    return status;
+}

@@ -1,0 +1,32 @@
+/* What `embed` and `topics` share: reading the corpus, settling the representation, embedding. */
+#ifndef MIDASHI_TOOLS_EMBED_CORPUS_H
+#define MIDASHI_TOOLS_EMBED_CORPUS_H
+
+#include "host/embedder.h"
+#include "host/representation.h"
+#include "loaders/corpus.h"
+#include "loaders/npy.h"
+#include "tools/midashi/options.h"
+#include "tools/midashi/progress.h"
+
+/* Reads the corpus as the options say and notes what was guessed and what was left out. */
+enum status read_corpus(struct corpus *corpus, const char *path, const struct options *options,
+                        struct meter *meter, struct err *err);
+
+/* Everything that decides what an embedding is. */
+struct embedding_plan {
+    struct representation representation;
+    struct embedder_settings settings;
+    enum npy_type type;
+};
+
+/* Reads the model's config for its depth. STATUS_USAGE without --model. */
+enum status plan_embedding(struct embedding_plan *plan, const struct options *options,
+                           struct err *err);
+
+/* Embeds the corpus into PATH (.npy), written aside and renamed. */
+enum status embed_to_file(const struct embedding_plan *plan, const struct options *options,
+                          struct device *device, const struct corpus *corpus, const char *path,
+                          struct embedding_counts *counts, struct meter *meter, struct err *err);
+
+#endif

@@ -1,0 +1,371 @@
+/* See options.h. The table is the single source for parsing and for the help pages. */
+#include "tools/midashi/options.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host/base/threads.h"
+
+enum option_kind {
+    OPTION_FLAG,    /* bool */
+    OPTION_TEXT,    /* const char * */
+    OPTION_INT,     /* int, low .. high */
+    OPTION_SEED,    /* uint64_t, 0 .. 2^63 - 1 */
+    OPTION_DECIMAL, /* double, 0 .. 1e9 */
+};
+
+static const struct option {
+    const char *name, *value; /* value: how the help calls it; NULL for a flag */
+    enum option_kind kind;
+    size_t offset;
+    int low, high;
+    const char *help;
+} table[] = {
+    {"--device", "auto|cpu", OPTION_TEXT, offsetof(struct options, device), 0, 0,
+     "where to compute (auto)"},
+    {"--threads", "N", OPTION_INT, offsetof(struct options, threads), 1, THREADS_LARGEST,
+     "threads (one for each processor)"},
+    {"--seed", "N", OPTION_SEED, offsetof(struct options, seed), 0, 0,
+     "seed of all randomness (0): the same seed gives the same bytes"},
+    {"--quiet", NULL, OPTION_FLAG, offsetof(struct options, quiet), 0, 0,
+     "nothing on standard error but an error's line"},
+    {"--json", NULL, OPTION_FLAG, offsetof(struct options, json), 0, 0,
+     "one JSON object on standard output"},
+    {"--force", NULL, OPTION_FLAG, offsetof(struct options, force), 0, 0,
+     "write into a folder that midashi did not make"},
+    {"--help", NULL, OPTION_FLAG, offsetof(struct options, help), 0, 0, "this page"},
+    {"--output", "PATH", OPTION_TEXT, offsetof(struct options, output), 0, 0, "where to write"},
+    {"--text", "COLUMN", OPTION_TEXT, offsetof(struct options, text_column), 0, 0,
+     "the column of the texts, by name or number from 1 (text; without a header the last)"},
+    {"--label", "COLUMN", OPTION_TEXT, offsetof(struct options, label_column), 0, 0,
+     "the column of the labels, by name or number from 1 (label, if there is one)"},
+    {"--header", NULL, OPTION_FLAG, offsetof(struct options, header), 0, 0,
+     "the first line is a header (guessed from the text column's name)"},
+    {"--no-header", NULL, OPTION_FLAG, offsetof(struct options, no_header), 0, 0,
+     "the first line is a text"},
+    {"--model", "MODEL", OPTION_TEXT, offsetof(struct options, model), 0, 0,
+     "a model's folder, or a .gguf"},
+    {"--precision", "nf4|bf16|f32", OPTION_TEXT, offsetof(struct options, precision), 0, 0,
+     "how the layers' weights are kept in memory (nf4)"},
+    {"--pool", "auto|last|mean|last+mean", OPTION_TEXT, offsetof(struct options, pool), 0, 0,
+     "which tokens make a text's vector; given, it makes the other autos --layer -1 "
+     "--normalise none --prompt none"},
+    {"--layer", "auto|N", OPTION_TEXT, offsetof(struct options, layer), 0, 0,
+     "0 the embeddings, N the Nth block's output, -1 the last, with the final norm"},
+    {"--normalise", "auto|none|centre|centre+l2", OPTION_TEXT, offsetof(struct options, normalise),
+     0, 0, "what is done to the vectors before clustering"},
+    {"--remove-components", "D", OPTION_INT, offsetof(struct options, remove_components), 0, 8192,
+     "remove the D first principal components (0)"},
+    {"--prompt", "auto|none|echo|one-word|TEMPLATE", OPTION_TEXT, offsetof(struct options, prompt),
+     0, 0, "words put round each text; a template holds {text}"},
+    {"--max-tokens", "N", OPTION_INT, offsetof(struct options, max_tokens), 1, 1 << 20,
+     "cut a text with its prompt to N tokens (512, or the model's own limit if that is less)"},
+    {"--batch-tokens", "N", OPTION_INT, offsetof(struct options, batch_tokens), 1, 1 << 20,
+     "tokens run through the model at once (1024); no result depends on it"},
+    {"--type", "f32|f16", OPTION_TEXT, offsetof(struct options, type), 0, 0,
+     "type of the numbers in the output (f32)"},
+    {"--as-report", NULL, OPTION_FLAG, offsetof(struct options, as_report), 0, 0,
+     "the choices of KAKEN 21K12017's report, its fine-tuning apart: --pool last, 20 topics, "
+     "--min-df 10, words by scikit-learn's default token pattern"},
+    {"--topics", "K", OPTION_INT, offsetof(struct options, topics), 1, 1 << 20,
+     "how many topics (20)"},
+    {"--restarts", "N", OPTION_INT, offsetof(struct options, restarts), 1, 10000,
+     "k-means runs, of which the best counts (1)"},
+    {"--max-iterations", "N", OPTION_INT, offsetof(struct options, max_iterations), 1, 1000000,
+     "k-means iterations at most (300)"},
+    {"--tolerance", "X", OPTION_DECIMAL, offsetof(struct options, tolerance), 0, 0,
+     "k-means stops when the centres move less, relative to the variance (1e-4)"},
+    {"--spherical", NULL, OPTION_FLAG, offsetof(struct options, spherical), 0, 0,
+     "k-means by angle: rows and centres of length 1"},
+    {"--words", "N", OPTION_INT, offsetof(struct options, n_words), 1, 1000, "words a topic (20)"},
+    {"--min-df", "auto|N", OPTION_TEXT, offsetof(struct options, min_df), 0, 0,
+     "a word counts when N texts hold it (auto: 10 from 5,000 texts on, else n/500, at least 2)"},
+    {"--language", "CODE", OPTION_TEXT, offsetof(struct options, language), 0, 0,
+     "language of the words, as ja or en (the script of each text decides)"},
+    {"--keep-single", NULL, OPTION_FLAG, offsetof(struct options, keep_single), 0, 0,
+     "keep words of one character"},
+    {"--centres", "FILE.npy", OPTION_TEXT, offsetof(struct options, centres), 0, 0,
+     "write the cluster centres too"},
+    {"--no-special", NULL, OPTION_FLAG, offsetof(struct options, no_special), 0, 0,
+     "without BOS and its kin"},
+    {"--jsonl", NULL, OPTION_FLAG, offsetof(struct options, jsonl), 0, 0,
+     "each input line is a JSON string"},
+};
+#define N_OPTIONS (sizeof table / sizeof *table)
+
+/* Options that several commands share, under one name in their lists. */
+static const struct {
+    const char *name;
+    const char *members[16];
+} groups[] = {
+    {"@common", {"--device", "--threads", "--seed", "--quiet", "--json", "--help"}},
+    {"@corpus", {"--text", "--label", "--header", "--no-header"}},
+    {"@embedding",
+     {"--model", "--precision", "--pool", "--layer", "--prompt", "--max-tokens", "--batch-tokens"}},
+    {"@transform", {"--normalise", "--remove-components"}},
+    {"@kmeans", {"--topics", "--restarts", "--max-iterations", "--tolerance", "--spherical"}},
+};
+#define N_GROUPS (sizeof groups / sizeof *groups)
+
+static const struct option *find_option(const char *name, size_t length)
+{
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (strlen(table[i].name) == length && memcmp(table[i].name, name, length) == 0)
+            return &table[i];
+    return NULL;
+}
+
+/* Calls visit for each option of the command, groups expanded, until it returns true. */
+static bool each_option(const struct command *command,
+                        bool (*visit)(void *context, const struct option *option), void *context)
+{
+    for (const char *const *name = command->options; *name; name++) {
+        if (**name != '@') {
+            const struct option *option = find_option(*name, strlen(*name));
+            assert(option);
+            if (visit(context, option))
+                return true;
+            continue;
+        }
+        for (size_t g = 0; g < N_GROUPS; g++)
+            for (int m = 0; strcmp(groups[g].name, *name) == 0 && groups[g].members[m]; m++) {
+                const char *member = groups[g].members[m];
+                if (visit(context, find_option(member, strlen(member))))
+                    return true;
+            }
+    }
+    return false;
+}
+
+static bool is_option(void *context, const struct option *option)
+{
+    return option == context;
+}
+
+/* ---- suggestions ---------------------------------------------------------------------------- */
+
+/* Levenshtein's distance, for names of up to 31 bytes. */
+static int edit_distance(const char *a, const char *b)
+{
+    size_t n = strlen(b);
+    int row[32];
+    if (n > 31 || strlen(a) > 31)
+        return INT_MAX;
+    for (size_t j = 0; j <= n; j++)
+        row[j] = (int)j;
+    for (size_t i = 0; a[i]; i++) {
+        int diagonal = row[0];
+        row[0] = (int)i + 1;
+        for (size_t j = 0; j < n; j++) {
+            int changed = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            int best = row[j] < row[j + 1] ? row[j] : row[j + 1];
+            row[j + 1] = changed < best + 1 ? changed : best + 1;
+        }
+    }
+    return row[n];
+}
+
+struct nearest {
+    const char *wanted, *name;
+    int distance;
+};
+
+static bool keep_nearest(void *context, const struct option *option)
+{
+    struct nearest *nearest = context;
+    int distance = edit_distance(nearest->wanted, option->name);
+    if (distance < nearest->distance) {
+        nearest->distance = distance;
+        nearest->name = option->name;
+    }
+    return false;
+}
+
+static enum status unknown_option(const struct command *command, const char *argument,
+                                  struct err *err)
+{
+    struct nearest nearest = {.wanted = argument, .distance = 4};
+    each_option(command, keep_nearest, &nearest);
+    if (nearest.name)
+        return err_set(err, STATUS_USAGE, "midashi %s has no option %s; did you mean %s?",
+                       command->name, argument, nearest.name);
+    return err_set(err, STATUS_USAGE, "midashi %s has no option %s; see midashi %s --help",
+                   command->name, argument, command->name);
+}
+
+/* ---- values --------------------------------------------------------------------------------- */
+
+bool parse_whole(const char *text, int64_t low, int64_t high, int64_t *value)
+{
+    const char *digits = *text == '-' ? text + 1 : text;
+    if (*digits < '0' || *digits > '9')
+        return false; /* strtoll would skip white space and take a '+' */
+    char *end;
+    errno = 0;
+    long long n = strtoll(text, &end, 10);
+    if (*end || errno || n < low || n > high)
+        return false;
+    *value = n;
+    return true;
+}
+
+bool parse_decimal(const char *text, double low, double high, double *value)
+{
+    if (!*text || text[strspn(text, "0123456789.eE+-")])
+        return false; /* no hexadecimal, no "nan", no white space */
+    char *end;
+    double x = strtod(text, &end);
+    if (*end || !isfinite(x) || x < low || x > high)
+        return false;
+    *value = x;
+    return true;
+}
+
+static enum status set_value(struct options *options, const struct option *option,
+                             const char *value, struct err *err)
+{
+    void *member = (char *)options + option->offset;
+    int64_t whole;
+    switch (option->kind) {
+    case OPTION_FLAG:
+        *(bool *)member = true;
+        return STATUS_OK;
+    case OPTION_TEXT:
+        *(const char **)member = value;
+        return STATUS_OK;
+    case OPTION_INT:
+        if (!parse_whole(value, option->low, option->high, &whole))
+            return err_set(err, STATUS_USAGE, "%s %s: give a whole number from %d to %d",
+                           option->name, value, option->low, option->high);
+        *(int *)member = (int)whole;
+        return STATUS_OK;
+    case OPTION_SEED:
+        if (!parse_whole(value, 0, INT64_MAX, &whole))
+            return err_set(err, STATUS_USAGE, "%s %s: give a whole number from 0 to %lld",
+                           option->name, value, (long long)INT64_MAX);
+        *(uint64_t *)member = (uint64_t)whole;
+        return STATUS_OK;
+    case OPTION_DECIMAL:
+        if (!parse_decimal(value, 0, 1e9, member))
+            return err_set(err, STATUS_USAGE, "%s %s: give a number from 0 to 1e9", option->name,
+                           value);
+        return STATUS_OK;
+    }
+    return STATUS_OK;
+}
+
+static void set_defaults(struct options *options)
+{
+    *options = (struct options){
+        .device = "auto",
+        .precision = "nf4",
+        .type = "f32",
+        .topics = 20,
+        .restarts = 1,
+        .max_iterations = 300,
+        .tolerance = 1e-4,
+        .n_words = 20,
+        .min_df = "auto",
+    };
+}
+
+static enum status check_counts(const struct options *options, const struct command *command,
+                                struct err *err)
+{
+    if (options->n_arguments < command->least_arguments)
+        return err_set(err, STATUS_USAGE, "too few arguments; usage: midashi %s %s", command->name,
+                       command->usage);
+    if (options->n_arguments > command->most_arguments)
+        return err_set(err, STATUS_USAGE, "one argument too many, %s; usage: midashi %s %s",
+                       options->arguments[command->most_arguments], command->name, command->usage);
+    if (options->header && options->no_header)
+        return err_set(err, STATUS_USAGE, "--header and --no-header contradict each other");
+    return STATUS_OK;
+}
+
+enum status options_parse(struct options *options, const struct command *command, int argc,
+                          char **argv, const char **arguments, struct err *err)
+{
+    set_defaults(options);
+    options->arguments = arguments;
+    bool only_arguments = false;
+    for (int i = 0; i < argc; i++) {
+        const char *word = argv[i];
+        if (only_arguments || word[0] != '-' || word[1] == '\0') {
+            arguments[options->n_arguments++] = word;
+            continue;
+        }
+        if (strcmp(word, "--") == 0) {
+            only_arguments = true;
+            continue;
+        }
+        if (strcmp(word, "-h") == 0)
+            word = "--help";
+        const char *equals = strchr(word, '=');
+        size_t length = equals ? (size_t)(equals - word) : strlen(word);
+        const struct option *option = find_option(word, length);
+        if (!option || !each_option(command, is_option, (void *)option))
+            return unknown_option(command, word, err);
+        const char *value = equals ? equals + 1 : NULL;
+        if (option->kind == OPTION_FLAG && value)
+            return err_set(err, STATUS_USAGE, "%s takes no value", option->name);
+        if (option->kind != OPTION_FLAG && !value) {
+            if (i + 1 == argc)
+                return err_set(err, STATUS_USAGE, "%s needs a value: %s", option->name,
+                               option->value);
+            value = argv[++i];
+        }
+        TRY(set_value(options, option, value, err));
+    }
+    return options->help ? STATUS_OK : check_counts(options, command, err);
+}
+
+/* ---- help ----------------------------------------------------------------------------------- */
+
+#define HELP_COLUMN 4
+#define HELP_WIDTH  88
+
+/* Prints words of text, broken at HELP_WIDTH. */
+static void print_wrapped(FILE *stream, const char *text, int indent)
+{
+    int column = 0;
+    while (*text) {
+        int length = (int)strcspn(text, " ");
+        if (column == 0 || column + 1 + length > HELP_WIDTH) {
+            fprintf(stream, "%s%*s", column ? "\n" : "", indent, "");
+            column = indent;
+        } else {
+            fputc(' ', stream);
+            column++;
+        }
+        fwrite(text, 1, (size_t)length, stream);
+        column += length;
+        text += length;
+        text += strspn(text, " ");
+    }
+    fputc('\n', stream);
+}
+
+static bool print_option(void *context, const struct option *option)
+{
+    FILE *stream = context;
+    fprintf(stream, "  %s%s%s\n", option->name, option->value ? " " : "",
+            option->value ? option->value : "");
+    print_wrapped(stream, option->help, 2 * HELP_COLUMN);
+    return false;
+}
+
+void options_help(const struct command *command, FILE *stream)
+{
+    fprintf(stream, "midashi %s %s\n\n", command->name, command->usage);
+    print_wrapped(stream, command->summary, 0);
+    if (*command->details)
+        print_wrapped(stream, command->details, 0);
+    fprintf(stream, "\nOptions (defaults in brackets):\n");
+    each_option(command, print_option, stream);
+}

@@ -1,0 +1,69 @@
+/* The command line: one table of options, one struct that they fill. */
+#ifndef MIDASHI_TOOLS_OPTIONS_H
+#define MIDASHI_TOOLS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "host/base/status.h"
+
+/* Every option of every command; a command reads those that it lists. Texts borrow argv. */
+struct options {
+    /* common */
+    const char *device;
+    int threads;
+    uint64_t seed;
+    bool quiet, json, force, help;
+    const char *output;
+    /* corpus */
+    const char *text_column, *label_column;
+    bool header, no_header;
+    /* model and representation */
+    const char *model;
+    const char *precision;
+    const char *pool, *layer, *normalise, *prompt;
+    int remove_components;
+    int max_tokens, batch_tokens;
+    const char *type; /* of embeddings: f32|f16 */
+    bool as_report;
+    /* topics */
+    int topics, restarts, max_iterations, n_words;
+    double tolerance;
+    bool spherical;
+    const char *min_df, *language, *centres;
+    bool keep_single;
+    /* tokenize */
+    bool no_special, jsonl;
+
+    /* What is no option, in order. */
+    const char **arguments;
+    int n_arguments;
+};
+
+struct command {
+    const char *name;
+    const char *usage;   /* behind the name: "CORPUS --model MODEL [options]" */
+    const char *summary; /* one line */
+    const char *details; /* a paragraph for --help, or "" */
+    const char *const
+        *options; /* names from the table, NULL at the end; groups expand: "@common" */
+    int least_arguments, most_arguments;
+    enum status (*run)(const struct options *options, struct err *err);
+};
+
+/* Parses what follows the command's name. arguments: room for argc pointers. STATUS_USAGE: an
+ * option that the command lacks (the nearest one is suggested), a value missing, not a number or
+ * out of range, too few or too many arguments. Options and arguments mix; "--" ends the options;
+ * "--name=value" and "--name value" mean the same. */
+enum status options_parse(struct options *options, const struct command *command, int argc,
+                          char **argv, const char **arguments, struct err *err);
+
+/* The page of `midashi COMMAND --help`. */
+void options_help(const struct command *command, FILE *stream);
+
+/* A whole number in [low, high], the whole text. false otherwise. */
+bool parse_whole(const char *text, int64_t low, int64_t high, int64_t *value);
+/* A finite decimal number in [low, high], the whole text. */
+bool parse_decimal(const char *text, double low, double high, double *value);
+
+#endif

@@ -1,0 +1,26 @@
+/* Progress and notes on standard error. */
+#ifndef MIDASHI_TOOLS_PROGRESS_H
+#define MIDASHI_TOOLS_PROGRESS_H
+
+#include <stdbool.h>
+#include "host/base/progress.h"
+
+/* What a command shows while it works: count, rate and time left, redrawn in place on a terminal,
+ * as a plain line now and then elsewhere. */
+struct meter {
+    bool quiet, terminal;
+    const char *stage;
+    double stage_start, last_drawn; /* seconds, monotonic */
+    bool line_open;                 /* a line on the terminal without its end */
+};
+
+void meter_open(struct meter *meter, bool quiet);
+struct progress meter_progress(struct meter *meter);
+/* One line for the user, unless quiet. */
+void meter_note(struct meter *meter, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Ends a line that is still open, so that an error begins on its own. */
+void meter_close(struct meter *meter);
+
+double seconds_now(void); /* monotonic */
+
+#endif
