@@ -251,11 +251,6 @@ void safetensors_close(struct safetensors *safetensors)
     mem_free(safetensors);
 }
 
-const char *safetensors_path(const struct safetensors *safetensors)
-{
-    return safetensors->path;
-}
-
 enum status safetensors_check(const struct safetensors *safetensors, struct err *err)
 {
     return file_map_check(&safetensors->map, safetensors->path, err);

@@ -247,9 +247,10 @@ static struct metadata plain_llama(const char *architecture)
     return metadata;
 }
 
-static const char *write_metadata(struct metadata *metadata)
+static const char *write_gguf(struct metadata *metadata, unsigned char n_tensors)
 {
-    memcpy(metadata->bytes, "GGUF\3\0\0\0\0\0\0\0\0\0\0\0", 16);
+    memcpy(metadata->bytes, "GGUF\3\0\0\0", 8);
+    metadata->bytes[8] = n_tensors;
     memcpy(metadata->bytes + 16, &metadata->count, 8);
     return write_file(temporary_folder(), "a.gguf", metadata->bytes, metadata->size);
 }
@@ -257,7 +258,7 @@ static const char *write_metadata(struct metadata *metadata)
 START_TEST(model_config_has_defaults_for_gguf)
 {
     struct metadata metadata = plain_llama("llama");
-    struct model_config config = read_whole(write_metadata(&metadata));
+    struct model_config config = read_whole(write_gguf(&metadata, 0));
     ck_assert_int_eq(config.n_kv_heads, 4);
     ck_assert_int_eq(config.head_dim, 16);
     ck_assert_int_eq(config.vocab_size, 100);
@@ -266,7 +267,7 @@ START_TEST(model_config_has_defaults_for_gguf)
     metadata = plain_llama("llama");
     put_text(&metadata, "llama.rope.scaling.type", "linear");
     put_float(&metadata, "llama.rope.scaling.factor", 4);
-    config = read_whole(write_metadata(&metadata));
+    config = read_whole(write_gguf(&metadata, 0));
     ck_assert_int_eq(config.rope.scaling, ROPE_LINEAR);
     ck_assert_double_eq(config.rope.factor, 4);
 }
@@ -303,8 +304,60 @@ START_TEST(model_config_refuses_gguf)
             put_text(&metadata, cases[i].key, cases[i].text);
         struct model_config config;
         struct err err;
-        check_error(model_config_read(&config, write_metadata(&metadata), &err), &err,
+        check_error(model_config_read(&config, write_gguf(&metadata, 0), &err), &err,
                     STATUS_BAD_DATA, cases[i].part, cases[i].key);
+    }
+}
+END_TEST
+
+/* The same with a tensor rope_freqs.weight of n values, all `value`. */
+static const char *write_divisors(struct metadata *metadata, uint32_t type, uint64_t n, float value)
+{
+    static const uint64_t length = sizeof "rope_freqs.weight" - 1, offset = 0;
+    static const uint32_t n_dims = 1;
+    put(metadata, &length, 8);
+    put(metadata, "rope_freqs.weight", length);
+    put(metadata, &n_dims, 4);
+    put(metadata, &n, 8);
+    put(metadata, &type, 4);
+    put(metadata, &offset, 8);
+    metadata->size = (metadata->size + 31) / 32 * 32;
+    for (uint64_t i = 0; i < n; i++)
+        put(metadata, &value, 4);
+    return write_gguf(metadata, 1);
+}
+
+START_TEST(model_config_reads_divisors)
+{
+    static const struct {
+        uint32_t type;
+        uint64_t n;
+        float value;
+        const char *scaling, *part;
+    } cases[] = {
+        {0, 8, 2.5f, "none", NULL},
+        {0, 8, 0, "none", "tensor rope_freqs.weight: value 0 is not positive"},
+        {0, 8, INFINITY, "none", "tensor rope_freqs.weight: value 0 is not positive"},
+        {0, 7, 1, "none", "tensor rope_freqs.weight: expected 8 values in F32"},
+        {1, 8, 1, "none", "tensor rope_freqs.weight: expected 8 values in F32"},
+        {0, 8, 1, "linear", "not supported together with linear scaling"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct metadata metadata = plain_llama("llama");
+        put_text(&metadata, "llama.rope.scaling.type", cases[i].scaling);
+        put_float(&metadata, "llama.rope.scaling.factor", 4);
+        const char *path = write_divisors(&metadata, cases[i].type, cases[i].n, cases[i].value);
+        struct model_config config;
+        struct err err;
+        enum status status = model_config_read(&config, path, &err);
+        if (cases[i].part) {
+            check_error(status, &err, STATUS_BAD_DATA, cases[i].part, cases[i].part);
+            continue;
+        }
+        ck_assert_msg(status == STATUS_OK, "%s", err.text);
+        ck_assert_int_eq(config.rope.scaling, ROPE_DIVIDED);
+        for (int j = 0; j < 8; j++)
+            ck_assert_float_eq(config.rope.divisors[j], cases[i].value);
     }
 }
 END_TEST
@@ -323,7 +376,7 @@ START_TEST(model_config_finds_its_file)
                 "neither config.json nor a .gguf", "empty folder");
 
     struct metadata metadata = plain_llama("llama");
-    write_metadata(&metadata);
+    write_gguf(&metadata, 0);
     write_file(folder, "a.gguf", metadata.bytes, metadata.size);
     ck_assert_int_eq(read_whole(folder).max_positions, 512);
     write_file(folder, "b.gguf", metadata.bytes, metadata.size);
@@ -384,6 +437,7 @@ int main(void)
     tcase_add_test(tests, model_config_reads_gguf_metadata);
     tcase_add_test(tests, model_config_has_defaults_for_gguf);
     tcase_add_test(tests, model_config_refuses_gguf);
+    tcase_add_test(tests, model_config_reads_divisors);
     tcase_add_test(tests, model_config_finds_its_file);
     tcase_add_test(tests, model_config_reads_tinystories);
     tcase_add_test(tests, model_config_reads_smollm2);

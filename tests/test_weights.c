@@ -296,6 +296,29 @@ START_TEST(weights_refuse_gguf)
 }
 END_TEST
 
+/* Both names of one tensor, in one file. */
+START_TEST(weights_refuse_a_name_twice)
+{
+    static const char *const names[] = {"output_norm.weight", "model.norm.weight"};
+    unsigned char file[256] = "GGUF\3\0\0\0\2";
+    unsigned char *at = file + 24;
+    for (uint64_t i = 0; i < 2; i++) {
+        uint64_t length = strlen(names[i]), offset = 32 * i;
+        memcpy(at, &length, 8);
+        memcpy(at + 8, names[i], length);
+        at += 8 + length;
+        memcpy(at, "\1\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0", 16); /* F32, one value */
+        memcpy(at + 16, &offset, 8);
+        at += 24;
+    }
+    struct weights *weights;
+    struct err err;
+    const char *path = write_file(temporary_folder(), "a.gguf", file, sizeof file);
+    check_error(weights_open(&weights, path, &plain, &err), &err, STATUS_BAD_DATA,
+                "tensor model.norm.weight: it stands there twice", "twice");
+}
+END_TEST
+
 START_TEST(weights_keep_names_that_are_not_known)
 {
     static const char *const names[] = {"blk.0.", "blk..attn_q.weight", "blk.x.attn_q.weight",
@@ -366,6 +389,7 @@ int main(void)
     tcase_add_test(tests, weights_survive_release);
     tcase_add_test(tests, weights_see_a_cut);
     tcase_add_test(tests, weights_refuse_gguf);
+    tcase_add_test(tests, weights_refuse_a_name_twice);
     tcase_add_test(tests, weights_keep_names_that_are_not_known);
     tcase_add_test(tests, weights_say_what_is_missing);
     tcase_add_test(tests, weights_survive_lack_of_memory);
