@@ -205,18 +205,6 @@ static enum status write_text(const char *path, const struct topics *topics, str
 
 /* ---- all of it ------------------------------------------------------------------------------ */
 
-static enum status write_matrix(const char *path, const float *values, int rows, int columns,
-                                struct err *err)
-{
-    struct npy_writer writer;
-    TRY(npy_writer_open(&writer, path, NPY_F32, 2, rows, columns, err));
-    enum status status = npy_writer_add(&writer, values, rows, err);
-    if (status == STATUS_OK)
-        status = npy_writer_commit(&writer, err);
-    npy_writer_discard(&writer);
-    return status;
-}
-
 /* FOLDER/NAME in a buffer of the caller's. */
 static const char *in_folder(char path[PATH_MAX], const char *folder, const char *name)
 {
@@ -230,12 +218,12 @@ static enum status write_model(const char *folder, const struct topics *topics, 
 {
     char path[PATH_MAX];
     const struct transform *transform = &topics->transform;
-    TRY(write_matrix(in_folder(path, folder, "model/centres.npy"), topics->centres,
-                     topics->n_topics, topics->width, err));
-    TRY(write_matrix(in_folder(path, folder, "model/mean.npy"), transform->mean,
-                     transform->mean ? 1 : 0, topics->width, err));
-    TRY(write_matrix(in_folder(path, folder, "model/directions.npy"), transform->directions,
-                     transform->n_removed, topics->width, err));
+    TRY(npy_write(in_folder(path, folder, "model/centres.npy"), NPY_F32, 2, topics->n_topics,
+                  topics->width, topics->centres, err));
+    TRY(npy_write(in_folder(path, folder, "model/mean.npy"), NPY_F32, 2, transform->mean ? 1 : 0,
+                  topics->width, transform->mean, err));
+    TRY(npy_write(in_folder(path, folder, "model/directions.npy"), NPY_F32, 2, transform->n_removed,
+                  topics->width, transform->directions, err));
     return json_write(model, in_folder(path, folder, "model/representation.json"), err);
 }
 

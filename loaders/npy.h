@@ -47,4 +47,8 @@ enum status npy_writer_add(struct npy_writer *writer, const void *values, int64_
 enum status npy_writer_commit(struct npy_writer *writer, struct err *err);
 void npy_writer_discard(struct npy_writer *writer);
 
+/* A whole array at once: open, add, commit. */
+enum status npy_write(const char *path, enum npy_type type, int n_dims, int64_t rows,
+                      int64_t columns, const void *values, struct err *err);
+
 #endif

@@ -9,6 +9,7 @@
 #include "host/transform.h"
 #include "loaders/npy.h"
 #include "tools/midashi/commands.h"
+#include "tools/midashi/output.h"
 #include "tools/midashi/progress.h"
 
 struct job {
@@ -119,16 +120,9 @@ static enum status cluster(struct job *job, struct err *err)
     job->labels = arena_alloc(&job->arena, n, sizeof *job->labels);
     if (!job->centres || !job->labels)
         return err_no_memory(err, "the centres", k * (size_t)job->d * 4 + n * 4);
-    const struct kmeans_settings settings = {
-        .k = o->topics,
-        .seed = o->seed,
-        .restarts = o->restarts,
-        .max_iterations = o->max_iterations,
-        .tolerance = o->tolerance,
-        .spherical = o->spherical,
-        .progress = report_iteration,
-        .progress_context = job,
-    };
+    struct kmeans_settings settings = options_kmeans(o);
+    settings.progress = report_iteration;
+    settings.progress_context = job;
     job->result = (struct kmeans_result){.centres = job->centres, .labels = job->labels};
     TRY(kmeans_fit(&job->device, &job->result, job->x, (int)job->n_used, job->d, NULL, &settings,
                    err));
@@ -136,18 +130,6 @@ static enum status cluster(struct job *job, struct err *err)
     for (size_t i = n; i-- > 0;) /* from behind, since labels are spread in place */
         job->labels[i] = job->blank[i] ? -1 : job->labels[--used];
     return STATUS_OK;
-}
-
-static enum status write_array(const char *path, enum npy_type type, int n_dims, int64_t rows,
-                               int64_t columns, const void *values, struct err *err)
-{
-    struct npy_writer writer;
-    TRY(npy_writer_open(&writer, path, type, n_dims, rows, columns, err));
-    enum status status = npy_writer_add(&writer, values, rows, err);
-    if (status == STATUS_OK)
-        status = npy_writer_commit(&writer, err);
-    npy_writer_discard(&writer);
-    return status;
 }
 
 static enum status print_result(const struct job *job, struct err *err)
@@ -162,12 +144,7 @@ static enum status print_result(const struct job *job, struct err *err)
                              "blank", (json_int_t)(job->n_rows - job->n_used), "width", job->d,
                              "topics", job->options->topics, "inertia", result->inertia,
                              "iterations", result->iterations, "converged", result->converged);
-    if (!root)
-        return err_no_memory(err, "the answer", 0);
-    json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(12));
-    putchar('\n');
-    json_decref(root);
-    return STATUS_OK;
+    return print_json(root, err);
 }
 
 static enum status run_job(struct job *job, struct err *err)
@@ -186,8 +163,8 @@ static enum status run_job(struct job *job, struct err *err)
     TRY(cluster(job, err));
     meter_close(&job->meter);
     if (o->centres)
-        TRY(write_array(o->centres, NPY_F32, 2, o->topics, job->d, job->centres, err));
-    TRY(write_array(o->output, NPY_I32, 1, (int64_t)job->n_rows, 1, job->labels, err));
+        TRY(npy_write(o->centres, NPY_F32, 2, o->topics, job->d, job->centres, err));
+    TRY(npy_write(o->output, NPY_I32, 1, (int64_t)job->n_rows, 1, job->labels, err));
     return print_result(job, err);
 }
 

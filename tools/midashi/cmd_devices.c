@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include "host/base/device.h"
 #include "tools/midashi/commands.h"
+#include "tools/midashi/output.h"
 #include "tools/midashi/system.h"
 
 static enum status run(const struct options *options, struct err *err)
@@ -13,22 +14,19 @@ static enum status run(const struct options *options, struct err *err)
     processor_name(processor, sizeof processor);
     int threads = threads_size(device.threads);
     double gigabytes = (double)physical_memory() / 1e9;
+    enum status status = STATUS_OK;
     if (options->json) {
         json_t *root = json_pack("{s:[{s:s, s:s, s:s, s:i, s:f}]}", "devices", "name", "cpu",
                                  "processor", processor, "instructions", cpu_isa_name(device.isa),
                                  "threads", threads, "memory_gb", gigabytes);
-        if (root) {
-            json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
-            putchar('\n');
-        }
-        json_decref(root);
+        status = print_json(root, err);
     } else {
         printf("cpu: %s, %d thread%s, %s kernels, %.1f GB of memory\n", processor, threads,
                threads == 1 ? "" : "s", cpu_isa_name(device.isa), gigabytes);
         puts("cuda: this build has no CUDA kernels");
     }
     device_close(&device);
-    return STATUS_OK;
+    return status;
 }
 
 static const char *const option_names[] = {"--device", "--threads", "--json", "--help", NULL};

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include "tools/midashi/commands.h"
 #include "tools/midashi/embed_corpus.h"
+#include "tools/midashi/output.h"
 
 static enum status report(const struct options *options, const struct embedding_plan *plan,
                           const struct corpus *corpus, const struct embedding_counts *counts,
@@ -20,12 +21,7 @@ static enum status report(const struct options *options, const struct embedding_
         (json_int_t)corpus->n_rows, "pool", pool_name(plan->representation.pool), "layer",
         plan->representation.layer, "blank", (json_int_t)counts->blank, "truncated",
         (json_int_t)counts->truncated, "tokens", (json_int_t)counts->tokens, "seconds", seconds);
-    if (!root)
-        return err_no_memory(err, "the answer", 0);
-    json_dumpf(root, stdout, JSON_REAL_PRECISION(6) | JSON_INDENT(1));
-    putchar('\n');
-    json_decref(root);
-    return STATUS_OK;
+    return print_json(root, err);
 }
 
 static enum status run(const struct options *options, struct err *err)

@@ -8,6 +8,7 @@
 #include "loaders/tokenizer.h"
 #include "loaders/weights.h"
 #include "tools/midashi/commands.h"
+#include "tools/midashi/output.h"
 
 struct facts {
     struct model_config config;
@@ -82,7 +83,7 @@ static void print_text(const struct facts *facts, const char *path)
            (double)facts->bytes[PRECISION_F32] / 1e6);
 }
 
-static enum status print_json(const struct facts *facts, const char *path, struct err *err)
+static enum status print_facts(const struct facts *facts, const char *path, struct err *err)
 {
     const struct model_config *c = &facts->config;
     json_t *root = json_pack(
@@ -96,12 +97,7 @@ static enum status print_json(const struct facts *facts, const char *path, struc
         "tokenizer", "kind", facts->tokenizer, "tokens", facts->tokens, "memory_bytes", "nf4",
         (json_int_t)facts->bytes[PRECISION_NF4], "bf16", (json_int_t)facts->bytes[PRECISION_BF16],
         "f32", (json_int_t)facts->bytes[PRECISION_F32]);
-    if (!root)
-        return err_no_memory(err, "the answer", 0);
-    json_dumpf(root, stdout, JSON_INDENT(1));
-    putchar('\n');
-    json_decref(root);
-    return STATUS_OK;
+    return print_json(root, err);
 }
 
 static enum status run(const struct options *options, struct err *err)
@@ -110,7 +106,7 @@ static enum status run(const struct options *options, struct err *err)
     const char *path = options->arguments[0];
     TRY(gather(&facts, path, err));
     if (options->json)
-        return print_json(&facts, path, err);
+        return print_facts(&facts, path, err);
     print_text(&facts, path);
     return STATUS_OK;
 }

@@ -10,6 +10,7 @@
 #include "host/topics_files.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/embed_corpus.h"
+#include "tools/midashi/output.h"
 #include "tools/midashi/system.h"
 
 /* Everything that one run holds. */
@@ -42,15 +43,7 @@ static enum status settle(struct job *job, struct err *err)
         return err_set(err, STATUS_USAGE, "--min-df %s: use auto or a whole number from 1 on",
                        o->min_df);
     job->settings = (struct topics_settings){
-        .kmeans =
-            {
-                .k = o->topics,
-                .seed = o->seed,
-                .restarts = o->restarts,
-                .max_iterations = o->max_iterations,
-                .tolerance = o->tolerance,
-                .spherical = o->spherical,
-            },
+        .kmeans = options_kmeans(o),
         .normalise = job->plan.representation.normalise,
         .remove_components = job->plan.representation.remove_components,
         .n_words = o->n_words,
@@ -169,13 +162,8 @@ static enum status print_result(const struct job *job, struct err *err)
     const struct topics *topics = &job->topics;
     if (job->options->json) {
         json_t *root = topics_to_json(topics);
-        if (!root)
-            return err_no_memory(err, "the answer", 0);
         json_object_set_new(root, "output", json_string(job->folder));
-        json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
-        putchar('\n');
-        json_decref(root);
-        return STATUS_OK;
+        return print_json(root, err);
     }
     for (int topic = 0; topic < topics->n_topics; topic++) {
         const int32_t *word = topics->word + (size_t)topic * (size_t)topics->n_words;

@@ -274,6 +274,18 @@ static void set_defaults(struct options *options)
     };
 }
 
+struct kmeans_settings options_kmeans(const struct options *options)
+{
+    return (struct kmeans_settings){
+        .k = options->topics,
+        .seed = options->seed,
+        .restarts = options->restarts,
+        .max_iterations = options->max_iterations,
+        .tolerance = options->tolerance,
+        .spherical = options->spherical,
+    };
+}
+
 static enum status check_counts(const struct options *options, const struct command *command,
                                 struct err *err)
 {

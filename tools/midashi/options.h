@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include "host/base/status.h"
+#include "host/kmeans.h"
 
 /* Every option of every command; a command reads those that it lists. Texts borrow argv. */
 struct options {
@@ -60,6 +61,9 @@ enum status options_parse(struct options *options, const struct command *command
 
 /* The page of `midashi COMMAND --help`. */
 void options_help(const struct command *command, FILE *stream);
+
+/* k-means as --topics, --seed, --restarts, --max-iterations, --tolerance and --spherical say. */
+struct kmeans_settings options_kmeans(const struct options *options);
 
 /* A whole number in [low, high], the whole text. false otherwise. */
 bool parse_whole(const char *text, int64_t low, int64_t high, int64_t *value);
