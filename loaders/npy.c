@@ -308,7 +308,8 @@ static void format_header(char header[HEADER_LENGTH], const struct npy_writer *w
 static enum status write_bytes(struct npy_writer *writer, const void *bytes, size_t n,
                                struct err *err)
 {
-    if (fwrite(bytes, 1, n, writer->file.stream) != n)
+    /* bytes may be NULL where there are none. */
+    if (n > 0 && fwrite(bytes, 1, n, writer->file.stream) != n)
         return err_set(err, STATUS_RESOURCE, "%s: cannot write: %s", writer->file.path,
                        strerror(errno));
     return STATUS_OK;
