@@ -160,6 +160,7 @@ START_TEST(files_hold_what_was_found)
     struct err err;
     test_device(0, &device);
     plant(&corpus, embeddings);
+    free((char *)corpus.rows[0].text);
     corpus.rows[0].text = strdup("a \"quoted\", broken\nboat");
     corpus.rows[0].length = strlen(corpus.rows[0].text);
     ck_assert_int_eq(
