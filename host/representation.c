@@ -44,6 +44,15 @@ enum status normalise_parse(enum transform_normalise *normalise, const char *wor
     return STATUS_OK;
 }
 
+/* What docs/quality.md found: a third of the depth (layer 10 of SmolLM2-135M's 30), where without
+ * their two strongest components the vectors tell most. */
+#define AUTO_REMOVED 2
+
+static int auto_layer(int n_layers)
+{
+    return (n_layers + 2) / 3;
+}
+
 static enum status resolve_layer(int *layer, const char *word, int n_layers, struct err *err)
 {
     char *end;
@@ -58,6 +67,18 @@ static enum status resolve_layer(int *layer, const char *word, int n_layers, str
                        "embeddings, -1 the last layer)",
                        word, n_layers, -n_layers - 1, n_layers);
     *layer = (int)(n < 0 ? n_layers + 1 + n : n);
+    return STATUS_OK;
+}
+
+enum status remove_components_parse(int *removed, const char *word, struct err *err)
+{
+    char *end;
+    errno = 0;
+    long n = strtol(word, &end, 10);
+    if (*word < '0' || *word > '9' || *end || errno || n > TRANSFORM_MOST_REMOVED)
+        return err_set(err, STATUS_USAGE, "--remove-components %s: use auto or 0 .. %d", word,
+                       TRANSFORM_MOST_REMOVED);
+    *removed = (int)n;
     return STATUS_OK;
 }
 
@@ -87,11 +108,12 @@ enum status representation_resolve(struct representation *out,
     out->normalise = pool_given ? NORMALISE_NONE : NORMALISE_CENTRE_L2;
     if (!is_auto(request->normalise))
         TRY(normalise_parse(&out->normalise, request->normalise, err));
-    /* Two thirds of the depth, rounded: layer 20 of SmolLM2-135M's 30. */
-    out->layer = pool_given ? n_layers : (2 * n_layers + 1) / 3;
+    out->layer = pool_given ? n_layers : auto_layer(n_layers);
     if (!is_auto(request->layer))
         TRY(resolve_layer(&out->layer, request->layer, n_layers, err));
-    out->remove_components = request->remove_components;
+    out->remove_components = pool_given ? 0 : AUTO_REMOVED;
+    if (!is_auto(request->remove_components))
+        TRY(remove_components_parse(&out->remove_components, request->remove_components, err));
     out->prompt = resolve_prompt(request->prompt);
     if (!strstr(out->prompt, "{text}"))
         return err_set(err, STATUS_USAGE,

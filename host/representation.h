@@ -15,11 +15,11 @@ enum pool {
 
 /* What the user asked for; NULL is "auto". */
 struct representation_request {
-    const char *pool;      /* auto|last|mean|last+mean */
-    const char *layer;     /* auto|N, negative from the end */
-    const char *normalise; /* auto|none|centre|centre+l2 */
-    const char *prompt;    /* auto|none|echo|one-word|TEMPLATE with {text} */
-    int remove_components; /* >= 0 */
+    const char *pool;              /* auto|last|mean|last+mean */
+    const char *layer;             /* auto|N, negative from the end */
+    const char *normalise;         /* auto|none|centre|centre+l2 */
+    const char *prompt;            /* auto|none|echo|one-word|TEMPLATE with {text} */
+    const char *remove_components; /* auto|D */
 };
 
 struct representation {
@@ -31,14 +31,17 @@ struct representation {
 };
 
 /* Settles every choice for a model of n_layers blocks. When --pool is given the other `auto`s are
- * --layer -1 --normalise none --prompt none, so that what was asked for is what is done.
- * STATUS_USAGE: an unknown word, a layer out of range, a template without {text}. */
+ * --layer -1 --normalise none --remove-components 0 --prompt none, so that what was asked for is
+ * what is done. STATUS_USAGE: an unknown word, a number out of range, a template without {text}. */
 enum status representation_resolve(struct representation *out,
                                    const struct representation_request *request, int n_layers,
                                    struct err *err);
 
 /* From none|centre|centre+l2. STATUS_USAGE: another word. */
 enum status normalise_parse(enum transform_normalise *normalise, const char *word, struct err *err);
+
+/* From 0 .. TRANSFORM_MOST_REMOVED. STATUS_USAGE: anything else. */
+enum status remove_components_parse(int *removed, const char *word, struct err *err);
 
 const char *pool_name(enum pool pool);
 const char *normalise_name(enum transform_normalise normalise);

@@ -296,9 +296,13 @@ START_TEST(representation_words_are_settled)
     ck_assert_int_eq(r.normalise, NORMALISE_CENTRE_L2);
     ck_assert_str_eq(r.prompt, "{text}");
 
+    ck_assert_int_eq(r.layer, 10);
+    ck_assert_int_eq(r.remove_components, 2);
+
     request.pool = "last";
     ck_assert_int_eq(representation_resolve(&r, &request, 30, &err), STATUS_OK);
     ck_assert_int_eq(r.layer, 30);
+    ck_assert_int_eq(r.remove_components, 0);
     ck_assert_int_eq(r.normalise, NORMALISE_NONE);
 
     static const struct {
@@ -315,6 +319,14 @@ START_TEST(representation_words_are_settled)
             ck_assert_int_eq(r.layer, layers[i].want);
     }
     request.layer = NULL;
+    static const char *const wrong[] = {"65", "-1", "", "2x", " 2"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        request.remove_components = wrong[i];
+        ck_assert_int_eq(representation_resolve(&r, &request, 30, &err), STATUS_USAGE);
+    }
+    request.remove_components = "64";
+    ck_assert_int_eq(representation_resolve(&r, &request, 30, &err), STATUS_OK);
+    ck_assert_int_eq(r.remove_components, 64);
     request.prompt = "no slot";
     ck_assert_int_eq(representation_resolve(&r, &request, 30, &err), STATUS_USAGE);
     ck_assert_ptr_nonnull(strstr(err.text, "{text}"));

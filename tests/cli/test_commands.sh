@@ -53,15 +53,15 @@ test_embeddings_are_used_again() {
     expect_line_count "$dir/out/topics.txt" 3
     expect_same "$dir/first.npy" "$dir/out/embeddings.npy"
     # Another layer, another prompt, an edited file or other texts: not used.
-    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out" --layer 1
+    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out" --layer 2
     expect_code 0
     expect_no_match "$stderr" 'used again'
     printf 'X' | dd of="$dir/out/embeddings.npy" bs=1 seek=200 conv=notrunc 2>/dev/null
-    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out" --layer 1
+    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out" --layer 2
     expect_code 0
     expect_no_match "$stderr" 'used again'
     head -n 50 "$corpus" >"$dir/fewer.tsv"
-    run "$MIDASHI" topics "$dir/fewer.tsv" --model "$model" --topics 2 --output "$dir/out" --layer 1
+    run "$MIDASHI" topics "$dir/fewer.tsv" --model "$model" --topics 2 --output "$dir/out" --layer 2
     expect_code 0
     expect_no_match "$stderr" 'used again'
 }

@@ -65,7 +65,7 @@ broken_model() {
 }
 
 expect_model_error() { # CODE PATTERN
-    run "$MIDASHI" embed "$corpus" --model "$dir/model" --output "$dir/e.npy"
+    run "$MIDASHI" embed "$corpus" --model "$dir/model" --layer -1 --output "$dir/e.npy"
     expect_error "$1" "$2"
     expect_absent "$dir/e.npy"
     [ -z "$(find "$dir" -name '*.tmp-*')" ] || fail 'a temporary file stayed'

@@ -17,6 +17,7 @@ struct job {
     struct meter meter;
     struct device device;
     enum transform_normalise normalise;
+    int remove_components;
     float *x;    /* (n_used, d): the rows that are not blank */
     bool *blank; /* (n_rows) */
     size_t n_rows, n_used;
@@ -113,8 +114,8 @@ static enum status cluster(struct job *job, struct err *err)
         return err_set(err, STATUS_USAGE, "--topics %d: there are %zu rows; ask for fewer",
                        o->topics, job->n_used);
     struct transform transform;
-    TRY(transform_fit(&job->device, &transform, job->normalise, o->remove_components, job->x, NULL,
-                      (int)job->n_used, job->d, &job->arena, err));
+    TRY(transform_fit(&job->device, &transform, job->normalise, job->remove_components, job->x,
+                      NULL, (int)job->n_used, job->d, &job->arena, err));
     transform_apply(&job->device, &transform, job->x, NULL, (int)job->n_used);
     job->centres = arena_alloc(&job->arena, k * (size_t)job->d, sizeof *job->centres);
     job->labels = arena_alloc(&job->arena, n, sizeof *job->labels);
@@ -154,6 +155,8 @@ static enum status run_job(struct job *job, struct err *err)
         return err_set(err, STATUS_USAGE, "where to? give --output LABELS.npy");
     if (o->normalise && strcmp(o->normalise, "auto") != 0)
         TRY(normalise_parse(&job->normalise, o->normalise, err));
+    if (o->remove_components && strcmp(o->remove_components, "auto") != 0)
+        TRY(remove_components_parse(&job->remove_components, o->remove_components, err));
     TRY(device_open(&job->device, o->device, o->threads, err));
     TRY(measure_parts(job, err));
     TRY(read_parts(job, err));
@@ -186,9 +189,10 @@ const struct command command_cluster = {
     .name = "cluster",
     .usage = "E.npy... --topics K --output LABELS.npy [options]",
     .summary = "k-means over embeddings",
-    .details = "Several files are parts of one array, in order. A row of zeros is a blank text and "
-               "gets the label -1. --normalise auto is none here: the numbers are clustered as "
-               "they are.",
+    .details =
+        "Several files are parts of one array, in order. A row of zeros is a blank text and "
+        "gets the label -1. --normalise auto is none here, --remove-components auto is 0: the "
+        "numbers are clustered as they are.",
     .options = option_names,
     .least_arguments = 1,
     .most_arguments = INT_MAX,

@@ -51,7 +51,7 @@ enum status plan_embedding(struct embedding_plan *plan, const struct options *op
         .remove_components = options->remove_components,
     };
     if (options->as_report && !request.pool)
-        request.pool = "last"; /* and with it --layer -1 --normalise none --prompt none */
+        request.pool = "last"; /* the other autos follow it */
     struct model_config config;
     TRY(model_config_read(&config, options->model, err));
     TRY(representation_resolve(&plan->representation, &request, config.n_layers, err));

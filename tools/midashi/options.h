@@ -22,8 +22,7 @@ struct options {
     /* model and representation */
     const char *model;
     const char *precision;
-    const char *pool, *layer, *normalise, *prompt;
-    int remove_components;
+    const char *pool, *layer, *normalise, *prompt, *remove_components;
     int max_tokens, batch_tokens;
     const char *type; /* of embeddings: f32|f16 */
     bool as_report;
