@@ -226,10 +226,9 @@ void nf4_quantize(struct device *device, uint8_t *codes, float *absmax, const fl
 static uint8_t nested_code(float v)
 {
     v = !(v >= -1.0f) ? -1.0f : v > 1.0f ? 1.0f : v;
-    /* One rounding, as by a fused multiply-add: the float64 sum of a 24-bit by 16-bit product is
-     * exact. */
-    float index = (float)((double)((v + 1.0f) * 0.5f) * GRID + 0.5);
-    float point = -1.0f + 2.0f * (float)(int)index / GRID;
+    /* Fused or not, this gives the same integer for each float32 v (tried for all). */
+    int index = (int)((v + 1.0f) * 0.5f * GRID + 0.5f);
+    float point = -1.0f + 2.0f * (float)index / GRID;
     int code = 0;
     for (int step = 128; step; step /= 2)
         if (0.5f * (nf4_nested_map[code + step - 1] + nf4_nested_map[code + step]) < point)
