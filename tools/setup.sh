@@ -139,9 +139,13 @@ is_utf8_dictionary() {
 }
 
 has_dictionary() {
+    # The places of loaders/japanese.c.
     for dictionary in "${MIDASHI_MECAB_DICTIONARY:-}" "$sysroot_dictionary" \
-        /var/lib/mecab/dic/ipadic-utf8 /var/lib/mecab/dic/debian /usr/lib64/mecab/dic/ipadic \
-        /usr/lib/mecab/dic/ipadic /usr/local/lib/mecab/dic/ipadic; do
+        /var/lib/mecab/dic/ipadic-utf8 /usr/share/mecab/dic/ipadic-utf8 \
+        /usr/lib/mecab/dic/ipadic-utf8 /usr/lib64/mecab/dic/ipadic-utf8 \
+        /usr/lib64/mecab/dic/ipadic /usr/lib/mecab/dic/ipadic /usr/share/mecab/dic/ipadic \
+        /var/lib/mecab/dic/ipadic /usr/local/lib/mecab/dic/ipadic-utf8 \
+        /usr/local/lib/mecab/dic/ipadic; do
         if is_utf8_dictionary "$dictionary"; then
             return 0
         fi
