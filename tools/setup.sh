@@ -241,9 +241,9 @@ administrator() {
         say "apt-get update && apt-get install -y --no-install-recommends $command_packages"
         ;;
     dnf)
-        say "dnf install -y $command_packages   (RHEL and its kin: enable CRB and EPEL before)"
+        say "dnf install -y $command_packages (RHEL and its kin: enable CRB and EPEL before)"
         ;;
-    esac | sed 's/ *$//'
+    esac | sed -e 's/  */ /g' -e 's/ $//'
 }
 
 # ---- The work -------------------------------------------------------------------------------

@@ -10,9 +10,11 @@ stub() {
     chmod +x "$dir/bin/$1"
 }
 
-# The tools that the scripts themselves stand on, and no others, for a PATH without the rest.
-bare_path() {
-    mkdir -p "$dir/bin"
+# A machine that has nothing: a PATH with no more than the scripts themselves stand on, and a copy
+# of them where nothing was built or unpacked.
+bare_machine() {
+    mkdir -p "$dir/bin" "$dir/project"
+    cp -R tools "$dir/project/tools"
     for tool in awk basename cat chmod cp cut dd dirname env getconf grep head id ln mkdir mktemp \
         mv readlink rm sed sh sleep sort tail timeout tr wc; do
         ln -s "$(command -v "$tool")" "$dir/bin/$tool"
@@ -22,7 +24,7 @@ bare_path() {
 test_shellcheck_finds_nothing() {
     need_command shellcheck
     # shellcheck disable=SC2046
-    run shellcheck -x tests/run.sh $(find tools tests -name '*.sh' | sort)
+    run shellcheck -x -S warning tests/run.sh $(find tools tests -name '*.sh' | sort)
     expect_code 0
 }
 
@@ -38,8 +40,8 @@ test_help_says_how_to_call() {
 }
 
 test_setup_reports_what_is_missing() {
-    bare_path
-    PATH=$dir/bin run sh tools/setup.sh --check --demo
+    bare_machine
+    PATH=$dir/bin run sh "$dir/project/tools/setup.sh" --check --demo
     expect_code 1
     expect_match "$stdout" 'a C compiler'
     expect_match "$stdout" 'jansson'
@@ -48,32 +50,32 @@ test_setup_reports_what_is_missing() {
 }
 
 test_setup_names_the_libraries_on_other_systems() {
-    bare_path
-    PATH=$dir/bin run sh tools/setup.sh
+    bare_machine
+    PATH=$dir/bin run sh "$dir/project/tools/setup.sh"
     expect_code 1
     expect_match "$stderr" 'neither apt-get nor dnf'
     expect_match "$stderr" 'PCRE2'
 }
 
 test_setup_uses_the_package_names_of_fedora() {
-    bare_path
+    bare_machine
     rm "$dir/bin/id"
     stub id 'echo 0'
     stub dnf "printf '%s\n' \"\$*\" >>'$dir/asked'"
     rm "$dir/bin/sleep"
     stub sleep :
-    PATH=$dir/bin run sh tools/setup.sh
+    PATH=$dir/bin run sh "$dir/project/tools/setup.sh"
     expect_code 1 # that dnf installs nothing
     expect_match "$dir/asked" 'install gcc glibc-devel make pkgconf-pkg-config jansson-devel'
     expect_match "$stderr" 'dnf install -y gcc'
 }
 
 test_setup_without_root_or_compiler_says_the_command() {
-    bare_path
+    bare_machine
     rm "$dir/bin/id"
     stub id 'echo 1000'
     stub apt-get "echo apt-get >>'$dir/asked'"
-    PATH=$dir/bin run sh tools/setup.sh
+    PATH=$dir/bin run sh "$dir/project/tools/setup.sh"
     expect_code 1
     expect_match "$stderr" 'apt-get update && apt-get install -y --no-install-recommends gcc'
     expect_absent "$dir/asked"
@@ -119,9 +121,9 @@ test_package_corpus_needs_a_thousand() {
     stub apt-cache "cat '$dir/available'"
     PATH=$dir/bin:$PATH run sh tools/package-corpus.sh
     expect_error 1 'only 999 packages.*apt-get update'
-    bare_path
+    bare_machine
     rm "$dir/bin/apt-cache"
-    PATH=$dir/bin run sh tools/package-corpus.sh
+    PATH=$dir/bin run sh "$dir/project/tools/package-corpus.sh"
     expect_error 1 'no apt-cache'
 }
 
