@@ -78,6 +78,30 @@ static void check_words(const struct topics *topics)
     }
 }
 
+/* Distances and margins by hand, from the transformed rows (the used ones, moved to the front). */
+static void check_distances(const struct topics *topics, const float *rows)
+{
+    for (int row = 0, used = 0; row < N; row++) {
+        if (row == 15)
+            continue;
+        double distance[3];
+        for (int topic = 0; topic < 3; topic++) {
+            double sum = 0;
+            for (int j = 0; j < WIDTH; j++) {
+                double difference =
+                    (double)rows[used * WIDTH + j] - (double)topics->centres[topic * WIDTH + j];
+                sum += difference * difference;
+            }
+            distance[topic] = sqrt(sum);
+        }
+        int own = topics->topic[row], a = (own + 1) % 3, b = (own + 2) % 3;
+        double next = distance[a] < distance[b] ? distance[a] : distance[b];
+        ck_assert_double_eq_tol((double)topics->distance[row], distance[own], 1e-6);
+        ck_assert_double_eq_tol((double)topics->margin[row], next - distance[own], 1e-6);
+        used++;
+    }
+}
+
 START_TEST(planted_topics_are_found)
 {
     struct device device;
@@ -99,6 +123,7 @@ START_TEST(planted_topics_are_found)
         for (int row = 0; row < N; row++)
             if (row != 15)
                 ck_assert(topics.margin[row] > 0.5f && topics.distance[row] < 0.5f);
+        check_distances(&topics, embeddings);
         check_words(&topics);
         topics_free(&topics);
         release(&corpus);

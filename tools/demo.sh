@@ -82,6 +82,9 @@ sh tools/fetch-model.sh smollm2-135m
 output=build/demo-$name.topics
 say '' "build/midashi topics $file --model $model --topics $topics --output $output" ''
 build/midashi topics "$file" --model "$model" --topics "$topics" --output "$output"
+if [ "$corpus" = ja ]; then
+    say '' 'This small model learnt English: one made for Japanese finds far better topics here.'
+fi
 say '' "In $output:" \
     '  topics.txt      the words of each topic, a line each' \
     '  topics.json     the same with sizes and scores' \

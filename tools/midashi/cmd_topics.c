@@ -165,9 +165,10 @@ static enum status print_result(const struct job *job, struct err *err)
         json_object_set_new(root, "output", json_string(job->folder));
         return print_json(root, err);
     }
+    puts("topic  texts  words");
     for (int topic = 0; topic < topics->n_topics; topic++) {
         const int32_t *word = topics->word + (size_t)topic * (size_t)topics->n_words;
-        printf("%3d %6lld ", topic, (long long)topics->size[topic]);
+        printf("%5d %6lld ", topic, (long long)topics->size[topic]);
         for (int i = 0; i < topics->n_words && i < 10 && word[i] >= 0; i++)
             printf(" %s", topics->tfidf.words[word[i]]);
         putchar('\n');
