@@ -1,5 +1,5 @@
-/* Little-endian numbers in a file's bytes, at any alignment. Compilers make one load of each. Arrays
- * of values are taken as they are, so the machine must be little-endian too. */
+/* Little-endian numbers in a file's bytes, at any alignment. Compilers make one load of each.
+ * Arrays of values are taken as they are, so the machine must be little-endian too. */
 #ifndef MIDASHI_LOADERS_LITTLE_ENDIAN_H
 #define MIDASHI_LOADERS_LITTLE_ENDIAN_H
 

@@ -43,8 +43,8 @@ double *to_doubles(const float *x, size_t n); /* caller frees with free() */
 void check_close(const float *got, const double *want, size_t n, double absolute, double relative,
                  const char *what, ...) __attribute__((format(printf, 6, 7)));
 
-/* Fails unless got is want and the error says so: its status is want, its text holds part and is one
- * line. what names the case. */
+/* Fails unless got is want and the error says so: its status is want, its text holds part and is
+ * one line. what names the case. */
 void check_error(enum status got, const struct err *err, enum status want, const char *part,
                  const char *what);
 
