@@ -72,12 +72,16 @@ static void arithmetic_task(void *context, int task, int worker)
     sink = arithmetic_portable(sink);
 }
 
-double measure_arithmetic(struct device *device)
+double measure_arithmetic(struct device *device, double seconds)
 {
     int n = threads_size(device->threads);
-    double width = device->isa == CPU_AVX2 ? 8 : 4, start = seconds_now();
-    threads_run(device->threads, n, arithmetic_task, device);
-    return 2 * width * CHAINS * STEPS * n / (seconds_now() - start);
+    double width = device->isa == CPU_AVX2 ? 8 : 4, done = 0, elapsed, start = seconds_now();
+    do {
+        threads_run(device->threads, n, arithmetic_task, device);
+        done += 2 * width * CHAINS * STEPS * n;
+        elapsed = seconds_now() - start;
+    } while (elapsed < seconds);
+    return done / elapsed;
 }
 
 double measure_copy(char *to, const char *from)

@@ -163,7 +163,7 @@ static void bench(const struct bench_row *row, struct device *device, const char
     double times[1000], bound = 0, start = seconds_now();
     int n = 0;
     while (n < 1000 && (n < LEAST_RUNS || seconds_now() - start < LEAST_SECONDS)) {
-        double slice = arithmetic ? measure_arithmetic(device)
+        double slice = arithmetic ? measure_arithmetic(device, n ? times[n - 1] : 0)
                                   : measure_copy(copy_buffers, copy_buffers + COPY_BYTES);
         bound = slice > bound ? slice : bound;
         double begin = seconds_now();
