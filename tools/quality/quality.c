@@ -94,6 +94,8 @@ static enum status capture(struct study *study, const char *model, const char *p
 static double length_correlation(const struct study *study, const float *x,
                                  const struct transform *transform, int n, int d)
 {
+    if (transform->n_removed == 0)
+        return NAN; /* all rows are equal: the last token of a prompt, at layer 0 */
     double sx = 0, sy = 0, sxx = 0, syy = 0, sxy = 0;
     for (int i = 0; i < n; i++) {
         double projection = 0;
