@@ -2,7 +2,8 @@
  *
  *   tokenizer.c            opening by kind of file, closing, the small questions
  *   tokenizer_json.c       tokenizer.json          |
- *   tokenizer_spm.c        SentencePiece's .model  | each fills a struct tokenizer
+ *   tokenizer_json_steps.c   its steps             | each fills a struct tokenizer
+ *   tokenizer_spm.c        SentencePiece's .model  |
  *   tokenizer_gguf.c       the vocabulary of GGUF  |
  *   tokenizer_encode.c     a text through the steps to ids
  *   tokenizer_normalise.c  NFC, prepended and replaced characters

@@ -2,34 +2,26 @@
  * normalizers, pre-tokenizers and post-processors that Llama-family models use. Whatever else a
  * file asks for is refused by name, since ignoring it would give other ids. Truncation and padding
  * are settings of a run, not of the tokenizer, and are not looked at. */
-#include "loaders/tokenizer_internal.h"
+#include "loaders/tokenizer_json.h"
 
-#include <jansson.h>
 #include <string.h>
 
 /* ---- reading values ------------------------------------------------------------------------- */
 
-struct reader {
-    struct tokenizer *tokenizer;
-    const char *name; /* the file */
-    struct err *err;
-};
-
-static enum status bad(const struct reader *r, const char *place, const char *what)
+enum status part_error(const struct reader *r, const char *place, const char *what)
 {
     return err_set(r->err, STATUS_BAD_DATA, "%s: %s: %s", r->name, place, what);
 }
 
-static enum status not_supported(const struct reader *r, const char *place, const char *kind,
-                                 const char *supported)
+enum status part_not_supported(const struct reader *r, const char *place, const char *kind,
+                               const char *supported)
 {
     return err_set(r->err, STATUS_BAD_DATA, "%s: %s: '%s' is not supported; %s", r->name, place,
                    kind, supported);
 }
 
-/* *value stays where the key is absent or null. */
-static enum status get_bool(const struct reader *r, const json_t *object, const char *place,
-                            const char *key, bool *value)
+enum status part_bool(const struct reader *r, const json_t *object, const char *place,
+                      const char *key, bool *value)
 {
     const json_t *found = json_object_get(object, key);
     if (!found || json_is_null(found))
@@ -41,9 +33,8 @@ static enum status get_bool(const struct reader *r, const json_t *object, const 
     return STATUS_OK;
 }
 
-/* *value is NULL where the key is absent or null. */
-static enum status get_string(const struct reader *r, const json_t *object, const char *place,
-                              const char *key, const char **value, size_t *length)
+enum status part_string(const struct reader *r, const json_t *object, const char *place,
+                        const char *key, const char **value, size_t *length)
 {
     *value = NULL;
     *length = 0;
@@ -57,35 +48,15 @@ static enum status get_string(const struct reader *r, const json_t *object, cons
     return STATUS_OK;
 }
 
-/* "type" of a part, "" where it has none. */
-static enum status get_type(const struct reader *r, const json_t *part, const char *place,
-                            const char **type)
+enum status part_type(const struct reader *r, const json_t *part, const char *place,
+                      const char **type)
 {
     size_t length;
     if (!json_is_object(part))
-        return bad(r, place, "not an object");
-    TRY(get_string(r, part, place, "type", type, &length));
+        return part_error(r, place, "not an object");
+    TRY(part_string(r, part, place, "type", type, &length));
     if (!*type)
         *type = "";
-    return STATUS_OK;
-}
-
-/* Calls read on each part of a Sequence. Sequences inside sequences are flattened, to a depth that
- * no real file reaches. */
-#define NESTING_DEEPEST 8
-typedef enum status part_reader(const struct reader *r, const json_t *part, int depth);
-
-static enum status read_sequence(const struct reader *r, const json_t *sequence, const char *place,
-                                 const char *key, int depth, part_reader *read)
-{
-    const json_t *parts = json_object_get(sequence, key);
-    if (!json_is_array(parts))
-        return bad(r, place, "a Sequence without its list");
-    if (depth == NESTING_DEEPEST)
-        return bad(r, place, "too many Sequences inside each other");
-    size_t i;
-    json_t *part;
-    json_array_foreach((json_t *)parts, i, part) TRY(read(r, part, depth + 1));
     return STATUS_OK;
 }
 
@@ -131,7 +102,7 @@ static enum status read_vocabulary(const struct reader *r, const json_t *model)
     struct tokenizer *t = r->tokenizer;
     const json_t *vocabulary = json_object_get(model, "vocab");
     if (!json_is_object(vocabulary) || json_object_size(vocabulary) == 0)
-        return bad(r, "model.vocab", "missing, empty or not an object");
+        return part_error(r, "model.vocab", "missing, empty or not an object");
     size_t n = json_object_size(vocabulary);
     int32_t limit = id_limit(n);
     if (n > VOCABULARY_LARGEST / 2 ||
@@ -212,10 +183,10 @@ static enum status read_merges(const struct reader *r, const json_t *model, stru
 {
     const json_t *list = json_object_get(model, "merges");
     if (!json_is_array(list))
-        return bad(r, "model.merges", "missing or not a list");
+        return part_error(r, "model.merges", "missing or not a list");
     *n = json_array_size(list);
     if (*n >= INT32_MAX)
-        return bad(r, "model.merges", "more merges than any model has");
+        return part_error(r, "model.merges", "more merges than any model has");
     *merges = mem_alloc(*n, sizeof **merges);
     if (!*merges)
         return err_no_memory(r->err, "merges", *n * sizeof **merges);
@@ -233,23 +204,23 @@ static enum status read_model(const struct reader *r, const json_t *model)
     struct tokenizer *t = r->tokenizer;
     const char *type, *text;
     size_t length;
-    TRY(get_type(r, model, "model", &type));
+    TRY(part_type(r, model, "model", &type));
     if (*type && strcmp(type, "BPE") != 0)
-        return not_supported(r, "model", type, "BPE is");
+        return part_not_supported(r, "model", type, "BPE is");
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
     for (size_t i = 0; i < 2; i++) {
-        TRY(get_string(r, model, "model", affixes[i], &text, &length));
+        TRY(part_string(r, model, "model", affixes[i], &text, &length));
         if (length > 0)
-            return not_supported(r, "model", affixes[i], "only models without it are");
+            return part_not_supported(r, "model", affixes[i], "only models without it are");
     }
     const json_t *dropout = json_object_get(model, "dropout");
     if (dropout && !json_is_null(dropout) && json_number_value(dropout) != 0)
-        return not_supported(r, "model", "dropout", "set it to null");
-    TRY(get_bool(r, model, "model", "byte_fallback", &t->byte_fallback));
-    TRY(get_bool(r, model, "model", "fuse_unk", &t->fuse_unknown));
-    TRY(get_bool(r, model, "model", "ignore_merges", &t->ignore_merges));
+        return part_not_supported(r, "model", "dropout", "set it to null");
+    TRY(part_bool(r, model, "model", "byte_fallback", &t->byte_fallback));
+    TRY(part_bool(r, model, "model", "fuse_unk", &t->fuse_unknown));
+    TRY(part_bool(r, model, "model", "ignore_merges", &t->ignore_merges));
     TRY(read_vocabulary(r, model));
-    TRY(get_string(r, model, "model", "unk_token", &text, &length));
+    TRY(part_string(r, model, "model", "unk_token", &text, &length));
     if (!text)
         return STATUS_OK;
     t->unknown = vocabulary_find(&t->vocabulary, text, length);
@@ -289,24 +260,24 @@ static enum status read_added(const struct reader *r, const json_t *entry, int32
     const char *place = "added_tokens", *content;
     size_t length;
     if (!json_is_object(entry))
-        return bad(r, place, "an entry that is not an object");
-    TRY(get_string(r, entry, place, "content", &content, &length));
+        return part_error(r, place, "an entry that is not an object");
+    TRY(part_string(r, entry, place, "content", &content, &length));
     const json_t *id = json_object_get(entry, "id");
     if (!content || !json_is_integer(id))
-        return bad(r, place, "an entry without content or id");
+        return part_error(r, place, "an entry without content or id");
     bool special = false, normalised = false, single_word = false;
     struct added_token token = {.length = length, .id = (int32_t)json_integer_value(id)};
-    TRY(get_bool(r, entry, place, "special", &special));
+    TRY(part_bool(r, entry, place, "special", &special));
     normalised = !special;
-    TRY(get_bool(r, entry, place, "normalized", &normalised));
-    TRY(get_bool(r, entry, place, "single_word", &single_word));
-    TRY(get_bool(r, entry, place, "lstrip", &token.strip_left));
-    TRY(get_bool(r, entry, place, "rstrip", &token.strip_right));
+    TRY(part_bool(r, entry, place, "normalized", &normalised));
+    TRY(part_bool(r, entry, place, "single_word", &single_word));
+    TRY(part_bool(r, entry, place, "lstrip", &token.strip_left));
+    TRY(part_bool(r, entry, place, "rstrip", &token.strip_right));
     token.special = special;
     if (length == 0)
         return STATUS_OK;
     if (single_word && !special)
-        return not_supported(r, place, content, "tokens without single_word are");
+        return part_not_supported(r, place, content, "tokens without single_word are");
     int32_t known = vocabulary_find(&t->vocabulary, content, length);
     if (known >= 0 && known != json_integer_value(id))
         return err_set(r->err, STATUS_BAD_DATA, "%s: added_tokens: '%s' has id %lld, but %d before",
@@ -326,7 +297,7 @@ static enum status read_added_tokens(const struct reader *r, const json_t *root)
     if (!list || json_is_null(list))
         return STATUS_OK;
     if (!json_is_array(list))
-        return bad(r, "added_tokens", "not a list");
+        return part_error(r, "added_tokens", "not a list");
     int32_t limit = id_limit((size_t)r->tokenizer->n_ids + json_array_size(list));
     size_t i;
     json_t *entry;
@@ -334,243 +305,9 @@ static enum status read_added_tokens(const struct reader *r, const json_t *root)
     return STATUS_OK;
 }
 
-/* ---- normalizer ----------------------------------------------------------------------------- */
-
-static enum status read_replace(const struct reader *r, const json_t *part)
-{
-    const char *from, *to;
-    size_t n_from, n_to;
-    const json_t *pattern = json_object_get(part, "pattern");
-    TRY(get_string(r, pattern, "normalizer.pattern", "String", &from, &n_from));
-    TRY(get_string(r, part, "normalizer", "content", &to, &n_to));
-    if (!from || n_from == 0 || !to)
-        return not_supported(r, "normalizer", "Replace",
-                             "it is with a String that is not empty as pattern");
-    return tokenizer_add_normaliser(r->tokenizer, NORMALISE_REPLACE, from, n_from, to, n_to,
-                                    r->err);
-}
-
-static enum status read_normaliser(const struct reader *r, const json_t *part, int depth)
-{
-    const char *type, *text;
-    size_t length;
-    TRY(get_type(r, part, "normalizer", &type));
-    if (strcmp(type, "Sequence") == 0)
-        return read_sequence(r, part, "normalizer", "normalizers", depth, read_normaliser);
-    if (strcmp(type, "NFC") == 0)
-        return tokenizer_add_normaliser(r->tokenizer, NORMALISE_NFC, "", 0, "", 0, r->err);
-    if (strcmp(type, "Replace") == 0)
-        return read_replace(r, part);
-    if (strcmp(type, "Prepend") != 0)
-        return not_supported(r, "normalizer", type, "NFC, Prepend, Replace and Sequence are");
-    TRY(get_string(r, part, "normalizer", "prepend", &text, &length));
-    if (!text)
-        return bad(r, "normalizer", "Prepend without its text");
-    return tokenizer_add_normaliser(r->tokenizer, NORMALISE_PREPEND, "", 0, text, length, r->err);
-}
-
-/* ---- pre-tokenizer -------------------------------------------------------------------------- */
-
-static enum status read_behaviour(const struct reader *r, const json_t *part,
-                                  enum split_behaviour *behaviour)
-{
-    static const char *const names[] = {
-        [SPLIT_REMOVED] = "Removed",
-        [SPLIT_ISOLATED] = "Isolated",
-        [SPLIT_CONTIGUOUS] = "Contiguous",
-        [SPLIT_MERGED_WITH_PREVIOUS] = "MergedWithPrevious",
-        [SPLIT_MERGED_WITH_NEXT] = "MergedWithNext",
-    };
-    const char *name;
-    size_t length;
-    TRY(get_string(r, part, "pre_tokenizer", "behavior", &name, &length));
-    for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i]) == 0) {
-            *behaviour = (enum split_behaviour)i;
-            return STATUS_OK;
-        }
-    return not_supported(
-        r, "pre_tokenizer.behavior", name ? name : "null",
-        "Removed, Isolated, Contiguous, MergedWithPrevious and MergedWithNext are");
-}
-
-/* Errors of a pattern get the file's name. */
-static enum status add_split(const struct reader *r, const char *pattern, size_t length,
-                             bool literal, enum split_behaviour behaviour, bool invert)
-{
-    struct err own;
-    enum status status =
-        tokenizer_add_split(r->tokenizer, pattern, length, literal, behaviour, invert, &own);
-    return status == STATUS_OK
-               ? status
-               : err_set(r->err, status, "%s: pre_tokenizer: %s", r->name, own.text);
-}
-
-static enum status read_split(const struct reader *r, const json_t *part)
-{
-    const json_t *pattern = json_object_get(part, "pattern");
-    const char *text;
-    size_t length;
-    bool invert = false;
-    enum split_behaviour behaviour = SPLIT_ISOLATED;
-    TRY(read_behaviour(r, part, &behaviour));
-    TRY(get_bool(r, part, "pre_tokenizer", "invert", &invert));
-    TRY(get_string(r, pattern, "pre_tokenizer.pattern", "Regex", &text, &length));
-    bool literal = !text;
-    if (literal)
-        TRY(get_string(r, pattern, "pre_tokenizer.pattern", "String", &text, &length));
-    if (!text || length == 0)
-        return bad(r, "pre_tokenizer", "Split without a pattern");
-    return add_split(r, text, length, literal, behaviour, invert);
-}
-
-static enum status read_byte_level(const struct reader *r, const json_t *part)
-{
-    bool prefix = true, use_pattern = true;
-    TRY(get_bool(r, part, "pre_tokenizer", "add_prefix_space", &prefix));
-    TRY(get_bool(r, part, "pre_tokenizer", "use_regex", &use_pattern));
-    if (prefix)
-        TRY(tokenizer_add_spaces(r->tokenizer, " ", 1, PREPEND_ALWAYS, r->err));
-    if (use_pattern)
-        TRY(add_split(r, pattern_gpt2, strlen(pattern_gpt2), false, SPLIT_ISOLATED, false));
-    r->tokenizer->byte_level = true;
-    return STATUS_OK;
-}
-
-static enum status read_metaspace(const struct reader *r, const json_t *part)
-{
-    const char *space, *scheme;
-    size_t length, n;
-    bool prefix = true, split = true;
-    TRY(get_string(r, part, "pre_tokenizer", "replacement", &space, &length));
-    TRY(get_string(r, part, "pre_tokenizer", "prepend_scheme", &scheme, &n));
-    TRY(get_bool(r, part, "pre_tokenizer", "add_prefix_space", &prefix));
-    TRY(get_bool(r, part, "pre_tokenizer", "split", &split));
-    if (!space || length == 0)
-        return bad(r, "pre_tokenizer", "Metaspace without a replacement");
-    enum prepend_scheme prepend = prefix ? PREPEND_ALWAYS : PREPEND_NEVER;
-    if (scheme && strcmp(scheme, "always") == 0)
-        prepend = PREPEND_ALWAYS;
-    else if (scheme && strcmp(scheme, "first") == 0)
-        prepend = PREPEND_FIRST;
-    else if (scheme && strcmp(scheme, "never") == 0)
-        prepend = PREPEND_NEVER;
-    else if (scheme)
-        return not_supported(r, "pre_tokenizer.prepend_scheme", scheme,
-                             "always, first and never are");
-    TRY(tokenizer_add_spaces(r->tokenizer, space, length, prepend, r->err));
-    return split ? add_split(r, space, length, true, SPLIT_MERGED_WITH_NEXT, false) : STATUS_OK;
-}
-
-static enum status read_pre_tokenizer(const struct reader *r, const json_t *part, int depth)
-{
-    const char *type;
-    TRY(get_type(r, part, "pre_tokenizer", &type));
-    if (strcmp(type, "Sequence") == 0)
-        return read_sequence(r, part, "pre_tokenizer", "pretokenizers", depth, read_pre_tokenizer);
-    if (r->tokenizer->byte_level) /* the next step would see mapped characters */
-        return not_supported(r, "pre_tokenizer", type, "nothing may follow ByteLevel");
-    if (strcmp(type, "Split") == 0)
-        return read_split(r, part);
-    if (strcmp(type, "ByteLevel") == 0)
-        return read_byte_level(r, part);
-    if (strcmp(type, "Metaspace") == 0)
-        return read_metaspace(r, part);
-    if (strcmp(type, "Digits") != 0)
-        return not_supported(r, "pre_tokenizer", type,
-                             "Split, ByteLevel, Metaspace, Digits and Sequence are");
-    bool individual = false;
-    TRY(get_bool(r, part, "pre_tokenizer", "individual_digits", &individual));
-    return add_split(r, "\\p{N}", 5, false, individual ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS, false);
-}
-
-/* ---- post-processor ------------------------------------------------------------------------- */
-
-static enum status add_special(const struct reader *r, int32_t *specials, int *n, json_int_t id)
-{
-    struct tokenizer *t = r->tokenizer;
-    if (*n == SPECIALS_LARGEST)
-        return bad(r, "post_processor", "more special tokens than are supported (16)");
-    if (id < 0 || id >= t->n_ids || t->vocabulary.pieces[id].kind == PIECE_ABSENT)
-        return bad(r, "post_processor", "a special token whose id is not in the vocabulary");
-    specials[(*n)++] = (int32_t)id;
-    return STATUS_OK;
-}
-
-/* The ids of one special token of a template, which names it. */
-static enum status read_template_special(const struct reader *r, const json_t *table,
-                                         const json_t *item, int32_t *specials, int *n)
-{
-    const char *name;
-    size_t length, i;
-    TRY(get_string(r, item, "post_processor", "id", &name, &length));
-    const json_t *ids = json_object_get(json_object_get(table, name ? name : ""), "ids");
-    if (!json_is_array(ids))
-        return bad(r, "post_processor", "a special token without ids");
-    json_t *id;
-    json_array_foreach((json_t *)ids, i, id)
-    {
-        if (!json_is_integer(id))
-            return bad(r, "post_processor", "an id that is no integer");
-        TRY(add_special(r, specials, n, json_integer_value(id)));
-    }
-    return STATUS_OK;
-}
-
-/* A template goes round what earlier ones made. */
-static enum status read_template(const struct reader *r, const json_t *part)
-{
-    struct tokenizer *t = r->tokenizer;
-    const json_t *single = json_object_get(part, "single");
-    const json_t *table = json_object_get(part, "special_tokens");
-    if (!json_is_array(single))
-        return bad(r, "post_processor.single", "missing or not a list");
-    int32_t before[SPECIALS_LARGEST];
-    int n_before = 0;
-    bool text_seen = false;
-    size_t i;
-    json_t *item;
-    json_array_foreach((json_t *)single, i, item)
-    {
-        const json_t *special = json_object_get(item, "SpecialToken");
-        const json_t *sequence = json_object_get(item, "Sequence");
-        const char *id = json_string_value(json_object_get(sequence, "id"));
-        if (sequence && (!id || strcmp(id, "A") != 0 || text_seen))
-            return not_supported(r, "post_processor.single", "Sequence", "A, once, is");
-        if (sequence)
-            text_seen = true;
-        else if (!special)
-            return bad(r, "post_processor.single", "an entry of an unknown kind");
-        else if (text_seen)
-            TRY(read_template_special(r, table, special, t->behind, &t->n_behind));
-        else
-            TRY(read_template_special(r, table, special, before, &n_before));
-    }
-    if (!text_seen)
-        return bad(r, "post_processor.single", "no place for the text");
-    for (int k = 0; k < t->n_before; k++)
-        TRY(add_special(r, before, &n_before, t->before[k]));
-    memcpy(t->before, before, (size_t)n_before * sizeof *before);
-    t->n_before = n_before;
-    return STATUS_OK;
-}
-
-static enum status read_post_processor(const struct reader *r, const json_t *part, int depth)
-{
-    const char *type;
-    TRY(get_type(r, part, "post_processor", &type));
-    if (strcmp(type, "Sequence") == 0)
-        return read_sequence(r, part, "post_processor", "processors", depth, read_post_processor);
-    if (strcmp(type, "ByteLevel") == 0) /* it moves offsets, not ids */
-        return STATUS_OK;
-    if (strcmp(type, "TemplateProcessing") == 0)
-        return read_template(r, part);
-    return not_supported(r, "post_processor", type,
-                         "TemplateProcessing, ByteLevel and Sequence "
-                         "are");
-}
-
 /* ---- the whole ------------------------------------------------------------------------------ */
+
+typedef enum status part_reader(const struct reader *r, const json_t *part, int depth);
 
 static enum status read_part(const struct reader *r, const json_t *root, const char *key,
                              part_reader *read)
@@ -599,8 +336,8 @@ static enum status check_bytes(const struct reader *r)
     const struct tokenizer *t = r->tokenizer;
     for (int byte = 0; byte < 256 && t->byte_level && t->byte_fallback; byte++)
         if (t->byte_ids[byte] < 0)
-            return not_supported(r, "model", "byte_fallback",
-                                 "with ByteLevel, every byte must have a token");
+            return part_not_supported(r, "model", "byte_fallback",
+                                      "with ByteLevel, every byte must have a token");
     return STATUS_OK;
 }
 
@@ -610,15 +347,15 @@ static enum status read_root(const struct reader *r, const json_t *root)
     static const char *const eos[] = {"</s>", "<|end_of_text|>", "<|endoftext|>", NULL};
     struct tokenizer *t = r->tokenizer;
     if (!json_is_object(root))
-        return bad(r, "the whole file", "not an object; this is no tokenizer.json");
+        return part_error(r, "the whole file", "not an object; this is no tokenizer.json");
     const json_t *model = json_object_get(root, "model");
     if (!model)
-        return bad(r, "model", "missing; this is no tokenizer.json");
+        return part_error(r, "model", "missing; this is no tokenizer.json");
     TRY(read_model(r, model));
-    TRY(read_part(r, root, "normalizer", read_normaliser));
-    TRY(read_part(r, root, "pre_tokenizer", read_pre_tokenizer));
+    TRY(read_part(r, root, "normalizer", tokenizer_read_normaliser));
+    TRY(read_part(r, root, "pre_tokenizer", tokenizer_read_pre_tokenizer));
     TRY(read_added_tokens(r, root));
-    TRY(read_part(r, root, "post_processor", read_post_processor));
+    TRY(read_part(r, root, "post_processor", tokenizer_read_post_processor));
     struct merge *merges = NULL;
     size_t n = 0;
     enum status status = read_merges(r, model, &merges, &n);
@@ -666,12 +403,12 @@ static enum status read_config_token(const struct reader *r, const json_t *root,
     if (!token || json_is_null(token))
         return STATUS_OK;
     if (!json_is_string(token))
-        return bad(r, key, "not a token's text");
+        return part_error(r, key, "not a token's text");
     const struct tokenizer *t = r->tokenizer;
     int32_t found =
         vocabulary_find(&t->vocabulary, json_string_value(token), json_string_length(token));
     if (found < 0 || found >= t->n_ids)
-        return bad(r, key, "a token that is not in the vocabulary");
+        return part_error(r, key, "a token that is not in the vocabulary");
     *id = found;
     return STATUS_OK;
 }
@@ -681,7 +418,7 @@ static enum status read_config_add(const struct reader *r, const json_t *root, c
                                    int32_t id, int32_t *specials, int *n)
 {
     bool present = json_is_boolean(json_object_get(root, key)), add = false;
-    TRY(get_bool(r, root, "the whole file", key, &add));
+    TRY(part_bool(r, root, "the whole file", key, &add));
     if (!present)
         return STATUS_OK;
     *n = 0;
@@ -699,7 +436,7 @@ enum status tokenizer_read_config(struct tokenizer *tokenizer, const char *data,
     TRY(load(&root, data, size, JSON_DECODE_INT_AS_REAL, name, err));
     enum status status = STATUS_OK;
     if (!json_is_object(root))
-        TRY_TO(status, bad(&r, "the whole file", "not an object"), done);
+        TRY_TO(status, part_error(&r, "the whole file", "not an object"), done);
     TRY_TO(status, read_config_token(&r, root, "bos_token", &tokenizer->bos), done);
     TRY_TO(status, read_config_token(&r, root, "eos_token", &tokenizer->eos), done);
     TRY_TO(status,
