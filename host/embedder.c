@@ -48,6 +48,11 @@ static enum status prepare_prompt(struct embedder *embedder, const char *prompt,
                                      : status;
 }
 
+int embedder_max_tokens(const struct model_config *config)
+{
+    return DEFAULT_MAX_TOKENS < config->max_positions ? DEFAULT_MAX_TOKENS : config->max_positions;
+}
+
 static enum status settle_lengths(struct embedder *embedder,
                                   const struct embedder_settings *settings, int *batch_tokens,
                                   struct err *err)
@@ -55,7 +60,7 @@ static enum status settle_lengths(struct embedder *embedder,
     int limit = embedder->config.max_positions;
     int max_tokens = settings->max_tokens;
     if (max_tokens == 0)
-        max_tokens = DEFAULT_MAX_TOKENS < limit ? DEFAULT_MAX_TOKENS : limit;
+        max_tokens = embedder_max_tokens(&embedder->config);
     if (max_tokens > limit)
         return err_set(err, STATUS_USAGE, "--max-tokens %d: this model reads at most %d",
                        max_tokens, limit);

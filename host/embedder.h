@@ -19,8 +19,8 @@ struct embedder_settings {
     enum precision precision;
     const char *prompt; /* a template with {text}, see representation.h */
     int n_layers;       /* blocks to load: the deepest layer that a request names */
-    int max_tokens; /* of one text with its prompt; 0: 512, or the model's limit if that is less */
-    int batch_tokens; /* of a batch; 0: chosen */
+    int max_tokens;     /* of one text with its prompt; 0: embedder_max_tokens */
+    int batch_tokens;   /* of a batch; 0: chosen */
 };
 
 struct embedder {
@@ -43,6 +43,9 @@ struct embedding_counts {
     size_t truncated; /* cut to max_tokens */
     size_t tokens;    /* run through the model */
 };
+
+/* The default: 512, or the model's own limit if that is less. */
+int embedder_max_tokens(const struct model_config *config);
 
 /* Opens tokenizer and model at `path` (a folder or a .gguf). On failure all is released.
  * STATUS_USAGE where the prompt leaves no room within max_tokens. */

@@ -32,6 +32,7 @@ test_topics_writes_its_files() {
     expect_line_count "$dir/out/topics.txt" 2
     expect_line_count "$dir/out/documents.csv" 61
     expect_match "$dir/out/run.json" '"program": "midashi"'
+    expect_match "$dir/out/run.json" '"max_tokens": 256'
     [ -z "$(find "$dir/out" -name '*.tmp-*')" ] || fail 'a temporary file stayed'
 }
 

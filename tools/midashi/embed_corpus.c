@@ -57,7 +57,8 @@ enum status plan_embedding(struct embedding_plan *plan, const struct options *op
     TRY(representation_resolve(&plan->representation, &request, config.n_layers, err));
     plan->settings.prompt = plan->representation.prompt;
     plan->settings.n_layers = plan->representation.layer;
-    plan->settings.max_tokens = options->max_tokens;
+    plan->settings.max_tokens =
+        options->max_tokens ? options->max_tokens : embedder_max_tokens(&config);
     plan->settings.batch_tokens = options->batch_tokens;
     return STATUS_OK;
 }
