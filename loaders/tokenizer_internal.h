@@ -3,6 +3,7 @@
  *   tokenizer.c            opening by kind of file, closing, the small questions
  *   tokenizer_json.c       tokenizer.json          |
  *   tokenizer_json_steps.c   its steps             | each fills a struct tokenizer
+ *   tokenizer_json_config.c  tokenizer_config.json |
  *   tokenizer_spm.c        SentencePiece's .model  |
  *   tokenizer_gguf.c       the vocabulary of GGUF  |
  *   tokenizer_encode.c     a text through the steps to ids

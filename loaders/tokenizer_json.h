@@ -1,4 +1,4 @@
-/* What the two files that read tokenizer.json share. */
+/* What the files that read tokenizer.json and tokenizer_config.json share. */
 #ifndef MIDASHI_LOADERS_TOKENIZER_JSON_H
 #define MIDASHI_LOADERS_TOKENIZER_JSON_H
 
@@ -15,6 +15,11 @@ struct reader {
 enum status part_error(const struct reader *r, const char *place, const char *what);
 enum status part_not_supported(const struct reader *r, const char *place, const char *kind,
                                const char *supported);
+
+/* Parses a whole file; the caller releases *root. flags: jansson's, beside those that every such
+ * file needs. STATUS_BAD_DATA: not JSON, with the line. */
+enum status tokenizer_load_json(json_t **root, const char *data, size_t size, size_t flags,
+                                const char *name, struct err *err);
 
 /* *value stays where the key is absent or null. */
 enum status part_bool(const struct reader *r, const json_t *object, const char *place,
