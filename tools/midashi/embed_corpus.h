@@ -18,11 +18,16 @@ struct embedding_plan {
     struct representation representation;
     struct embedder_settings settings;
     enum npy_type type;
+    int width; /* of a vector; 0: not known, see plan_given */
 };
 
 /* Reads the model's config for its depth. STATUS_USAGE without --model. */
 enum status plan_embedding(struct embedding_plan *plan, const struct options *options,
                            struct err *err);
+
+/* For embeddings that are there already, of a model that is not told: only what happens to them
+ * before clustering is settled. STATUS_USAGE: options that need the model. */
+enum status plan_given(struct embedding_plan *plan, const struct options *options, struct err *err);
 
 /* Embeds the corpus into PATH (.npy), written aside and renamed. */
 enum status embed_to_file(const struct embedding_plan *plan, const struct options *options,

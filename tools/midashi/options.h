@@ -19,6 +19,7 @@ struct options {
     /* corpus */
     const char *text_column, *label_column;
     bool header, no_header;
+    const char *format, *rows;
     /* model and representation */
     const char *model;
     const char *precision;
@@ -32,6 +33,8 @@ struct options {
     bool spherical;
     const char *min_df, *language, *centres;
     bool keep_single;
+    const char **embeddings; /* files, in order */
+    int n_embeddings;
     /* tokenize */
     bool no_special, jsonl;
 
@@ -51,7 +54,7 @@ struct command {
     enum status (*run)(const struct options *options, struct err *err);
 };
 
-/* Parses what follows the command's name. arguments: room for argc pointers. STATUS_USAGE: an
+/* Parses what follows the command's name. arguments: room for 2 * argc pointers. STATUS_USAGE: an
  * option that the command lacks (the nearest one is suggested), a value missing, not a number or
  * out of range, too few or too many arguments. Options and arguments mix; "--" ends the options;
  * "--name=value" and "--name value" mean the same. */

@@ -1,0 +1,84 @@
+/* See embedding_parts.h. */
+#include "host/embedding_parts.h"
+
+#include <limits.h>
+#include <math.h>
+#include "host/base/interrupt.h"
+#include "loaders/npy.h"
+
+/* One part's shape, held against those before it. */
+static enum status measure(struct embedding_parts *parts, const struct npy *npy, const char *path,
+                           struct err *err)
+{
+    if (npy->type == NPY_I32)
+        return err_set(err, STATUS_BAD_DATA, "%s: int32; embeddings are float32 or float16", path);
+    if (npy->n_dims != 2)
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: one dimension; embeddings have two, (texts, width)", path);
+    if (npy->columns < 1 || npy->columns > INT_MAX / 2)
+        return err_set(err, STATUS_BAD_DATA, "%s: rows of %lld numbers", path,
+                       (long long)npy->columns);
+    if (parts->width > 0 && npy->columns != parts->width)
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: rows of %lld numbers, but %s has %d; give parts of one array", path,
+                       (long long)npy->columns, parts->paths[0], parts->width);
+    if (npy->rows > INT_MAX - (int64_t)parts->n_rows)
+        return err_set(err, STATUS_BAD_DATA, "%s: more than %d rows in all", path, INT_MAX);
+    parts->width = (int)npy->columns;
+    parts->n_rows += (size_t)npy->rows;
+    return STATUS_OK;
+}
+
+enum status embedding_parts_measure(struct embedding_parts *parts, const char *const *paths, int n,
+                                    struct err *err)
+{
+    *parts = (struct embedding_parts){.paths = paths, .n = n};
+    for (int i = 0; i < n; i++) {
+        struct npy npy;
+        TRY(npy_open(&npy, paths[i], err));
+        enum status status = measure(parts, &npy, paths[i], err);
+        npy_close(&npy);
+        TRY(status);
+    }
+    return STATUS_OK;
+}
+
+static enum status read_part(const struct npy *npy, const char *path, float *x, struct err *err)
+{
+    for (int64_t row = 0; row < npy->rows; row++, x += npy->columns) {
+        if (row % 4096 == 0)
+            TRY(interrupt_check(err));
+        npy_read_rows(npy, row, 1, x);
+        for (int64_t j = 0; j < npy->columns; j++)
+            if (!isfinite(x[j]))
+                return err_set(err, STATUS_BAD_DATA,
+                               "%s: row %lld: column %lld is %g, not a finite number; make the "
+                               "embeddings again",
+                               path, (long long)row + 1, (long long)j + 1, (double)x[j]);
+    }
+    return STATUS_OK;
+}
+
+enum status embedding_parts_read(const struct embedding_parts *parts, float *x, struct err *err)
+{
+    size_t n_read = 0;
+    for (int i = 0; i < parts->n; i++) {
+        struct npy npy;
+        TRY(npy_open(&npy, parts->paths[i], err));
+        enum status status;
+        if (npy.columns != parts->width || (size_t)npy.rows > parts->n_rows - n_read)
+            status = err_set(err, STATUS_BAD_DATA,
+                             "%s: changed while it was read; let no other program write it",
+                             parts->paths[i]);
+        else
+            status = read_part(&npy, parts->paths[i], x + n_read * (size_t)parts->width, err);
+        n_read += (size_t)npy.rows;
+        npy_close(&npy);
+        TRY(status);
+    }
+    if (n_read < parts->n_rows)
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: changed while it was read; let no other program write it",
+                       parts->paths[0]);
+    return STATUS_OK;
+}
