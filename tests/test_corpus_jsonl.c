@@ -73,7 +73,7 @@ static const struct {
     {"{\"text\":\"one\",\"text\":\"two\"}", "", "two", NULL},
     {"{\"a\":{\"b\":1},\"a\":{\"b\":\"two\"}}", "a.b", "two", NULL},
     {"{\"\":\"no\",\"text\":\"one\",\"x\":{\"text\":\"}\\\"]\"}}", "", "one", NULL},
-    {"{\"text\":\"both\"}", "text/text", "both>both", NULL},
+    {"{\"text\":\"a\\\\\\\"b\"}", "text/text", "a\\\"b>a\\\"b", NULL},
     {"{\"text\":\"one\",\"x\":\"\\ud800\\u0000\",\"\\udc00\":1}", "", "one", NULL},
 };
 

@@ -290,6 +290,40 @@ test_texts_of_10_mb_take_no_time() {
     expect_match "$stderr" '^2 texts were cut'
 }
 
+# Only the beginning of a long text is tokenised, and as much of it as gives the tokens that count:
+# with a tokenizer whose tokens are 128 bytes long as well.
+test_long_texts_are_cut_where_their_tokens_are() {
+    need_command python3
+    cp -r "$model" "$dir/model"
+    python3 - "$dir" <<'END'
+import json, sys
+path = sys.argv[1] + "/model/tokenizer.json"
+tokenizer = json.load(open(path))
+vocab = tokenizer["model"]["vocab"]
+for i in range(7): # in the places of bytes that UTF-8 does not have
+    half = "a" * 2**i
+    vocab = {half * 2 if number == 248 + i else token: number for token, number in vocab.items()}
+    tokenizer["model"]["merges"].append(half + " " + half)
+tokenizer["model"]["vocab"] = vocab
+json.dump(tokenizer, open(path, "w"))
+cut = 255 * 128 # 256 tokens, BOS among them
+with open(sys.argv[1] + "/c.txt", "w") as out:
+    for text in "a" * cut, "a" * cut + "b", "a" * 1000000, "a" * (cut - 128) + "b" * 1000000:
+        print(text, file=out)
+END
+    run "$MIDASHI" embed "$dir/c.txt" --model "$dir/model" --output "$dir/e.npy" --json
+    expect_code 0
+    expect_match "$stdout" '"truncated": 3'
+    expect_match "$stdout" '"tokens": 1024'
+    # Rows of 48 floats behind a header of 128 bytes: the first three are one another, not the last.
+    for row in 0 1 2 3; do
+        tail -c +$((129 + row * 192)) "$dir/e.npy" | head -c 192 >"$dir/$row"
+    done
+    expect_same "$dir/0" "$dir/1"
+    expect_same "$dir/0" "$dir/2"
+    expect_different "$dir/0" "$dir/3"
+}
+
 # A small .gz that holds more than there is memory for.
 test_gzip_bomb_is_one_line() {
     need_command gzip

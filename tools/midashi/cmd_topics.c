@@ -300,7 +300,7 @@ static enum status run_job(struct job *job, struct err *err)
     size_t n_used = job->corpus.n_rows - job->corpus.n_blank;
     if ((size_t)options->topics > n_used)
         return err_set(err, STATUS_USAGE, "--topics %d: %s has %zu texts; ask for fewer topics",
-                       options->topics, options->arguments[0], n_used);
+                       options->topics, corpus_name(options->arguments[0]), n_used);
     TRY(topics_folder_prepare(job->folder, options->force, err));
     TRY(embed(job, err));
     start = seconds_now();

@@ -3,6 +3,11 @@
 
 #include <string.h>
 
+const char *corpus_name(const char *path)
+{
+    return strcmp(path, "-") == 0 ? "standard input" : path;
+}
+
 /* "A:B", either side may be empty. */
 static enum status parse_rows(struct corpus_settings *settings, const char *rows, struct err *err)
 {
@@ -44,8 +49,7 @@ enum status read_corpus(struct corpus *corpus, const char *path, const struct op
     if (options->rows)
         TRY(parse_rows(&settings, options->rows, err));
     TRY(corpus_read(corpus, path, &settings, err));
-    meter_note(meter, "%s: %zu texts; %s", strcmp(path, "-") == 0 ? "standard input" : path,
-               corpus->n_rows, corpus->guess);
+    meter_note(meter, "%s: %zu texts; %s", corpus_name(path), corpus->n_rows, corpus->guess);
     if (corpus->n_blank > 0)
         meter_note(meter, "%zu texts are blank and left out", corpus->n_blank);
     return STATUS_OK;

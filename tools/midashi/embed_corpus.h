@@ -9,6 +9,9 @@
 #include "tools/midashi/options.h"
 #include "tools/midashi/progress.h"
 
+/* What messages call the corpus: "-" is standard input. */
+const char *corpus_name(const char *path);
+
 /* Reads the corpus as the options say and notes what was guessed and what was left out. */
 enum status read_corpus(struct corpus *corpus, const char *path, const struct options *options,
                         struct meter *meter, struct err *err);
