@@ -64,6 +64,29 @@ static enum status measure_parts(struct job *job, struct err *err)
     return STATUS_OK;
 }
 
+/* Reads one part behind the rows that are there. */
+static enum status read_part(struct job *job, const struct npy *npy, size_t first_row,
+                             struct err *err)
+{
+    size_t d = (size_t)job->d;
+    const float *part = job->x + job->n_used * d;
+    TRY(npy_read_rows(npy, 0, npy->rows, job->x + job->n_used * d, err));
+    for (size_t row = 0; row < (size_t)npy->rows; row++) {
+        const float *from = part + row * d;
+        float *to = job->x + job->n_used * d;
+        for (size_t j = 0; j < d; j++)
+            if (from[j] - from[j] != 0)
+                return err_set(err, STATUS_BAD_DATA, "%s: row %zu: not a finite number", npy->path,
+                               row + 1);
+        job->blank[first_row + row] = is_zero(from, job->d);
+        if (job->blank[first_row + row])
+            continue;
+        memmove(to, from, d * sizeof *to);
+        job->n_used++;
+    }
+    return STATUS_OK;
+}
+
 /* Reads all parts; rows of zeros are blank texts and are left out. */
 static enum status read_parts(struct job *job, struct err *err)
 {
@@ -76,19 +99,10 @@ static enum status read_parts(struct job *job, struct err *err)
     for (int i = 0; i < job->options->n_arguments; i++) {
         struct npy npy;
         TRY(npy_open(&npy, job->options->arguments[i], err));
-        for (int64_t r = 0; r < npy.rows; r++, row++) {
-            float *x = job->x + job->n_used * d;
-            npy_read_rows(&npy, r, 1, x);
-            job->blank[row] = is_zero(x, job->d);
-            job->n_used += !job->blank[row];
-            for (int j = 0; j < job->d; j++)
-                if (x[j] - x[j] != 0) {
-                    npy_close(&npy);
-                    return err_set(err, STATUS_BAD_DATA, "%s: row %lld: not a finite number",
-                                   job->options->arguments[i], (long long)r + 1);
-                }
-        }
+        enum status status = read_part(job, &npy, row, err);
+        row += (size_t)npy.rows;
         npy_close(&npy);
+        TRY(status);
     }
     return STATUS_OK;
 }

@@ -80,7 +80,7 @@ static enum status load_embeddings(struct job *job, struct err *err)
     else if (!(job->embeddings = mem_alloc(n, sizeof *job->embeddings)))
         status = err_no_memory(err, "the embeddings", n * sizeof *job->embeddings);
     else
-        npy_read_rows(&npy, 0, npy.rows, job->embeddings);
+        status = npy_read_rows(&npy, 0, npy.rows, job->embeddings, err);
     npy_close(&npy);
     return status;
 }
