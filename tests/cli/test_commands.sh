@@ -12,12 +12,29 @@ test_help_names_every_command() {
         run "$MIDASHI" "$command" --help
         expect_code 0
         expect_match "$stdout" "^midashi $command"
+        expect_no_match "$stdout" '.{80}' # the least terminal
+        cp "$stdout" "$dir/page"
+        run "$MIDASHI" help "$command"
+        expect_code 0
+        expect_same "$stdout" "$dir/page"
         run "$MIDASHI" --help
     done
     run "$MIDASHI"
     expect_code 2
     run "$MIDASHI" topicz
     expect_error 2 'there is no command topicz'
+}
+
+# Of an option with a value, the help says in brackets what holds without it.
+test_help_names_every_default() {
+    for command in topics embed cluster tokenize info devices; do
+        run "$MIDASHI" "$command" --help
+        awk 'function check() { if (option && text !~ /\(/) print option }
+             /^  --/ { check(); option = NF > 1 ? $1 : ""; text = ""; next }
+             { text = text $0 }
+             END { check() }' "$stdout" >"$dir/without"
+        expect_lines "$dir/without"
+    done
 }
 
 test_topics_writes_its_files() {
@@ -163,6 +180,12 @@ test_info_and_devices() {
     run "$MIDASHI" devices
     expect_code 0
     expect_match "$stdout" '^cpu: '
+    for command in "info $model" devices "tokenize --model $model"; do
+        # shellcheck disable=SC2086
+        run "$MIDASHI" $command --quiet
+        expect_code 0
+        expect_lines "$stderr"
+    done
     MIDASHI_CPU=portable run "$MIDASHI" devices
     expect_match "$stdout" 'portable kernels'
 }

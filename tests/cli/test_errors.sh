@@ -188,9 +188,44 @@ test_a_closed_pipe_ends_quietly() {
     expect_lines "$dir/error"
 }
 
+test_misspelled_names() {
+    for slip in --topic:--topics --topcs=3:--topics -topics:--topics --tol:--tolerance \
+        --normalize:--normalise --output-dir:--output --max_tokens:--max-tokens; do
+        topics_of "$corpus" "${slip%:*}"
+        expect_error 2 "has no option ${slip%:*}; did you mean ${slip#*:}\?"
+    done
+    # Nothing is near these: no guess is better than a wild one.
+    for word in --foo --k --- -x --centres; do
+        topics_of "$corpus" "$word"
+        expect_error 2 "has no option $word; see midashi topics --help"
+    done
+    for slip in topicz:topics topic:topics clust:cluster tokenise:tokenize --embed:embed; do
+        run "$MIDASHI" "${slip%:*}"
+        expect_error 2 "no command ${slip%:*}; did you mean ${slip#*:}\?"
+    done
+    run "$MIDASHI" corpus.csv
+    expect_error 2 'no command corpus\.csv; see midashi --help'
+    run "$MIDASHI" help frobnicate
+    expect_error 2 'no command frobnicate'
+}
+
+test_a_forgotten_value() {
+    topics_of "$corpus" --layer
+    expect_error 2 '--layer needs a value: auto\|N$'
+    for value in '' --topics --topics=3 --help; do
+        run "$MIDASHI" topics "$corpus" --model "$value" 3 --output "$dir/out"
+        expect_error 2 '--model needs a value'
+    done
+    run "$MIDASHI" topics "$corpus" --model=
+    expect_error 2 '--model needs a value'
+    # Behind a '=' it is meant.
+    run "$MIDASHI" topics "$corpus" --model=--topics
+    expect_error 66 '^midashi: --topics: no such file'
+    run "$MIDASHI" topics '' --model "$model"
+    expect_error 2 'an argument is empty; usage: midashi topics'
+}
+
 test_wrong_options() {
-    topics_of "$corpus" --topic 3
-    expect_error 2 'did you mean --topics'
     topics_of "$corpus" --topics
     expect_error 2 '--topics needs a value'
     for value in 0 -1 x 1.5 1e3 99999999999 ' 3' ''; do

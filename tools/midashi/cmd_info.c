@@ -111,7 +111,7 @@ static enum status run(const struct options *options, struct err *err)
     return STATUS_OK;
 }
 
-static const char *const option_names[] = {"--json", "--help", NULL};
+static const char *const option_names[] = {"--json", "--quiet", "--help", NULL};
 
 const struct command command_info = {
     .name = "info",

@@ -100,7 +100,8 @@ static enum status run(const struct options *options, struct err *err)
     return status;
 }
 
-static const char *const option_names[] = {"--model", "--no-special", "--jsonl", "--help", NULL};
+static const char *const option_names[] = {"--model", "--no-special", "--jsonl",
+                                           "--quiet", "--help",       NULL};
 
 const struct command command_tokenize = {
     .name = "tokenize",
