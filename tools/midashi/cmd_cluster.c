@@ -112,11 +112,8 @@ static enum status report_iteration(void *context, int restart, int iteration, d
 {
     struct job *job = context;
     TRY(interrupt_check(err));
-    if (job->meter.terminal && !job->meter.quiet) {
-        fprintf(stderr, "\r\033[Kcluster: restart %d, iteration %d, inertia %.6g", restart + 1,
-                iteration, inertia);
-        job->meter.line_open = true;
-    }
+    meter_status(&job->meter, "cluster: restart %d of %d, iteration %d, inertia %.6g", restart + 1,
+                 job->options->restarts, iteration, inertia);
     return STATUS_OK;
 }
 

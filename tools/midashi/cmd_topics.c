@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include "host/embedding_key.h"
 #include "host/topics.h"
 #include "host/topics_files.h"
+#include "tools/midashi/columns.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/embed_corpus.h"
 #include "tools/midashi/output.h"
@@ -157,6 +159,27 @@ static enum status write_files(struct job *job, struct err *err)
     return status;
 }
 
+#define PRINTED_WORDS 10
+
+/* A line a topic. On a terminal it ends before the edge, at a whole word. */
+static void print_table(const struct topics *topics)
+{
+    int edge = terminal_columns(STDOUT_FILENO);
+    puts("topic  texts  words");
+    for (int topic = 0; topic < topics->n_topics; topic++) {
+        const int32_t *word = topics->word + (size_t)topic * (size_t)topics->n_words;
+        int column = printf("%5d %6lld ", topic, (long long)topics->size[topic]);
+        for (int i = 0; i < topics->n_words && i < PRINTED_WORDS && word[i] >= 0; i++) {
+            const char *text = topics->tfidf.words[word[i]];
+            column += 1 + text_columns(text);
+            if (edge > 0 && i > 0 && column > edge)
+                break;
+            printf(" %s", text);
+        }
+        putchar('\n');
+    }
+}
+
 static enum status print_result(const struct job *job, struct err *err)
 {
     const struct topics *topics = &job->topics;
@@ -165,14 +188,7 @@ static enum status print_result(const struct job *job, struct err *err)
         json_object_set_new(root, "output", json_string(job->folder));
         return print_json(root, err);
     }
-    puts("topic  texts  words");
-    for (int topic = 0; topic < topics->n_topics; topic++) {
-        const int32_t *word = topics->word + (size_t)topic * (size_t)topics->n_words;
-        printf("%5d %6lld ", topic, (long long)topics->size[topic]);
-        for (int i = 0; i < topics->n_words && i < 10 && word[i] >= 0; i++)
-            printf(" %s", topics->tfidf.words[word[i]]);
-        putchar('\n');
-    }
+    print_table(topics);
     if (topics->has_labels)
         printf("agreement with the %d labels: NMI %.3f, purity %.3f\n", topics->score.n_labels,
                topics->score.nmi, topics->score.purity);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "tools/midashi/columns.h"
 
 double seconds_now(void)
 {
@@ -21,6 +22,7 @@ void meter_open(struct meter *meter, bool quiet)
     *meter = (struct meter){
         .quiet = quiet,
         .terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0,
+        .last_drawn = seconds_now(),
     };
 }
 
@@ -37,6 +39,27 @@ static void format_duration(char *text, size_t size, double seconds)
         snprintf(text, size, "%.1f h", seconds / 3600);
 }
 
+/* Shows a line, which may have lost its end to the edge of the terminal: a line that wraps could
+ * not be drawn over. */
+static void show(struct meter *meter, const char *line, bool finished)
+{
+    int edge = meter->terminal ? terminal_columns(STDERR_FILENO) : 0;
+    if (meter->terminal)
+        fprintf(stderr, "\r\033[K%.*s%s", edge - 1, line, finished ? "\n" : "");
+    else
+        fprintf(stderr, "%s\n", line);
+    meter->line_open = meter->terminal && !finished;
+}
+
+/* Whether it is time for another line, which then counts as shown. */
+static bool due(struct meter *meter, double now)
+{
+    if (now - meter->last_drawn < (meter->terminal ? REDRAW_SECONDS : LINE_SECONDS))
+        return false;
+    meter->last_drawn = now;
+    return true;
+}
+
 static void draw(struct meter *meter, const char *unit, size_t done, size_t total, double elapsed,
                  bool finished)
 {
@@ -45,17 +68,16 @@ static void draw(struct meter *meter, const char *unit, size_t done, size_t tota
     int length = snprintf(line, sizeof line, "%s: %zu of %zu %s", meter->stage, done, total, unit);
     if (finished) {
         format_duration(left, sizeof left, elapsed);
-        length += snprintf(line + length, sizeof line - (size_t)length, ", %s", left);
+        snprintf(line + length, sizeof line - (size_t)length, ", %s", left);
     } else if (done > 0 && elapsed > 0.5) {
         format_duration(left, sizeof left, (double)(total - done) / rate);
-        length += snprintf(line + length, sizeof line - (size_t)length, ", %.3g a second, %s left",
-                           rate, left);
+        snprintf(line + length, sizeof line - (size_t)length, ", %.*f a second, %s left",
+                 rate < 10    ? 2
+                 : rate < 100 ? 1
+                              : 0,
+                 rate, left);
     }
-    if (meter->terminal)
-        fprintf(stderr, "\r\033[K%s%s", line, finished ? "\n" : "");
-    else
-        fprintf(stderr, "%s\n", line);
-    meter->line_open = meter->terminal && !finished;
+    show(meter, line, finished);
 }
 
 static void report(void *context, const char *stage, const char *unit, size_t done, size_t total)
@@ -68,14 +90,22 @@ static void report(void *context, const char *stage, const char *unit, size_t do
         meter_close(meter);
         meter->stage = stage;
         meter->stage_start = meter->last_drawn = now;
-        if (!meter->terminal)
-            return;
     }
-    bool finished = done == total;
-    if (!finished && now - meter->last_drawn < (meter->terminal ? REDRAW_SECONDS : LINE_SECONDS))
+    bool finished = done == total, begins = done == 0 && meter->terminal;
+    if (finished || begins || due(meter, now))
+        draw(meter, unit, done, total, now - meter->stage_start, finished);
+}
+
+void meter_status(struct meter *meter, const char *format, ...)
+{
+    if (meter->quiet || !due(meter, seconds_now()))
         return;
-    meter->last_drawn = now;
-    draw(meter, unit, done, total, now - meter->stage_start, finished);
+    char line[160];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    show(meter, line, false);
 }
 
 struct progress meter_progress(struct meter *meter)
