@@ -113,8 +113,10 @@ static void describe(char guess[256], const struct corpus_columns *columns,
                                  clip(name, &first->fields[columns->text]));
     } else {
         used += (size_t)snprintf(guess, 256, "no header%s: text is column %zu%s",
-                                 asked == CORPUS_HEADER_GUESS ? " found" : "", columns->text + 1,
-                                 text_by_rule ? ", the last" : "");
+                                 asked != CORPUS_HEADER_GUESS ? ""
+                                 : text_by_rule ? " found (is there one? then --text NAME)"
+                                                : " found",
+                                 columns->text + 1, text_by_rule ? ", the last" : "");
     }
     if (columns->label == CORPUS_NO_LABEL)
         snprintf(guess + used, 256 - used, "; no labels");

@@ -202,7 +202,9 @@ static enum status read_header(struct npy *npy, const char *path, struct err *er
     const unsigned char *data = npy->map.data;
     size_t size = npy->map.size;
     if (size < MAGIC_LENGTH + 4 || memcmp(data, MAGIC, MAGIC_LENGTH) != 0)
-        return err_set(err, STATUS_BAD_DATA, "%s: byte 0: not a .npy file", path);
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: byte 0: not a .npy file; midashi embed and numpy.save write them",
+                       path);
     unsigned major = data[MAGIC_LENGTH], minor = data[MAGIC_LENGTH + 1];
     if (major < 1 || major > 3 || minor != 0)
         return err_set(err, STATUS_BAD_DATA,

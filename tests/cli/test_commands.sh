@@ -141,6 +141,31 @@ test_blank_texts_are_left_out() {
     expect_match "$dir/out/documents.csv" '^3,-1,0,0,,'
 }
 
+# The first line of another program's table is taken for a text: the user must see how to tell.
+test_a_header_that_is_not_known() {
+    sed 's/^label\ttext$/kind\theadline/' "$corpus" >"$dir/c.tsv"
+    printf 'sea\t \n' >>"$dir/c.tsv"
+    run "$MIDASHI" topics "$dir/c.tsv" --model "$model" --topics 2
+    expect_code 0
+    expect_match "$stderr" 'c\.tsv: 62 texts; no header found \(is there one\? then --text NAME\): text'
+    expect_match "$stderr" '^1 text is blank and left out$'
+    run "$MIDASHI" topics "$dir/c.tsv" --model "$model" --topics 2 --text headline
+    expect_code 0
+    expect_match "$stderr" 'c\.tsv: 61 texts; header found: text is column 2 "headline"; no labels'
+}
+
+test_texts_that_are_alike() {
+    for i in 1 2 3 4 5 6 7 8 9; do echo "a boat and an oven, $((i % 3))"; done >"$dir/c.txt"
+    run "$MIDASHI" topics "$dir/c.txt" --model "$model" --topics 5 --max-tokens 18
+    expect_code 0
+    expect_match "$stderr" '^9 texts were cut to 18 tokens; raise --max-tokens'
+    expect_match "$stderr" '^4 topics are empty, since many texts are alike; ask for fewer$'
+    run "$MIDASHI" topics "$dir/c.txt" --model "$model" --topics 4
+    expect_match "$stderr" '^1 topic is empty, '
+    run "$MIDASHI" topics "$dir/c.txt" --model "$model" --topics 3
+    expect_no_match "$stderr" 'empty'
+}
+
 test_cluster_reads_parts() {
     run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy"
     expect_code 0
@@ -174,7 +199,8 @@ test_tokenize_answers_a_line_for_a_line() {
 test_info_and_devices() {
     run "$MIDASHI" info "$model"
     expect_code 0
-    expect_match "$stdout" '3 layers, hidden size 48, 4 heads of 12 \(2 for keys'
+    expect_match "$stdout" '3 layers, hidden size 48, MLP 80$'
+    expect_match "$stdout" '4 heads of 12 \(2 for keys'
     run "$MIDASHI" info "$model" --json
     expect_match "$stdout" '"layers": 3'
     run "$MIDASHI" devices

@@ -53,7 +53,11 @@ test_truncated_gzip() {
 
 test_missing_model() {
     run "$MIDASHI" topics "$corpus" --model "$dir/absent" --output "$dir/out"
-    expect_error 66 'absent'
+    expect_error 66 'absent: no such file or folder; name a model.*fetch-model'
+    run "$MIDASHI" info "$dir/absent"
+    expect_error 66 'absent: no such file or folder; name a model.*fetch-model'
+    run "$MIDASHI" tokenize --model "$dir/absent"
+    expect_error 66 'absent: no such file'
     run "$MIDASHI" topics "$corpus" --output "$dir/out"
     expect_error 2 'give --model'
     expect_absent "$dir/out"
@@ -149,6 +153,27 @@ test_full_disk() {
     "$MIDASHI" devices >/dev/full 2>"$dir/error" || code=$?
     expect_code 71
     expect_match "$dir/error" 'standard output: cannot write'
+}
+
+# A slip in --output must not cost the corpus or the embeddings.
+test_no_input_is_overwritten() {
+    cp "$corpus" "$dir/c.tsv"
+    ln -s c.tsv "$dir/link.tsv"
+    for output in "$dir/c.tsv" "$dir/../$(basename "$dir")/c.tsv" "$dir/link.tsv"; do
+        run "$MIDASHI" embed "$dir/c.tsv" --model "$model" --output "$output"
+        expect_error 2 '--output .*: would overwrite .*c\.tsv; name another file'
+        expect_same "$dir/c.tsv" "$corpus"
+    done
+    run "$MIDASHI" embed "$dir/c.tsv" --model "$model" --output "$dir/a.npy"
+    expect_code 0
+    cp "$dir/a.npy" "$dir/b.npy"
+    for options in '--output b.npy' '--output l.npy --centres a.npy' '--output l.npy --centres l.npy'; do
+        # shellcheck disable=SC2086
+        run env -C "$dir" "$(realpath "$MIDASHI")" cluster a.npy b.npy --topics 2 $options
+        expect_error 2 'would overwrite [abl]\.npy; name another file'
+        expect_same "$dir/a.npy" "$dir/b.npy"
+        expect_absent "$dir/l.npy"
+    done
 }
 
 test_a_foreign_folder_is_left_alone() {
@@ -249,7 +274,15 @@ test_wrong_options() {
     topics_of "$corpus" --header --no-header
     expect_error 2 'contradict'
     topics_of "$corpus" --language tlh
-    expect_error 2 'tlh'
+    expect_error 2 '^midashi: --language tlh: not a language code; .*en, '
+    expect_line_count "$stderr" 1 # before the embedding, which can take an hour
+    expect_absent "$dir/out"
+    run "$MIDASHI" tokenize --model "$model" "$dir"
+    expect_error 65 ': a folder; name a file of texts'
+    run "$MIDASHI" tokenize --model "$model" "$dir/absent"
+    expect_error 66 'absent: no such file; check the path'
+    run "$MIDASHI" cluster "$corpus" --output "$dir/l.npy"
+    expect_error 65 'corpus\.tsv: byte 0: not a \.npy file; midashi embed'
     run "$MIDASHI" topics "$corpus" "$corpus" --model "$model"
     expect_error 2 'one argument too many'
     MIDASHI_CPU=sse9 run "$MIDASHI" devices

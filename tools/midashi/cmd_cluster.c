@@ -48,8 +48,8 @@ static enum status measure_parts(struct job *job, struct err *err)
         enum npy_type type = npy.type;
         npy_close(&npy);
         if (type == NPY_I32)
-            return err_set(err, STATUS_BAD_DATA, "%s: int32; embeddings are float32 or float16",
-                           path);
+            return err_set(err, STATUS_BAD_DATA,
+                           "%s: int32, so no embeddings; give what midashi embed wrote", path);
         if (columns < 1 || columns > INT_MAX / 2)
             return err_set(err, STATUS_BAD_DATA, "%s: rows of %lld numbers", path,
                            (long long)columns);
@@ -164,6 +164,13 @@ static enum status run_job(struct job *job, struct err *err)
     const struct options *o = job->options;
     if (!o->output)
         return err_set(err, STATUS_USAGE, "where to? give --output LABELS.npy");
+    if (o->centres)
+        TRY(check_apart(o->centres, "--centres", o->output, err));
+    for (int i = 0; i < o->n_arguments; i++) {
+        TRY(check_apart(o->output, "--output", o->arguments[i], err));
+        if (o->centres)
+            TRY(check_apart(o->centres, "--centres", o->arguments[i], err));
+    }
     if (o->normalise && strcmp(o->normalise, "auto") != 0)
         TRY(normalise_parse(&job->normalise, o->normalise, err));
     if (o->remove_components && strcmp(o->remove_components, "auto") != 0)
@@ -172,8 +179,8 @@ static enum status run_job(struct job *job, struct err *err)
     TRY(measure_parts(job, err));
     TRY(read_parts(job, err));
     if (job->n_used < job->n_rows)
-        meter_note(&job->meter, "%zu rows are zero (blank texts): label -1",
-                   job->n_rows - job->n_used);
+        meter_note(&job->meter, "%zu row%s zero (blank texts): label -1", job->n_rows - job->n_used,
+                   job->n_rows - job->n_used == 1 ? " is" : "s are");
     TRY(cluster(job, err));
     meter_close(&job->meter);
     if (o->centres)

@@ -9,6 +9,7 @@
 #include "host/embedding_key.h"
 #include "host/topics.h"
 #include "host/topics_files.h"
+#include "loaders/words.h"
 #include "tools/midashi/columns.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/embed_corpus.h"
@@ -36,6 +37,15 @@ struct job {
 
 /* ---- settings ------------------------------------------------------------------------------- */
 
+/* Before the embedding, which can take an hour. */
+static enum status check_language(const char *language, struct err *err)
+{
+    struct words *words;
+    TRY(words_open(&words, &(struct words_settings){.language = language}, err));
+    words_close(words);
+    return STATUS_OK;
+}
+
 static enum status settle(struct job *job, struct err *err)
 {
     const struct options *o = job->options;
@@ -44,6 +54,8 @@ static enum status settle(struct job *job, struct err *err)
     if (strcmp(o->min_df, "auto") != 0 && !parse_whole(o->min_df, 1, INT_MAX, &min_df))
         return err_set(err, STATUS_USAGE, "--min-df %s: use auto or a whole number from 1 on",
                        o->min_df);
+    if (o->language)
+        TRY(check_language(o->language, err));
     job->settings = (struct topics_settings){
         .kmeans = options_kmeans(o),
         .normalise = job->plan.representation.normalise,
@@ -201,6 +213,12 @@ static void note_result(struct job *job)
     if (!topics->converged)
         meter_note(&job->meter, "k-means did not converge in %d iterations; raise --max-iterations",
                    topics->iterations);
+    int n_empty = 0;
+    for (int topic = 0; topic < topics->n_topics; topic++)
+        n_empty += topics->size[topic] == 0;
+    if (n_empty > 0)
+        meter_note(&job->meter, "%d topic%s empty, since many texts are alike; ask for fewer",
+                   n_empty, n_empty == 1 ? " is" : "s are");
     meter_note(&job->meter, "words: %d in the vocabulary (%s; in %d texts or more)",
                topics->tfidf.n_words, topics->language, topics->min_df);
     meter_note(&job->meter, "%s: topics.txt, topics.json, documents.csv, embeddings.npy",
