@@ -216,4 +216,4 @@ test_info_and_devices() {
     expect_match "$stdout" 'portable kernels'
 }
 
-run_tests
+run_tests "$@"

@@ -186,8 +186,8 @@ test_a_foreign_folder_is_left_alone() {
     expect_lines "$dir/out/thesis.txt" important
 }
 
-# Ctrl-C while embedding: exit 130, and neither the file nor a piece of it.
-test_interrupt_leaves_no_half_file() {
+# embed_and_signal NAME: embeds a corpus for seconds, and sends the signal when it is at it.
+embed_and_signal() {
     awk 'NR == 1 {print} NR > 1 {for (i = 0; i < 2000; i++) print}' "$corpus" >"$dir/long.tsv"
     "$MIDASHI" embed "$dir/long.tsv" --model "$model" --output "$dir/e.npy" 2>"$dir/error" &
     pid=$!
@@ -197,13 +197,30 @@ test_interrupt_leaves_no_half_file() {
         [ "$tries" -lt 200 ] || fail 'no temporary file appeared'
         sleep 0.05
     done
-    kill -TERM "$pid" # a background job of sh ignores SIGINT; both are handled alike
+    kill -"$1" "$pid"
     code=0
     wait "$pid" || code=$?
+    [ -z "$(find "$dir" -name '*.tmp-*')" ] || fail 'a temporary file stayed'
+}
+
+# Ctrl-C while embedding: exit 130, and neither the file nor a piece of it.
+test_interrupt_leaves_no_half_file() {
+    embed_and_signal TERM # a background job of sh ignores SIGINT; both are handled alike
     expect_code 130
     expect_match "$dir/error" '^midashi: interrupted'
     expect_absent "$dir/e.npy"
-    [ -z "$(find "$dir" -name '*.tmp-*')" ] || fail 'a temporary file stayed'
+}
+
+test_a_closed_terminal_leaves_no_half_file() {
+    embed_and_signal HUP
+    expect_code 129
+    expect_no_match "$dir/error" '^midashi: '
+    expect_absent "$dir/e.npy"
+    # Under nohup it goes on.
+    trap '' HUP
+    embed_and_signal HUP
+    expect_code 0
+    expect_file "$dir/e.npy"
 }
 
 test_a_closed_pipe_ends_quietly() {
@@ -289,4 +306,4 @@ test_wrong_options() {
     expect_error 2 'MIDASHI_CPU=sse9'
 }
 
-run_tests
+run_tests "$@"

@@ -75,4 +75,4 @@ test_progress_is_drawn_in_place() {
     expect_no_match "$stderr" "$esc"
 }
 
-run_tests
+run_tests "$@"
