@@ -87,7 +87,7 @@ static const struct {
     {"a.tsv", BYTES("label\ttitle\nx\tone\n"), "2", "x>one",
      "header found: text is column 2 \"title\", label is column 1 \"label\""},
     {"a.tsv", BYTES("2\tone\n1\ttwo\n"), "2/1", "2>one|1>two",
-     "no header found: text is column 2; label is column 1"},
+     "no header found (is there one? then --header): text is column 2; label is column 1"},
     {"a.tsv", BYTES("label\tother\nx\tone\n"), "label", "x",
      "header found: text is column 1 \"label\"; no labels"},
     {"a.tsv", BYTES("text\n\none\n"), "", "~|one",

@@ -154,6 +154,17 @@ test_a_header_that_is_not_known() {
     expect_match "$stderr" 'c\.tsv: 61 texts; header found: text is column 2 "headline"; no labels'
 }
 
+test_one_text() {
+    echo 'boats and ovens' >"$dir/c.txt"
+    run "$MIDASHI" topics "$dir/c.txt" --model "$model"
+    expect_error 2 'c\.txt has 1 text; ask for fewer topics'
+    run "$MIDASHI" topics "$dir/c.txt" --model "$model" --topics 1
+    expect_code 0
+    expect_match "$stderr" 'c\.txt: 1 text; '
+    [ "$(grep -c '^words: 1 of 1 texts' "$stderr")" -eq 1 ] || fail 'a stage ends once'
+    expect_match "$stderr" 'in 1 text or more'
+}
+
 test_texts_that_are_alike() {
     for i in 1 2 3 4 5 6 7 8 9; do echo "a boat and an oven, $((i % 3))"; done >"$dir/c.txt"
     run "$MIDASHI" topics "$dir/c.txt" --model "$model" --topics 5 --max-tokens 18

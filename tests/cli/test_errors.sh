@@ -126,6 +126,9 @@ test_more_topics_than_texts() {
 test_empty_vocabulary_names_the_flag() {
     topics_of "$corpus" --min-df 50
     expect_error 65 '--min-df'
+    printf 'the and of\nof a\n' >"$dir/c.txt"
+    topics_of "$dir/c.txt" --language en
+    expect_error 65 'no words to name topics with: .*--keep-single'
 }
 
 test_unwritable_output() {

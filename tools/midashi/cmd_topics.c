@@ -219,8 +219,9 @@ static void note_result(struct job *job)
     if (n_empty > 0)
         meter_note(&job->meter, "%d topic%s empty, since many texts are alike; ask for fewer",
                    n_empty, n_empty == 1 ? " is" : "s are");
-    meter_note(&job->meter, "words: %d in the vocabulary (%s; in %d texts or more)",
-               topics->tfidf.n_words, topics->language, topics->min_df);
+    meter_note(&job->meter, "words: %d in the vocabulary (%s; in %d text%s or more)",
+               topics->tfidf.n_words, topics->language, topics->min_df,
+               topics->min_df == 1 ? "" : "s");
     meter_note(&job->meter, "%s: topics.txt, topics.json, documents.csv, embeddings.npy",
                job->folder);
 }
@@ -237,8 +238,8 @@ static enum status run_job(struct job *job, struct err *err)
     job->seconds.read = seconds_now() - start;
     size_t n_used = job->corpus.n_rows - job->corpus.n_blank;
     if ((size_t)options->topics > n_used)
-        return err_set(err, STATUS_USAGE, "--topics %d: %s has %zu texts; ask for fewer topics",
-                       options->topics, options->arguments[0], n_used);
+        return err_set(err, STATUS_USAGE, "--topics %d: %s has %zu text%s; ask for fewer topics",
+                       options->topics, options->arguments[0], n_used, n_used == 1 ? "" : "s");
     TRY(topics_folder_prepare(job->folder, options->force, err));
     TRY(embed(job, err));
     start = seconds_now();

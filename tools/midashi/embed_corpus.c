@@ -14,7 +14,8 @@ enum status read_corpus(struct corpus *corpus, const char *path, const struct op
                                        : CORPUS_HEADER_GUESS,
     };
     TRY(corpus_read(corpus, path, &settings, err));
-    meter_note(meter, "%s: %zu texts; %s", path, corpus->n_rows, corpus->guess);
+    meter_note(meter, "%s: %zu text%s; %s", path, corpus->n_rows, corpus->n_rows == 1 ? "" : "s",
+               corpus->guess);
     if (corpus->n_blank > 0)
         meter_note(meter, "%zu text%s blank and left out", corpus->n_blank,
                    corpus->n_blank == 1 ? " is" : "s are");

@@ -91,9 +91,13 @@ static void report(void *context, const char *stage, const char *unit, size_t do
         meter->stage = stage;
         meter->stage_start = meter->last_drawn = now;
     }
+    if (!meter->stage) /* finished already */
+        return;
     bool finished = done == total, begins = done == 0 && meter->terminal;
     if (finished || begins || due(meter, now))
         draw(meter, unit, done, total, now - meter->stage_start, finished);
+    if (finished)
+        meter->stage = NULL;
 }
 
 void meter_status(struct meter *meter, const char *format, ...)

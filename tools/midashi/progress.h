@@ -9,7 +9,7 @@
  * as a plain line now and then elsewhere. */
 struct meter {
     bool quiet, terminal;
-    const char *stage;
+    const char *stage;              /* NULL between stages */
     double stage_start, last_drawn; /* seconds, monotonic */
     bool line_open;                 /* a line on the terminal without its end */
 };
