@@ -56,25 +56,42 @@ assert len(rows) == 1 and 30 < wide[0] <= 40, (rows, wide)
 END
 }
 
-# Many small batches, so that the work lasts long enough for a rate and a time left.
+# repeat TIMES FILE: the corpus TIMES over.
+repeat() {
+    awk -v times="$1" 'NR == 1 { print } NR > 1 { for (i = 0; i < times; i++) print }' "$corpus" >"$2"
+}
+
+# Small batches, so that the work lasts long enough for a rate and a time left.
 test_progress_is_drawn_in_place() {
-    awk 'NR == 1 { print } NR > 1 { for (i = 0; i < 400; i++) print }' "$corpus" >"$dir/long.tsv"
-    command="$MIDASHI embed $dir/long.tsv --model $model --output $dir/e.npy --batch-tokens 64"
+    repeat 400 "$dir/c.tsv"
+    command="$MIDASHI embed $dir/c.tsv --model $model --output $dir/e.npy --batch-tokens 64"
     on_terminal 80 "$command --threads 1"
     esc=$(printf '\033')
     expect_match "$stdout" "$esc\[Kembed: 0 of 24000 texts"
     expect_match "$stdout" "$esc\[Kembed: 24000 of 24000 texts, [0-9]+ s$"
     expect_no_match "$stdout" '[0-9]e[+-][0-9]' # 2e+04 a second
     # A line never wraps, since it could not be drawn over then.
+    repeat 10 "$dir/c.tsv"
     on_terminal 20 "$command"
     tr "$esc" '\n' <"$stdout" | grep 'embed:' >"$dir/lines"
     expect_no_match "$dir/lines" '^\[K.{20}'
-    on_terminal 80 "$MIDASHI cluster $dir/e.npy --output $dir/l.npy --restarts 10"
-    expect_match "$stdout" "$esc\[Kcluster: restart [0-9]+ of 10, iteration [0-9]+, inertia "
     # Elsewhere it is lines, and few of them.
     run sh -c "$command"
-    expect_match "$stderr" '^embed: 24000 of 24000 texts, [0-9]+ s$'
+    expect_match "$stderr" '^embed: 600 of 600 texts, [0-9]+ s$'
     expect_no_match "$stderr" "$esc"
+}
+
+# The iterations of k-means come between; a stage begins once, and its line is drawn over to the end.
+test_progress_of_k_means() {
+    repeat 400 "$dir/c.tsv"
+    on_terminal 80 "$MIDASHI topics $dir/c.tsv --model $model --restarts 3 --output $dir/out"
+    esc=$(printf '\033')
+    expect_no_match "$stdout" 'of 3 restarts$'
+    tr "$esc" '\n' <"$stdout" | grep '^\[Kcluster:' >"$dir/lines"
+    [ "$(head -n 1 "$dir/lines")" = '[Kcluster: 0 of 3 restarts' ] || fail 'the stage has no beginning'
+    expect_match "$dir/lines" '^\[Kcluster: 3 of 3 restarts, [0-9]+ s$'
+    on_terminal 80 "$MIDASHI cluster $dir/out/embeddings.npy --output $dir/l.npy --restarts 3"
+    expect_match "$stdout" "$esc\[Kcluster: restart [0-9] of 3, iteration [0-9]+, inertia "
 }
 
 run_tests "$@"

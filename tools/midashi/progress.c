@@ -22,8 +22,9 @@ void meter_open(struct meter *meter, bool quiet)
     *meter = (struct meter){
         .quiet = quiet,
         .terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0,
-        .last_drawn = seconds_now(),
     };
+    /* The first line is due at once on a terminal, and later elsewhere. */
+    meter->last_drawn = meter->terminal ? 0 : seconds_now();
 }
 
 #define REDRAW_SECONDS 0.1  /* on a terminal */
@@ -86,15 +87,16 @@ static void report(void *context, const char *stage, const char *unit, size_t do
     double now = seconds_now();
     if (meter->quiet)
         return;
-    if (done == 0) {
+    bool begins = done == 0 && (!meter->stage || strcmp(meter->stage, stage) != 0);
+    if (begins) {
         meter_close(meter);
         meter->stage = stage;
         meter->stage_start = meter->last_drawn = now;
     }
     if (!meter->stage) /* finished already */
         return;
-    bool finished = done == total, begins = done == 0 && meter->terminal;
-    if (finished || begins || due(meter, now))
+    bool finished = done == total;
+    if (finished || (begins && meter->terminal) || due(meter, now))
         draw(meter, unit, done, total, now - meter->stage_start, finished);
     if (finished)
         meter->stage = NULL;
