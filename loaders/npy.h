@@ -27,8 +27,8 @@ struct npy {
  * its type. */
 enum status npy_open(struct npy *npy, const char *path, struct err *err);
 void npy_close(struct npy *npy); /* a zeroed npy is allowed */
-/* out (n_rows, columns) in float32, from F32 or F16. STATUS_BAD_DATA where the file was cut since it
- * was opened. */
+/* out (n_rows, columns) in float32, from F32 or F16. STATUS_BAD_DATA where the file was cut since
+ * it was opened. */
 enum status npy_read_rows(const struct npy *npy, int64_t first_row, int64_t n_rows, float *out,
                           struct err *err);
 
