@@ -111,8 +111,7 @@ static enum status hash_file(char text[33], const char *path, struct err *err)
     siphash_start(&hash, hash_key);
     siphash_add(&hash, map.data, map.size);
     format_hash(text, &hash);
-    file_unmap(&map);
-    return STATUS_OK;
+    return file_map_finish(&map, path, STATUS_OK, err);
 }
 
 bool embedding_key_matches(const char *record_path, const char *embeddings_path, const char *key)

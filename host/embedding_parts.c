@@ -11,7 +11,8 @@ static enum status measure(struct embedding_parts *parts, const struct npy *npy,
                            struct err *err)
 {
     if (npy->type == NPY_I32)
-        return err_set(err, STATUS_BAD_DATA, "%s: int32; embeddings are float32 or float16", path);
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: int32, so no embeddings; give what midashi embed wrote", path);
     if (npy->n_dims != 2)
         return err_set(err, STATUS_BAD_DATA,
                        "%s: one dimension; embeddings have two, (texts, width)", path);
@@ -43,18 +44,23 @@ enum status embedding_parts_measure(struct embedding_parts *parts, const char *c
     return STATUS_OK;
 }
 
-static enum status read_part(const struct npy *npy, const char *path, float *x, struct err *err)
+/* Rows are read a few at a time, so that an interrupt is noticed. */
+#define ROWS_AT_ONCE 4096
+
+static enum status read_part(const struct npy *npy, float *x, struct err *err)
 {
-    for (int64_t row = 0; row < npy->rows; row++, x += npy->columns) {
-        if (row % 4096 == 0)
-            TRY(interrupt_check(err));
-        npy_read_rows(npy, row, 1, x);
-        for (int64_t j = 0; j < npy->columns; j++)
-            if (!isfinite(x[j]))
+    for (int64_t first = 0; first < npy->rows; first += ROWS_AT_ONCE) {
+        int64_t n = npy->rows - first < ROWS_AT_ONCE ? npy->rows - first : ROWS_AT_ONCE;
+        TRY(interrupt_check(err));
+        TRY(npy_read_rows(npy, first, n, x, err));
+        for (int64_t i = 0; i < n * npy->columns; i++)
+            if (!isfinite(x[i]))
                 return err_set(err, STATUS_BAD_DATA,
                                "%s: row %lld: column %lld is %g, not a finite number; make the "
                                "embeddings again",
-                               path, (long long)row + 1, (long long)j + 1, (double)x[j]);
+                               npy->path, (long long)(first + i / npy->columns) + 1,
+                               (long long)(i % npy->columns) + 1, (double)x[i]);
+        x += n * npy->columns;
     }
     return STATUS_OK;
 }
@@ -71,7 +77,7 @@ enum status embedding_parts_read(const struct embedding_parts *parts, float *x, 
                              "%s: changed while it was read; let no other program write it",
                              parts->paths[i]);
         else
-            status = read_part(&npy, parts->paths[i], x + n_read * (size_t)parts->width, err);
+            status = read_part(&npy, x + n_read * (size_t)parts->width, err);
         n_read += (size_t)npy.rows;
         npy_close(&npy);
         TRY(status);

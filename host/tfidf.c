@@ -233,6 +233,10 @@ static enum status order_words(const struct tfidf_builder *builder, struct tfidf
     int kept = 0;
     for (int i = 0; i < builder->n_words; i++)
         kept += builder->words[i].df >= min_df;
+    if (builder->n_words == 0)
+        return err_set(err, STATUS_BAD_DATA,
+                       "no words to name topics with: stop words, numbers and single characters "
+                       "do not count; try --keep-single or another --language");
     if (kept == 0)
         return err_set(err, STATUS_BAD_DATA,
                        "none of %d words is in %d texts or more, of %d texts; try a lower --min-df "

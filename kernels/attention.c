@@ -195,7 +195,8 @@ static inline void transpose_8x8(float *y, const float *x, size_t stride, int n_
     LOAD(0)
     LOAD(1)
     LOAD(2)
-    LOAD(3) LOAD(4) LOAD(5) LOAD(6) LOAD(7)
+    LOAD(3)
+    LOAD(4) LOAD(5) LOAD(6) LOAD(7)
 #undef LOAD
         transpose_halves(&r0, &r1, &r2, &r3);
     transpose_halves(&r4, &r5, &r6, &r7);

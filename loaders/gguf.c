@@ -544,6 +544,7 @@ enum status gguf_open(struct gguf **out, const char *path, struct err *err)
     if (status == STATUS_OK)
         status = read_all(gguf, err);
     if (status != STATUS_OK) {
+        status = file_map_finish(&gguf->map, path, status, err);
         gguf_close(gguf);
         return status;
     }

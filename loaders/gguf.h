@@ -18,7 +18,8 @@ struct gguf;
 enum status gguf_open(struct gguf **out, const char *path, struct err *err);
 void gguf_close(struct gguf *gguf); /* NULL is allowed */
 const char *gguf_path(const struct gguf *gguf);
-/* STATUS_BAD_DATA where the file was cut since it was opened (see file_map_check). */
+/* STATUS_BAD_DATA where the file was cut since it was opened; call it after reading data, before
+ * the result is used (see file_map_check). */
 enum status gguf_check(const struct gguf *gguf, struct err *err);
 
 /* ---- metadata ------------------------------------------------------------------------------- */

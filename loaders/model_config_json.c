@@ -232,6 +232,5 @@ enum status model_config_read_json(struct model_config *config, const char *path
     else
         status = from_json(&(struct object){path, "", json, err}, config);
     json_decref(json);
-    file_unmap(&map);
-    return status;
+    return file_map_finish(&map, path, status, err);
 }

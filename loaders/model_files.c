@@ -69,7 +69,9 @@ static enum status is_folder(const char *path, bool *folder, struct err *err)
     if (stat(path, &stat_of_path) != 0) {
         bool missing = errno == ENOENT || errno == ENOTDIR;
         return err_set(err, missing ? STATUS_MISSING : STATUS_RESOURCE, "%s: %s", path,
-                       missing ? "no such file or folder" : strerror(errno));
+                       missing ? "no such file or folder; name a model's folder or a .gguf "
+                                 "(tools/fetch-model.sh smollm2-135m gets a small one)"
+                               : strerror(errno));
     }
     *folder = S_ISDIR(stat_of_path.st_mode);
     return STATUS_OK;

@@ -202,7 +202,9 @@ static enum status read_header(struct npy *npy, const char *path, struct err *er
     const unsigned char *data = npy->map.data;
     size_t size = npy->map.size;
     if (size < MAGIC_LENGTH + 4 || memcmp(data, MAGIC, MAGIC_LENGTH) != 0)
-        return err_set(err, STATUS_BAD_DATA, "%s: byte 0: not a .npy file", path);
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: byte 0: not a .npy file; midashi embed and numpy.save write them",
+                       path);
     unsigned major = data[MAGIC_LENGTH], minor = data[MAGIC_LENGTH + 1];
     if (major < 1 || major > 3 || minor != 0)
         return err_set(err, STATUS_BAD_DATA,
@@ -249,13 +251,15 @@ static enum status check_size(const struct npy *npy, const char *path, struct er
 
 enum status npy_open(struct npy *npy, const char *path, struct err *err)
 {
-    *npy = (struct npy){0};
+    *npy = (struct npy){.path = path};
     TRY(file_map(&npy->map, path, err));
     enum status status = read_header(npy, path, err);
     if (status == STATUS_OK)
         status = check_size(npy, path, err);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
+        status = file_map_finish(&npy->map, path, status, err);
         npy_close(npy);
+    }
     return status;
 }
 
@@ -265,18 +269,20 @@ void npy_close(struct npy *npy)
     *npy = (struct npy){0};
 }
 
-void npy_read_rows(const struct npy *npy, int64_t first_row, int64_t n_rows, float *out)
+enum status npy_read_rows(const struct npy *npy, int64_t first_row, int64_t n_rows, float *out,
+                          struct err *err)
 {
     assert(npy->type != NPY_I32 && first_row >= 0 && n_rows <= npy->rows - first_row);
     size_t first = (size_t)(first_row * npy->columns), n = (size_t)(n_rows * npy->columns);
     if (npy->type == NPY_F32) {
         if (n > 0)
             memcpy(out, (const float *)npy->data + first, n * sizeof *out);
-        return;
+        return file_map_check(&npy->map, npy->path, err);
     }
     const uint16_t *halves = (const uint16_t *)npy->data + first;
     for (size_t i = 0; i < n; i++)
         out[i] = f16_to_float(halves[i]);
+    return file_map_check(&npy->map, npy->path, err);
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */

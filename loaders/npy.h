@@ -18,6 +18,7 @@ struct npy {
     int n_dims;            /* 1 or 2 */
     int64_t rows, columns; /* rows >= 0, columns >= 1; a vector has columns 1 */
     const void *data;      /* (rows, columns), borrowed from the map */
+    const char *path;      /* the caller's, for messages */
     struct file_map map;
 };
 
@@ -26,8 +27,10 @@ struct npy {
  * its type. */
 enum status npy_open(struct npy *npy, const char *path, struct err *err);
 void npy_close(struct npy *npy); /* a zeroed npy is allowed */
-/* out (n_rows, columns) in float32, from F32 or F16. */
-void npy_read_rows(const struct npy *npy, int64_t first_row, int64_t n_rows, float *out);
+/* out (n_rows, columns) in float32, from F32 or F16. STATUS_BAD_DATA where the file was cut since
+ * it was opened. */
+enum status npy_read_rows(const struct npy *npy, int64_t first_row, int64_t n_rows, float *out,
+                          struct err *err);
 
 /* Writing row by row: open, any number of npy_writer_add, then commit. The header is written first,
  * so the shape is given first. NPY_F32, NPY_F16 (converted from float32) or NPY_I32. The file's

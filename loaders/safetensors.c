@@ -235,6 +235,7 @@ enum status safetensors_open(struct safetensors **out, const char *path, struct 
                                    : err_no_memory(err, "a file name", strlen(path));
     }
     if (status != STATUS_OK) {
+        status = file_map_finish(&safetensors->map, path, status, err);
         safetensors_close(safetensors);
         return status;
     }

@@ -29,7 +29,8 @@ struct safetensors_tensor {
 /* STATUS_MISSING, or STATUS_BAD_DATA with the byte or the tensor that is wrong. */
 enum status safetensors_open(struct safetensors **out, const char *path, struct err *err);
 void safetensors_close(struct safetensors *safetensors); /* NULL is allowed */
-/* STATUS_BAD_DATA where the file was cut since it was opened (see file_map_check). */
+/* STATUS_BAD_DATA where the file was cut since it was opened; call it after reading data, before
+ * the result is used (see file_map_check). */
 enum status safetensors_check(const struct safetensors *safetensors, struct err *err);
 
 /* In the order of the data. */

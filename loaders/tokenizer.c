@@ -369,7 +369,7 @@ static enum status read_config_beside(struct tokenizer *tokenizer, const char *p
         status = file_map(&map, config, err);
     if (status == STATUS_OK && map.data)
         status = tokenizer_read_config(tokenizer, (const char *)map.data, map.size, config, err);
-    file_unmap(&map);
+    status = file_map_finish(&map, config, status, err);
     mem_free(config);
     return status;
 }
@@ -385,7 +385,7 @@ static enum status open_file(struct tokenizer **out, const char *path, struct er
     struct tokenizer *tokenizer;
     enum status status =
         tokenizer_open_memory(&tokenizer, (const char *)map.data, map.size, path, err);
-    file_unmap(&map);
+    status = file_map_finish(&map, path, status, err);
     if (status == STATUS_OK)
         status = read_config_beside(tokenizer, path, err);
     if (status != STATUS_OK) {

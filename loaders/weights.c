@@ -293,20 +293,17 @@ enum status weight_read(const struct weights *weights, const struct weight *weig
 {
     assert(first_row >= 0 && n_rows >= 0 && n_rows <= weight->rows - first_row);
     TRY(check_readable(weights, weight, err));
-    TRY(weights->gguf ? gguf_check(weights->gguf, err)
-                      : safetensors_check(weights->safetensors, err));
     const struct gguf_tensor_type *type = weight->type;
     size_t blocks = (size_t)(weight->columns / type->block);
     size_t row_bytes = blocks * (size_t)type->bytes;
-    if (!weight->permuted) {
+    if (!weight->permuted)
         type->read(weight->data + (size_t)first_row * row_bytes, (size_t)n_rows * blocks, out);
-        return STATUS_OK;
-    }
-    for (int64_t i = 0; i < n_rows; i++) {
+    for (int64_t i = 0; weight->permuted && i < n_rows; i++) {
         int64_t row = permuted_row(first_row + i, weights->head_dim);
         type->read(weight->data + (size_t)row * row_bytes, blocks, out + i * weight->columns);
     }
-    return STATUS_OK;
+    return weights->gguf ? gguf_check(weights->gguf, err)
+                         : safetensors_check(weights->safetensors, err);
 }
 
 void weight_release(const struct weights *weights, const struct weight *weight)

@@ -63,10 +63,11 @@ static enum status set_language(struct words *words, const char *language, struc
         strcat(list, i ? ", " : "");
         strcat(list, stop_language_code((enum stop_language)i));
     }
-    return err_set(err, STATUS_USAGE,
-                   "\"%.40s\" is no language code; give two letters of ISO 639-1 (with stop words: "
-                   "%s)",
-                   language, list);
+    return err_set(
+        err, STATUS_USAGE,
+        "--language %.40s: not a language code; give two letters of ISO 639-1 (with stop "
+        "words: %s)",
+        language, list);
 }
 
 static enum status icu_error(struct err *err, UErrorCode code)

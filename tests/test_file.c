@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "tests/support.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,75 @@ START_TEST(file_map_check_sees_a_cut)
     check_error(file_map_check(&map, path, &err), &err, STATUS_BAD_DATA,
                 "byte 9: the file was cut from 10 bytes", "cut");
     file_unmap(&map);
+}
+END_TEST
+
+/* A page that is gone reads as zeros, and the map says so; so do those behind it, and those of
+ * other threads. A map beside it is not touched. */
+#define PAGES 64
+static void *read_pages(void *context)
+{
+    const struct file_map *map = context;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), sum = 0;
+    for (size_t i = 0; i < map->size; i += page)
+        sum += map->data[i];
+    return (void *)(uintptr_t)sum;
+}
+
+START_TEST(file_map_survives_a_cut)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), size = PAGES * page - 100;
+    char *bytes = malloc(size);
+    ck_assert_ptr_nonnull(bytes);
+    memset(bytes, 1, size);
+    const char *folder = temporary_folder();
+    const char *path = write_file(folder, "large", bytes, size);
+    const char *beside = write_file(folder, "beside", bytes, size);
+    struct file_map map, other;
+    struct err err;
+    ck_assert_int_eq(file_map(&map, path, &err), STATUS_OK);
+    ck_assert_int_eq(file_map(&other, beside, &err), STATUS_OK);
+    ck_assert_uint_eq((uintptr_t)read_pages(&map), PAGES);
+    ck_assert_int_eq(truncate(path, (off_t)(10 * page)), 0);
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, read_pages, &map), 0);
+    for (int i = 0; i < 4; i++) {
+        void *sum;
+        ck_assert_int_eq(pthread_join(threads[i], &sum), 0);
+        ck_assert_uint_eq((uintptr_t)sum, 10);
+    }
+    /* The length is right again, but what was read is not. */
+    ck_assert_int_eq(truncate(path, (off_t)size), 0);
+    check_error(file_map_check(&map, path, &err), &err, STATUS_BAD_DATA,
+                "large: a part of the file could not be read", "cut for a while");
+    ck_assert_int_eq(file_map_check(&other, beside, &err), STATUS_OK);
+    check_error(file_map_finish(&map, path, STATUS_OK, &err), &err, STATUS_BAD_DATA,
+                "could not be read", "the end");
+    ck_assert_ptr_null(map.data);
+    ck_assert_int_eq(file_map_finish(&other, beside, STATUS_OK, &err), STATUS_OK);
+    free(bytes);
+}
+END_TEST
+
+/* A fault that is no map's goes where it went before. */
+START_TEST(other_bus_errors_still_kill)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        struct file_map map;
+        struct err err;
+        const struct rlimit no_core = {0, 0};
+        setrlimit(RLIMIT_CORE, &no_core);
+        signal(SIGBUS, SIG_DFL); /* and not a sanitizer's report */
+        if (file_map(&map, write_file(temporary_folder(), "some", "x", 1), &err) == STATUS_OK)
+            raise(SIGBUS);
+        raise(SIGBUS);
+        _exit(0);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
 }
 END_TEST
 
@@ -311,6 +381,8 @@ int main(void)
     tcase_add_test(tests, file_maps_whole_files);
     tcase_add_test(tests, file_map_refuses_what_is_no_file);
     tcase_add_test(tests, file_map_check_sees_a_cut);
+    tcase_add_test(tests, file_map_survives_a_cut);
+    tcase_add_test(tests, other_bus_errors_still_kill);
     tcase_add_test(tests, file_map_release_gives_pages_back);
     tcase_add_test(tests, out_file_appears_at_commit);
     tcase_add_test(tests, out_file_discard_leaves_the_old);

@@ -54,7 +54,7 @@ START_TEST(npy_reads_what_numpy_wrote)
             ck_assert_int_eq(((const int32_t *)npy.data)[j], (int32_t)j - 3);
     } else {
         float *out = guarded_floats(n);
-        npy_read_rows(&npy, 0, npy.rows, out);
+        ck_assert_int_eq(npy_read_rows(&npy, 0, npy.rows, out, &err), STATUS_OK);
         for (size_t j = 0; j < n; j++)
             ck_assert_float_eq(out[j], value((int64_t)j));
         check_guarded(out, n);
@@ -69,11 +69,32 @@ START_TEST(npy_reads_some_rows)
     struct err err;
     ck_assert_int_eq(npy_open(&npy, golden("npy/f16_5x3.npy"), &err), STATUS_OK);
     float out[6];
-    npy_read_rows(&npy, 2, 2, out);
+    ck_assert_int_eq(npy_read_rows(&npy, 2, 2, out, &err), STATUS_OK);
     for (int j = 0; j < 6; j++)
         ck_assert_float_eq(out[j], value(6 + j));
-    npy_read_rows(&npy, 5, 0, out); /* behind the last row: nothing */
+    /* behind the last row: nothing */
+    ck_assert_int_eq(npy_read_rows(&npy, 5, 0, out, &err), STATUS_OK);
     npy_close(&npy);
+}
+END_TEST
+
+/* What was there is a file's length ago: not SIGBUS, an error. */
+START_TEST(npy_says_when_the_file_is_cut)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/cut.npy", temporary_folder());
+    enum { ROWS = 5000, COLUMNS = 3 };
+    float *values = guarded_floats((size_t)ROWS * COLUMNS);
+    memset(values, 0, (size_t)ROWS * COLUMNS * sizeof *values);
+    struct npy npy;
+    struct err err;
+    ck_assert_int_eq(npy_write(path, NPY_F32, 2, ROWS, COLUMNS, values, &err), STATUS_OK);
+    ck_assert_int_eq(npy_open(&npy, path, &err), STATUS_OK);
+    ck_assert_int_eq(truncate(path, 4096), 0);
+    check_error(npy_read_rows(&npy, 0, ROWS, values, &err), &err, STATUS_BAD_DATA,
+                "cut.npy: byte 4096: the file was cut from 60128 bytes", "cut");
+    npy_close(&npy);
+    check_guarded(values, (size_t)ROWS * COLUMNS);
 }
 END_TEST
 
@@ -255,6 +276,7 @@ int main(void)
     TCase *tests = tcase_create("npy");
     tcase_add_loop_test(tests, npy_reads_what_numpy_wrote, 0, N_FILES);
     tcase_add_test(tests, npy_reads_some_rows);
+    tcase_add_test(tests, npy_says_when_the_file_is_cut);
     tcase_add_loop_test(tests, npy_writes_what_numpy_would, 0, N_WRITABLE);
     tcase_add_test(tests, npy_writer_reports_a_full_disk);
     tcase_add_loop_test(tests, npy_refuses_damaged_headers, 0,

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The demonstration, from nothing to named topics:   sh tools/demo.sh [--corpus en|ja|packages|FILE]
 #
-#   --corpus en         600 headlines in English (default); ja: their Japanese twins
+#   --corpus en         648 headlines in English (default); ja: their Japanese twins
 #   --corpus packages   this machine's own package descriptions (Debian, Ubuntu)
 #   --corpus FILE       a corpus of yours: .csv, .tsv, .txt, also .gz
 #   --rows N|all        how many of the packages (default 2000)

@@ -410,6 +410,6 @@ smollm2-135m)
     say "The model is in $output."
     ;;
 *)
-    wrong_usage "tools/fetch-model.sh: $name: no such name; known are: $(known_names | cut -d ' ' -f 1 | tr '\n' ' ')or ORG/NAME"
+    wrong_usage "tools/fetch-model.sh: $name: no such name; give ORG/NAME, or one of: $(known_names | cut -d ' ' -f 1 | paste -s -d ' ' -)"
     ;;
 esac

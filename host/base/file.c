@@ -1,5 +1,4 @@
-/* Files: mapping, and writing aside. See file.h. */
-#define _GNU_SOURCE
+/* Files written aside. See file.h; mapping is in file_map.c. */
 #include "host/base/file.h"
 
 #include <errno.h>
@@ -7,91 +6,9 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "host/base/memory.h"
-
-/* ---- mapping -------------------------------------------------------------------------------- */
-
-static const char *kind_of_file(mode_t mode)
-{
-    return S_ISDIR(mode)    ? "a folder"
-           : S_ISFIFO(mode) ? "a pipe"
-           : S_ISSOCK(mode) ? "a socket"
-                            : "a device";
-}
-
-static enum status map_descriptor(struct file_map *map, const char *path, struct err *err)
-{
-    struct stat stat;
-    if (fstat(map->descriptor, &stat) != 0)
-        return err_set(err, STATUS_RESOURCE, "%s: %s", path, strerror(errno));
-    if (!S_ISREG(stat.st_mode))
-        return err_set(err, STATUS_BAD_DATA, "%s: this is %s; name a regular file", path,
-                       kind_of_file(stat.st_mode));
-    map->size = (size_t)stat.st_size;
-    if (map->size == 0) {
-        map->data = (const unsigned char *)""; /* mmap refuses a length of 0 */
-        return STATUS_OK;
-    }
-    void *data = mmap(NULL, map->size, PROT_READ, MAP_PRIVATE, map->descriptor, 0);
-    if (data == MAP_FAILED)
-        return err_set(err, STATUS_RESOURCE, "%s: cannot map %zu bytes: %s", path, map->size,
-                       strerror(errno));
-    map->data = data;
-    return STATUS_OK;
-}
-
-enum status file_map(struct file_map *map, const char *path, struct err *err)
-{
-    *map = (struct file_map){0};
-    /* Without O_NONBLOCK, opening a FIFO waits for a writer. */
-    map->descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (map->descriptor < 0) {
-        int missing = errno == ENOENT || errno == ENOTDIR;
-        return err_set(err, missing ? STATUS_MISSING : STATUS_RESOURCE, "%s: %s", path,
-                       missing ? "no such file" : strerror(errno));
-    }
-    enum status status = map_descriptor(map, path, err);
-    if (status != STATUS_OK) {
-        close(map->descriptor);
-        *map = (struct file_map){0};
-    }
-    return status;
-}
-
-void file_unmap(struct file_map *map)
-{
-    if (!map->data)
-        return;
-    if (map->size > 0)
-        munmap((void *)(uintptr_t)map->data, map->size);
-    close(map->descriptor);
-    *map = (struct file_map){0};
-}
-
-enum status file_map_check(const struct file_map *map, const char *path, struct err *err)
-{
-    struct stat stat;
-    if (fstat(map->descriptor, &stat) != 0)
-        return err_set(err, STATUS_RESOURCE, "%s: %s", path, strerror(errno));
-    if ((size_t)stat.st_size < map->size)
-        return err_set(err, STATUS_BAD_DATA,
-                       "%s: byte %lld: the file was cut from %zu bytes while it was read; let no "
-                       "other program write it",
-                       path, (long long)stat.st_size, map->size);
-    return STATUS_OK;
-}
-
-void file_map_release(const void *data, size_t size)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)data, end = begin + size;
-    begin = (begin + page - 1) / page * page;
-    end = end / page * page;
-    if (begin < end)
-        madvise((void *)begin, end - begin, MADV_DONTNEED);
-}
 
 /* ---- writing aside -------------------------------------------------------------------------- */
 
@@ -159,7 +76,7 @@ static enum status check_target(const char *path, struct err *err)
     struct stat stat_of_target;
     if (stat(path, &stat_of_target) == 0 && !S_ISREG(stat_of_target.st_mode))
         return err_set(err, STATUS_USAGE, "%s: this is %s; name a regular file to write", path,
-                       kind_of_file(stat_of_target.st_mode));
+                       file_kind(stat_of_target.st_mode));
     size_t length = strlen(path);
     if (length == 0 || path[length - 1] == '/')
         return err_set(err, STATUS_USAGE, "%s: not the name of a file to write", path);

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include "host/base/status.h"
 
 /* A whole file, read-only. data is a borrowed view: it lives until file_unmap. An empty file has
@@ -12,19 +13,31 @@ struct file_map {
     const unsigned char *data; /* NULL: not open */
     size_t size;
     int descriptor; /* kept for file_map_check */
+    int guard;      /* the file's own business */
 };
+#define FILE_MAPS_LARGEST 1024 /* mapped in a process at a time */
 
 /* Regular files only. STATUS_MISSING: no such file. STATUS_BAD_DATA: a folder, FIFO or device.
  * STATUS_RESOURCE: the system refuses. The text names the path. */
 enum status file_map(struct file_map *map, const char *path, struct err *err);
 void file_unmap(struct file_map *map); /* a zeroed map is allowed */
-/* STATUS_BAD_DATA where the file has become shorter than it was when it was mapped: reading the
- * lost part would kill the process (SIGBUS). Call it before a long read; a file cut in the middle
- * of that read is not caught. path is for the message. */
+/* STATUS_BAD_DATA where the file has become shorter than it was when it was mapped, or a part of it
+ * could not be read. Such a part reads as zeros (the first file_map installs a handler of SIGBUS,
+ * which would kill the process else), so call it *after* reading, before the result is used. path
+ * is for the message. */
 enum status file_map_check(const struct file_map *map, const char *path, struct err *err);
+/* The end of reading a whole file: unmaps it, and returns status, or file_map_check's failure in
+ * the place of success and of an error in the data, which zeros may have caused. A zeroed map is
+ * allowed. */
+enum status file_map_finish(struct file_map *map, const char *path, enum status status,
+                            struct err *err);
 /* Lets the system take the pages of [data, data + size) back; they are read again when needed. The
  * range lies inside a map, and is narrowed to whole pages. */
 void file_map_release(const void *data, size_t size);
+
+/* What kind of file st_mode says it is, for messages: "a folder", "a pipe", ... Not for regular
+ * ones. */
+const char *file_kind(mode_t mode);
 
 /* A file being written aside, as PATH.tmp-PID, in the same folder. */
 struct out_file {

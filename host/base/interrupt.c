@@ -18,8 +18,8 @@ static void on_interrupt(int signal_number)
     interrupted = 1;
 }
 
-/* The default action, after the temporary files are gone: the shell sees death by SIGPIPE. */
-static void on_broken_pipe(int signal_number)
+/* The default action, after the temporary files are gone: the shell sees death by the signal. */
+static void on_hang_up(int signal_number)
 {
     out_files_remove_all();
     signal(signal_number, SIG_DFL);
@@ -34,9 +34,12 @@ void interrupt_install(void)
     action.sa_handler = on_interrupt;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    action.sa_handler = on_broken_pipe;
+    action.sa_handler = on_hang_up;
     action.sa_flags = SA_NODEFER; /* so that the raise in the handler arrives */
     sigaction(SIGPIPE, &action, NULL);
+    struct sigaction inherited;
+    if (sigaction(SIGHUP, NULL, &inherited) == 0 && inherited.sa_handler != SIG_IGN) /* nohup */
+        sigaction(SIGHUP, &action, NULL);
     /* A file-size limit reaches us as a failed write, with its own message. */
     signal(SIGXFSZ, SIG_IGN);
 }

@@ -2,7 +2,8 @@
  *
  * The first SIGINT or SIGTERM only sets a flag: long loops ask interrupt_check and return
  * STATUS_INTERRUPTED, so that everything is released in order. A second one removes the temporary
- * files and ends at once. SIGPIPE removes them too and ends quietly. */
+ * files and ends at once. SIGPIPE and SIGHUP (a closed terminal; not under nohup) remove them too
+ * and end quietly. */
 #ifndef MIDASHI_BASE_INTERRUPT_H
 #define MIDASHI_BASE_INTERRUPT_H
 

@@ -12,12 +12,29 @@ test_help_names_every_command() {
         run "$MIDASHI" "$command" --help
         expect_code 0
         expect_match "$stdout" "^midashi $command"
+        expect_no_match "$stdout" '.{80}' # the least terminal
+        cp "$stdout" "$dir/page"
+        run "$MIDASHI" help "$command"
+        expect_code 0
+        expect_same "$stdout" "$dir/page"
         run "$MIDASHI" --help
     done
     run "$MIDASHI"
     expect_code 2
     run "$MIDASHI" topicz
     expect_error 2 'there is no command topicz'
+}
+
+# Of an option with a value, the help says in brackets what holds without it.
+test_help_names_every_default() {
+    for command in topics embed cluster tokenize info devices; do
+        run "$MIDASHI" "$command" --help
+        awk 'function check() { if (option && text !~ /\(/) print option }
+             /^  --/ { check(); option = NF > 1 ? $1 : ""; text = ""; next }
+             { text = text $0 }
+             END { check() }' "$stdout" >"$dir/without"
+        expect_lines "$dir/without"
+    done
 }
 
 test_topics_writes_its_files() {
@@ -124,6 +141,42 @@ test_blank_texts_are_left_out() {
     expect_match "$dir/out/documents.csv" '^3,-1,0,0,,'
 }
 
+# The first line of another program's table is taken for a text: the user must see how to tell.
+test_a_header_that_is_not_known() {
+    sed 's/^label\ttext$/kind\theadline/' "$corpus" >"$dir/c.tsv"
+    printf 'sea\t \n' >>"$dir/c.tsv"
+    run "$MIDASHI" topics "$dir/c.tsv" --model "$model" --topics 2
+    expect_code 0
+    expect_match "$stderr" 'c\.tsv: 62 texts; no header found \(is there one\? then --text NAME\): text'
+    expect_match "$stderr" '^1 text is blank and left out$'
+    run "$MIDASHI" topics "$dir/c.tsv" --model "$model" --topics 2 --text headline
+    expect_code 0
+    expect_match "$stderr" 'c\.tsv: 61 texts; header found: text is column 2 "headline"; no labels'
+}
+
+test_one_text() {
+    echo 'boats and ovens' >"$dir/c.txt"
+    run "$MIDASHI" topics "$dir/c.txt" --model "$model"
+    expect_error 2 'c\.txt has 1 text; ask for fewer topics'
+    run "$MIDASHI" topics "$dir/c.txt" --model "$model" --topics 1
+    expect_code 0
+    expect_match "$stderr" 'c\.txt: 1 text; '
+    [ "$(grep -c '^words: 1 of 1 texts' "$stderr")" -eq 1 ] || fail 'a stage ends once'
+    expect_match "$stderr" 'in 1 text or more'
+}
+
+test_texts_that_are_alike() {
+    for i in 1 2 3 4 5 6 7 8 9; do echo "a boat and an oven, $((i % 3))"; done >"$dir/c.txt"
+    run "$MIDASHI" topics "$dir/c.txt" --model "$model" --topics 5 --max-tokens 18
+    expect_code 0
+    expect_match "$stderr" '^9 texts were cut to 18 tokens; raise --max-tokens'
+    expect_match "$stderr" '^4 topics are empty, since many texts are alike; ask for fewer$'
+    run "$MIDASHI" topics "$dir/c.txt" --model "$model" --topics 4
+    expect_match "$stderr" '^1 topic is empty, '
+    run "$MIDASHI" topics "$dir/c.txt" --model "$model" --topics 3
+    expect_no_match "$stderr" 'empty'
+}
+
 test_cluster_reads_parts() {
     run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy"
     expect_code 0
@@ -157,14 +210,21 @@ test_tokenize_answers_a_line_for_a_line() {
 test_info_and_devices() {
     run "$MIDASHI" info "$model"
     expect_code 0
-    expect_match "$stdout" '3 layers, hidden size 48, 4 heads of 12 \(2 for keys'
+    expect_match "$stdout" '3 layers, hidden size 48, MLP 80$'
+    expect_match "$stdout" '4 heads of 12 \(2 for keys'
     run "$MIDASHI" info "$model" --json
     expect_match "$stdout" '"layers": 3'
     run "$MIDASHI" devices
     expect_code 0
     expect_match "$stdout" '^cpu: '
+    for command in "info $model" devices "tokenize --model $model"; do
+        # shellcheck disable=SC2086
+        run "$MIDASHI" $command --quiet
+        expect_code 0
+        expect_lines "$stderr"
+    done
     MIDASHI_CPU=portable run "$MIDASHI" devices
     expect_match "$stdout" 'portable kernels'
 }
 
-run_tests
+run_tests "$@"

@@ -53,7 +53,11 @@ test_truncated_gzip() {
 
 test_missing_model() {
     run "$MIDASHI" topics "$corpus" --model "$dir/absent" --output "$dir/out"
-    expect_error 66 'absent'
+    expect_error 66 'absent: no such file or folder; name a model.*fetch-model'
+    run "$MIDASHI" info "$dir/absent"
+    expect_error 66 'absent: no such file or folder; name a model.*fetch-model'
+    run "$MIDASHI" tokenize --model "$dir/absent"
+    expect_error 66 'absent: no such file'
     run "$MIDASHI" topics "$corpus" --output "$dir/out"
     expect_error 2 'give --model'
     expect_absent "$dir/out"
@@ -122,6 +126,9 @@ test_more_topics_than_texts() {
 test_empty_vocabulary_names_the_flag() {
     topics_of "$corpus" --min-df 50
     expect_error 65 '--min-df'
+    printf 'the and of\nof a\n' >"$dir/c.txt"
+    topics_of "$dir/c.txt" --language en
+    expect_error 65 'no words to name topics with: .*--keep-single'
 }
 
 test_unwritable_output() {
@@ -151,6 +158,27 @@ test_full_disk() {
     expect_match "$dir/error" 'standard output: cannot write'
 }
 
+# A slip in --output must not cost the corpus or the embeddings.
+test_no_input_is_overwritten() {
+    cp "$corpus" "$dir/c.tsv"
+    ln -s c.tsv "$dir/link.tsv"
+    for output in "$dir/c.tsv" "$dir/../$(basename "$dir")/c.tsv" "$dir/link.tsv"; do
+        run "$MIDASHI" embed "$dir/c.tsv" --model "$model" --output "$output"
+        expect_error 2 '--output .*: would overwrite .*c\.tsv; name another file'
+        expect_same "$dir/c.tsv" "$corpus"
+    done
+    run "$MIDASHI" embed "$dir/c.tsv" --model "$model" --output "$dir/a.npy"
+    expect_code 0
+    cp "$dir/a.npy" "$dir/b.npy"
+    for options in '--output b.npy' '--output l.npy --centres a.npy' '--output l.npy --centres l.npy'; do
+        # shellcheck disable=SC2086
+        run env -C "$dir" "$(realpath "$MIDASHI")" cluster a.npy b.npy --topics 2 $options
+        expect_error 2 'would overwrite [abl]\.npy; name another file'
+        expect_same "$dir/a.npy" "$dir/b.npy"
+        expect_absent "$dir/l.npy"
+    done
+}
+
 test_a_foreign_folder_is_left_alone() {
     mkdir "$dir/out"
     echo important >"$dir/out/thesis.txt"
@@ -161,8 +189,8 @@ test_a_foreign_folder_is_left_alone() {
     expect_lines "$dir/out/thesis.txt" important
 }
 
-# Ctrl-C while embedding: exit 130, and neither the file nor a piece of it.
-test_interrupt_leaves_no_half_file() {
+# embed_and_signal NAME: embeds a corpus for seconds, and sends the signal when it is at it.
+embed_and_signal() {
     awk 'NR == 1 {print} NR > 1 {for (i = 0; i < 2000; i++) print}' "$corpus" >"$dir/long.tsv"
     "$MIDASHI" embed "$dir/long.tsv" --model "$model" --output "$dir/e.npy" 2>"$dir/error" &
     pid=$!
@@ -172,13 +200,30 @@ test_interrupt_leaves_no_half_file() {
         [ "$tries" -lt 200 ] || fail 'no temporary file appeared'
         sleep 0.05
     done
-    kill -TERM "$pid" # a background job of sh ignores SIGINT; both are handled alike
+    kill -"$1" "$pid"
     code=0
     wait "$pid" || code=$?
+    [ -z "$(find "$dir" -name '*.tmp-*')" ] || fail 'a temporary file stayed'
+}
+
+# Ctrl-C while embedding: exit 130, and neither the file nor a piece of it.
+test_interrupt_leaves_no_half_file() {
+    embed_and_signal TERM # a background job of sh ignores SIGINT; both are handled alike
     expect_code 130
     expect_match "$dir/error" '^midashi: interrupted'
     expect_absent "$dir/e.npy"
-    [ -z "$(find "$dir" -name '*.tmp-*')" ] || fail 'a temporary file stayed'
+}
+
+test_a_closed_terminal_leaves_no_half_file() {
+    embed_and_signal HUP
+    expect_code 129
+    expect_no_match "$dir/error" '^midashi: '
+    expect_absent "$dir/e.npy"
+    # Under nohup it goes on.
+    trap '' HUP
+    embed_and_signal HUP
+    expect_code 0
+    expect_file "$dir/e.npy"
 }
 
 test_a_closed_pipe_ends_quietly() {
@@ -188,9 +233,44 @@ test_a_closed_pipe_ends_quietly() {
     expect_lines "$dir/error"
 }
 
+test_misspelled_names() {
+    for slip in --topic:--topics --topcs=3:--topics -topics:--topics --tol:--tolerance \
+        --normalize:--normalise --output-dir:--output --max_tokens:--max-tokens; do
+        topics_of "$corpus" "${slip%:*}"
+        expect_error 2 "has no option ${slip%:*}; did you mean ${slip#*:}\?"
+    done
+    # Nothing is near these: no guess is better than a wild one.
+    for word in --foo --k --- -x --centres; do
+        topics_of "$corpus" "$word"
+        expect_error 2 "has no option $word; see midashi topics --help"
+    done
+    for slip in topicz:topics topic:topics clust:cluster tokenise:tokenize --embed:embed; do
+        run "$MIDASHI" "${slip%:*}"
+        expect_error 2 "no command ${slip%:*}; did you mean ${slip#*:}\?"
+    done
+    run "$MIDASHI" corpus.csv
+    expect_error 2 'no command corpus\.csv; see midashi --help'
+    run "$MIDASHI" help frobnicate
+    expect_error 2 'no command frobnicate'
+}
+
+test_a_forgotten_value() {
+    topics_of "$corpus" --layer
+    expect_error 2 '--layer needs a value: auto\|N$'
+    for value in '' --topics --topics=3 --help; do
+        run "$MIDASHI" topics "$corpus" --model "$value" 3 --output "$dir/out"
+        expect_error 2 '--model needs a value'
+    done
+    run "$MIDASHI" topics "$corpus" --model=
+    expect_error 2 '--model needs a value'
+    # Behind a '=' it is meant.
+    run "$MIDASHI" topics "$corpus" --model=--topics
+    expect_error 66 '^midashi: --topics: no such file'
+    run "$MIDASHI" topics '' --model "$model"
+    expect_error 2 'an argument is empty; usage: midashi topics'
+}
+
 test_wrong_options() {
-    topics_of "$corpus" --topic 3
-    expect_error 2 'did you mean --topics'
     topics_of "$corpus" --topics
     expect_error 2 '--topics needs a value'
     for value in 0 -1 x 1.5 1e3 99999999999 ' 3' ''; do
@@ -214,11 +294,19 @@ test_wrong_options() {
     topics_of "$corpus" --header --no-header
     expect_error 2 'contradict'
     topics_of "$corpus" --language tlh
-    expect_error 2 'tlh'
+    expect_error 2 '^midashi: --language tlh: not a language code; .*en, '
+    expect_line_count "$stderr" 1 # before the embedding, which can take an hour
+    expect_absent "$dir/out"
+    run "$MIDASHI" tokenize --model "$model" "$dir"
+    expect_error 65 ': a folder; name a file of texts'
+    run "$MIDASHI" tokenize --model "$model" "$dir/absent"
+    expect_error 66 'absent: no such file; check the path'
+    run "$MIDASHI" cluster "$corpus" --output "$dir/l.npy"
+    expect_error 65 'corpus\.tsv: byte 0: not a \.npy file; midashi embed'
     run "$MIDASHI" topics "$corpus" "$corpus" --model "$model"
     expect_error 2 'one argument too many'
     MIDASHI_CPU=sse9 run "$MIDASHI" devices
     expect_error 2 'MIDASHI_CPU=sse9'
 }
 
-run_tests
+run_tests "$@"

@@ -43,6 +43,8 @@ test_usage_is_exit_2() {
         expect_code 2
         expect_line_count "$stderr" 1
     done
+    fetch unknown-name
+    expect_error 2 'unknown-name: no such name; give ORG/NAME, or one of: smollm2-135m \(--help'
     fetch acme/small --revision
     expect_error 2 'revision needs a value'
     fetch acme/small --revision ../main

@@ -54,9 +54,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else {
         float *values = mem_alloc(n, sizeof *values);
         REQUIRE(values);
-        npy_read_rows(&npy, 0, npy.rows / 2, values);
-        npy_read_rows(&npy, npy.rows / 2, npy.rows - npy.rows / 2,
-                      values + npy.rows / 2 * npy.columns);
+        int64_t half = npy.rows / 2;
+        REQUIRE(npy_read_rows(&npy, 0, half, values, &err) == STATUS_OK);
+        REQUIRE(npy_read_rows(&npy, half, npy.rows - half, values + half * npy.columns, &err) ==
+                STATUS_OK);
         write_again(&npy, values, path);
         mem_free(values);
     }

@@ -67,11 +67,8 @@ static enum status report_iteration(void *context, int restart, int iteration, d
 {
     struct job *job = context;
     TRY(interrupt_check(err));
-    if (job->meter.terminal && !job->meter.quiet) {
-        fprintf(stderr, "\r\033[Kcluster: restart %d, iteration %d, inertia %.6g", restart + 1,
-                iteration, inertia);
-        job->meter.line_open = true;
-    }
+    meter_status(&job->meter, "cluster: restart %d of %d, iteration %d, inertia %.6g", restart + 1,
+                 job->options->restarts, iteration, inertia);
     return STATUS_OK;
 }
 
@@ -122,6 +119,13 @@ static enum status run_job(struct job *job, struct err *err)
     const struct options *o = job->options;
     if (!o->output)
         return err_set(err, STATUS_USAGE, "where to? give --output LABELS.npy");
+    if (o->centres)
+        TRY(check_apart(o->centres, "--centres", o->output, err));
+    for (int i = 0; i < o->n_arguments; i++) {
+        TRY(check_apart(o->output, "--output", o->arguments[i], err));
+        if (o->centres)
+            TRY(check_apart(o->centres, "--centres", o->arguments[i], err));
+    }
     if (o->normalise && strcmp(o->normalise, "auto") != 0)
         TRY(normalise_parse(&job->normalise, o->normalise, err));
     if (o->remove_components && strcmp(o->remove_components, "auto") != 0)
@@ -129,8 +133,8 @@ static enum status run_job(struct job *job, struct err *err)
     TRY(device_open(&job->device, o->device, o->threads, err));
     TRY(read_rows(job, err));
     if (job->n_used < job->n_rows)
-        meter_note(&job->meter, "%zu rows are zero (blank texts): label -1",
-                   job->n_rows - job->n_used);
+        meter_note(&job->meter, "%zu row%s zero (blank texts): label -1", job->n_rows - job->n_used,
+                   job->n_rows - job->n_used == 1 ? " is" : "s are");
     TRY(cluster(job, err));
     meter_close(&job->meter);
     if (o->centres)

@@ -29,7 +29,8 @@ static enum status run(const struct options *options, struct err *err)
     return status;
 }
 
-static const char *const option_names[] = {"--device", "--threads", "--json", "--help", NULL};
+static const char *const option_names[] = {"--device", "--threads", "--json",
+                                           "--quiet",  "--help",    NULL};
 
 const struct command command_devices = {
     .name = "devices",

@@ -70,10 +70,10 @@ static void print_text(const struct facts *facts, const char *path)
 {
     const struct model_config *c = &facts->config;
     printf("%s\n", path);
-    printf("architecture  %s, %d layers, hidden size %d, %d heads of %d (%d for keys and values), "
-           "MLP %d\n",
-           architecture_name(c->architecture), c->n_layers, c->hidden_size, c->n_heads, c->head_dim,
-           c->n_kv_heads, c->intermediate_size);
+    printf("architecture  %s, %d layers, hidden size %d, MLP %d\n",
+           architecture_name(c->architecture), c->n_layers, c->hidden_size, c->intermediate_size);
+    printf("attention     %d heads of %d (%d for keys and values)\n", c->n_heads, c->head_dim,
+           c->n_kv_heads);
     printf("parameters    %.1f million in %lld tensors (%s)%s\n", (double)facts->parameters / 1e6,
            (long long)facts->tensors, facts->types, c->tied_embeddings ? ", embeddings tied" : "");
     printf("texts         up to %d tokens\n", c->max_positions);
@@ -111,7 +111,7 @@ static enum status run(const struct options *options, struct err *err)
     return STATUS_OK;
 }
 
-static const char *const option_names[] = {"--json", "--help", NULL};
+static const char *const option_names[] = {"--json", "--quiet", "--help", NULL};
 
 const struct command command_info = {
     .name = "info",

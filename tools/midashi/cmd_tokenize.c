@@ -58,6 +58,8 @@ static enum status tokenize_stream(const struct tokenizer *tokenizer, const stru
         if (length < 0) {
             if (interrupt_check(err) != STATUS_OK)
                 status = STATUS_INTERRUPTED;
+            else if (errno == EISDIR)
+                status = err_set(err, STATUS_BAD_DATA, "%s: a folder; name a file of texts", name);
             else if (ferror(stream) || errno == ENOMEM)
                 status = err_set(err, STATUS_RESOURCE, "%s: %s", name, strerror(errno));
             break;
@@ -76,6 +78,13 @@ static enum status tokenize_stream(const struct tokenizer *tokenizer, const stru
     return status;
 }
 
+static enum status cannot_open(const char *path, struct err *err)
+{
+    if (errno == ENOENT || errno == ENOTDIR)
+        return err_set(err, STATUS_MISSING, "%s: no such file; check the path", path);
+    return err_set(err, STATUS_RESOURCE, "%s: %s", path, strerror(errno));
+}
+
 static enum status run(const struct options *options, struct err *err)
 {
     if (!options->model)
@@ -92,15 +101,15 @@ static enum status run(const struct options *options, struct err *err)
         status = tokenize_stream(tokenizer, options, stream,
                                  standard_input ? "standard input" : path, err);
     else
-        status = err_set(err, errno == ENOENT ? STATUS_MISSING : STATUS_RESOURCE, "%s: %s", path,
-                         strerror(errno));
+        status = cannot_open(path, err);
     if (stream && !standard_input)
         fclose(stream);
     tokenizer_close(tokenizer);
     return status;
 }
 
-static const char *const option_names[] = {"--model", "--no-special", "--jsonl", "--help", NULL};
+static const char *const option_names[] = {"--model", "--no-special", "--jsonl",
+                                           "--quiet", "--help",       NULL};
 
 const struct command command_tokenize = {
     .name = "tokenize",

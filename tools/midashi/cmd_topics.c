@@ -5,10 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include "host/embedding_key.h"
 #include "host/embedding_parts.h"
 #include "host/topics.h"
 #include "host/topics_files.h"
+#include "loaders/words.h"
+#include "tools/midashi/columns.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/embed_corpus.h"
 #include "tools/midashi/output.h"
@@ -77,6 +80,15 @@ static enum status settle_folder(struct job *job, struct err *err)
     return STATUS_OK;
 }
 
+/* Before the embedding, which can take an hour. */
+static enum status check_language(const char *language, struct err *err)
+{
+    struct words *words;
+    TRY(words_open(&words, &(struct words_settings){.language = language}, err));
+    words_close(words);
+    return STATUS_OK;
+}
+
 static enum status settle(struct job *job, struct err *err)
 {
     const struct options *o = job->options;
@@ -86,6 +98,8 @@ static enum status settle(struct job *job, struct err *err)
     if (strcmp(o->min_df, "auto") != 0 && !parse_whole(o->min_df, 1, INT_MAX, &min_df))
         return err_set(err, STATUS_USAGE, "--min-df %s: use auto or a whole number from 1 on",
                        o->min_df);
+    if (o->language)
+        TRY(check_language(o->language, err));
     job->settings = (struct topics_settings){
         .kmeans = options_kmeans(o),
         .normalise = job->plan.representation.normalise,
@@ -115,7 +129,7 @@ static enum status load_embeddings(struct job *job, struct err *err)
     else if (!(job->embeddings = mem_alloc(n, sizeof *job->embeddings)))
         status = err_no_memory(err, "the embeddings", n * sizeof *job->embeddings);
     else
-        npy_read_rows(&npy, 0, npy.rows, job->embeddings);
+        status = npy_read_rows(&npy, 0, npy.rows, job->embeddings, err);
     npy_close(&npy);
     return status;
 }
@@ -253,6 +267,27 @@ static enum status write_files(struct job *job, struct err *err)
     return status;
 }
 
+#define PRINTED_WORDS 10
+
+/* A line a topic. On a terminal it ends before the edge, at a whole word. */
+static void print_table(const struct topics *topics)
+{
+    int edge = terminal_columns(STDOUT_FILENO);
+    puts("topic  texts  words");
+    for (int topic = 0; topic < topics->n_topics; topic++) {
+        const int32_t *word = topics->word + (size_t)topic * (size_t)topics->n_words;
+        int column = printf("%5d %6lld ", topic, (long long)topics->size[topic]);
+        for (int i = 0; i < topics->n_words && i < PRINTED_WORDS && word[i] >= 0; i++) {
+            const char *text = topics->tfidf.words[word[i]];
+            column += 1 + text_columns(text);
+            if (edge > 0 && i > 0 && column > edge)
+                break;
+            printf(" %s", text);
+        }
+        putchar('\n');
+    }
+}
+
 static enum status print_result(const struct job *job, struct err *err)
 {
     const struct topics *topics = &job->topics;
@@ -261,14 +296,7 @@ static enum status print_result(const struct job *job, struct err *err)
         json_object_set_new(root, "output", json_string(job->folder));
         return print_json(root, err);
     }
-    puts("topic  texts  words");
-    for (int topic = 0; topic < topics->n_topics; topic++) {
-        const int32_t *word = topics->word + (size_t)topic * (size_t)topics->n_words;
-        printf("%5d %6lld ", topic, (long long)topics->size[topic]);
-        for (int i = 0; i < topics->n_words && i < 10 && word[i] >= 0; i++)
-            printf(" %s", topics->tfidf.words[word[i]]);
-        putchar('\n');
-    }
+    print_table(topics);
     if (topics->has_labels)
         printf("agreement with the %d labels: NMI %.3f, purity %.3f\n", topics->score.n_labels,
                topics->score.nmi, topics->score.purity);
@@ -281,8 +309,15 @@ static void note_result(struct job *job)
     if (!topics->converged)
         meter_note(&job->meter, "k-means did not converge in %d iterations; raise --max-iterations",
                    topics->iterations);
-    meter_note(&job->meter, "words: %d in the vocabulary (%s; in %d texts or more)",
-               topics->tfidf.n_words, topics->language, topics->min_df);
+    int n_empty = 0;
+    for (int topic = 0; topic < topics->n_topics; topic++)
+        n_empty += topics->size[topic] == 0;
+    if (n_empty > 0)
+        meter_note(&job->meter, "%d topic%s empty, since many texts are alike; ask for fewer",
+                   n_empty, n_empty == 1 ? " is" : "s are");
+    meter_note(&job->meter, "words: %d in the vocabulary (%s; in %d text%s or more)",
+               topics->tfidf.n_words, topics->language, topics->min_df,
+               topics->min_df == 1 ? "" : "s");
     meter_note(&job->meter, "%s: topics.txt, topics.json, documents.csv, embeddings.npy",
                job->folder);
 }
@@ -299,8 +334,9 @@ static enum status run_job(struct job *job, struct err *err)
     job->seconds.read = seconds_now() - start;
     size_t n_used = job->corpus.n_rows - job->corpus.n_blank;
     if ((size_t)options->topics > n_used)
-        return err_set(err, STATUS_USAGE, "--topics %d: %s has %zu texts; ask for fewer topics",
-                       options->topics, corpus_name(options->arguments[0]), n_used);
+        return err_set(err, STATUS_USAGE, "--topics %d: %s has %zu text%s; ask for fewer topics",
+                       options->topics, corpus_name(options->arguments[0]), n_used,
+                       n_used == 1 ? "" : "s");
     TRY(topics_folder_prepare(job->folder, options->force, err));
     TRY(embed(job, err));
     start = seconds_now();

@@ -49,9 +49,11 @@ enum status read_corpus(struct corpus *corpus, const char *path, const struct op
     if (options->rows)
         TRY(parse_rows(&settings, options->rows, err));
     TRY(corpus_read(corpus, path, &settings, err));
-    meter_note(meter, "%s: %zu texts; %s", corpus_name(path), corpus->n_rows, corpus->guess);
+    meter_note(meter, "%s: %zu text%s; %s", corpus_name(path), corpus->n_rows,
+               corpus->n_rows == 1 ? "" : "s", corpus->guess);
     if (corpus->n_blank > 0)
-        meter_note(meter, "%zu texts are blank and left out", corpus->n_blank);
+        meter_note(meter, "%zu text%s blank and left out", corpus->n_blank,
+                   corpus->n_blank == 1 ? " is" : "s are");
     return STATUS_OK;
 }
 
@@ -145,7 +147,8 @@ enum status embed_to_file(const struct embedding_plan *plan, const struct option
         status = npy_writer_commit(&writer, err);
     npy_writer_discard(&writer);
     if (status == STATUS_OK && counts->truncated > 0)
-        meter_note(meter, "%zu texts were cut to --max-tokens; raise it to read them whole",
-                   counts->truncated);
+        meter_note(meter, "%zu text%s cut to %d tokens; raise --max-tokens to read more",
+                   counts->truncated, counts->truncated == 1 ? " was" : "s were",
+                   plan->settings.max_tokens);
     return status;
 }

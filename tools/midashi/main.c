@@ -1,9 +1,12 @@
 /* midashi: finds the command, runs it, and turns its failure into one line and an exit code. */
+#include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include "host/base/interrupt.h"
 #include "host/base/memory.h"
 #include "tools/midashi/commands.h"
+#include "tools/midashi/suggest.h"
 
 static const struct command *const commands[] = {
     &command_topics,   &command_embed, &command_cluster,
@@ -52,31 +55,64 @@ static enum status run_command(const struct command *command, int argc, char **a
     return status;
 }
 
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (strcmp(commands[i]->name, name) == 0)
+            return commands[i];
+    return NULL;
+}
+
+static enum status unknown_command(const char *name, struct err *err)
+{
+    const char *nearest = NULL;
+    int nearest_distance = INT_MAX;
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        int distance = suggest_distance(name + strspn(name, "-"), commands[i]->name);
+        if (distance < nearest_distance) {
+            nearest_distance = distance;
+            nearest = commands[i]->name;
+        }
+    }
+    if (nearest)
+        return err_set(err, STATUS_USAGE, "there is no command %s; did you mean %s?", name,
+                       nearest);
+    return err_set(err, STATUS_USAGE, "there is no command %s; see midashi --help", name);
+}
+
+static enum status run(int argc, char **argv, struct err *err)
+{
+    const char *word = argv[1];
+    bool help = strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+    if (help && argc == 2) {
+        print_usage(stdout);
+        return finish_output(err);
+    }
+    if (strcmp(word, "--version") == 0) {
+        puts("midashi " MIDASHI_VERSION);
+        return finish_output(err);
+    }
+    const char *name = help ? argv[2] : word;
+    const struct command *command = find_command(name);
+    if (!command)
+        return unknown_command(name, err);
+    if (help) { /* `midashi help topics` */
+        options_help(command, stdout);
+        return finish_output(err);
+    }
+    return run_command(command, argc - 2, argv + 2, err);
+}
+
 int main(int argc, char **argv)
 {
     interrupt_install();
-    struct err err = {0};
     if (argc < 2) {
         print_usage(stderr);
         return STATUS_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-        strcmp(argv[1], "help") == 0) {
-        print_usage(stdout);
-        return finish_output(&err);
-    }
-    if (strcmp(argv[1], "--version") == 0) {
-        puts("midashi " MIDASHI_VERSION);
-        return finish_output(&err);
-    }
-    for (size_t i = 0; i < N_COMMANDS; i++) {
-        if (strcmp(argv[1], commands[i]->name) != 0)
-            continue;
-        enum status status = run_command(commands[i], argc - 2, argv + 2, &err);
-        if (status != STATUS_OK)
-            fprintf(stderr, "midashi: %s\n", err.text);
-        return status;
-    }
-    fprintf(stderr, "midashi: there is no command %s; see midashi --help\n", argv[1]);
-    return STATUS_USAGE;
+    struct err err = {0};
+    enum status status = run(argc, argv, &err);
+    if (status != STATUS_OK)
+        fprintf(stderr, "midashi: %s\n", err.text);
+    return status;
 }

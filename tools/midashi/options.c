@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "host/base/threads.h"
+#include "tools/midashi/suggest.h"
 
 enum option_kind {
     OPTION_FLAG,    /* bool */
@@ -39,7 +40,8 @@ static const struct option {
     {"--force", NULL, OPTION_FLAG, offsetof(struct options, force), 0, 0,
      "write into a folder that midashi did not make"},
     {"--help", NULL, OPTION_FLAG, offsetof(struct options, help), 0, 0, "this page"},
-    {"--output", "PATH", OPTION_TEXT, offsetof(struct options, output), 0, 0, "where to write"},
+    {"--output", "PATH", OPTION_TEXT, offsetof(struct options, output), 0, 0,
+     "where to write (topics: CORPUS.topics; embed and cluster need it)"},
     {"--text", "COLUMN", OPTION_TEXT, offsetof(struct options, text_column), 0, 0,
      "the column or JSON key of the texts; columns also by number from 1 (text; without a header "
      "the last)"},
@@ -52,22 +54,23 @@ static const struct option {
     {"--format", "csv|tsv|jsonl|txt", OPTION_TEXT, offsetof(struct options, format), 0, 0,
      "what the corpus is (by the ending of its name; txt for a pipe)"},
     {"--rows", "A:B", OPTION_TEXT, offsetof(struct options, rows), 0, 0,
-     "these rows of the corpus only, from 1, both included; A: and :B are open"},
+     "these rows of the corpus only, from 1, both included; A: and :B are open (all)"},
     {"--model", "MODEL", OPTION_TEXT, offsetof(struct options, model), 0, 0,
-     "a model's folder, or a .gguf"},
+     "a model's folder, or a .gguf (needed)"},
     {"--precision", "nf4|bf16|f32", OPTION_TEXT, offsetof(struct options, precision), 0, 0,
      "how the layers' weights are kept in memory (nf4)"},
     {"--pool", "auto|last|mean|last+mean", OPTION_TEXT, offsetof(struct options, pool), 0, 0,
-     "which tokens make a text's vector; given, it makes the other autos --layer -1 "
+     "which tokens make a text's vector (auto: mean); given, it makes the other autos --layer -1 "
      "--normalise none --remove-components 0 --prompt none"},
     {"--layer", "auto|N", OPTION_TEXT, offsetof(struct options, layer), 0, 0,
-     "0 the embeddings, N the Nth block's output, -1 the last, with the final norm"},
+     "0 the embeddings, N the Nth block's output, -1 the last, with the final norm (auto: a third "
+     "of the depth)"},
     {"--normalise", "auto|none|centre|centre+l2", OPTION_TEXT, offsetof(struct options, normalise),
-     0, 0, "what is done to the vectors before clustering"},
+     0, 0, "what is done to the vectors before clustering (auto: centre+l2, in cluster none)"},
     {"--remove-components", "auto|D", OPTION_TEXT, offsetof(struct options, remove_components), 0,
-     0, "remove the D first principal components"},
+     0, "remove the D first principal components (auto: 2, in cluster 0)"},
     {"--prompt", "auto|none|echo|one-word|TEMPLATE", OPTION_TEXT, offsetof(struct options, prompt),
-     0, 0, "words put round each text; a template holds {text}"},
+     0, 0, "words put round each text (auto: none); a template holds {text}"},
     {"--max-tokens", "N", OPTION_INT, offsetof(struct options, max_tokens), 1, 1 << 20,
      "cut a text with its prompt to N tokens (512, or the model's own limit if that is less)"},
     {"--batch-tokens", "N", OPTION_INT, offsetof(struct options, batch_tokens), 1, 1 << 20,
@@ -95,9 +98,9 @@ static const struct option {
     {"--keep-single", NULL, OPTION_FLAG, offsetof(struct options, keep_single), 0, 0,
      "keep words of one character"},
     {"--embeddings", "E.npy...", OPTION_FILES, offsetof(struct options, embeddings), 0, 0,
-     "take these vectors, in order the parts of one array, instead of embedding the texts"},
+     "take these vectors, in order the parts of one array (the texts are embedded)"},
     {"--centres", "FILE.npy", OPTION_TEXT, offsetof(struct options, centres), 0, 0,
-     "write the cluster centres too"},
+     "write the cluster centres too (not written)"},
     {"--no-special", NULL, OPTION_FLAG, offsetof(struct options, no_special), 0, 0,
      "without BOS and its kin"},
     {"--jsonl", NULL, OPTION_FLAG, offsetof(struct options, jsonl), 0, 0,
@@ -156,28 +159,6 @@ static bool is_option(void *context, const struct option *option)
 
 /* ---- suggestions ---------------------------------------------------------------------------- */
 
-/* Levenshtein's distance, for names of up to 31 bytes. */
-static int edit_distance(const char *a, const char *b)
-{
-    size_t n = strlen(b);
-    int row[32];
-    if (n > 31 || strlen(a) > 31)
-        return INT_MAX;
-    for (size_t j = 0; j <= n; j++)
-        row[j] = (int)j;
-    for (size_t i = 0; a[i]; i++) {
-        int diagonal = row[0];
-        row[0] = (int)i + 1;
-        for (size_t j = 0; j < n; j++) {
-            int changed = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            int best = row[j] < row[j + 1] ? row[j] : row[j + 1];
-            row[j + 1] = changed < best + 1 ? changed : best + 1;
-        }
-    }
-    return row[n];
-}
-
 struct nearest {
     const char *wanted, *name;
     int distance;
@@ -186,7 +167,7 @@ struct nearest {
 static bool keep_nearest(void *context, const struct option *option)
 {
     struct nearest *nearest = context;
-    int distance = edit_distance(nearest->wanted, option->name);
+    int distance = suggest_distance(nearest->wanted, option->name);
     if (distance < nearest->distance) {
         nearest->distance = distance;
         nearest->name = option->name;
@@ -197,7 +178,7 @@ static bool keep_nearest(void *context, const struct option *option)
 static enum status unknown_option(const struct command *command, const char *argument,
                                   struct err *err)
 {
-    struct nearest nearest = {.wanted = argument, .distance = 4};
+    struct nearest nearest = {.wanted = argument, .distance = INT_MAX};
     each_option(command, keep_nearest, &nearest);
     if (nearest.name)
         return err_set(err, STATUS_USAGE, "midashi %s has no option %s; did you mean %s?",
@@ -317,6 +298,19 @@ static enum status check_counts(const struct options *options, const struct comm
     return STATUS_OK;
 }
 
+/* value: NULL where the command line ends. A value that is empty, or an option's name that does not
+ * stand behind a '=', means that the value was forgotten. */
+static enum status check_value(const struct option *option, const char *value, bool behind_equals,
+                               struct err *err)
+{
+    if (!value || !*value)
+        return err_set(err, STATUS_USAGE, "%s needs a value: %s", option->name, option->value);
+    if (!behind_equals && find_option(value, strcspn(value, "=")))
+        return err_set(err, STATUS_USAGE, "%s needs a value, %s, before %s", option->name,
+                       option->value, value);
+    return STATUS_OK;
+}
+
 enum status options_parse(struct options *options, const struct command *command, int argc,
                           char **argv, const char **arguments, struct err *err)
 {
@@ -326,6 +320,9 @@ enum status options_parse(struct options *options, const struct command *command
     bool only_arguments = false;
     for (int i = 0; i < argc; i++) {
         const char *word = argv[i];
+        if (word[0] == '\0') /* "$UNSET", mostly */
+            return err_set(err, STATUS_USAGE, "an argument is empty; usage: midashi %s %s",
+                           command->name, command->usage);
         if (only_arguments || word[0] != '-' || word[1] == '\0') {
             arguments[options->n_arguments++] = word;
             continue;
@@ -344,12 +341,10 @@ enum status options_parse(struct options *options, const struct command *command
         const char *value = equals ? equals + 1 : NULL;
         if (option->kind == OPTION_FLAG && value)
             return err_set(err, STATUS_USAGE, "%s takes no value", option->name);
-        if (option->kind != OPTION_FLAG && !value) {
-            if (i + 1 == argc)
-                return err_set(err, STATUS_USAGE, "%s needs a value: %s", option->name,
-                               option->value);
+        if (option->kind != OPTION_FLAG && !value && i + 1 < argc)
             value = argv[++i];
-        }
+        if (option->kind != OPTION_FLAG)
+            TRY(check_value(option, value, equals, err));
         TRY(set_value(options, option, value, err));
         for (; option->kind == OPTION_FILES && i + 1 < argc && is_npy(argv[i + 1]); i++)
             TRY(set_value(options, option, argv[i + 1], err));
@@ -360,7 +355,7 @@ enum status options_parse(struct options *options, const struct command *command
 /* ---- help ----------------------------------------------------------------------------------- */
 
 #define HELP_COLUMN 4
-#define HELP_WIDTH  88
+#define HELP_WIDTH  79 /* the least terminal */
 
 /* Prints words of text, broken at HELP_WIDTH. */
 static void print_wrapped(FILE *stream, const char *text, int indent)

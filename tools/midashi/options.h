@@ -55,7 +55,7 @@ struct command {
 };
 
 /* Parses what follows the command's name. arguments: room for 2 * argc pointers. STATUS_USAGE: an
- * option that the command lacks (the nearest one is suggested), a value missing, not a number or
+ * option that the command lacks (one that is near is suggested), a value missing, not a number or
  * out of range, too few or too many arguments. Options and arguments mix; "--" ends the options;
  * "--name=value" and "--name value" mean the same. */
 enum status options_parse(struct options *options, const struct command *command, int argc,

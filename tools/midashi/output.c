@@ -1,7 +1,10 @@
 /* See output.h. */
 #include "tools/midashi/output.h"
 
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 
 enum status print_json(json_t *root, struct err *err)
 {
@@ -13,5 +16,16 @@ enum status print_json(json_t *root, struct err *err)
     /* A failed write is reported by main, which knows that it was standard output. */
     if (failed && !ferror(stdout))
         return err_set(err, STATUS_RESOURCE, "not enough memory for the answer in JSON");
+    return STATUS_OK;
+}
+
+enum status check_apart(const char *path, const char *option, const char *other, struct err *err)
+{
+    struct stat a, b;
+    bool same = strcmp(path, other) == 0 || (stat(path, &a) == 0 && stat(other, &b) == 0 &&
+                                             a.st_dev == b.st_dev && a.st_ino == b.st_ino);
+    if (same)
+        return err_set(err, STATUS_USAGE, "%s %s: would overwrite %s; name another file", option,
+                       path, other);
     return STATUS_OK;
 }

@@ -1,4 +1,4 @@
-/* What commands print to standard output. */
+/* Where commands write: JSON to standard output, and files beside their input. */
 #ifndef MIDASHI_TOOLS_OUTPUT_H
 #define MIDASHI_TOOLS_OUTPUT_H
 
@@ -8,5 +8,8 @@
 /* Prints one JSON object and releases it. NULL, which jansson gives where there is no memory (or a
  * number that is not finite), is STATUS_RESOURCE. */
 enum status print_json(json_t *root, struct err *err);
+
+/* STATUS_USAGE where the file that an option names is `other`, which writing would destroy. */
+enum status check_apart(const char *path, const char *option, const char *other, struct err *err);
 
 #endif

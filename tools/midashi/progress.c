@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "tools/midashi/columns.h"
 
 double seconds_now(void)
 {
@@ -22,6 +23,8 @@ void meter_open(struct meter *meter, bool quiet)
         .quiet = quiet,
         .terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0,
     };
+    /* The first line is due at once on a terminal, and later elsewhere. */
+    meter->last_drawn = meter->terminal ? 0 : seconds_now();
 }
 
 #define REDRAW_SECONDS 0.1  /* on a terminal */
@@ -37,6 +40,27 @@ static void format_duration(char *text, size_t size, double seconds)
         snprintf(text, size, "%.1f h", seconds / 3600);
 }
 
+/* Shows a line, which may have lost its end to the edge of the terminal: a line that wraps could
+ * not be drawn over. */
+static void show(struct meter *meter, const char *line, bool finished)
+{
+    int edge = meter->terminal ? terminal_columns(STDERR_FILENO) : 0;
+    if (meter->terminal)
+        fprintf(stderr, "\r\033[K%.*s%s", edge - 1, line, finished ? "\n" : "");
+    else
+        fprintf(stderr, "%s\n", line);
+    meter->line_open = meter->terminal && !finished;
+}
+
+/* Whether it is time for another line, which then counts as shown. */
+static bool due(struct meter *meter, double now)
+{
+    if (now - meter->last_drawn < (meter->terminal ? REDRAW_SECONDS : LINE_SECONDS))
+        return false;
+    meter->last_drawn = now;
+    return true;
+}
+
 static void draw(struct meter *meter, const char *unit, size_t done, size_t total, double elapsed,
                  bool finished)
 {
@@ -45,17 +69,16 @@ static void draw(struct meter *meter, const char *unit, size_t done, size_t tota
     int length = snprintf(line, sizeof line, "%s: %zu of %zu %s", meter->stage, done, total, unit);
     if (finished) {
         format_duration(left, sizeof left, elapsed);
-        length += snprintf(line + length, sizeof line - (size_t)length, ", %s", left);
+        snprintf(line + length, sizeof line - (size_t)length, ", %s", left);
     } else if (done > 0 && elapsed > 0.5) {
         format_duration(left, sizeof left, (double)(total - done) / rate);
-        length += snprintf(line + length, sizeof line - (size_t)length, ", %.3g a second, %s left",
-                           rate, left);
+        snprintf(line + length, sizeof line - (size_t)length, ", %.*f a second, %s left",
+                 rate < 10    ? 2
+                 : rate < 100 ? 1
+                              : 0,
+                 rate, left);
     }
-    if (meter->terminal)
-        fprintf(stderr, "\r\033[K%s%s", line, finished ? "\n" : "");
-    else
-        fprintf(stderr, "%s\n", line);
-    meter->line_open = meter->terminal && !finished;
+    show(meter, line, finished);
 }
 
 static void report(void *context, const char *stage, const char *unit, size_t done, size_t total)
@@ -64,18 +87,31 @@ static void report(void *context, const char *stage, const char *unit, size_t do
     double now = seconds_now();
     if (meter->quiet)
         return;
-    if (done == 0) {
+    bool begins = done == 0 && (!meter->stage || strcmp(meter->stage, stage) != 0);
+    if (begins) {
         meter_close(meter);
         meter->stage = stage;
         meter->stage_start = meter->last_drawn = now;
-        if (!meter->terminal)
-            return;
     }
-    bool finished = done == total;
-    if (!finished && now - meter->last_drawn < (meter->terminal ? REDRAW_SECONDS : LINE_SECONDS))
+    if (!meter->stage) /* finished already */
         return;
-    meter->last_drawn = now;
-    draw(meter, unit, done, total, now - meter->stage_start, finished);
+    bool finished = done == total;
+    if (finished || (begins && meter->terminal) || due(meter, now))
+        draw(meter, unit, done, total, now - meter->stage_start, finished);
+    if (finished)
+        meter->stage = NULL;
+}
+
+void meter_status(struct meter *meter, const char *format, ...)
+{
+    if (meter->quiet || !due(meter, seconds_now()))
+        return;
+    char line[160];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    show(meter, line, false);
 }
 
 struct progress meter_progress(struct meter *meter)

@@ -9,13 +9,16 @@
  * as a plain line now and then elsewhere. */
 struct meter {
     bool quiet, terminal;
-    const char *stage;
+    const char *stage;              /* NULL between stages */
     double stage_start, last_drawn; /* seconds, monotonic */
     bool line_open;                 /* a line on the terminal without its end */
 };
 
 void meter_open(struct meter *meter, bool quiet);
 struct progress meter_progress(struct meter *meter);
+/* How far something is that has no count, in ASCII: shown as often as progress is. */
+void meter_status(struct meter *meter, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /* One line for the user, unless quiet. */
 void meter_note(struct meter *meter, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Ends a line that is still open, so that an error begins on its own. */

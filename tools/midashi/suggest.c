@@ -1,0 +1,44 @@
+/* See suggest.h. */
+#include "tools/midashi/suggest.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+#define LONGEST       31 /* bytes of a name */
+#define LEAST_LETTERS 3  /* that a beginning must have: --k is not --keep-single */
+
+/* Levenshtein's distance. n, m <= LONGEST. */
+static int edit_distance(const char *a, size_t n, const char *b, size_t m)
+{
+    int row[LONGEST + 1];
+    for (size_t j = 0; j <= m; j++)
+        row[j] = (int)j;
+    for (size_t i = 0; i < n; i++) {
+        int diagonal = row[0];
+        row[0] = (int)i + 1;
+        for (size_t j = 0; j < m; j++) {
+            int changed = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            int best = row[j] < row[j + 1] ? row[j] : row[j + 1];
+            row[j + 1] = changed < best + 1 ? changed : best + 1;
+        }
+    }
+    return row[m];
+}
+
+int suggest_distance(const char *given, const char *name)
+{
+    size_t n = strcspn(given, "="), m = strlen(name);
+    if (n > LONGEST || m > LONGEST)
+        return INT_MAX;
+    size_t dashes = strspn(given, "-");
+    size_t letters = n > dashes ? n - dashes : 0;
+    size_t shorter = n < m ? n : m;
+    if (letters >= LEAST_LETTERS && memcmp(given, name, shorter) == 0)
+        return 0;
+    int distance = edit_distance(given, n, name, m);
+    int most = letters / 3 > 1 ? (int)(letters / 3) : 1;
+    return letters > 0 && distance <= most ? distance : INT_MAX;
+}
