@@ -4,11 +4,11 @@
 
 #include <math.h>
 #include <string.h>
-#include <jansson.h>
 #include "host/base/file.h"
 #include "host/base/memory.h"
 #include "loaders/gguf.h"
 #include "loaders/gguf_types.h"
+#include "loaders/json.h"
 #include "loaders/model_files.h"
 
 #define SIZE_LARGEST   ((1 << 24) - 1)
@@ -337,15 +337,18 @@ static enum status read_json(struct model_config *config, const char *path, stru
     struct file_map map;
     TRY(file_map(&map, path, err));
     enum status status;
-    json_error_t error;
+    json_error_t error = {0};
     json_t *json = NULL;
-    if (map.size > CONFIG_LARGEST)
+    if (map.size > CONFIG_LARGEST) {
         status = err_set(err, STATUS_BAD_DATA, "%s: more than %d bytes; no model's config.json",
                          path, CONFIG_LARGEST);
-    else if (!(json = json_loadb((const char *)map.data, map.size, JSON_REJECT_DUPLICATES, &error)))
-        status = err_set(err, STATUS_BAD_DATA, "%s: line %d: not good JSON: %s", path, error.line,
-                         error.text);
-    else
+    } else {
+        status = json_parse(&json, (const char *)map.data, map.size, JSON_REJECT_DUPLICATES, &error,
+                            path, err);
+        if (status == STATUS_BAD_DATA)
+            err_set(err, status, "%s: line %d: not good JSON: %s", path, error.line, error.text);
+    }
+    if (status == STATUS_OK)
         status = from_json(&(struct object){path, "", json, err}, config);
     json_decref(json);
     file_unmap(&map);

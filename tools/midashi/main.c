@@ -3,6 +3,7 @@
 #include <string.h>
 #include "host/base/interrupt.h"
 #include "host/base/memory.h"
+#include "loaders/json.h"
 #include "tools/midashi/commands.h"
 
 static const struct command *const commands[] = {
@@ -54,6 +55,7 @@ static enum status run_command(const struct command *command, int argc, char **a
 int main(int argc, char **argv)
 {
     interrupt_install();
+    json_use_memory();
     struct err err = {0};
     if (argc < 2) {
         print_usage(stderr);
