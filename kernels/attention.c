@@ -191,14 +191,17 @@ static inline void transpose_8x8(float *y, const float *x, size_t stride, int n_
 #define LOAD(i)                                                                                    \
     __m256 r##i = i >= n_rows      ? _mm256_setzero_ps()                                           \
                   : n_columns >= 8 ? _mm256_loadu_ps(x + i * stride)                               \
-                                   : _mm256_maskload_ps(x + i * stride, mask);
-    LOAD(0)
-    LOAD(1)
-    LOAD(2)
-    LOAD(3)
-    LOAD(4) LOAD(5) LOAD(6) LOAD(7)
+                                   : _mm256_maskload_ps(x + i * stride, mask)
+    LOAD(0);
+    LOAD(1);
+    LOAD(2);
+    LOAD(3);
+    LOAD(4);
+    LOAD(5);
+    LOAD(6);
+    LOAD(7);
 #undef LOAD
-        transpose_halves(&r0, &r1, &r2, &r3);
+    transpose_halves(&r0, &r1, &r2, &r3);
     transpose_halves(&r4, &r5, &r6, &r7);
     _mm256_store_ps(y, _mm256_permute2f128_ps(r0, r4, 0x20));
     _mm256_store_ps(y + PANEL, _mm256_permute2f128_ps(r1, r5, 0x20));

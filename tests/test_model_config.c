@@ -426,6 +426,23 @@ START_TEST(model_config_reads_smollm2)
 }
 END_TEST
 
+/* ---- memory --------------------------------------------------------------------------------- */
+
+static enum status read_again(void *path, struct err *err)
+{
+    struct model_config config;
+    return model_config_read(&config, path, err);
+}
+
+START_TEST(model_config_survives_lack_of_memory)
+{
+    const char *json = write_config("{" SIZES ",\"rope_scaling\":null}");
+    ck_assert_int_ge(check_lack_of_memory(read_again, (void *)(uintptr_t)json, "config.json"), 20);
+    void *gguf = (void *)(uintptr_t)golden("gguf/tiny.gguf");
+    ck_assert_int_ge(check_lack_of_memory(read_again, gguf, "tiny.gguf"), 3);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("model_config");
@@ -441,6 +458,7 @@ int main(void)
     tcase_add_test(tests, model_config_finds_its_file);
     tcase_add_test(tests, model_config_reads_tinystories);
     tcase_add_test(tests, model_config_reads_smollm2);
+    tcase_add_test(tests, model_config_survives_lack_of_memory);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "host/base/interrupt.h"
 #include "host/base/memory.h"
+#include "loaders/json.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/suggest.h"
 
@@ -106,6 +107,7 @@ static enum status run(int argc, char **argv, struct err *err)
 int main(int argc, char **argv)
 {
     interrupt_install();
+    json_use_memory();
     if (argc < 2) {
         print_usage(stderr);
         return STATUS_USAGE;
