@@ -30,7 +30,7 @@ struct weight {
 /* path: a folder with model.safetensors or with exactly one .gguf, or such a file itself. config is
  * needed for the head size of permuted tensors and for tied embeddings. The file's own table is
  * checked whole: bounded header, offsets inside the file, no overlap, shapes that match sizes,
- * known types, no duplicate name. A type that is known but cannot be read (I64, Q6_K) is an error
+ * known types, no duplicate name. A type that is known but cannot be read (I64, IQ4_XS) is an error
  * only for the tensor that is asked for. STATUS_MISSING: no model file there; shards or pickles are
  * named. STATUS_BAD_DATA: damaged (byte or tensor named), or a GGUF that is split. */
 enum status weights_open(struct weights **out, const char *path, const struct model_config *config,
