@@ -198,7 +198,7 @@ static enum status attention_block(struct llama *llama, struct device *device,
                  c->n_kv_heads, c->head_dim, err));
     TRY(attention_fwd(device, llama->attended, llama->query, llama->key, llama->value,
                       batch->cu_seqlens, batch->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
-                      scale, err));
+                      scale, 0, err));
     return linear_fwd(device, llama->hidden, llama->attended, &layer->o, t, true, err);
 }
 
