@@ -162,6 +162,26 @@ START_TEST(weights_find_tied_embeddings_under_both_names)
 }
 END_TEST
 
+/* A file of a base model: every name without "model.". */
+START_TEST(weights_find_base_models_names)
+{
+    struct model_config config = config_of(golden("families/qwen3"));
+    struct weights *weights = open_whole(golden("families/qwen3"), &config);
+    static const char *const names[] = {"model.embed_tokens.weight", "model.norm.weight",
+                                        "model.layers.2.self_attn.k_norm.weight"};
+    for (int i = 0; i < 3; i++) {
+        const struct weight *weight = weights_find(weights, names[i]);
+        ck_assert_ptr_nonnull(weight);
+        ck_assert_str_eq(weight->name, names[i] + strlen("model."));
+        ck_assert_ptr_eq(weights_find(weights, names[i] + strlen("model.")), weight);
+    }
+    ck_assert_ptr_eq(weights_find(weights, "lm_head.weight"),
+                     weights_find(weights, "model.embed_tokens.weight"));
+    ck_assert_ptr_null(weights_find(weights, "model.layers.3.self_attn.k_norm.weight"));
+    weights_close(weights);
+}
+END_TEST
+
 START_TEST(weights_of_tinystories)
 {
     const char *path = shared_data("models/tinystories-656k");
@@ -249,14 +269,15 @@ START_TEST(weights_see_a_cut)
 }
 END_TEST
 
-/* A GGUF with one tensor of 1024 values, Q4_0 as 32 x 32 or IQ4_XS as 4 x 256; the metadata holds
- * split.count. */
+/* A GGUF with one tensor of 1024 values, Q4_0 as 32 x 32, IQ4_XS as 4 x 256 or Q8_0 as a vector;
+ * the metadata holds split.count. */
 #define Q4_0   2
 #define IQ4_XS 23
+#define Q8_0   8
 static const char *write_gguf(const char *name, uint32_t type, uint16_t parts)
 {
-    size_t bytes = type == IQ4_XS ? 4 * 136 : 32 * 18;
-    uint64_t columns = type == IQ4_XS ? 256 : 32;
+    size_t bytes = type == IQ4_XS ? 4 * 136 : type == Q8_0 ? 32 * 34 : 32 * 18;
+    uint64_t columns = type == IQ4_XS ? 256 : type == Q8_0 ? 1024 : 32;
     static unsigned char file[8192];
     memset(file, 0, sizeof file);
     memcpy(file, "GGUF\3\0\0\0\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 24);
@@ -269,11 +290,13 @@ static const char *write_gguf(const char *name, uint32_t type, uint16_t parts)
     memcpy(at + 8, name, length);
     at += 8 + length;
     uint64_t rows = 1024 / columns;
-    memcpy(at, "\2\0\0\0", 4);
+    uint32_t n_dims = rows > 1 ? 2 : 1;
+    memcpy(at, &n_dims, 4);
     memcpy(at + 4, &columns, 8);
     memcpy(at + 12, &rows, 8);
-    memcpy(at + 20, &type, 4);
-    at += 32;
+    at += 4 + 8 * n_dims;
+    memcpy(at, &type, 4);
+    at += 12;
     size_t table = ((size_t)(at - file) + 31) / 32 * 32;
     return write_file(temporary_folder(), "a.gguf", file, table + bytes);
 }
@@ -294,6 +317,12 @@ START_TEST(weights_refuse_gguf)
     check_error(weights_open(&weights, write_gguf("blk.0.attn_k.weight", Q4_0, 1), &odd, &err),
                 &err, STATUS_BAD_DATA, "blk.0.attn_k.weight: its 32 rows are not whole heads of 6",
                 "heads");
+
+    check_error(weights_open(&weights, write_gguf("blk.0.attn_k.bias", Q8_0, 1), &odd, &err), &err,
+                STATUS_BAD_DATA, "attn_k.bias: its 1024 rows are not whole heads of 6", "bias");
+    check_error(weights_open(&weights, write_gguf("blk.0.attn_k.bias", Q8_0, 1), &plain, &err),
+                &err, STATUS_BAD_DATA, "blk.0.attn_k.bias: a bias of type Q8_0 cannot be read",
+                "bias");
 
     weights = open_whole(write_gguf("output_norm.weight", IQ4_XS, 1), &plain);
     check_error(weights_expect(weights, "model.norm.weight", 4, 256, &weight, &err), &err,
@@ -328,8 +357,14 @@ END_TEST
 
 START_TEST(weights_keep_names_that_are_not_known)
 {
-    static const char *const names[] = {"blk.0.", "blk..attn_q.weight", "blk.x.attn_q.weight",
-                                        "blk.12345678901.ffn_up.weight", "blk.0.ffn_gate_inp"};
+    static const char *const names[] = {"blk.0.",
+                                        "blk..attn_q.weight",
+                                        "blk.x.attn_q.weight",
+                                        "blk.12345678901.ffn_up.weight",
+                                        "blk.0.ffn_gate_inp",
+                                        "blk.0.ffn_up.scale",
+                                        "blk.0.weight",
+                                        "blk.0.ffn_upp.bias"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct weights *weights = open_whole(write_gguf(names[i], Q4_0, 1), &plain);
         ck_assert_str_eq(weights_at(weights, 0)->name, names[i]);
@@ -393,6 +428,7 @@ int main(void)
     tcase_add_test(tests, weights_of_safetensors_equal_the_originals);
     tcase_add_test(tests, weights_expect_checks);
     tcase_add_test(tests, weights_find_tied_embeddings_under_both_names);
+    tcase_add_test(tests, weights_find_base_models_names);
     tcase_add_test(tests, weights_of_tinystories);
     tcase_add_test(tests, weights_survive_release);
     tcase_add_test(tests, weights_see_a_cut);
