@@ -30,13 +30,14 @@ static void add_type(struct facts *facts, const char *type)
 /* Embeddings stay dense with nf4; 4.127 bits a weight are codes, absmax codes and nested absmax. */
 static void count_tensors(struct facts *facts, const struct weights *weights)
 {
+    const struct weight *embeddings = weights_find(weights, "model.embed_tokens.weight");
     for (int i = 0; i < weights_count(weights); i++) {
         const struct weight *weight = weights_at(weights, i);
         int64_t n = weight->rows * weight->columns;
         facts->tensors++;
         facts->parameters += n;
         add_type(facts, weight->type_name);
-        bool embedding = strcmp(weight->name, "model.embed_tokens.weight") == 0;
+        bool embedding = weight == embeddings;
         bool vector = weight->rows == 1;
         if (strcmp(weight->name, "lm_head.weight") == 0 && !facts->config.tied_embeddings)
             continue; /* embedding texts needs no output head */
