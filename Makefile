@@ -25,6 +25,7 @@ LIBRARY_SOURCES   := $(wildcard host/base/*.c kernels/*.c loaders/*.c host/*.c)
 TOOL_SOURCES      := $(wildcard tools/midashi/*.c)
 REFERENCE_SOURCES := $(wildcard tests/reference/*.c)
 TEST_SOURCES      := $(wildcard tests/test_*.c)
+TEST_SUPPORT      := tests/support.c tests/model_writer.c
 BENCH_SOURCES     := $(wildcard bench/*.c)
 FUZZ_SOURCES      := $(wildcard tests/fuzz/fuzz_*.c)
 
@@ -53,7 +54,7 @@ $(BUILD)/midashi: $(call objects,$(TOOL_SOURCES)) $(LIBRARY)
 $(BUILD)/quality: $(call objects,$(wildcard tools/quality/*.c)) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
 
-$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/obj/tests/support.o \
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call objects,$(TEST_SUPPORT)) \
                        $(call objects,$(REFERENCE_SOURCES)) $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) $^ $(shell $(PKG_CONFIG) --libs check) $(LIBS) -o $@
