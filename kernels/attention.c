@@ -172,45 +172,22 @@ static inline void store_columns(float *y, __m256 left, __m256 right, int n)
     }
 }
 
-/* Four rows become the transposes of their left and of their right 4 x 4 halves. */
-TARGET_AVX2
-static inline void transpose_halves(__m256 *a, __m256 *b, __m256 *c, __m256 *d)
-{
-    __m256 ab_low = _mm256_unpacklo_ps(*a, *b), ab_high = _mm256_unpackhi_ps(*a, *b);
-    __m256 cd_low = _mm256_unpacklo_ps(*c, *d), cd_high = _mm256_unpackhi_ps(*c, *d);
-    *a = _mm256_shuffle_ps(ab_low, cd_low, 0x44);
-    *b = _mm256_shuffle_ps(ab_low, cd_low, 0xEE);
-    *c = _mm256_shuffle_ps(ab_high, cd_high, 0x44);
-    *d = _mm256_shuffle_ps(ab_high, cd_high, 0xEE);
-}
-
 /* y (8, 8), rows PANEL apart, becomes the transpose of x (8, 8), rows `stride` apart. Of x the
  * first n_rows and n_columns are there, the rest counts as zero. */
 TARGET_AVX2
 static inline void transpose_8x8(float *y, const float *x, size_t stride, int n_rows, int n_columns)
 {
     __m256i mask = first_lanes(n_columns);
-#define LOAD(i)                                                                                    \
-    __m256 r##i = i >= n_rows      ? _mm256_setzero_ps()                                           \
-                  : n_columns >= 8 ? _mm256_loadu_ps(x + i * stride)                               \
-                                   : _mm256_maskload_ps(x + i * stride, mask);
-    LOAD(0)
-    LOAD(1)
-    LOAD(2)
-    LOAD(3)
-    LOAD(4)
-    LOAD(5) LOAD(6) LOAD(7)
-#undef LOAD
-        transpose_halves(&r0, &r1, &r2, &r3);
-    transpose_halves(&r4, &r5, &r6, &r7);
-    _mm256_store_ps(y, _mm256_permute2f128_ps(r0, r4, 0x20));
-    _mm256_store_ps(y + PANEL, _mm256_permute2f128_ps(r1, r5, 0x20));
-    _mm256_store_ps(y + 2 * PANEL, _mm256_permute2f128_ps(r2, r6, 0x20));
-    _mm256_store_ps(y + 3 * PANEL, _mm256_permute2f128_ps(r3, r7, 0x20));
-    _mm256_store_ps(y + 4 * PANEL, _mm256_permute2f128_ps(r0, r4, 0x31));
-    _mm256_store_ps(y + 5 * PANEL, _mm256_permute2f128_ps(r1, r5, 0x31));
-    _mm256_store_ps(y + 6 * PANEL, _mm256_permute2f128_ps(r2, r6, 0x31));
-    _mm256_store_ps(y + 7 * PANEL, _mm256_permute2f128_ps(r3, r7, 0x31));
+    __m256 in[8], out[8];
+    UNROLL
+    for (int r = 0; r < 8; r++)
+        in[r] = r >= n_rows      ? _mm256_setzero_ps()
+                : n_columns >= 8 ? _mm256_loadu_ps(x + (size_t)r * stride)
+                                 : _mm256_maskload_ps(x + (size_t)r * stride, mask);
+    avx2_transpose(out, in);
+    UNROLL
+    for (int c = 0; c < 8; c++)
+        _mm256_store_ps(y + c * PANEL, out[c]);
 }
 
 TARGET_AVX2

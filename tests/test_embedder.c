@@ -82,9 +82,18 @@ static struct embedding_counts embed(struct collected *collected, struct device 
 
 /* ---- against transformers ------------------------------------------------------------------- */
 
-/* Relative error of each vector by its length: |got - want| / |want| <= 1e-4. */
-static void check_vectors(const float *got, const char *golden_name, int n_layers, int layer,
-                          const char *what)
+/* The error of a vector relative to its length. Up to layer N the residual stream takes in 2 N
+ * products, here and in transformers (4 N); a chain of 256 terms errs by about 2^-24 * sqrt(256) of
+ * its magnitudes, and errors of random sign add like their squares. 4: the magnitudes of a product
+ * are larger than its result. Seen: a third of this (SmolLM2, layer 20, portable code: 9.9e-6). */
+static double tolerance(int layer)
+{
+    return 4 * 0x1p-24 * 16 * sqrt(4 * layer + 1);
+}
+
+/* Entry `index` of the golden file's n_layers holds layer `layer`. */
+static void check_vectors(const float *got, const char *golden_name, int n_layers, int index,
+                          int layer, const char *what)
 {
     struct err err;
     struct npy npy;
@@ -92,15 +101,16 @@ static void check_vectors(const float *got, const char *golden_name, int n_layer
     size_t d = (size_t)npy.columns;
     const float *want = npy.data;
     for (size_t i = 0; i < N_TEXTS; i++) {
-        const float *w = want + (i * (size_t)n_layers + (size_t)layer) * d;
+        const float *w = want + (i * (size_t)n_layers + (size_t)index) * d;
         double error = 0, norm = 0;
         for (size_t j = 0; j < d; j++) {
             double difference = (double)got[i * d + j] - w[j];
             error += difference * difference;
             norm += (double)w[j] * w[j];
         }
-        ck_assert_msg(sqrt(error) <= 1e-4 * sqrt(norm), "%s: layer %d text %zu: relative error %g",
-                      what, layer, i, sqrt(error / norm));
+        ck_assert_msg(sqrt(error) <= tolerance(layer) * sqrt(norm),
+                      "%s: layer %d text %zu: relative error %g", what, layer, i,
+                      sqrt(error / norm));
     }
     npy_close(&npy);
 }
@@ -123,7 +133,8 @@ static void check_model(const char *found, const char *name, const int layers[3]
         for (int r = 0; r < 6; r++) {
             char file[128];
             snprintf(file, sizeof file, "hidden_states/%s_%s.npy", name, r < 3 ? "last" : "mean");
-            check_vectors(collected.vectors[r], file, 3, r % 3, test_device_name(&device));
+            check_vectors(collected.vectors[r], file, 3, r % 3, layers[r % 3],
+                          test_device_name(&device));
             free(collected.vectors[r]);
         }
         device_close(&device);
