@@ -23,9 +23,9 @@ LIBS           = $(PACKAGE_LIBS) -lm
 
 LIBRARY_SOURCES   := $(wildcard host/base/*.c kernels/*.c loaders/*.c host/*.c)
 TOOL_SOURCES      := $(wildcard tools/midashi/*.c)
-TEST_SUPPORT      := tests/support.c tests/tiny_model.c
 REFERENCE_SOURCES := $(wildcard tests/reference/*.c)
 TEST_SOURCES      := $(wildcard tests/test_*.c)
+TEST_SUPPORT      := tests/support.c tests/model_writer.c
 BENCH_SOURCES     := $(wildcard bench/*.c)
 FUZZ_SOURCES      := $(wildcard tests/fuzz/fuzz_*.c)
 

@@ -38,8 +38,6 @@ static float arithmetic_avx2(float start)
 }
 #endif
 
-typedef float float4 __attribute__((vector_size(16)));
-
 static float arithmetic_portable(float start)
 {
 #define START(i) float4 sum##i = {start + i, start, start, start};

@@ -130,7 +130,8 @@ static bool verify(const struct bench_row *row, struct operands *o, struct devic
         for (size_t i = 0; i < n; i++)
             w[i] = row->operation == MATMUL_F32 ? o->weights[i] : bf16_to_float(o->bf16[i]);
     bool right = true;
-    for (int i = 0; i<row->m; i += row->m> 1 ? row->m - 1 : 1) {
+    int step = row->m > 1 ? row->m - 1 : 1;
+    for (int i = 0; i < row->m; i += step) {
         for (int k = 0; k < row->columns; k++)
             x[k] = o->x[(size_t)i * (size_t)row->columns + (size_t)k];
         matmul_fwd_ref(want, magnitude, x, w, 1, row->rows, row->columns, false);

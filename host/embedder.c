@@ -26,7 +26,6 @@ static enum status prepare_prompt(struct embedder *embedder, const char *prompt,
         return err_no_memory(err, "the prompt", ((size_t)slots + 1) * sizeof *embedder->fixed);
     embedder->text_slots = slots;
     tokenizer_specials(tokenizer, &before, &behind);
-    embedder->has_bos = before > 0;
 
     struct tokens specials = {0};
     enum status status = tokenizer_encode(tokenizer, "", 0, true, &specials, err);
@@ -306,22 +305,20 @@ static enum status add_row(struct run *run, const struct corpus_row *row, size_t
                            struct tokens *text, struct err *err)
 {
     const struct embedder *embedder = run->embedder;
-    if (row->blank) {
+    size_t slots = (size_t)embedder->text_slots, n_fixed = (size_t)embedder->n_fixed;
+    size_t room = ((size_t)embedder->max_tokens - n_fixed) / slots;
+    text->count = 0;
+    if (!row->blank &&
+        encode_beginning(embedder->tokenizer, row->text, row->length, room, text, err))
+        return err_prefix(err, "text %zu", index + 1);
+    if (text->count == 0) { /* blank, or the tokenizer's normaliser left nothing */
         run->counts->blank++;
     } else {
-        size_t room =
-            (size_t)(embedder->max_tokens - embedder->n_fixed) / (size_t)embedder->text_slots;
-        if (encode_beginning(embedder->tokenizer, row->text, row->length, room, text, err))
-            return err_prefix(err, "text %zu", index + 1);
         size_t n_text = text->count < room ? text->count : room;
         run->counts->truncated += n_text < text->count;
-        size_t n = (size_t)embedder->n_fixed + n_text * (size_t)embedder->text_slots;
-        if (n > (size_t)(embedder->llama.batch_tokens - run->n_tokens))
+        if (n_fixed + n_text * slots > (size_t)(embedder->llama.batch_tokens - run->n_tokens))
             TRY(flush(run, err));
-        if (n > 0)
-            add_text(run, index, text, n_text);
-        else
-            run->counts->blank++; /* the tokenizer's normaliser left nothing */
+        add_text(run, index, text, n_text);
     }
     if (++run->n_rows == LARGEST_ROWS)
         return flush(run, err);

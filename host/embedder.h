@@ -12,7 +12,7 @@
 /* One representation to compute in a pass: several may share one. */
 struct embedding_request {
     enum pool pool;
-    int layer;
+    int layer; /* 0 the embeddings, else at most the settings' n_layers */
 };
 
 struct embedder_settings {
@@ -31,15 +31,14 @@ struct embedder {
     struct tokens
         *fixed; /* (text_slots + 1) lists; the model's special tokens are in the outer ones */
     int text_slots;
-    int n_fixed;  /* tokens in all of them */
-    bool has_bos; /* the tokenizer puts a token before a text */
+    int n_fixed; /* tokens in all of them */
     int max_tokens;
 };
 
 /* Counts of one run, for the user. */
 struct embedding_counts {
     size_t texts;     /* embedded */
-    size_t blank;     /* left out: their rows are zeros */
+    size_t blank;     /* left out, blank or without a token: their rows are zeros */
     size_t truncated; /* cut to max_tokens */
     size_t tokens;    /* run through the model */
 };
@@ -66,7 +65,8 @@ typedef enum status embedding_sink(void *context, int request, size_t first_row,
  * other rows, batch_tokens or the threads. What is pooled: `last` is the last token of the whole
  * sequence; `mean` is over the tokens of the last copy of the text, without special and prompt
  * tokens and without the attention sink (position 0: BOS, or where there is none the first token,
- * unless it is the only one). The final norm is applied for the last layer only. */
+ * unless it is the only one). The final norm is applied for the last layer only.
+ * STATUS_BAD_DATA: a text that is not UTF-8, with its row from 1; and what sink returns. */
 enum status embedder_run(struct embedder *embedder, struct device *device,
                          const struct corpus_row *rows, size_t n_rows,
                          const struct embedding_request *requests, int n_requests,

@@ -131,15 +131,15 @@ static enum status load_nf4(struct nf4_matrix *matrix, struct device *device,
 {
     int64_t n = (int64_t)rows * columns;
     size_t n_blocks = nf4_block_count(n);
-    size_t n_nested = (n_blocks + NF4_NESTED_BLOCK - 1) / NF4_NESTED_BLOCK;
+    size_t n_nested = nf4_nested_block_count((int64_t)n_blocks);
     *matrix = (struct nf4_matrix){.rows = rows, .columns = columns};
-    matrix->codes = arena_alloc(arena, ((size_t)n + 1) / 2, 1);
+    matrix->codes = arena_alloc(arena, nf4_code_bytes(n), 1);
     matrix->absmax_codes = arena_alloc(arena, n_blocks, 1);
     matrix->nested_absmax = arena_alloc(arena, n_nested, sizeof *matrix->nested_absmax);
     struct arena_mark mark = arena_mark(scratch);
     float *absmax = arena_alloc(scratch, n_blocks, sizeof *absmax);
     if (!matrix->codes || !matrix->absmax_codes || !matrix->nested_absmax || !absmax)
-        return err_no_memory(err, name, (size_t)n / 2);
+        return err_no_memory(err, name, nf4_code_bytes(n));
     struct pieces pieces;
     TRY(pieces_begin(&pieces, weights, name, rows, columns, scratch, err));
     for (bool more;;) {

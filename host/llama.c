@@ -212,6 +212,27 @@ static enum status allocate_buffers(struct llama *llama, struct err *err)
     return STATUS_OK;
 }
 
+/* What a configuration may say and the kernels do not take. */
+static enum status check_limits(const struct model_config *config, const struct weights *weights,
+                                int batch_tokens, struct err *err)
+{
+    const char *path = weights_path(weights);
+    if (config->head_dim > ATTENTION_HEAD_DIM_LARGEST)
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: heads of %d values: attention takes at most %d; use another model",
+                       path, config->head_dim, ATTENTION_HEAD_DIM_LARGEST);
+    if (config->n_heads > ATTENTION_HEADS_LARGEST)
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: %d attention heads: at most %d are taken; use another model", path,
+                       config->n_heads, ATTENTION_HEADS_LARGEST);
+    if (batch_tokens > ATTENTION_ROWS_LARGEST / 2) /* each text may be one token */
+        return err_set(err, STATUS_USAGE,
+                       "a batch of %d tokens: at most %d are taken; lower "
+                       "--batch-tokens or --max-tokens",
+                       batch_tokens, ATTENTION_ROWS_LARGEST / 2);
+    return STATUS_OK;
+}
+
 enum status llama_load(struct llama *llama, struct device *device, const struct weights *weights,
                        const struct model_config *config, enum precision precision, int n_layers,
                        int max_tokens, int batch_tokens, const struct progress *progress,
@@ -222,9 +243,11 @@ enum status llama_load(struct llama *llama, struct device *device, const struct 
     *llama = (struct llama){
         .config = *config,
         .precision = precision,
+        .n_layers = n_layers,
         .max_tokens = max_tokens,
         .batch_tokens = batch_tokens,
     };
+    TRY(check_limits(config, weights, batch_tokens, err));
     struct arena scratch = {0};
     enum status status = load_weights(llama, device, weights, n_layers, &scratch, progress, err);
     arena_free(&scratch);
@@ -308,7 +331,7 @@ enum status llama_forward(struct llama *llama, struct device *device,
                           void *context, struct err *err)
 {
     int t = batch->cu_seqlens[batch->n_texts];
-    assert(t <= llama->batch_tokens);
+    assert(t <= llama->batch_tokens && n_layers <= llama->n_layers);
     for (int text = 0; text < batch->n_texts; text++) {
         int begin = batch->cu_seqlens[text], end = batch->cu_seqlens[text + 1];
         assert(end - begin <= llama->max_tokens);

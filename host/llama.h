@@ -36,6 +36,7 @@ struct llama {
     struct model_config config;
     enum precision precision;      /* of the layers' matrices */
     struct dense_matrix embedding; /* (V, D): F32 with precision f32, else BF16 */
+    int n_layers;                  /* blocks that are loaded */
     struct llama_layer *layers;    /* (n_layers) */
     const float *final_norm;       /* (D) */
     float *rope_cos, *rope_sin;    /* (max_tokens, hd/2) */
@@ -58,9 +59,10 @@ struct llama {
 /* Loads the weights, converting them tensor by tensor; the file's pages are released on the way.
  * max_tokens: of one text, at most config->max_positions; batch_tokens >= max_tokens: of a batch.
  * n_layers: how many blocks to load, 0 .. config->n_layers; llama_forward reaches no further.
- * STATUS_BAD_DATA where the tensors are not those of the configuration: one is missing, has another
- * shape, or stands there though the configuration has no such bias, norm or layer.
- * On failure everything is released. */
+ * STATUS_BAD_DATA: heads that the kernels do not take (kernels/attention.h), a tensor that is
+ * missing, damaged, of another shape, or there though the configuration has no such bias, norm or
+ * layer. STATUS_USAGE: more batch_tokens than attention takes. STATUS_RESOURCE: no memory. On
+ * failure everything is released. */
 enum status llama_load(struct llama *llama, struct device *device, const struct weights *weights,
                        const struct model_config *config, enum precision precision, int n_layers,
                        int max_tokens, int batch_tokens, const struct progress *progress,
@@ -78,7 +80,7 @@ struct llama_batch {
 typedef enum status llama_layer_visitor(void *context, int layer, const void *hidden, int n_tokens,
                                         struct err *err);
 
-/* Runs blocks 1 .. n_layers and calls visit for layers 0 .. n_layers. */
+/* Runs blocks 1 .. n_layers, which must be loaded, and calls visit for layers 0 .. n_layers. */
 enum status llama_forward(struct llama *llama, struct device *device,
                           const struct llama_batch *batch, int n_layers, llama_layer_visitor *visit,
                           void *context, struct err *err);

@@ -29,10 +29,9 @@
 #include <stdbool.h>
 #include "kernels/vector_math.h"
 
-#define TILE_ROWS                                                                                  \
-    6                /* 6 x 16 accumulators are 12 of AVX2's 16 registers; 2 more hold a panel row \
-                      */
-#define PANEL     16 /* keys of a K panel, columns of a V panel: two registers */
+/* 6 x 16 accumulators are 12 of AVX2's 16 registers; 2 more hold a panel row. */
+#define TILE_ROWS 6
+#define PANEL     16  /* keys of a K panel, columns of a V panel: two registers */
 #define KEY_BLOCK 128 /* with head_dim 64, K and V panels are 32 KB each: L1 and L2 hold them */
 #define TASK_ROWS 192 /* packing a key costs about as much as two rows of arithmetic on it: 1 % */
 #define SCORE_ROW (KEY_BLOCK + 8) /* masking writes whole vectors and may run over by 7 */
@@ -49,8 +48,12 @@ struct attention_job {
     int n_tasks;
 };
 
-/* What a tile carries from one key block to the next: the largest scaled score so far and the sum
- * of exp(score - largest). 8 lanes for TILE_ROWS rows. */
+/* What a tile carries from one key block to the next: the largest score q . k so far, not scaled,
+ * and the sum of exp(scale * (score - largest)). 8 lanes for TILE_ROWS rows.
+ *
+ * The subtraction comes first: it gives exactly 0 for the largest score, whatever its size. A fused
+ * scale * score - rounded(scale * largest) would leave the rounding, which exp makes an infinity of
+ * once scores reach 2^31. */
 struct softmax_state {
     float largest[8];
     float sum[8];
@@ -113,12 +116,12 @@ static void row_portable(const struct tile *tile, int row, const struct key_bloc
     int begin = tile->n_hidden[row], end = tile->n_visible[row];
     float old = tile->is_first ? -INFINITY : tile->state->largest[row], largest = old;
     for (int key = begin; key < end; key++) {
-        p[key] = dot_portable(tile->q[row], keys->k + (size_t)key * keys->stride, d) * scale;
+        p[key] = dot_portable(tile->q[row], keys->k + (size_t)key * keys->stride, d);
         largest = p[key] > largest ? p[key] : largest;
     }
-    float sum = 0, decay = tile->is_first ? 0 : expf(old - largest);
+    float sum = 0, decay = tile->is_first ? 0 : expf((old - largest) * scale);
     for (int key = begin; key < end; key++) {
-        p[key] = expf(p[key] - largest);
+        p[key] = expf((p[key] - largest) * scale);
         sum += p[key];
     }
     sum += tile->is_first ? 0 : tile->state->sum[row] * decay;
@@ -177,47 +180,22 @@ static inline void store_columns(float *y, __m256 left, __m256 right, int n)
     }
 }
 
-/* Four rows become the transposes of their left and of their right 4 x 4 halves. */
-TARGET_AVX2
-static inline void transpose_halves(__m256 *a, __m256 *b, __m256 *c, __m256 *d)
-{
-    __m256 ab_low = _mm256_unpacklo_ps(*a, *b), ab_high = _mm256_unpackhi_ps(*a, *b);
-    __m256 cd_low = _mm256_unpacklo_ps(*c, *d), cd_high = _mm256_unpackhi_ps(*c, *d);
-    *a = _mm256_shuffle_ps(ab_low, cd_low, 0x44);
-    *b = _mm256_shuffle_ps(ab_low, cd_low, 0xEE);
-    *c = _mm256_shuffle_ps(ab_high, cd_high, 0x44);
-    *d = _mm256_shuffle_ps(ab_high, cd_high, 0xEE);
-}
-
 /* y (8, 8), rows PANEL apart, becomes the transpose of x (8, 8), rows `stride` apart. Of x the
  * first n_rows and n_columns are there, the rest counts as zero. */
 TARGET_AVX2
 static inline void transpose_8x8(float *y, const float *x, size_t stride, int n_rows, int n_columns)
 {
     __m256i mask = first_lanes(n_columns);
-#define LOAD(i)                                                                                    \
-    __m256 r##i = i >= n_rows      ? _mm256_setzero_ps()                                           \
-                  : n_columns >= 8 ? _mm256_loadu_ps(x + i * stride)                               \
-                                   : _mm256_maskload_ps(x + i * stride, mask)
-    LOAD(0);
-    LOAD(1);
-    LOAD(2);
-    LOAD(3);
-    LOAD(4);
-    LOAD(5);
-    LOAD(6);
-    LOAD(7);
-#undef LOAD
-    transpose_halves(&r0, &r1, &r2, &r3);
-    transpose_halves(&r4, &r5, &r6, &r7);
-    _mm256_store_ps(y, _mm256_permute2f128_ps(r0, r4, 0x20));
-    _mm256_store_ps(y + PANEL, _mm256_permute2f128_ps(r1, r5, 0x20));
-    _mm256_store_ps(y + 2 * PANEL, _mm256_permute2f128_ps(r2, r6, 0x20));
-    _mm256_store_ps(y + 3 * PANEL, _mm256_permute2f128_ps(r3, r7, 0x20));
-    _mm256_store_ps(y + 4 * PANEL, _mm256_permute2f128_ps(r0, r4, 0x31));
-    _mm256_store_ps(y + 5 * PANEL, _mm256_permute2f128_ps(r1, r5, 0x31));
-    _mm256_store_ps(y + 6 * PANEL, _mm256_permute2f128_ps(r2, r6, 0x31));
-    _mm256_store_ps(y + 7 * PANEL, _mm256_permute2f128_ps(r3, r7, 0x31));
+    __m256 in[8], out[8];
+    UNROLL
+    for (int r = 0; r < 8; r++)
+        in[r] = r >= n_rows      ? _mm256_setzero_ps()
+                : n_columns >= 8 ? _mm256_loadu_ps(x + (size_t)r * stride)
+                                 : _mm256_maskload_ps(x + (size_t)r * stride, mask);
+    avx2_transpose(out, in);
+    UNROLL
+    for (int c = 0; c < 8; c++)
+        _mm256_store_ps(y + c * PANEL, out[c]);
 }
 
 TARGET_AVX2
@@ -291,7 +269,7 @@ static inline __m256 lane_sums(const __m256 v[8])
                          _mm256_permute2f128_ps(low, high, 0x31));
 }
 
-/* Scores become probabilities exp(scale * score - largest), not yet divided by their sum. decay
+/* Scores become probabilities exp(scale * (score - largest)), not yet divided by their sum. decay
  * (8): what the sums so far are to be multiplied with. */
 TARGET_AVX2
 static void softmax_tile(float *scores, float *decay, const struct tile *tile, float scale)
@@ -314,14 +292,14 @@ static void softmax_tile(float *scores, float *decay, const struct tile *tile, f
         largest[row] = _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
     }
     struct softmax_state *state = tile->state;
-    __m256 now = _mm256_mul_ps(_mm256_loadu_ps(largest), _mm256_set1_ps(scale));
-    __m256 decays = _mm256_setzero_ps();
+    __m256 now = _mm256_loadu_ps(largest), decays = _mm256_setzero_ps();
+    __m256 scales = _mm256_set1_ps(scale);
     /* A row without a key has -inf, and -inf less -inf would be NaN. */
     now = _mm256_max_ps(now, _mm256_set1_ps(-FLT_MAX));
     if (!tile->is_first) {
         __m256 old = _mm256_loadu_ps(state->largest);
         now = _mm256_max_ps(now, old);
-        decays = avx2_exp(_mm256_sub_ps(old, now));
+        decays = avx2_exp(_mm256_mul_ps(_mm256_sub_ps(old, now), scales));
     }
     _mm256_storeu_ps(state->largest, now);
     _mm256_storeu_ps(decay, decays);
@@ -329,8 +307,7 @@ static void softmax_tile(float *scores, float *decay, const struct tile *tile, f
         float *s = scores + row * SCORE_ROW;
         __m256 m = _mm256_set1_ps(state->largest[row]), total = _mm256_setzero_ps();
         for (int key = begin; key < end; key += 8) {
-            __m256 x = _mm256_fmsub_ps(_mm256_load_ps(s + key), _mm256_set1_ps(scale), m);
-            __m256 p = avx2_exp(x);
+            __m256 p = avx2_exp(_mm256_mul_ps(_mm256_sub_ps(_mm256_load_ps(s + key), m), scales));
             total = _mm256_add_ps(total, p);
             _mm256_store_ps(s + key, p);
         }
@@ -536,21 +513,28 @@ static void attention_task(void *context, int task, int worker)
     }
 }
 
+/* A task has at most max(TASK_ROWS, the heads of one position) rows. */
+_Static_assert(TASK_ROWS <= ATTENTION_HEADS_LARGEST, "the heads of one position are the most rows");
+_Static_assert(2 * sizeof(float) * ATTENTION_HEAD_DIM_LARGEST * KEY_BLOCK +
+                       (ATTENTION_HEADS_LARGEST + TILE_ROWS - 1) / TILE_ROWS *
+                           sizeof(struct softmax_state) <=
+                   DEVICE_SCRATCH_BYTES,
+               "a worker's scratch holds the panels and the states of a task");
+_Static_assert((int64_t)ATTENTION_ROWS_LARGEST *ATTENTION_HEADS_LARGEST <= THREADS_TASKS_LARGEST,
+               "tasks can be counted");
+
 void attention_fwd_cpu(struct device *device, float *out, const float *q, const float *k,
                        const float *v, const int32_t *cu_seqlens, int n_texts, int n_heads,
                        int n_kv_heads, int head_dim, float scale, int window)
 {
-    assert(n_kv_heads >= 1 && n_heads % n_kv_heads == 0);
+    assert(n_kv_heads >= 1 && n_heads % n_kv_heads == 0 && n_heads <= ATTENTION_HEADS_LARGEST);
     assert(head_dim >= 1 && head_dim <= ATTENTION_HEAD_DIM_LARGEST && window >= 0);
     if (n_texts == 0)
         return;
+    assert((int64_t)cu_seqlens[n_texts] + n_texts <= ATTENTION_ROWS_LARGEST);
     int group = n_heads / n_kv_heads;
     int block = group < TASK_ROWS ? TASK_ROWS / group : 1;
-    size_t n_tiles = ((size_t)block * (size_t)group + TILE_ROWS - 1) / TILE_ROWS;
-    assert(2 * panel_floats(head_dim) * sizeof(float) + n_tiles * sizeof(struct softmax_state) <=
-           DEVICE_SCRATCH_BYTES);
-    int64_t n_tasks = ((int64_t)cu_seqlens[n_texts] / block + n_texts) * n_kv_heads;
-    assert(n_tasks <= INT_MAX);
+    int n_tasks = (cu_seqlens[n_texts] / block + n_texts) * n_kv_heads;
     struct attention_job job = {
         .device = device,
         .out = out,
@@ -565,7 +549,7 @@ void attention_fwd_cpu(struct device *device, float *out, const float *q, const 
         .scale = scale,
         .window = window > 0 ? window : INT_MAX,
         .block = block,
-        .n_tasks = (int)n_tasks,
+        .n_tasks = n_tasks,
     };
     threads_run(device->threads, job.n_tasks, attention_task, &job);
 }

@@ -15,7 +15,11 @@
 #include <stdint.h>
 #include "host/base/device.h"
 
+/* Beyond these a worker's scratch or the count of tasks would not do; whoever loads a model refuses
+ * it. (The largest Llama has 128 heads of 128.) */
 #define ATTENTION_HEAD_DIM_LARGEST 1024
+#define ATTENTION_HEADS_LARGEST    512
+#define ATTENTION_ROWS_LARGEST     (1 << 21) /* n + n_texts */
 
 /* out        (n, n_heads, head_dim)     must not overlap q, k or v
  * q          (n, n_heads, head_dim)     rotary embedding already applied, as to k
@@ -25,7 +29,11 @@
  *                                       a text may be empty
  * scale                                 > 0; 1 / sqrt(head_dim) in Llama
  * window                                keys that a query sees at most, itself included; 0: all
- * n_texts >= 0; n_kv_heads divides n_heads; 1 <= head_dim <= ATTENTION_HEAD_DIM_LARGEST.
+ * n_texts >= 0; n + n_texts <= ATTENTION_ROWS_LARGEST; n_kv_heads divides n_heads;
+ * 1 <= n_heads <= ATTENTION_HEADS_LARGEST; 1 <= head_dim <= ATTENTION_HEAD_DIM_LARGEST.
+ *
+ * Scores may be as large as float32 holds. A query all of whose scores are -inf, or one of whose
+ * scores is +inf or NaN, gives NaN, as a softmax does.
  *
  * The order of summation of a query depends on its position in its text alone: a text gets the same
  * bytes alone or in company, with any number of threads, and no longer than the window, with and

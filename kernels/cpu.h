@@ -29,6 +29,31 @@ static inline float avx2_sum(__m256 v)
         sum += lane[i];
     return sum;
 }
+
+/* out[c] row r = in[r] column c. */
+TARGET_AVX2
+static inline void avx2_transpose(__m256 out[8], const __m256 in[8])
+{
+    __m256 pair[8], quad[8];
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        pair[2 * i] = _mm256_unpacklo_ps(in[2 * i], in[2 * i + 1]);
+        pair[2 * i + 1] = _mm256_unpackhi_ps(in[2 * i], in[2 * i + 1]);
+    }
+    UNROLL
+    for (int i = 0; i < 8; i += 4) {
+        UNROLL
+        for (int j = 0; j < 2; j++) {
+            quad[i + 2 * j] = _mm256_shuffle_ps(pair[i + j], pair[i + 2 + j], 0x44);
+            quad[i + 2 * j + 1] = _mm256_shuffle_ps(pair[i + j], pair[i + 2 + j], 0xEE);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        out[i] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x20);
+        out[i + 4] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31);
+    }
+}
 #else
 #define CPU_X86 0
 #endif

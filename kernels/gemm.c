@@ -16,8 +16,8 @@
 #define ROW_BLOCK 384
 #define TILE_ROWS 6
 
-/* Adds (or, at the first piece of k, sets) rows x 16 sums: y[i*ldy + r] += sum_k x[i][k]
- * panel[k][r] x (rows, depth) with rows ldx apart, panel (depth, 16), rows 1 .. TILE_ROWS. */
+/* y[i][r] = sum_k x[i][k] * panel[k][r], or += with add. y (rows, 16) with rows ldy apart, x (rows,
+ * depth) with rows ldx apart, panel (depth, 16); a function for each number of rows. */
 typedef void tile_function(float *y, size_t ldy, const float *x, size_t ldx, const float *panel,
                            int depth, bool add);
 

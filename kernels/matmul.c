@@ -33,88 +33,63 @@ static void decode_bf16_portable(float *panel, const void *matrix, int row, int 
 }
 
 #if CPU_X86
-/* out[c] row r = in[r] column c. */
+/* Eight elements as float32. bf16 is a constant wherever this is inlined. */
 TARGET_AVX2
-static inline void transpose_8x8(__m256 out[8], const __m256 in[8])
+static inline __m256 load_8(const char *from, bool bf16)
 {
-    __m256 pair[8], quad[8];
-    UNROLL
-    for (int i = 0; i < 4; i++) {
-        pair[2 * i] = _mm256_unpacklo_ps(in[2 * i], in[2 * i + 1]);
-        pair[2 * i + 1] = _mm256_unpackhi_ps(in[2 * i], in[2 * i + 1]);
-    }
-    UNROLL
-    for (int i = 0; i < 8; i += 4) {
-        UNROLL
-        for (int j = 0; j < 2; j++) {
-            quad[i + 2 * j] = _mm256_shuffle_ps(pair[i + j], pair[i + 2 + j], 0x44);
-            quad[i + 2 * j + 1] = _mm256_shuffle_ps(pair[i + j], pair[i + 2 + j], 0xEE);
-        }
-    }
-    UNROLL
-    for (int i = 0; i < 4; i++) {
-        out[i] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x20);
-        out[i + 4] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31);
-    }
+    if (!bf16)
+        return _mm256_loadu_ps((const float *)from);
+    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)from));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 
-/* Both types: 8 x 8 pieces through registers. The columns that are left over, and lanes beyond the
- * last row, go by the portable code and by repeating the last row. */
+/* Of n_k columns the whole eights, 8 x 8 pieces through registers; returns how many columns that
+ * were. Lanes beyond the last row repeat it. */
 TARGET_AVX2
-static void decode_f32_avx2(float *panel, const void *matrix, int row, int n_rows, int k, int n_k)
+static inline __attribute__((always_inline)) int decode_eights(float *panel,
+                                                               const struct dense_matrix *w,
+                                                               int row, int n_rows, int k, int n_k,
+                                                               bool bf16)
 {
-    const struct dense_matrix *w = matrix;
-    const float *from[GEMM_PANEL];
+    size_t size = bf16 ? sizeof(uint16_t) : sizeof(float), columns = (size_t)w->columns;
+    int per_line = bf16 ? 32 : 16; /* elements in a cache line */
+    const char *from[GEMM_PANEL];
     for (int r = 0; r < GEMM_PANEL; r++)
-        from[r] = (const float *)w->data +
-                  (size_t)(row + (r < n_rows ? r : n_rows - 1)) * (size_t)w->columns + k;
-    size_t ahead = row + 2 * GEMM_PANEL <= w->rows ? (size_t)GEMM_PANEL * (size_t)w->columns : 0;
+        from[r] = (const char *)w->data +
+                  ((size_t)(row + (r < n_rows ? r : n_rows - 1)) * columns + (size_t)k) * size;
+    /* The next panel lies in 16 other rows, too far for the hardware to guess. */
+    size_t ahead = row + 2 * GEMM_PANEL <= w->rows ? GEMM_PANEL * columns * size : 0;
     int i = 0;
     for (; i + 8 <= n_k; i += 8)
         for (int half = 0; half < GEMM_PANEL; half += 8) {
             __m256 in[8], out[8];
             UNROLL
             for (int r = 0; r < 8; r++) {
-                in[r] = _mm256_loadu_ps(from[half + r] + i);
-                if (i % 16 == 0)
-                    __builtin_prefetch(from[half + r] + i + ahead, 0, 2);
+                const char *at = from[half + r] + (size_t)i * size;
+                in[r] = load_8(at, bf16);
+                if (i % per_line == 0)
+                    __builtin_prefetch(at + ahead, 0, 2);
             }
-            transpose_8x8(out, in);
+            avx2_transpose(out, in);
             UNROLL
             for (int c = 0; c < 8; c++)
                 _mm256_store_ps(panel + (i + c) * GEMM_PANEL + half, out[c]);
         }
-    if (i < n_k)
-        decode_f32_portable(panel + i * GEMM_PANEL, matrix, row, n_rows, k + i, n_k - i);
+    return i;
+}
+
+TARGET_AVX2
+static void decode_f32_avx2(float *panel, const void *matrix, int row, int n_rows, int k, int n_k)
+{
+    int i = decode_eights(panel, matrix, row, n_rows, k, n_k, false);
+    decode_f32_portable(panel + i * GEMM_PANEL, matrix, row, n_rows, k + i, n_k - i);
 }
 
 TARGET_AVX2
 static void decode_bf16_avx2(float *panel, const void *matrix, int row, int n_rows, int k, int n_k)
 {
-    const struct dense_matrix *w = matrix;
-    const uint16_t *from[GEMM_PANEL];
-    for (int r = 0; r < GEMM_PANEL; r++)
-        from[r] = (const uint16_t *)w->data +
-                  (size_t)(row + (r < n_rows ? r : n_rows - 1)) * (size_t)w->columns + k;
-    size_t ahead = row + 2 * GEMM_PANEL <= w->rows ? (size_t)GEMM_PANEL * (size_t)w->columns : 0;
-    int i = 0;
-    for (; i + 8 <= n_k; i += 8)
-        for (int half = 0; half < GEMM_PANEL; half += 8) {
-            __m256 in[8], out[8];
-            UNROLL
-            for (int r = 0; r < 8; r++) {
-                __m128i bits = _mm_loadu_si128((const __m128i *)(from[half + r] + i));
-                if (i % 32 == 0)
-                    __builtin_prefetch(from[half + r] + i + ahead, 0, 2);
-                in[r] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
-            }
-            transpose_8x8(out, in);
-            UNROLL
-            for (int c = 0; c < 8; c++)
-                _mm256_store_ps(panel + (i + c) * GEMM_PANEL + half, out[c]);
-        }
-    if (i < n_k)
-        decode_bf16_portable(panel + i * GEMM_PANEL, matrix, row, n_rows, k + i, n_k - i);
+    int i = decode_eights(panel, matrix, row, n_rows, k, n_k, true);
+    decode_bf16_portable(panel + i * GEMM_PANEL, matrix, row, n_rows, k + i, n_k - i);
 }
 #endif
 

@@ -6,9 +6,8 @@
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
 
-#define COLUMNS                                                                                    \
-    16 /* summed side by side: a cache line of each row, 4 AVX2 registers of float64               \
-        */
+/* Summed side by side: a cache line of each row, 4 AVX2 registers of float64. */
+#define COLUMNS 16
 
 /* Columns 0 .. n_columns-1 (at most COLUMNS) of the mean of n_rows rows, d values apart. */
 static void mean_portable(float *out, const float *hidden, int n_rows, size_t d, int n_columns)

@@ -11,7 +11,8 @@
  * weight (d)     float32
  * eps            added to the mean square, > 0
  * n >= 0, d >= 1. The sum of squares of a row has one fixed order, whatever n and the threads.
- * A row with NaN or an infinity gives NaN or zeros in that row only. */
+ * A row with NaN or an infinity gives NaN or zeros in that row only; so does one whose sum of
+ * squares overflows float32: zeros, as the peer in float32 gives. */
 enum status rmsnorm_fwd(struct device *device, void *y, const void *x, const float *weight, int n,
                         int d, float eps, struct err *err);
 

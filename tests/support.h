@@ -33,14 +33,15 @@ void fill_uniform(float *x, size_t n, uint64_t seed, float low, float high);
 void fill_normal(float *x, size_t n, uint64_t seed, float deviation);
 uint64_t mix64(uint64_t seed, uint64_t index);
 
-/* float32 buffers with canaries before and behind; released at check_canaries. Not cleared: filled
+/* float32 buffers with canaries before and behind; released by check_guarded. Not cleared: filled
  * with NaN, so that an element that is not written fails a comparison. */
 float *guarded_floats(size_t n);
 void check_guarded(float *x, size_t n); /* fails the test where a canary was overwritten; frees */
 double *to_doubles(const float *x, size_t n); /* caller frees with free() */
 
 /* Fails unless |got - want| <= absolute + relative * |want| for each element (NaN fails), and the
- * normalised mean square error is <= relative^2. what names the case in the message. */
+ * mean square error is at most relative^2 times the mean square of want, plus absolute^2. what
+ * names the case in the message. */
 void check_close(const float *got, const double *want, size_t n, double absolute, double relative,
                  const char *what, ...) __attribute__((format(printf, 6, 7)));
 

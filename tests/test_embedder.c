@@ -9,6 +9,7 @@
 #include "host/embedder.h"
 #include "host/representation.h"
 #include "loaders/npy.h"
+#include "tests/model_writer.h"
 
 #define N_TEXTS 12
 
@@ -81,9 +82,18 @@ static struct embedding_counts embed(struct collected *collected, struct device 
 
 /* ---- against transformers ------------------------------------------------------------------- */
 
-/* Relative error of each vector by its length: |got - want| / |want| <= 1e-4. */
-static void check_vectors(const float *got, const char *golden_name, int n_layers, int layer,
-                          const char *what)
+/* The error of a vector relative to its length. Up to layer N the residual stream takes in 2 N
+ * products, here and in transformers (4 N); a chain of 256 terms errs by about 2^-24 * sqrt(256) of
+ * its magnitudes, and errors of random sign add like their squares. 4: the magnitudes of a product
+ * are larger than its result. Seen: a third of this (SmolLM2, layer 20, portable code: 9.9e-6). */
+static double tolerance(int layer)
+{
+    return 4 * 0x1p-24 * 16 * sqrt(4 * layer + 1);
+}
+
+/* Entry `index` of the golden file's n_layers holds layer `layer`. */
+static void check_vectors(const float *got, const char *golden_name, int n_layers, int index,
+                          int layer, const char *what)
 {
     struct err err;
     struct npy npy;
@@ -91,15 +101,16 @@ static void check_vectors(const float *got, const char *golden_name, int n_layer
     size_t d = (size_t)npy.columns;
     const float *want = npy.data;
     for (size_t i = 0; i < N_TEXTS; i++) {
-        const float *w = want + (i * (size_t)n_layers + (size_t)layer) * d;
+        const float *w = want + (i * (size_t)n_layers + (size_t)index) * d;
         double error = 0, norm = 0;
         for (size_t j = 0; j < d; j++) {
             double difference = (double)got[i * d + j] - w[j];
             error += difference * difference;
             norm += (double)w[j] * w[j];
         }
-        ck_assert_msg(sqrt(error) <= 1e-4 * sqrt(norm), "%s: layer %d text %zu: relative error %g",
-                      what, layer, i, sqrt(error / norm));
+        ck_assert_msg(sqrt(error) <= tolerance(layer) * sqrt(norm),
+                      "%s: layer %d text %zu: relative error %g", what, layer, i,
+                      sqrt(error / norm));
     }
     npy_close(&npy);
 }
@@ -122,7 +133,8 @@ static void check_model(const char *found, const char *name, const int layers[3]
         for (int r = 0; r < 6; r++) {
             char file[128];
             snprintf(file, sizeof file, "hidden_states/%s_%s.npy", name, r < 3 ? "last" : "mean");
-            check_vectors(collected.vectors[r], file, 3, r % 3, test_device_name(&device));
+            check_vectors(collected.vectors[r], file, 3, r % 3, layers[r % 3],
+                          test_device_name(&device));
             free(collected.vectors[r]);
         }
         device_close(&device);
@@ -150,6 +162,17 @@ END_TEST
 
 /* ---- batch invariance ----------------------------------------------------------------------- */
 
+/* Rows of NF4 that straddle blocks, and rows of whole blocks, which have a decoder of their own. */
+static const struct model_shape whole_blocks = {128, 192, 2, 4, 2, 32, 257, 256};
+static const struct model_shape *const shapes[] = {&tiny_shape, &whole_blocks};
+
+/* path (4096): a copy, since the buffers of found paths rotate. */
+static void random_model(char *path, const struct model_shape *shape)
+{
+    snprintf(path, 4096, "%s", temporary_folder());
+    write_random_model(path, shape);
+}
+
 static void check_same_bytes(const float *a, const float *b, size_t n, const char *what)
 {
     ck_assert_msg(memcmp(a, b, n * sizeof *a) == 0, "%s: the bytes differ", what);
@@ -157,21 +180,20 @@ static void check_same_bytes(const float *a, const float *b, size_t n, const cha
 
 START_TEST(a_text_has_the_same_vector_in_any_company)
 {
-    const char *path = shared_data("models/tinystories-656k");
-    if (!path)
-        SKIP("needs models/tinystories-656k of the shared data");
     const struct embedding_request request = {POOLING_LAST_MEAN, 2};
+    char path[4096];
     static const enum precision precisions[] = {PRECISION_NF4, PRECISION_BF16, PRECISION_F32};
     struct corpus corpus;
     read_texts(&corpus);
-    size_t width = 2 * 128;
+    size_t width = 2 * (size_t)shapes[_i]->hidden;
+    random_model(path, shapes[_i]);
     struct device device;
     for (int i = 0; test_device(i, &device); i++) {
         for (int p = 0; p < 3; p++) {
             struct embedder_settings settings = settings_of(precisions[p], 2, 0);
+            settings.max_tokens = 64; /* lets a batch hold one text */
             struct collected together, small, alone;
             embed(&together, &device, path, &settings, corpus.rows, N_TEXTS, &request, 1);
-            settings.max_tokens = 64; /* longer than every text here; lets a batch hold one text */
             settings.batch_tokens = 64;
             embed(&small, &device, path, &settings, corpus.rows, N_TEXTS, &request, 1);
             check_same_bytes(together.vectors[0], small.vectors[0], N_TEXTS * width, "batches");
@@ -191,11 +213,10 @@ END_TEST
 
 START_TEST(threads_do_not_change_a_byte)
 {
-    const char *path = shared_data("models/tinystories-656k");
-    if (!path)
-        SKIP("needs models/tinystories-656k of the shared data");
     if (!cpu_has(CPU_AVX2))
         SKIP("needs AVX2");
+    char path[4096];
+    random_model(path, shapes[_i]);
     const struct embedding_request request = {POOLING_MEAN, 1};
     struct embedder_settings settings = settings_of(PRECISION_NF4, 1, 0);
     struct corpus corpus;
@@ -208,7 +229,8 @@ START_TEST(threads_do_not_change_a_byte)
     test_device(2, &device);
     embed(&three, &device, path, &settings, corpus.rows, N_TEXTS, &request, 1);
     device_close(&device);
-    check_same_bytes(one.vectors[0], three.vectors[0], N_TEXTS * 128, "1 and 3 threads");
+    check_same_bytes(one.vectors[0], three.vectors[0], N_TEXTS * (size_t)shapes[_i]->hidden,
+                     "1 and 3 threads");
     free(one.vectors[0]), free(three.vectors[0]);
     corpus_free(&corpus);
 }
@@ -216,28 +238,36 @@ END_TEST
 
 /* ---- truncation, blanks, prompts ------------------------------------------------------------ */
 
+/* A text of nothing but what the normaliser drops has no tokens: blank, like one of spaces. */
 START_TEST(long_and_blank_texts_are_counted)
 {
-    const char *path = shared_data("models/tinystories-656k");
-    if (!path)
-        SKIP("needs models/tinystories-656k of the shared data");
     const char *text = "the cat sat on the mat and the dog sat on the cat";
-    const struct corpus_row rows[] = {
-        {text, strlen(text), -1, false}, {" ", 1, -1, true}, {"the cat", 7, -1, false}};
-    const struct embedding_request request = {POOLING_LAST, 2};
+    const struct corpus_row rows[] = {{text, strlen(text), -1, false},
+                                      {" ", 1, -1, true},
+                                      {"the cat", 7, -1, false},
+                                      {"##", 2, -1, false}};
+    const struct embedding_request requests[] = {{POOLING_LAST, 2}, {POOLING_MEAN, 2}};
     struct embedder_settings settings = settings_of(PRECISION_F32, 2, 0);
     settings.max_tokens = 8;
+    char path[4096];
+    random_model(path, &tiny_shape);
+    write_byte_tokenizer(path, "#");
     struct device device;
     struct collected cut;
     test_device(0, &device);
-    struct embedding_counts counts = embed(&cut, &device, path, &settings, rows, 3, &request, 1);
+    struct embedding_counts counts = embed(&cut, &device, path, &settings, rows, 4, requests, 2);
     ck_assert_uint_eq(counts.texts, 2);
-    ck_assert_uint_eq(counts.blank, 1);
+    ck_assert_uint_eq(counts.blank, 2);
     ck_assert_uint_eq(counts.truncated, 1);
-    for (int j = 0; j < 128; j++)
-        ck_assert(cut.vectors[0][128 + j] == 0);
-    ck_assert(cut.vectors[0][0] != 0 && cut.vectors[0][2 * 128] != 0);
-    free(cut.vectors[0]);
+    ck_assert_uint_eq(counts.tokens, 16);
+    for (int r = 0; r < 2; r++) {
+        size_t d = (size_t)tiny_shape.hidden;
+        const float *vectors = cut.vectors[r];
+        for (size_t j = 0; j < d; j++)
+            ck_assert(vectors[d + j] == 0 && vectors[3 * d + j] == 0);
+        ck_assert(vectors[0] != 0 && vectors[2 * d] != 0);
+        free(cut.vectors[r]);
+    }
     device_close(&device);
 }
 END_TEST
@@ -245,9 +275,8 @@ END_TEST
 /* With "{text} {text}" the mean is over the second copy, which has seen the first. */
 START_TEST(prompts_pool_the_last_copy)
 {
-    const char *path = shared_data("models/tinystories-656k");
-    if (!path)
-        SKIP("needs models/tinystories-656k of the shared data");
+    char path[4096];
+    random_model(path, &tiny_shape);
     const struct corpus_row row = {"red ball", 8, -1, false};
     const struct embedding_request requests[] = {{POOLING_MEAN, 0}, {POOLING_MEAN, 2}};
     struct embedder_settings settings = settings_of(PRECISION_F32, 2, 0);
@@ -258,8 +287,9 @@ START_TEST(prompts_pool_the_last_copy)
     settings.prompt = "a story: {text} again: {text}";
     embed(&echo, &device, path, &settings, &row, 1, requests, 2);
     /* Layer 0 knows no neighbours: the same tokens give the same mean. Layer 2 does. */
-    check_same_bytes(plain.vectors[0], echo.vectors[0], 128, "layer 0");
-    ck_assert(memcmp(plain.vectors[1], echo.vectors[1], 128 * sizeof(float)) != 0);
+    check_same_bytes(plain.vectors[0], echo.vectors[0], (size_t)tiny_shape.hidden, "layer 0");
+    ck_assert(
+        memcmp(plain.vectors[1], echo.vectors[1], (size_t)tiny_shape.hidden * sizeof(float)) != 0);
     for (int r = 0; r < 2; r++)
         free(plain.vectors[r]), free(echo.vectors[r]);
     device_close(&device);
@@ -268,9 +298,8 @@ END_TEST
 
 START_TEST(prompt_without_room_is_refused)
 {
-    const char *path = shared_data("models/tinystories-656k");
-    if (!path)
-        SKIP("needs models/tinystories-656k of the shared data");
+    char path[4096];
+    random_model(path, &tiny_shape);
     struct embedder_settings settings = settings_of(PRECISION_F32, 2, 0);
     settings.max_tokens = 3;
     settings.prompt = "Rewrite the sentence: {text}, rewritten sentence: {text}";
@@ -280,6 +309,51 @@ START_TEST(prompt_without_room_is_refused)
     test_device(0, &device);
     ck_assert_int_eq(embedder_open(&embedder, &device, path, &settings, NULL, &err), STATUS_USAGE);
     ck_assert_ptr_nonnull(strstr(err.text, "--max-tokens 3"));
+    device_close(&device);
+}
+END_TEST
+
+/* ---- limits --------------------------------------------------------------------------------- */
+
+/* What attention does not take is refused before anything is computed; what it just takes runs. */
+START_TEST(heads_that_attention_does_not_take_are_refused)
+{
+    static const struct {
+        int n_heads, n_kv_heads, head_dim, batch_tokens;
+        enum status status;
+        const char *part;
+    } cases[] = {
+        {1, 1, 1024, 0, STATUS_OK, ""},
+        {1, 1, 1026, 0, STATUS_BAD_DATA, "heads of 1026 values: attention takes at most 1024"},
+        {512, 1, 2, 0, STATUS_OK, ""},
+        {513, 1, 2, 0, STATUS_BAD_DATA, "513 attention heads: at most 512"},
+        {513, 513, 2, 0, STATUS_BAD_DATA, "513 attention heads: at most 512"},
+        {4, 2, 12, (1 << 20) + 1, STATUS_USAGE, "--batch-tokens"},
+    };
+    const struct corpus_row row = {"red ball", 8, -1, false};
+    const struct embedding_request request = {POOLING_LAST, 1};
+    struct device device;
+    test_device(0, &device);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct model_shape shape = tiny_shape;
+        shape.n_layers = 1;
+        shape.n_heads = cases[i].n_heads, shape.n_kv_heads = cases[i].n_kv_heads;
+        shape.head_dim = cases[i].head_dim;
+        char path[4096];
+        random_model(path, &shape);
+        struct embedder_settings settings = settings_of(PRECISION_F32, 1, cases[i].batch_tokens);
+        if (cases[i].status == STATUS_OK) {
+            struct collected collected;
+            embed(&collected, &device, path, &settings, &row, 1, &request, 1);
+            ck_assert(isfinite(collected.vectors[0][0]));
+            free(collected.vectors[0]);
+            continue;
+        }
+        struct embedder embedder;
+        struct err err;
+        enum status status = embedder_open(&embedder, &device, path, &settings, NULL, &err);
+        check_error(status, &err, cases[i].status, cases[i].part, "limits");
+    }
     device_close(&device);
 }
 END_TEST
@@ -340,11 +414,12 @@ int main(void)
     tcase_set_timeout(tests, 300);
     tcase_add_test(tests, tinystories_matches_transformers);
     tcase_add_test(tests, smollm2_matches_transformers);
-    tcase_add_test(tests, a_text_has_the_same_vector_in_any_company);
-    tcase_add_test(tests, threads_do_not_change_a_byte);
+    tcase_add_loop_test(tests, a_text_has_the_same_vector_in_any_company, 0, 2);
+    tcase_add_loop_test(tests, threads_do_not_change_a_byte, 0, 2);
     tcase_add_test(tests, long_and_blank_texts_are_counted);
     tcase_add_test(tests, prompts_pool_the_last_copy);
     tcase_add_test(tests, prompt_without_room_is_refused);
+    tcase_add_test(tests, heads_that_attention_does_not_take_are_refused);
     tcase_add_test(tests, representation_words_are_settled);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

@@ -8,12 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 #include "host/base/file.h"
 #include "host/base/memory.h"
 #include "loaders/npy.h"
-#include "tests/tiny_model.h"
+#include "tests/model_writer.h"
 #include "tools/midashi/commands.h"
 
 #define MOST_ARGUMENTS 24
@@ -63,7 +64,8 @@ static void write_inputs(void)
     snprintf(folder, sizeof folder, "%s", temporary_folder());
     write_corpora();
     snprintf(path, sizeof path, "%s/model", folder);
-    tiny_model_write(path);
+    ck_assert_int_eq(mkdir(path, 0777), 0);
+    write_random_model(path, &tiny_shape);
     snprintf(path, sizeof path, "%s/x.npy", folder);
     fill_normal(x, 20 * 6, 5, 1);
     ck_assert_int_eq(npy_write(path, NPY_F32, 2, 20, 6, x, &err), STATUS_OK);

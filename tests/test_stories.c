@@ -9,6 +9,7 @@
 #include "host/llama.h"
 #include "kernels/matmul.h"
 #include "loaders/tokenizer.h"
+#include "tests/model_writer.h"
 
 /* ---- llama2.c's .bin to a Hugging Face folder ----------------------------------------------- */
 
@@ -16,44 +17,44 @@ struct story_header {
     int32_t dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len;
 };
 
-struct safetensors_out {
-    char header[1 << 16];
-    size_t header_length;
-    FILE *data;
-    size_t offset;
+/* llama2.c has a kind of tensor for all layers, then the next. */
+static const char *const story_order[] = {
+    "model.embed_tokens",
+    "input_layernorm",
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "post_attention_layernorm",
+    "mlp.gate_proj",
+    "mlp.down_proj",
+    "mlp.up_proj",
+    "model.norm",
+};
+#define N_STORY_PARTS (sizeof story_order / sizeof *story_order)
+
+struct story {
+    struct model_shape shape;
+    const float *parts[N_STORY_PARTS];
 };
 
-static void add_tensor(struct safetensors_out *out, const char *name, const float *x, int rows,
-                       int columns)
-{
-    size_t bytes = (size_t)rows * (size_t)columns * sizeof *x;
-    char shape[64];
-    if (rows == 1)
-        snprintf(shape, sizeof shape, "%d", columns);
-    else
-        snprintf(shape, sizeof shape, "%d,%d", rows, columns);
-    out->header_length += (size_t)snprintf(
-        out->header + out->header_length, sizeof out->header - out->header_length,
-        "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
-        out->header_length > 1 ? "," : "", name, shape, out->offset, out->offset + bytes);
-    ck_assert_uint_eq(fwrite(x, 1, bytes, out->data), bytes);
-    out->offset += bytes;
-}
-
 /* llama2.c rotates neighbours (2i, 2i+1); Hugging Face's rows are in rotate-half order. */
-static void add_permuted(struct safetensors_out *out, const char *name, const float *x, int heads,
-                         int head_dim, int columns)
+static void fill_from_story(void *context, const char *part, int layer, int rows, int columns,
+                            float *values)
 {
-    size_t row_size = (size_t)columns;
-    float *permuted = malloc((size_t)heads * (size_t)head_dim * row_size * sizeof *permuted);
-    for (int h = 0; h < heads; h++)
-        for (int j = 0; j < head_dim; j++) {
-            int half = head_dim / 2, source = j < half ? 2 * j : 2 * (j - half) + 1;
-            memcpy(permuted + (size_t)(h * head_dim + j) * row_size,
-                   x + (size_t)(h * head_dim + source) * row_size, row_size * sizeof *x);
-        }
-    add_tensor(out, name, permuted, heads * head_dim, columns);
-    free(permuted);
+    const struct story *story = context;
+    size_t i = 0, row_size = (size_t)columns;
+    while (strcmp(story_order[i], part) != 0)
+        ck_assert_uint_lt(++i, N_STORY_PARTS);
+    const float *x = story->parts[i] + (size_t)(layer < 0 ? 0 : layer * rows) * row_size;
+    int d = story->shape.head_dim;
+    bool turned = strcmp(part, "self_attn.q_proj") == 0 || strcmp(part, "self_attn.k_proj") == 0;
+    for (int row = 0; row < rows; row++) {
+        int j = row % d, half = d / 2, source = j < half ? 2 * j : 2 * (j - half) + 1;
+        int from = turned ? row - j + source : row;
+        memcpy(values + (size_t)row * row_size, x + (size_t)from * row_size,
+               row_size * sizeof *values);
+    }
 }
 
 static const char *convert(const char *bin, const char *tokenizer_model)
@@ -64,68 +65,31 @@ static const char *convert(const char *bin, const char *tokenizer_model)
     ck_assert_int_eq(file_map(&tokenizer, tokenizer_model, &err), STATUS_OK);
     struct story_header c;
     memcpy(&c, map.data, sizeof c);
-    int head_dim = c.dim / c.n_heads, kv = c.n_kv_heads * head_dim;
+    struct story story = {.shape = {c.dim, c.hidden_dim, c.n_layers, c.n_heads, c.n_kv_heads,
+                                    c.dim / c.n_heads, c.vocab_size, c.seq_len}};
+    size_t d = (size_t)c.dim, f = (size_t)c.hidden_dim, layers = (size_t)c.n_layers;
+    size_t kv = (size_t)(c.n_kv_heads * story.shape.head_dim);
+    const size_t sizes[N_STORY_PARTS] = {
+        (size_t)c.vocab_size * d,
+        layers * d,
+        layers * d * d,
+        layers * kv * d,
+        layers * kv * d,
+        layers * d * d,
+        layers * d,
+        layers * f * d,
+        layers * d * f,
+        layers * f * d,
+        d,
+    };
+    const float *x = (const float *)(map.data + sizeof c);
+    for (size_t i = 0; i < N_STORY_PARTS; x += sizes[i], i++)
+        story.parts[i] = x;
     const char *folder = temporary_folder();
     write_file(folder, "tokenizer.model", tokenizer.data, tokenizer.size);
-
-    char data_path[4200];
-    snprintf(data_path, sizeof data_path, "%s/data", folder);
-    struct safetensors_out *out = calloc(1, sizeof *out);
-    out->data = fopen(data_path, "wb");
-    out->header[out->header_length++] = '{';
-    const float *x = (const float *)(map.data + sizeof c);
-    add_tensor(out, "model.embed_tokens.weight", x, c.vocab_size, c.dim);
-    x += (size_t)c.vocab_size * (size_t)c.dim;
-    const struct {
-        const char *name;
-        int rows, columns, heads;
-    } parts[] = {
-        {"input_layernorm", 1, c.dim, 0},
-        {"self_attn.q_proj", c.dim, c.dim, c.n_heads},
-        {"self_attn.k_proj", kv, c.dim, c.n_kv_heads},
-        {"self_attn.v_proj", kv, c.dim, 0},
-        {"self_attn.o_proj", c.dim, c.dim, 0},
-        {"post_attention_layernorm", 1, c.dim, 0},
-        {"mlp.gate_proj", c.hidden_dim, c.dim, 0},
-        {"mlp.down_proj", c.dim, c.hidden_dim, 0},
-        {"mlp.up_proj", c.hidden_dim, c.dim, 0},
-    };
-    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
-        for (int layer = 0; layer < c.n_layers; layer++) {
-            char name[128];
-            snprintf(name, sizeof name, "model.layers.%d.%s.weight", layer, parts[p].name);
-            if (parts[p].heads)
-                add_permuted(out, name, x, parts[p].heads, head_dim, parts[p].columns);
-            else
-                add_tensor(out, name, x, parts[p].rows, parts[p].columns);
-            x += (size_t)parts[p].rows * (size_t)parts[p].columns;
-        }
-    add_tensor(out, "model.norm.weight", x, 1, c.dim);
-    out->header[out->header_length++] = '}';
-    ck_assert_int_eq(fclose(out->data), 0);
-
-    struct file_map data;
-    ck_assert_int_eq(file_map(&data, data_path, &err), STATUS_OK);
-    uint64_t length = out->header_length;
-    size_t total = 8 + out->header_length + data.size;
-    unsigned char *file = malloc(total);
-    memcpy(file, &length, 8);
-    memcpy(file + 8, out->header, out->header_length);
-    memcpy(file + 8 + out->header_length, data.data, data.size);
-    write_file(folder, "model.safetensors", file, total);
-    free(file), free(out);
-    file_unmap(&data), file_unmap(&map), file_unmap(&tokenizer);
-
-    char config[1024];
-    int n =
-        snprintf(config, sizeof config,
-                 "{\"architectures\":[\"LlamaForCausalLM\"],\"hidden_size\":%d,"
-                 "\"intermediate_size\":%d,\"num_hidden_layers\":%d,"
-                 "\"num_attention_heads\":%d,\"num_key_value_heads\":%d,\"vocab_size\":%d,"
-                 "\"max_position_embeddings\":%d,\"rms_norm_eps\":1e-5,\"rope_theta\":10000,"
-                 "\"hidden_act\":\"silu\",\"tie_word_embeddings\":true}",
-                 c.dim, c.hidden_dim, c.n_layers, c.n_heads, c.n_kv_heads, c.vocab_size, c.seq_len);
-    write_file(folder, "config.json", config, (size_t)n);
+    write_model_config(folder, &story.shape);
+    write_model_weights(folder, &story.shape, fill_from_story, &story);
+    file_unmap(&map), file_unmap(&tokenizer);
     return folder;
 }
 

@@ -1,4 +1,4 @@
-/* Where operations run: the CPU or one CUDA GPU.
+/* Where operations run: the CPU, the one kind of device there is.
  *
  * Every operation takes a device first and dispatches by `switch (device->kind)`. The CPU code
  * comes in two instruction sets, picked at run time. Activations are float32 on the CPU; an

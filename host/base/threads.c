@@ -164,6 +164,7 @@ int threads_size(const struct threads *threads)
 
 void threads_run(struct threads *threads, int n_tasks, threads_task *run, void *context)
 {
+    assert(n_tasks <= THREADS_TASKS_LARGEST);
     if (threads->size == 1 || n_tasks <= 1) {
         for (int task = 0; task < n_tasks; task++)
             run(context, task, 0);

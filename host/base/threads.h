@@ -5,6 +5,7 @@
 #ifndef MIDASHI_BASE_THREADS_H
 #define MIDASHI_BASE_THREADS_H
 
+#include <stdint.h>
 #include "host/base/status.h"
 
 struct threads;
@@ -19,7 +20,11 @@ enum status threads_create(struct threads **out, int size, struct err *err);
 void threads_destroy(struct threads *threads); /* NULL is allowed */
 int threads_size(const struct threads *threads);
 
-/* Runs all tasks and returns when the last is done. The caller works too. Not reentrant: a task
+/* The most tasks of a job: the counter runs on by one for each worker. */
+#define THREADS_TASKS_LARGEST (INT32_MAX - THREADS_LARGEST)
+
+/* Runs all tasks and returns when the last is done; n_tasks <= 0 is none, and at most
+ * THREADS_TASKS_LARGEST. The caller works too. Not reentrant: a task
  * must not call threads_run on the same pool, and only one thread may call it at a time. */
 void threads_run(struct threads *threads, int n_tasks, threads_task *run, void *context);
 
