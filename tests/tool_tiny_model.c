@@ -1,6 +1,6 @@
 /* Writes a tiny Llama with random weights and a byte-level tokenizer, for the command-line tests:
  *
- *   build/tests/tool_tiny_model FOLDER
+ *   build/tests/tool_tiny_model FOLDER [SHARDS]
  *
  * Hidden size 48 is no multiple of 64: NF4's blocks straddle its rows. */
 #include <math.h>
@@ -95,33 +95,33 @@ static const struct shape layer_shapes[] = {
     {"mlp.down_proj", HIDDEN, INTERMEDIATE},
 };
 
-static char header[1 << 16];
-static size_t header_length, data_length;
+static struct tensor {
+    char name[128], shape[32];
+    size_t begin, end; /* in data */
+} tensors[2 + 9 * LAYERS];
+static int n_tensors;
 static float data[1 << 20];
 
 /* A matrix keeps the size of what it multiplies; a norm's weight is near 1. */
 static void add(const char *name, int rows, int columns)
 {
-    size_t n = (size_t)rows * (size_t)columns, end = data_length + n;
-    char shape[32];
+    struct tensor *tensor = &tensors[n_tensors];
+    tensor->begin = n_tensors > 0 ? tensors[n_tensors - 1].end : 0;
+    tensor->end = tensor->begin + (size_t)rows * (size_t)columns;
+    n_tensors++;
+    snprintf(tensor->name, sizeof tensor->name, "%s", name);
     if (rows == 1)
-        snprintf(shape, sizeof shape, "%d", columns);
+        snprintf(tensor->shape, sizeof tensor->shape, "%d", columns);
     else
-        snprintf(shape, sizeof shape, "%d,%d", rows, columns);
-    header_length +=
-        (size_t)snprintf(header + header_length, sizeof header - header_length,
-                         "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
-                         header_length > 1 ? "," : "", name, shape, 4 * data_length, 4 * end);
-    fill_normal(data + data_length, n, data_length + 1,
+        snprintf(tensor->shape, sizeof tensor->shape, "%d,%d", rows, columns);
+    fill_normal(data + tensor->begin, tensor->end - tensor->begin, tensor->begin + 1,
                 rows == 1 ? 0.1f : 1.0f / sqrtf((float)columns));
-    for (size_t i = data_length; i < end && rows == 1; i++)
+    for (size_t i = tensor->begin; i < tensor->end && rows == 1; i++)
         data[i] += 1;
-    data_length = end;
 }
 
-static void write_weights(const char *folder)
+static void add_all(void)
 {
-    header[header_length++] = '{';
     add("model.embed_tokens.weight", VOCABULARY, HIDDEN);
     for (int layer = 0; layer < LAYERS; layer++)
         for (size_t i = 0; i < sizeof layer_shapes / sizeof *layer_shapes; i++) {
@@ -130,24 +130,58 @@ static void write_weights(const char *folder)
             add(name, layer_shapes[i].rows, layer_shapes[i].columns);
         }
     add("model.norm.weight", 1, HIDDEN);
-    header[header_length++] = '}';
-    uint64_t length = header_length;
-    FILE *file = open_file(folder, "model.safetensors");
-    fwrite(&length, sizeof length, 1, file);
-    fwrite(header, 1, header_length, file);
-    fwrite(data, sizeof *data, data_length, file);
+}
+
+/* Tensors first .. last. */
+static void write_weights(const char *folder, const char *name, int first, int last)
+{
+    static char header[1 << 16];
+    size_t length = 0, begin = tensors[first].begin;
+    for (int i = first; i < last; i++)
+        length += (size_t)snprintf(
+            header + length, sizeof header - length,
+            "%c\"%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
+            i > first ? ',' : '{', tensors[i].name, tensors[i].shape,
+            4 * (tensors[i].begin - begin), 4 * (tensors[i].end - begin));
+    header[length++] = '}';
+    uint64_t written_length = length;
+    FILE *file = open_file(folder, name);
+    fwrite(&written_length, sizeof written_length, 1, file);
+    fwrite(header, 1, length, file);
+    fwrite(data + begin, sizeof *data, tensors[last - 1].end - begin, file);
     fclose(file);
+}
+
+static void write_shards(const char *folder, int n)
+{
+    FILE *index = open_file(folder, "model.safetensors.index.json");
+    fputs("{\"metadata\": {}, \"weight_map\": {", index);
+    for (int shard = 0; shard < n; shard++) {
+        char name[64];
+        int first = shard * n_tensors / n, last = (shard + 1) * n_tensors / n;
+        snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", shard + 1, n);
+        write_weights(folder, name, first, last);
+        for (int i = first; i < last; i++)
+            fprintf(index, "%s\"%s\": \"%s\"", i ? ", " : "", tensors[i].name, name);
+    }
+    fputs("}}\n", index);
+    fclose(index);
 }
 
 int main(int argc, char **argv)
 {
-    if (argc != 2) {
-        fputs("usage: tool_tiny_model FOLDER\n", stderr);
+    int shards = argc == 3 ? atoi(argv[2]) : 1;
+    if (argc < 2 || argc > 3 || shards < 1 || shards > 9) {
+        fputs("usage: tool_tiny_model FOLDER [SHARDS]\n", stderr);
         return 2;
     }
     mkdir(argv[1], 0777);
     write_config(argv[1]);
     write_tokenizer(argv[1]);
-    write_weights(argv[1]);
+    add_all();
+    if (argc == 2)
+        write_weights(argv[1], "model.safetensors", 0, n_tensors);
+    else
+        write_shards(argv[1], shards);
     return 0;
 }
