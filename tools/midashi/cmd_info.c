@@ -103,7 +103,7 @@ static enum status print_facts(const struct facts *facts, const char *path, stru
 static enum status run(const struct options *options, struct err *err)
 {
     struct facts facts;
-    const char *path = options->arguments[0];
+    const char *path = options->model_path;
     TRY(gather(&facts, path, err));
     if (options->json)
         return print_facts(&facts, path, err);

@@ -2,6 +2,7 @@
 #include "tools/midashi/embed_corpus.h"
 
 #include <string.h>
+#include "loaders/model_files.h"
 
 enum status read_corpus(struct corpus *corpus, const char *path, const struct options *options,
                         struct meter *meter, struct err *err)
@@ -33,6 +34,17 @@ static enum status parse_precision(enum precision *precision, const char *word, 
     return err_set(err, STATUS_USAGE, "--precision %s: use nf4, bf16 or f32", word);
 }
 
+/* Missing weights should be told before a long corpus is read. */
+static enum status check_weights(const char *path, struct err *err)
+{
+    struct arena arena = {0};
+    const char *file;
+    enum model_format format;
+    enum status status = model_files_weights(&arena, path, &file, &format, err);
+    arena_free(&arena);
+    return status;
+}
+
 enum status plan_embedding(struct embedding_plan *plan, const struct options *options,
                            struct err *err)
 {
@@ -55,7 +67,8 @@ enum status plan_embedding(struct embedding_plan *plan, const struct options *op
     if (options->as_report && !request.pool)
         request.pool = "last"; /* the other autos follow it */
     struct model_config config;
-    TRY(model_config_read(&config, options->model, err));
+    TRY(model_config_read(&config, options->model_path, err));
+    TRY(check_weights(options->model_path, err));
     TRY(representation_resolve(&plan->representation, &request, config.n_layers, err));
     plan->settings.prompt = plan->representation.prompt;
     plan->settings.n_layers = plan->representation.layer;
@@ -83,11 +96,11 @@ enum status embed_to_file(const struct embedding_plan *plan, const struct option
                                               plan->representation.layer};
     /* The output comes first: a folder that is not there should not cost an hour. */
     struct model_config config;
-    TRY(model_config_read(&config, options->model, err));
+    TRY(model_config_read(&config, options->model_path, err));
     int width = config.hidden_size * (request.pool == POOLING_LAST_MEAN ? 2 : 1);
     TRY(npy_writer_open(&writer, path, plan->type, 2, (int64_t)corpus->n_rows, width, err));
     enum status status =
-        embedder_open(&embedder, device, options->model, &plan->settings, &progress, err);
+        embedder_open(&embedder, device, options->model_path, &plan->settings, &progress, err);
     if (status == STATUS_OK) {
         status = embedder_run(&embedder, device, corpus->rows, corpus->n_rows, &request, 1,
                               write_rows, &writer, counts, &progress, err);

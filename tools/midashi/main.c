@@ -5,6 +5,7 @@
 #include <string.h>
 #include "host/base/interrupt.h"
 #include "host/base/memory.h"
+#include "loaders/model_find.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/suggest.h"
 
@@ -22,10 +23,12 @@ static void print_usage(FILE *stream)
           stream);
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(stream, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    fputs("\n`midashi COMMAND --help` lists a command's options; `midashi --version` the version.\n"
-          "CORPUS is a .tsv, .csv or .txt, also .gz. MODEL is a folder with config.json,\n"
-          "model.safetensors and a tokenizer, or a .gguf.\n",
-          stream);
+    fputs(
+        "\n`midashi COMMAND --help` lists a command's options; `midashi --version` the version.\n"
+        "CORPUS is a .tsv, .csv or .txt, also .gz. MODEL is a folder with config.json, weights in\n"
+        "safetensors and a tokenizer, or a .gguf; or ORG/NAME, in models/ or in the Hugging Face\n"
+        "cache on this disk.\n",
+        stream);
 }
 
 /* Standard output may be a full disk, or closed: what was printed must have arrived. */
@@ -36,6 +39,14 @@ static enum status finish_output(struct err *err)
     return STATUS_OK;
 }
 
+/* Once for all commands: --model, or the argument of info. */
+static enum status find_model(struct options *options, const struct command *command,
+                              struct arena *arena, struct err *err)
+{
+    const char *name = command == &command_info ? options->arguments[0] : options->model;
+    return name ? model_find(arena, name, &options->model_path, err) : STATUS_OK;
+}
+
 static enum status run_command(const struct command *command, int argc, char **argv,
                                struct err *err)
 {
@@ -43,13 +54,18 @@ static enum status run_command(const struct command *command, int argc, char **a
     if (!arguments)
         return err_no_memory(err, "the arguments", (size_t)argc * sizeof *arguments);
     struct options options;
+    struct arena arena = {0};
     enum status status = options_parse(&options, command, argc, argv, arguments, err);
-    if (status == STATUS_OK && options.help)
+    if (status == STATUS_OK && options.help) {
         options_help(command, stdout);
-    else if (status == STATUS_OK)
-        status = command->run(&options, err);
+    } else if (status == STATUS_OK) {
+        status = find_model(&options, command, &arena, err);
+        if (status == STATUS_OK)
+            status = command->run(&options, err);
+    }
     if (status == STATUS_OK)
         status = finish_output(err);
+    arena_free(&arena);
     mem_free(arguments);
     return status;
 }

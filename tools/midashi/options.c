@@ -50,7 +50,7 @@ static const struct option {
     {"--no-header", NULL, OPTION_FLAG, offsetof(struct options, no_header), 0, 0,
      "the first line is a text"},
     {"--model", "MODEL", OPTION_TEXT, offsetof(struct options, model), 0, 0,
-     "a model's folder, or a .gguf (needed)"},
+     "a model's folder or .gguf, or its name: ORG/NAME[@REVISION], NAME (needed)"},
     {"--precision", "nf4|bf16|f32", OPTION_TEXT, offsetof(struct options, precision), 0, 0,
      "how the layers' weights are kept in memory (nf4)"},
     {"--pool", "auto|last|mean|last+mean", OPTION_TEXT, offsetof(struct options, pool), 0, 0,

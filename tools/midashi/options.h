@@ -20,7 +20,8 @@ struct options {
     const char *text_column, *label_column;
     bool header, no_header;
     /* model and representation */
-    const char *model;
+    const char *model;      /* as given: a path or a name */
+    const char *model_path; /* where it lies, found before the command runs; NULL without a model */
     const char *precision;
     const char *pool, *layer, *normalise, *prompt, *remove_components;
     int max_tokens, batch_tokens;
