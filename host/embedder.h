@@ -66,7 +66,8 @@ typedef enum status embedding_sink(void *context, int request, size_t first_row,
  * other rows, batch_tokens or the threads. What is pooled: `last` is the last token of the whole
  * sequence; `mean` is over the tokens of the last copy of the text, without special and prompt
  * tokens and without the attention sink (position 0: BOS, or where there is none the first token,
- * unless it is the only one). The final norm is applied for the last layer only. */
+ * unless it is the only one); `mean-all` is over the whole sequence. The final norm is applied for
+ * the last layer only. */
 enum status embedder_run(struct embedder *embedder, struct device *device,
                          const struct corpus_row *rows, size_t n_rows,
                          const struct embedding_request *requests, int n_requests,

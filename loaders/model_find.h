@@ -1,4 +1,5 @@
-/* Where a model lies that is called by its name. The disk is all that is looked at, never a network.
+/* Where a model lies that is called by its name. The disk is all that is looked at, never a
+ * network.
  */
 #ifndef MIDASHI_LOADERS_MODEL_FIND_H
 #define MIDASHI_LOADERS_MODEL_FIND_H
@@ -8,8 +9,8 @@
 
 /* name: a path, which comes first; else NAME or ORG/NAME, as on the Hugging Face hub, looked for in
  * models/ORG/NAME and models/NAME (of the folder that the program runs in: where
- * tools/fetch-model.sh puts them), then in the cache of huggingface_hub. ORG/NAME@REVISION, a branch,
- * tag or commit, is looked for in the cache alone.
+ * tools/fetch-model.sh puts them), then in the cache of huggingface_hub. ORG/NAME@REVISION, a
+ * branch, tag or commit, is looked for in the cache alone.
  *
  * The cache is HF_HUB_CACHE, else HUGGINGFACE_HUB_CACHE, else hub in HF_HOME, else huggingface/hub
  * in XDG_CACHE_HOME, else ~/.cache/huggingface/hub. There models--ORG--NAME/refs/REVISION (main)

@@ -66,7 +66,8 @@ static enum status refuse_adapter(const char *folder, struct err *err)
 /* ---- folders -------------------------------------------------------------------------------- */
 
 #define PICKLES                                                                                    \
-    "pickles may hold code and are never read; fetch the model in safetensors, or convert it with " \
+    "pickles may hold code and are never read; fetch the model in safetensors, or convert it "     \
+    "with "                                                                                        \
     "transformers: save_pretrained"
 #define OTHER_FRAMEWORKS "fetch the model in safetensors, or as a .gguf"
 
@@ -117,8 +118,9 @@ enum status model_refuse_folder(const char *folder, struct err *err)
             continue;
         if (!signs[i].what)
             return refuse_adapter(folder, err ? err : &unread);
-        return err_set(err, STATUS_MISSING, "%s: neither .safetensors nor .gguf is here, but %s; %s",
-                       folder, signs[i].what, signs[i].advice);
+        return err_set(err, STATUS_MISSING,
+                       "%s: neither .safetensors nor .gguf is here, but %s; %s", folder,
+                       signs[i].what, signs[i].advice);
     }
     return err_set(err, STATUS_MISSING,
                    "%s: neither .safetensors nor .gguf nor config.json is here; name a model's "
@@ -263,10 +265,11 @@ static const json_t *get(const json_t *root, const char *key)
 enum status model_refuse_config(const char *path, const json_t *root, struct err *err)
 {
     if (get(root, "_diffusers_version"))
-        return err_set(err, STATUS_BAD_DATA,
-                       "%s: _diffusers_version: a part of a diffusers pipeline, which makes images; "
-                       "name a language model's folder",
-                       path);
+        return err_set(
+            err, STATUS_BAD_DATA,
+            "%s: _diffusers_version: a part of a diffusers pipeline, which makes images; "
+            "name a language model's folder",
+            path);
     if (get(root, "text_config"))
         return err_set(err, STATUS_BAD_DATA,
                        "%s: text_config: a model of images or sound beside text is not read; use a "

@@ -191,7 +191,8 @@ END_TEST
 static const struct {
     const char *file, *part;
 } refused_files[] = {
-    {"model-00001-of-00002.safetensors", "this is one shard of a model in several; name the folder"},
+    {"model-00001-of-00002.safetensors",
+     "this is one shard of a model in several; name the folder"},
     {"adapter_model.safetensors", "this is an adapter's weights; --model takes its base model"},
     {"adapter_model.bin", "this is an adapter's weights"},
     {"tokenizer.json", "this is a tokenizer's file, not a model; name the model's folder"},

@@ -114,6 +114,53 @@ test_infinite_weights() {
     done
 }
 
+# ---- sentence-transformers ------------------------------------------------------------------
+
+# sentence_model POOLING [NORMALISE]: the tiny model in $dir/st, with 1_Pooling/config.json.
+sentence_model() {
+    rm -rf "$dir/st"
+    cp -r "$model" "$dir/st"
+    mkdir "$dir/st/1_Pooling"
+    echo "$1" >"$dir/st/1_Pooling/config.json"
+    {
+        echo '[{"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"},'
+        echo ' {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}'
+        [ -z "${2:-}" ] ||
+            echo ', {"idx": 2, "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}'
+        echo ']'
+    } >"$dir/st/modules.json"
+}
+
+test_pooling_of_sentence_transformers() {
+    st() { run "$MIDASHI" embed "$corpus" --model "$dir/st" --output "$dir/st.npy" "$@"; }
+    for pooling in '{"pooling_mode": "lasttoken", "embedding_dimension": 48}:last' \
+        '{"pooling_mode_mean_tokens": false, "pooling_mode_lasttoken": true}:last' \
+        '{"pooling_mode_mean_tokens": true}:mean-all' '{"pooling_mode": "mean"}:mean-all'; do
+        sentence_model "${pooling%:*}"
+        st
+        expect_code 0
+        run "$MIDASHI" embed "$corpus" --model "$model" --pool "${pooling##*:}" \
+            --output "$dir/want.npy"
+        expect_code 0
+        expect_same "$dir/st.npy" "$dir/want.npy"
+    done
+    # What is given is done, whatever the folder says.
+    st --pool last
+    run "$MIDASHI" embed "$corpus" --model "$model" --pool last --output "$dir/want.npy"
+    expect_same "$dir/st.npy" "$dir/want.npy"
+    sentence_model '{"pooling_mode": "lasttoken"}' normalise
+    run "$MIDASHI" topics "$corpus" --model "$dir/st" --topics 2 --output "$dir/out"
+    expect_code 0
+    expect_match "$dir/out/run.json" '"pool": "last"'
+    expect_match "$dir/out/run.json" '"normalise": "l2"'
+    expect_match "$dir/out/run.json" '"layer": 3'
+    for mode in cls max weightedmean mean_sqrt_len_tokens; do
+        sentence_model "{\"pooling_mode\": \"$mode\"}"
+        st
+        expect_error 2 "asks for pooling by $mode, which is not built; give --pool mean"
+    done
+}
+
 # ---- The cache ------------------------------------------------------------------------------
 
 # snapshot CACHE ORG--NAME COMMIT [MODEL]: a model's files as huggingface_hub keeps them, in blobs,

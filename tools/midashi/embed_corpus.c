@@ -69,6 +69,11 @@ enum status plan_embedding(struct embedding_plan *plan, const struct options *op
     struct model_config config;
     TRY(model_config_read(&config, options->model_path, err));
     TRY(check_weights(options->model_path, err));
+    struct sentence_pooling declared = {0};
+    if (!request.pool || strcmp(request.pool, "auto") == 0)
+        TRY(sentence_pooling_read(&declared, options->model_path, err));
+    if (declared.mode != SENTENCE_NONE)
+        request.declared = &declared;
     TRY(representation_resolve(&plan->representation, &request, config.n_layers, err));
     plan->settings.prompt = plan->representation.prompt;
     plan->settings.n_layers = plan->representation.layer;

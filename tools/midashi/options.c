@@ -53,14 +53,17 @@ static const struct option {
      "a model's folder or .gguf, or its name: ORG/NAME[@REVISION], NAME (needed)"},
     {"--precision", "nf4|bf16|f32", OPTION_TEXT, offsetof(struct options, precision), 0, 0,
      "how the layers' weights are kept in memory (nf4)"},
-    {"--pool", "auto|last|mean|last+mean", OPTION_TEXT, offsetof(struct options, pool), 0, 0,
-     "which tokens make a text's vector (auto: mean); given, it makes the other autos --layer -1 "
-     "--normalise none --remove-components 0 --prompt none"},
+    {"--pool", "auto|last|mean|last+mean|mean-all", OPTION_TEXT, offsetof(struct options, pool), 0,
+     0,
+     "which tokens make a text's vector (auto: what a sentence-transformers model says, with its "
+     "layer and normalisation, else mean); given, it makes the other autos --layer -1 --normalise "
+     "none --remove-components 0 --prompt none"},
     {"--layer", "auto|N", OPTION_TEXT, offsetof(struct options, layer), 0, 0,
      "0 the embeddings, N the Nth block's output, -1 the last, with the final norm (auto: a third "
      "of the depth)"},
-    {"--normalise", "auto|none|centre|centre+l2", OPTION_TEXT, offsetof(struct options, normalise),
-     0, 0, "what is done to the vectors before clustering (auto: centre+l2, in cluster none)"},
+    {"--normalise", "auto|none|centre|l2|centre+l2", OPTION_TEXT,
+     offsetof(struct options, normalise), 0, 0,
+     "what is done to the vectors before clustering (auto: centre+l2, in cluster none)"},
     {"--remove-components", "auto|D", OPTION_TEXT, offsetof(struct options, remove_components), 0,
      0, "remove the D first principal components (auto: 2, in cluster 0)"},
     {"--prompt", "auto|none|echo|one-word|TEMPLATE", OPTION_TEXT, offsetof(struct options, prompt),
