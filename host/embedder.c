@@ -6,8 +6,7 @@
 #include <string.h>
 #include "kernels/pooling.h"
 
-#define DEFAULT_MAX_TOKENS   512
-#define DEFAULT_BATCH_TOKENS 1024 /* the matmuls reach their full rate from 256 rows on */
+#define DEFAULT_MAX_TOKENS 512
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
@@ -70,7 +69,7 @@ static enum status settle_lengths(struct embedder *embedder,
                        "text needs room %d times; raise it or shorten --prompt",
                        max_tokens, embedder->n_fixed, embedder->text_slots);
     embedder->max_tokens = max_tokens;
-    *batch_tokens = settings->batch_tokens ? settings->batch_tokens : DEFAULT_BATCH_TOKENS;
+    *batch_tokens = settings->batch_tokens ? settings->batch_tokens : EMBEDDER_BATCH_TOKENS;
     if (*batch_tokens < max_tokens)
         *batch_tokens = max_tokens;
     return STATUS_OK;

@@ -20,7 +20,7 @@ struct embedder_settings {
     const char *prompt; /* a template with {text}, see representation.h */
     int n_layers;       /* blocks to load: the deepest layer that a request names */
     int max_tokens;     /* of one text with its prompt; 0: embedder_max_tokens */
-    int batch_tokens;   /* of a batch; 0: chosen */
+    int batch_tokens;   /* of a batch; 0: EMBEDDER_BATCH_TOKENS */
 };
 
 struct embedder {
@@ -43,6 +43,9 @@ struct embedding_counts {
     size_t truncated; /* cut to max_tokens */
     size_t tokens;    /* run through the model */
 };
+
+#define EMBEDDER_BATCH_TOKENS                                                                      \
+    1024 /* the default: the matmuls reach their full rate from 256 rows on */
 
 /* The default: 512, or the model's own limit if that is less. */
 int embedder_max_tokens(const struct model_config *config);

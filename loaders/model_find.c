@@ -260,7 +260,8 @@ enum status model_find(struct arena *arena, const char *name, const char **path,
                        wanted.name);
     if (parse_name(&wanted, name) && !is_file_name(wanted.name))
         return find_by_name(arena, &wanted, path, err);
-    return err_set(
-        err, STATUS_MISSING,
-        "%s: no such file or folder; give a path, or ORG/NAME of a model that was fetched", name);
+    return err_set(err, STATUS_MISSING,
+                   "%s: no such file or folder; name a model's folder, a .gguf, or ORG/NAME of one "
+                   "that was fetched (tools/fetch-model.sh smollm2-135m gets a small one)",
+                   name);
 }

@@ -51,8 +51,8 @@ static void read_flags(struct sentence_pooling *pooling, const json_t *root)
         set_other(pooling, "several poolings, one behind the other", "");
 }
 
-static enum status read_mode(struct sentence_pooling *pooling, const char *path,
-                             const json_t *root, struct err *err)
+static enum status read_mode(struct sentence_pooling *pooling, const char *path, const json_t *root,
+                             struct err *err)
 {
     const json_t *mode = json_object_get(root, "pooling_mode");
     if (json_is_array(mode) && json_array_size(mode) == 1)
