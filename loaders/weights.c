@@ -223,7 +223,7 @@ static enum status open_shards(struct weights *weights, struct err *err)
     struct arena scratch = {0};
     const char *folder, **paths;
     enum status status;
-    TRY(shard_index_open(&index, &scratch, weights->path, err));
+    TRY_TO(status, shard_index_open(&index, &scratch, weights->path, err), release);
     TRY_TO(status, model_files_folder(&scratch, weights->path, &folder, err), release);
     paths = arena_alloc(&scratch, (size_t)index.n_shards, sizeof *paths);
     if (!paths)

@@ -216,6 +216,9 @@ static const struct {
      "a.safetensors: tensor z: model.safetensors.index.json says that it is here, but it is not"},
     {"{\"weight_map\":{\"y\":\"b.safetensors\",\"z\":\"b.safetensors\",\"x\":\"a.safetensors\"}}",
      "b.safetensors: tensor z: model.safetensors.index.json says"},
+    /* Both are there, each in the other's place. */
+    {"{\"weight_map\":{\"x\":\"b.safetensors\",\"y\":\"a.safetensors\"}}",
+     "b.safetensors: tensor x: model.safetensors.index.json says"},
     {"{\"weight_map\":{\"x\":\"a.safetensors\",\"y\":\"c.safetensors\"}}",
      "c.safetensors: tensor x: it stands in "},
 };
