@@ -23,6 +23,7 @@ LIBS           = $(PACKAGE_LIBS) -lm
 
 LIBRARY_SOURCES   := $(wildcard host/base/*.c kernels/*.c loaders/*.c host/*.c)
 TOOL_SOURCES      := $(wildcard tools/midashi/*.c)
+TEST_SUPPORT      := tests/support.c tests/tiny_model.c
 REFERENCE_SOURCES := $(wildcard tests/reference/*.c)
 TEST_SOURCES      := $(wildcard tests/test_*.c)
 BENCH_SOURCES     := $(wildcard bench/*.c)
@@ -53,10 +54,13 @@ $(BUILD)/midashi: $(call objects,$(TOOL_SOURCES)) $(LIBRARY)
 $(BUILD)/quality: $(call objects,$(wildcard tools/quality/*.c)) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
 
-$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/obj/tests/support.o \
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call objects,$(TEST_SUPPORT)) \
                        $(call objects,$(REFERENCE_SOURCES)) $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) $^ $(shell $(PKG_CONFIG) --libs check) $(LIBS) -o $@
+	$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIBRARY) $(shell $(PKG_CONFIG) --libs check) $(LIBS) -o $@
+
+# This one runs the commands themselves.
+$(BUILD)/tests/test_out_of_memory: $(filter-out %/main.o,$(call objects,$(TOOL_SOURCES)))
 
 $(BUILD)/bench/bench: $(call objects,$(BENCH_SOURCES)) $(call objects,$(REFERENCE_SOURCES)) $(LIBRARY)
 	@mkdir -p $(@D)

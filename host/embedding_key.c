@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "host/base/file.h"
 #include "host/linear.h"
 #include "host/topics_files.h"
+#include "loaders/json.h"
 #include "loaders/siphash.h"
 
 static const unsigned char hash_key[16] = "midashi-embed-1";
@@ -114,15 +114,35 @@ static enum status hash_file(char text[33], const char *path, struct err *err)
     return file_map_finish(&map, path, STATUS_OK, err);
 }
 
-bool embedding_key_matches(const char *record_path, const char *embeddings_path, const char *key)
+/* NULL where it cannot be read. */
+static json_t *read_record(const char *path)
+{
+    struct file_map map;
+    json_error_t error;
+    json_t *record = NULL;
+    if (file_map(&map, path, NULL) != STATUS_OK)
+        return NULL;
+    json_parse(&record, (const char *)map.data, map.size, 0, &error, path, NULL);
+    file_unmap(&map);
+    return record;
+}
+
+bool embedding_key_matches(const char *record_path, const char *embeddings_path, const char *key,
+                           struct embedding_counts *counts)
 {
     char hash[33];
     const char *stored_key, *stored_hash;
-    json_t *record = json_load_file(record_path, 0, NULL);
-    bool matches =
-        json_unpack(record, "{s:s, s:s}", "key", &stored_key, "hash", &stored_hash) == 0 &&
-        strcmp(stored_key, key) == 0 && hash_file(hash, embeddings_path, NULL) == STATUS_OK &&
-        strcmp(stored_hash, hash) == 0;
+    json_int_t texts, blank, truncated, tokens;
+    json_t *record = read_record(record_path);
+    bool matches = json_unpack(record, "{s:s, s:s, s:I, s:I, s:I, s:I}", "key", &stored_key, "hash",
+                               &stored_hash, "texts", &texts, "blank", &blank, "truncated",
+                               &truncated, "tokens", &tokens) == 0 &&
+                   strcmp(stored_key, key) == 0 &&
+                   hash_file(hash, embeddings_path, NULL) == STATUS_OK &&
+                   strcmp(stored_hash, hash) == 0;
+    if (matches)
+        *counts = (struct embedding_counts){(size_t)texts, (size_t)blank, (size_t)truncated,
+                                            (size_t)tokens};
     json_decref(record);
     return matches;
 }
@@ -142,15 +162,4 @@ enum status embedding_key_write(const char *record_path, const char *embeddings_
     enum status status = json_write(record, record_path, err);
     json_decref(record);
     return status;
-}
-
-struct embedding_counts embedding_key_counts(const char *record_path)
-{
-    json_int_t texts = 0, blank = 0, truncated = 0, tokens = 0;
-    json_t *record = json_load_file(record_path, 0, NULL);
-    json_unpack(record, "{s:I, s:I, s:I, s:I}", "texts", &texts, "blank", &blank, "truncated",
-                &truncated, "tokens", &tokens);
-    json_decref(record);
-    return (struct embedding_counts){(size_t)texts, (size_t)blank, (size_t)truncated,
-                                     (size_t)tokens};
 }

@@ -21,15 +21,14 @@ enum status embedding_key(char *text, size_t size, const struct device *device,
                           struct err *err);
 
 /* True when RECORD (a small JSON file) says that EMBEDDINGS was made under this key, and
- * EMBEDDINGS still has the hash it had. Anything odd is false, never an error. */
-bool embedding_key_matches(const char *record_path, const char *embeddings_path, const char *key);
+ * EMBEDDINGS still has the hash it had; *counts is then what RECORD keeps. Anything odd is false,
+ * never an error, and leaves *counts as it was. */
+bool embedding_key_matches(const char *record_path, const char *embeddings_path, const char *key,
+                           struct embedding_counts *counts);
 
 /* Writes RECORD for EMBEDDINGS as it is now. */
 enum status embedding_key_write(const char *record_path, const char *embeddings_path,
                                 const char *key, const struct embedding_counts *counts,
                                 struct err *err);
-
-/* The counts that RECORD keeps; zeros where it is not there. */
-struct embedding_counts embedding_key_counts(const char *record_path);
 
 #endif

@@ -7,12 +7,10 @@
 
 /* Embeddings and norms stay as they are with nf4; of its blocks each has a byte and of each 256 of
  * them four more. */
-static void add_weight(struct estimate *estimate, const struct weight *weight)
+static void add_weight(struct estimate *estimate, const struct weight *weight, bool embedding)
 {
     int64_t n = weight->rows * weight->columns;
     bool vector = weight->rows == 1;
-    bool embedding = strcmp(weight->name, "model.embed_tokens.weight") == 0 ||
-                     strcmp(weight->name, "lm_head.weight") == 0;
     size_t size = (size_t)n, blocks = (size_t)nf4_block_count(n);
     estimate->weights[PRECISION_F32] += 4 * size;
     estimate->weights[PRECISION_BF16] += (vector ? 4 : 2) * size;
@@ -40,12 +38,13 @@ void estimate_memory(struct estimate *estimate, const struct weights *weights,
         .cpu_activations = activations(config, batch_tokens, max_tokens, 4),
         .gpu_activations = activations(config, batch_tokens, max_tokens, 2),
     };
+    const struct weight *embeddings = weights_find(weights, "model.embed_tokens.weight");
     for (int i = 0; i < weights_count(weights); i++) {
         const struct weight *weight = weights_at(weights, i);
         estimate->tensors++;
         estimate->parameters += weight->rows * weight->columns;
-        if (strcmp(weight->name, "lm_head.weight") != 0 || config->tied_embeddings)
-            add_weight(estimate, weight);
+        if (weight == embeddings || strcmp(weight->name, "lm_head.weight") != 0)
+            add_weight(estimate, weight, weight == embeddings);
     }
 }
 

@@ -21,8 +21,8 @@ struct estimate {
     int64_t tensors;
 };
 
-/* weights: open, all of them counted but the output head, which embedding needs not, unless it is
- * tied. batch_tokens, max_tokens: as llama_load. */
+/* weights: open, all of them counted but an output head apart from the embeddings, which is not
+ * loaded. batch_tokens, max_tokens: as llama_load. */
 void estimate_memory(struct estimate *estimate, const struct weights *weights,
                      const struct model_config *config, int batch_tokens, int max_tokens);
 

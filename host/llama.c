@@ -1,13 +1,15 @@
-/* Loading a Llama and running it forward. See llama.h. */
+/* Loading a model and running it forward. See llama.h. */
 #include "host/llama.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include "host/base/interrupt.h"
 #include "kernels/attention.h"
+#include "kernels/bias.h"
 #include "kernels/embedding.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
@@ -22,6 +24,7 @@ enum extent {
     QUERY,     /* n_heads * head_dim */
     KEY_VALUE, /* n_kv_heads * head_dim */
     INTERMEDIATE,
+    HEAD, /* head_dim */
 };
 
 static int extent_of(const struct model_config *config, enum extent extent)
@@ -37,26 +40,65 @@ static int extent_of(const struct model_config *config, enum extent extent)
         return config->n_kv_heads * config->head_dim;
     case INTERMEDIATE:
         return config->intermediate_size;
+    case HEAD:
+        return config->head_dim;
     }
     return 0;
+}
+
+/* What decides whether a model has a parameter. */
+enum presence {
+    ALWAYS,
+    ATTENTION_BIAS,
+    ATTENTION_OUTPUT_BIAS,
+    MLP_BIAS,
+    HEAD_NORMS,
+};
+
+static bool is_present(const struct model_config *config, enum presence presence)
+{
+    switch (presence) {
+    case ALWAYS:
+        return true;
+    case ATTENTION_BIAS:
+        return config->attention_bias;
+    case ATTENTION_OUTPUT_BIAS:
+        return config->attention_output_bias;
+    case MLP_BIAS:
+        return config->mlp_bias;
+    case HEAD_NORMS:
+        return config->head_norms;
+    }
+    return false;
 }
 
 /* The parameters of one block: rows ONE is a vector (const float *), else a struct linear. */
 static const struct parameter {
     const char *name; /* behind "model.layers.N." */
+    enum presence presence;
     enum extent rows, columns;
     size_t offset; /* in struct llama_layer */
 } layer_parameters[] = {
-    {"input_layernorm.weight", ONE, HIDDEN, offsetof(struct llama_layer, input_norm)},
-    {"self_attn.q_proj.weight", QUERY, HIDDEN, offsetof(struct llama_layer, q)},
-    {"self_attn.k_proj.weight", KEY_VALUE, HIDDEN, offsetof(struct llama_layer, k)},
-    {"self_attn.v_proj.weight", KEY_VALUE, HIDDEN, offsetof(struct llama_layer, v)},
-    {"self_attn.o_proj.weight", HIDDEN, QUERY, offsetof(struct llama_layer, o)},
-    {"post_attention_layernorm.weight", ONE, HIDDEN,
+    {"input_layernorm.weight", ALWAYS, ONE, HIDDEN, offsetof(struct llama_layer, input_norm)},
+    {"self_attn.q_proj.weight", ALWAYS, QUERY, HIDDEN, offsetof(struct llama_layer, q)},
+    {"self_attn.k_proj.weight", ALWAYS, KEY_VALUE, HIDDEN, offsetof(struct llama_layer, k)},
+    {"self_attn.v_proj.weight", ALWAYS, KEY_VALUE, HIDDEN, offsetof(struct llama_layer, v)},
+    {"self_attn.o_proj.weight", ALWAYS, HIDDEN, QUERY, offsetof(struct llama_layer, o)},
+    {"post_attention_layernorm.weight", ALWAYS, ONE, HIDDEN,
      offsetof(struct llama_layer, post_attention_norm)},
-    {"mlp.gate_proj.weight", INTERMEDIATE, HIDDEN, offsetof(struct llama_layer, gate)},
-    {"mlp.up_proj.weight", INTERMEDIATE, HIDDEN, offsetof(struct llama_layer, up)},
-    {"mlp.down_proj.weight", HIDDEN, INTERMEDIATE, offsetof(struct llama_layer, down)},
+    {"mlp.gate_proj.weight", ALWAYS, INTERMEDIATE, HIDDEN, offsetof(struct llama_layer, gate)},
+    {"mlp.up_proj.weight", ALWAYS, INTERMEDIATE, HIDDEN, offsetof(struct llama_layer, up)},
+    {"mlp.down_proj.weight", ALWAYS, HIDDEN, INTERMEDIATE, offsetof(struct llama_layer, down)},
+    {"self_attn.q_proj.bias", ATTENTION_BIAS, ONE, QUERY, offsetof(struct llama_layer, q_bias)},
+    {"self_attn.k_proj.bias", ATTENTION_BIAS, ONE, KEY_VALUE, offsetof(struct llama_layer, k_bias)},
+    {"self_attn.v_proj.bias", ATTENTION_BIAS, ONE, KEY_VALUE, offsetof(struct llama_layer, v_bias)},
+    {"self_attn.o_proj.bias", ATTENTION_OUTPUT_BIAS, ONE, HIDDEN,
+     offsetof(struct llama_layer, o_bias)},
+    {"mlp.gate_proj.bias", MLP_BIAS, ONE, INTERMEDIATE, offsetof(struct llama_layer, gate_bias)},
+    {"mlp.up_proj.bias", MLP_BIAS, ONE, INTERMEDIATE, offsetof(struct llama_layer, up_bias)},
+    {"mlp.down_proj.bias", MLP_BIAS, ONE, HIDDEN, offsetof(struct llama_layer, down_bias)},
+    {"self_attn.q_norm.weight", HEAD_NORMS, ONE, HEAD, offsetof(struct llama_layer, q_norm)},
+    {"self_attn.k_norm.weight", HEAD_NORMS, ONE, HEAD, offsetof(struct llama_layer, k_norm)},
 };
 #define N_LAYER_PARAMETERS (sizeof layer_parameters / sizeof *layer_parameters)
 
@@ -71,6 +113,19 @@ static enum status load_vector(const float **out, const struct weights *weights,
     return STATUS_OK;
 }
 
+/* A tensor that the configuration has no use for would change the result. */
+static enum status check_absent(const struct weights *weights, const char *name, struct err *err)
+{
+    const struct weight *weight = weights_find(weights, name);
+    if (weight)
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: tensor %s: the model that the configuration describes has none; use "
+                       "the configuration that belongs to the weights",
+                       weights_path(weights), weight->name);
+    return STATUS_OK;
+}
+
+/* Absent parameters of *layer are NULL already. */
 static enum status load_layer(struct llama *llama, struct device *device,
                               const struct weights *weights, int layer, struct arena *scratch,
                               struct err *err)
@@ -83,7 +138,9 @@ static enum status load_layer(struct llama *llama, struct device *device,
         int rows = extent_of(&llama->config, parameter->rows);
         int columns = extent_of(&llama->config, parameter->columns);
         void *member = base + parameter->offset;
-        if (parameter->rows == ONE)
+        if (!is_present(&llama->config, parameter->presence))
+            TRY(check_absent(weights, name, err));
+        else if (parameter->rows == ONE)
             TRY(load_vector(member, weights, name, columns, &llama->arena, scratch, err));
         else
             TRY(linear_load(member, device, weights, name, rows, columns, llama->precision,
@@ -98,6 +155,9 @@ static enum status load_weights(struct llama *llama, struct device *device,
 {
     const struct model_config *config = &llama->config;
     size_t total = (size_t)n_layers + 1;
+    char beyond[64];
+    snprintf(beyond, sizeof beyond, "model.layers.%d.input_layernorm.weight", config->n_layers);
+    TRY(check_absent(weights, beyond, err));
     progress_report(progress, "load", "layers", 0, total);
     enum precision dense = llama->precision == PRECISION_F32 ? PRECISION_F32 : PRECISION_BF16;
     TRY(dense_load(&llama->embedding, weights, "model.embed_tokens.weight", config->vocab_size,
@@ -109,6 +169,7 @@ static enum status load_weights(struct llama *llama, struct device *device,
     if (!llama->layers)
         return err_no_memory(err, "the layers", (size_t)n_layers * sizeof *llama->layers);
     for (int layer = 0; layer < n_layers; layer++) {
+        llama->layers[layer] = (struct llama_layer){0};
         TRY(load_layer(llama, device, weights, layer, scratch, err));
         progress_report(progress, "load", "layers", (size_t)layer + 2, total);
     }
@@ -133,9 +194,10 @@ static enum status allocate_buffers(struct llama *llama, struct err *err)
         {&llama->value, t * kv},  {&llama->attended, t * q}, {&llama->gate, t * f},
         {&llama->up, t * f},
     };
+    bool countable = (int64_t)llama->batch_tokens * config->n_heads <= INT_MAX; /* rows of heads */
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
         *buffers[i].pointer = arena_alloc(&llama->arena, buffers[i].count, sizeof(float));
-        if (!*buffers[i].pointer)
+        if (!*buffers[i].pointer || !countable)
             return err_set(err, STATUS_RESOURCE,
                            "not enough memory for the activations of %d tokens; try a smaller "
                            "--batch-tokens or --max-tokens",
@@ -181,37 +243,64 @@ void llama_free(struct llama *llama)
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
-static enum status attention_block(struct llama *llama, struct device *device,
-                                   const struct llama_layer *layer, const struct llama_batch *batch,
-                                   int t, struct err *err)
+/* y (t, width) = x · Wᵀ + bias, or y += with add; bias may be NULL. */
+static enum status project(struct device *device, void *y, const void *x,
+                           const struct linear *linear, const float *bias, int t, int width,
+                           bool add, struct err *err)
+{
+    TRY(linear_fwd(device, y, x, linear, t, add, err));
+    return bias ? bias_fwd(device, y, bias, t, width, err) : STATUS_OK;
+}
+
+/* Queries or keys (t, n_heads, head_dim): each head's norm, if there is one, then its rotation. */
+static enum status prepare_heads(struct llama *llama, struct device *device, float *x,
+                                 const float *norm, int t, int n_heads, struct err *err)
 {
     const struct model_config *c = &llama->config;
+    if (norm)
+        TRY(rmsnorm_fwd(device, x, x, norm, t * n_heads, c->head_dim, c->rms_norm_eps, err));
+    return rope_fwd(device, x, llama->positions, llama->rope_cos, llama->rope_sin, t, n_heads,
+                    c->head_dim, err);
+}
+
+static enum status attention_block(struct llama *llama, struct device *device, int index,
+                                   const struct llama_batch *batch, int t, struct err *err)
+{
+    const struct model_config *c = &llama->config;
+    const struct llama_layer *layer = &llama->layers[index];
+    int query = extent_of(c, QUERY), key_value = extent_of(c, KEY_VALUE);
+    int window = index >= c->first_window_layer ? c->sliding_window : 0;
     float scale = 1.0f / sqrtf((float)c->head_dim);
     TRY(rmsnorm_fwd(device, llama->normed, llama->hidden, layer->input_norm, t, c->hidden_size,
                     c->rms_norm_eps, err));
-    TRY(linear_fwd(device, llama->query, llama->normed, &layer->q, t, false, err));
-    TRY(linear_fwd(device, llama->key, llama->normed, &layer->k, t, false, err));
-    TRY(linear_fwd(device, llama->value, llama->normed, &layer->v, t, false, err));
-    TRY(rope_fwd(device, llama->query, llama->positions, llama->rope_cos, llama->rope_sin, t,
-                 c->n_heads, c->head_dim, err));
-    TRY(rope_fwd(device, llama->key, llama->positions, llama->rope_cos, llama->rope_sin, t,
-                 c->n_kv_heads, c->head_dim, err));
+    TRY(project(device, llama->query, llama->normed, &layer->q, layer->q_bias, t, query, false,
+                err));
+    TRY(project(device, llama->key, llama->normed, &layer->k, layer->k_bias, t, key_value, false,
+                err));
+    TRY(project(device, llama->value, llama->normed, &layer->v, layer->v_bias, t, key_value, false,
+                err));
+    TRY(prepare_heads(llama, device, llama->query, layer->q_norm, t, c->n_heads, err));
+    TRY(prepare_heads(llama, device, llama->key, layer->k_norm, t, c->n_kv_heads, err));
     TRY(attention_fwd(device, llama->attended, llama->query, llama->key, llama->value,
                       batch->cu_seqlens, batch->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
-                      scale, err));
-    return linear_fwd(device, llama->hidden, llama->attended, &layer->o, t, true, err);
+                      scale, window, err));
+    return project(device, llama->hidden, llama->attended, &layer->o, layer->o_bias, t,
+                   c->hidden_size, true, err);
 }
 
 static enum status mlp_block(struct llama *llama, struct device *device,
                              const struct llama_layer *layer, int t, struct err *err)
 {
     const struct model_config *c = &llama->config;
-    TRY(rmsnorm_fwd(device, llama->normed, llama->hidden, layer->post_attention_norm, t,
-                    c->hidden_size, c->rms_norm_eps, err));
-    TRY(linear_fwd(device, llama->gate, llama->normed, &layer->gate, t, false, err));
-    TRY(linear_fwd(device, llama->up, llama->normed, &layer->up, t, false, err));
-    TRY(swiglu_fwd(device, llama->gate, llama->gate, llama->up, t, c->intermediate_size, err));
-    return linear_fwd(device, llama->hidden, llama->gate, &layer->down, t, true, err);
+    int d = c->hidden_size, f = c->intermediate_size;
+    TRY(rmsnorm_fwd(device, llama->normed, llama->hidden, layer->post_attention_norm, t, d,
+                    c->rms_norm_eps, err));
+    TRY(project(device, llama->gate, llama->normed, &layer->gate, layer->gate_bias, t, f, false,
+                err));
+    TRY(project(device, llama->up, llama->normed, &layer->up, layer->up_bias, t, f, false, err));
+    TRY(swiglu_fwd(device, llama->gate, llama->gate, llama->up, t, f, err));
+    return project(device, llama->hidden, llama->gate, &layer->down, layer->down_bias, t, d, true,
+                   err);
 }
 
 enum status llama_forward(struct llama *llama, struct device *device,
@@ -230,7 +319,7 @@ enum status llama_forward(struct llama *llama, struct device *device,
     TRY(visit(context, 0, llama->hidden, t, err));
     for (int layer = 0; layer < n_layers; layer++) {
         TRY(interrupt_check(err));
-        TRY(attention_block(llama, device, &llama->layers[layer], batch, t, err));
+        TRY(attention_block(llama, device, layer, batch, t, err));
         TRY(mlp_block(llama, device, &llama->layers[layer], t, err));
         TRY(visit(context, layer + 1, llama->hidden, t, err));
     }

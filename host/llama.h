@@ -1,4 +1,5 @@
-/* A Llama: its weights, and the forward pass over a packed batch.
+/* A model of the Llama family (Llama, Mistral, Qwen2, Qwen3): its weights, and the forward pass
+ * over a packed batch.
  *
  * A batch is one row of tokens: the texts one behind the other, no padding, with cu_seqlens saying
  * where each begins. Attention is causal and never crosses from one text into another, and every
@@ -23,6 +24,12 @@ struct llama_layer {
     const float *post_attention_norm; /* (D) */
     struct linear gate, up;           /* (F, D) */
     struct linear down;               /* (D, F) */
+    /* NULL where the configuration has none. */
+    const float *q_bias, *k_bias, *v_bias; /* (H*hd), (KV*hd), (KV*hd) */
+    const float *o_bias;                   /* (D) */
+    const float *gate_bias, *up_bias;      /* (F) */
+    const float *down_bias;                /* (D) */
+    const float *q_norm, *k_norm;          /* (hd) of each head, before it is rotated */
 };
 
 struct llama {
@@ -51,6 +58,8 @@ struct llama {
 /* Loads the weights, converting them tensor by tensor; the file's pages are released on the way.
  * max_tokens: of one text, at most config->max_positions; batch_tokens >= max_tokens: of a batch.
  * n_layers: how many blocks to load, 0 .. config->n_layers; llama_forward reaches no further.
+ * STATUS_BAD_DATA where the tensors are not those of the configuration: one is missing, has another
+ * shape, or stands there though the configuration has no such bias, norm or layer.
  * On failure everything is released. */
 enum status llama_load(struct llama *llama, struct device *device, const struct weights *weights,
                        const struct model_config *config, enum precision precision, int n_layers,

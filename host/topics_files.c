@@ -85,6 +85,16 @@ enum status json_write(const json_t *value, const char *path, struct err *err)
     return out_file_commit(&file, err);
 }
 
+/* Appends element, which it takes over. Where there is no memory, *array is released and becomes
+ * NULL, so that nothing is written with a part left out. */
+static void append(json_t **array, json_t *element)
+{
+    if (json_array_append_new(*array, element) == 0)
+        return;
+    json_decref(*array);
+    *array = NULL;
+}
+
 /* The rows nearest to the centre, at most NEAREST: the texts to show for a topic. */
 #define NEAREST 5
 
@@ -103,22 +113,22 @@ static json_t *nearest_rows(const struct topics *topics, int topic)
             row[place] = i;
     }
     json_t *array = json_array();
-    for (int i = 0; i < n; i++)
-        json_array_append_new(array, json_integer((json_int_t)row[i] + 1));
+    for (int i = 0; i < n && array; i++)
+        append(&array, json_integer((json_int_t)row[i] + 1));
     return array;
 }
 
 static json_t *topic_to_json(const struct topics *topics, int topic)
 {
     json_t *words = json_array();
-    for (int i = 0; i < topics->n_words; i++) {
+    for (int i = 0; i < topics->n_words && words; i++) {
         size_t place = (size_t)topic * (size_t)topics->n_words + (size_t)i;
         int word = topics->word[place];
         if (word < 0)
             break;
-        json_array_append_new(words, json_pack("{s:s, s:f, s:i}", "word", topics->tfidf.words[word],
-                                               "score", (double)topics->word_score[place], "texts",
-                                               (int)topics->tfidf.df[word]));
+        append(&words,
+               json_pack("{s:s, s:f, s:i}", "word", topics->tfidf.words[word], "score",
+                         (double)topics->word_score[place], "texts", (int)topics->tfidf.df[word]));
     }
     return json_pack("{s:i, s:I, s:o, s:o}", "id", topic, "size", (json_int_t)topics->size[topic],
                      "words", words, "nearest", nearest_rows(topics, topic));
@@ -127,20 +137,23 @@ static json_t *topic_to_json(const struct topics *topics, int topic)
 json_t *topics_to_json(const struct topics *topics)
 {
     json_t *list = json_array();
-    for (int topic = 0; topic < topics->n_topics; topic++)
-        json_array_append_new(list, topic_to_json(topics, topic));
+    for (int topic = 0; topic < topics->n_topics && list; topic++)
+        append(&list, topic_to_json(topics, topic));
     json_t *root = json_pack("{s:o, s:I, s:I, s:i, s:i, s:s, s:f, s:i, s:b}", "topics", list,
                              "texts", (json_int_t)topics->n_rows, "blank",
                              (json_int_t)(topics->n_rows - topics->n_used), "vocabulary",
                              topics->tfidf.n_words, "min_df", topics->min_df, "language",
                              topics->language, "inertia", topics->inertia, "iterations",
                              topics->iterations, "converged", topics->converged);
-    if (root && topics->has_labels)
+    if (root && topics->has_labels &&
         json_object_set_new(root, "agreement",
                             json_pack("{s:f, s:f, s:f, s:i}", "nmi", topics->score.nmi, "purity",
                                       topics->score.purity, "adjusted_rand",
                                       topics->score.adjusted_rand, "labels",
-                                      topics->score.n_labels));
+                                      topics->score.n_labels)) != 0) {
+        json_decref(root);
+        return NULL;
+    }
     return root;
 }
 

@@ -11,14 +11,19 @@
  * scores, softmax and the weighted sum while the panels are in cache. `out` holds the sum so far
  * between blocks. A text of up to KEY_BLOCK tokens takes one block: no rescaling, one write.
  *
+ * Under a window a task starts at the block, and a tile at the panel, that holds the first key its
+ * first row sees. Blocks are still counted from the text's first key, for the order's sake.
+ *
  * Order of summation. A score is one chain over head_dim (eight in the portable code). A softmax
  * sum runs over the key blocks, inside a block in eight chains by key number modulo 8 (one in the
  * portable code). An output element runs over the keys in
  * order, rescaled between blocks. All are fixed by the query's position; a tile's other rows only
- * add zeros (probability 0 for a key that the row must not see). */
+ * add zeros (probability 0 for a key that the row must not see). A block in which a row sees no key
+ * leaves it with sums of 0, which the next block scales by 0. */
 #include "kernels/attention.h"
 
 #include <assert.h>
+#include <float.h>
 #include <limits.h>
 #include <math.h>
 #include <stdbool.h>
@@ -39,7 +44,8 @@ struct attention_job {
     const int32_t *cu_seqlens;
     int n_texts, n_heads, n_kv_heads, head_dim;
     float scale;
-    int block; /* positions of a query block */
+    int window; /* INT_MAX: none */
+    int block;  /* positions of a query block */
     int n_tasks;
 };
 
@@ -56,8 +62,9 @@ struct tile {
     int n_rows;
     const float *q[TILE_ROWS]; /* each (head_dim) */
     float *out[TILE_ROWS];     /* each (head_dim); not set for a row that the tile lacks */
-    int n_visible[TILE_ROWS];  /* keys of this block that the row sees, from the first; may be 0 */
-    int n_keys;                /* the most of those: keys that the tile works on */
+    int n_hidden[TILE_ROWS];   /* keys of this block that the window hides from the row */
+    int n_visible[TILE_ROWS];  /* where the keys that the row sees end; it may see none */
+    int begin, end;            /* keys that the tile works on; begin is a multiple of PANEL */
     bool is_first, is_last;    /* the tile's first, its last key block */
     struct softmax_state *state;
 };
@@ -103,14 +110,14 @@ static void row_portable(const struct tile *tile, int row, const struct key_bloc
                          float scale)
 {
     float p[KEY_BLOCK], *out = tile->out[row];
-    int n = tile->n_visible[row];
+    int begin = tile->n_hidden[row], end = tile->n_visible[row];
     float old = tile->is_first ? -INFINITY : tile->state->largest[row], largest = old;
-    for (int key = 0; key < n; key++) {
+    for (int key = begin; key < end; key++) {
         p[key] = dot_portable(tile->q[row], keys->k + (size_t)key * keys->stride, d) * scale;
         largest = p[key] > largest ? p[key] : largest;
     }
     float sum = 0, decay = tile->is_first ? 0 : expf(old - largest);
-    for (int key = 0; key < n; key++) {
+    for (int key = begin; key < end; key++) {
         p[key] = expf(p[key] - largest);
         sum += p[key];
     }
@@ -119,7 +126,7 @@ static void row_portable(const struct tile *tile, int row, const struct key_bloc
     tile->state->sum[row] = sum;
     for (int j = 0; j < d; j++)
         out[j] = tile->is_first ? 0 : out[j] * decay;
-    for (int key = 0; key < n; key++)
+    for (int key = begin; key < end; key++)
         add_portable(out, keys->v + (size_t)key * keys->stride, p[key], d);
     if (tile->is_last)
         for (int j = 0; j < d; j++)
@@ -191,14 +198,17 @@ static inline void transpose_8x8(float *y, const float *x, size_t stride, int n_
 #define LOAD(i)                                                                                    \
     __m256 r##i = i >= n_rows      ? _mm256_setzero_ps()                                           \
                   : n_columns >= 8 ? _mm256_loadu_ps(x + i * stride)                               \
-                                   : _mm256_maskload_ps(x + i * stride, mask);
-    LOAD(0)
-    LOAD(1)
-    LOAD(2)
-    LOAD(3)
-    LOAD(4) LOAD(5) LOAD(6) LOAD(7)
+                                   : _mm256_maskload_ps(x + i * stride, mask)
+    LOAD(0);
+    LOAD(1);
+    LOAD(2);
+    LOAD(3);
+    LOAD(4);
+    LOAD(5);
+    LOAD(6);
+    LOAD(7);
 #undef LOAD
-        transpose_halves(&r0, &r1, &r2, &r3);
+    transpose_halves(&r0, &r1, &r2, &r3);
     transpose_halves(&r4, &r5, &r6, &r7);
     _mm256_store_ps(y, _mm256_permute2f128_ps(r0, r4, 0x20));
     _mm256_store_ps(y + PANEL, _mm256_permute2f128_ps(r1, r5, 0x20));
@@ -284,18 +294,20 @@ static inline __m256 lane_sums(const __m256 v[8])
 /* Scores become probabilities exp(scale * score - largest), not yet divided by their sum. decay
  * (8): what the sums so far are to be multiplied with. */
 TARGET_AVX2
-static void softmax_tile(float *scores, float *decay, const struct tile *tile, int width,
-                         float scale)
+static void softmax_tile(float *scores, float *decay, const struct tile *tile, float scale)
 {
+    int begin = tile->begin, end = (tile->end + 7) / 8 * 8;
     float largest[8] = {0};
     __m256 totals[8];
     totals[6] = totals[7] = _mm256_setzero_ps();
     for (int row = 0; row < TILE_ROWS; row++) {
         float *s = scores + row * SCORE_ROW;
-        for (int key = tile->n_visible[row]; key < width; key += 8)
+        for (int key = tile->n_visible[row]; key < end; key += 8)
             _mm256_storeu_ps(s + key, _mm256_set1_ps(-INFINITY));
-        __m256 m = _mm256_load_ps(s);
-        for (int key = 8; key < width; key += 8)
+        for (int key = begin; key < tile->n_hidden[row]; key++)
+            s[key] = -INFINITY;
+        __m256 m = _mm256_load_ps(s + begin);
+        for (int key = begin + 8; key < end; key += 8)
             m = _mm256_max_ps(m, _mm256_load_ps(s + key));
         __m128 h = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
         h = _mm_max_ps(h, _mm_movehl_ps(h, h));
@@ -304,6 +316,8 @@ static void softmax_tile(float *scores, float *decay, const struct tile *tile, i
     struct softmax_state *state = tile->state;
     __m256 now = _mm256_mul_ps(_mm256_loadu_ps(largest), _mm256_set1_ps(scale));
     __m256 decays = _mm256_setzero_ps();
+    /* A row without a key has -inf, and -inf less -inf would be NaN. */
+    now = _mm256_max_ps(now, _mm256_set1_ps(-FLT_MAX));
     if (!tile->is_first) {
         __m256 old = _mm256_loadu_ps(state->largest);
         now = _mm256_max_ps(now, old);
@@ -314,7 +328,7 @@ static void softmax_tile(float *scores, float *decay, const struct tile *tile, i
     for (int row = 0; row < TILE_ROWS; row++) {
         float *s = scores + row * SCORE_ROW;
         __m256 m = _mm256_set1_ps(state->largest[row]), total = _mm256_setzero_ps();
-        for (int key = 0; key < width; key += 8) {
+        for (int key = begin; key < end; key += 8) {
             __m256 x = _mm256_fmsub_ps(_mm256_load_ps(s + key), _mm256_set1_ps(scale), m);
             __m256 p = avx2_exp(x);
             total = _mm256_add_ps(total, p);
@@ -356,7 +370,7 @@ static void weigh_panel(const struct tile *tile, int j, int n_columns, const flo
                       _mm256_mul_ps(right##i, value), n_columns);                                  \
     }
     ROWS(START)
-    for (int key = 0; key < tile->n_keys; key++) {
+    for (int key = tile->begin; key < tile->end; key++) {
         __m256 v_left = _mm256_load_ps(panel + key * PANEL);
         __m256 v_right = _mm256_load_ps(panel + key * PANEL + 8);
         ROWS(STEP)
@@ -373,9 +387,9 @@ static void tile_avx2(const struct tile *tile, const struct key_block *keys, int
     _Alignas(32) float scores[TILE_ROWS * SCORE_ROW];
     float decay[8], factor[8];
     size_t depth = (size_t)(d + 7) / 8 * 8;
-    for (int key = 0; key < tile->n_keys; key += PANEL)
+    for (int key = tile->begin; key < tile->end; key += PANEL)
         score_panel(scores + key, tile, keys->k_panels + (size_t)key * depth, d);
-    softmax_tile(scores, decay, tile, (tile->n_keys + 7) / 8 * 8, scale);
+    softmax_tile(scores, decay, tile, scale);
     __m256 one = _mm256_set1_ps(1.0f);
     _mm256_storeu_ps(factor,
                      tile->is_last ? _mm256_div_ps(one, _mm256_loadu_ps(tile->state->sum)) : one);
@@ -415,12 +429,28 @@ static bool find_query_block(struct query_block *found, const struct attention_j
     return true;
 }
 
-/* Tile `first_row` .. of the queries against the keys from first_key on. */
-static void set_tile(struct tile *tile, const struct attention_job *job,
+/* The first key that the query at position p sees, counted from the text's first. */
+static int first_visible(const struct attention_job *job, int p)
+{
+    int key = p - job->window + 1;
+    return key > 0 ? key : 0;
+}
+
+/* How many of a block's keys lie before key `end` of the text. */
+static int keys_before(int end, int first_key)
+{
+    int n = end - first_key;
+    return n < 0 ? 0 : n < KEY_BLOCK ? n : KEY_BLOCK;
+}
+
+/* Tile `first_row` .. of the queries against the keys from first_key on. Returns false where it
+ * sees none of them. */
+static bool set_tile(struct tile *tile, const struct attention_job *job,
                      const struct query_block *queries, int first_row, int first_key)
 {
     int group = job->n_heads / job->n_kv_heads;
     int p = queries->first + first_row / group, head = first_row % group, position = p;
+    int first = first_visible(job, p);
     for (int i = 0; i < TILE_ROWS; i++) {
         bool there = p < queries->last;
         if (there) {
@@ -428,22 +458,25 @@ static void set_tile(struct tile *tile, const struct attention_job *job,
             size_t offset =
                 (token * (size_t)job->n_heads + (size_t)(queries->kv_head * group) + (size_t)head) *
                 (size_t)job->head_dim;
-            int n_visible = p + 1 - first_key;
             tile->q[i] = job->q + offset;
             tile->out[i] = job->out + offset;
-            tile->n_visible[i] = n_visible < 0 ? 0 : n_visible < KEY_BLOCK ? n_visible : KEY_BLOCK;
+            tile->n_hidden[i] = keys_before(first_visible(job, p), first_key);
+            tile->n_visible[i] = keys_before(p + 1, first_key);
             position = p;
             tile->n_rows = i + 1;
         } else {
             tile->q[i] = tile->q[0];
+            tile->n_hidden[i] = tile->n_hidden[0];
             tile->n_visible[i] = tile->n_visible[0];
         }
         if (++head == group)
             head = 0, p++;
     }
-    tile->n_keys = position + 1 - first_key < KEY_BLOCK ? position + 1 - first_key : KEY_BLOCK;
-    tile->is_first = first_key == 0;
+    tile->begin = keys_before(first, first_key) / PANEL * PANEL;
+    tile->end = keys_before(position + 1, first_key);
+    tile->is_first = first >= first_key;
     tile->is_last = position < first_key + KEY_BLOCK;
+    return tile->begin < tile->end;
 }
 
 /* A worker's scratch: K panels, V panels, one softmax_state a tile. */
@@ -485,12 +518,12 @@ static void attention_task(void *context, int task, int worker)
     keys.k_panels = device_scratch(job->device, worker);
     keys.v_panels = keys.k_panels + panel_floats(job->head_dim);
     struct softmax_state *states = (void *)(keys.v_panels + panel_floats(job->head_dim));
-    for (int first_key = 0; first_key < queries.last; first_key += KEY_BLOCK) {
+    int first_key = first_visible(job, queries.first) / KEY_BLOCK * KEY_BLOCK;
+    for (; first_key < queries.last; first_key += KEY_BLOCK) {
         set_key_block(&keys, job, &queries, first_key);
         for (int row = 0; row < n_rows; row += TILE_ROWS) {
             struct tile tile = {.state = &states[row / TILE_ROWS]};
-            set_tile(&tile, job, &queries, row, first_key);
-            if (tile.n_keys <= 0)
+            if (!set_tile(&tile, job, &queries, row, first_key))
                 continue;
 #if CPU_X86
             if (job->device->isa == CPU_AVX2) {
@@ -505,10 +538,10 @@ static void attention_task(void *context, int task, int worker)
 
 void attention_fwd_cpu(struct device *device, float *out, const float *q, const float *k,
                        const float *v, const int32_t *cu_seqlens, int n_texts, int n_heads,
-                       int n_kv_heads, int head_dim, float scale)
+                       int n_kv_heads, int head_dim, float scale, int window)
 {
     assert(n_kv_heads >= 1 && n_heads % n_kv_heads == 0);
-    assert(head_dim >= 1 && head_dim <= ATTENTION_HEAD_DIM_LARGEST);
+    assert(head_dim >= 1 && head_dim <= ATTENTION_HEAD_DIM_LARGEST && window >= 0);
     if (n_texts == 0)
         return;
     int group = n_heads / n_kv_heads;
@@ -518,8 +551,22 @@ void attention_fwd_cpu(struct device *device, float *out, const float *q, const 
            DEVICE_SCRATCH_BYTES);
     int64_t n_tasks = ((int64_t)cu_seqlens[n_texts] / block + n_texts) * n_kv_heads;
     assert(n_tasks <= INT_MAX);
-    struct attention_job job = {device,  out,        q,        k,     v,     cu_seqlens,  n_texts,
-                                n_heads, n_kv_heads, head_dim, scale, block, (int)n_tasks};
+    struct attention_job job = {
+        .device = device,
+        .out = out,
+        .q = q,
+        .k = k,
+        .v = v,
+        .cu_seqlens = cu_seqlens,
+        .n_texts = n_texts,
+        .n_heads = n_heads,
+        .n_kv_heads = n_kv_heads,
+        .head_dim = head_dim,
+        .scale = scale,
+        .window = window > 0 ? window : INT_MAX,
+        .block = block,
+        .n_tasks = (int)n_tasks,
+    };
     threads_run(device->threads, job.n_tasks, attention_task, &job);
 }
 
@@ -527,12 +574,12 @@ void attention_fwd_cpu(struct device *device, float *out, const float *q, const 
 
 enum status attention_fwd(struct device *device, void *out, const void *q, const void *k,
                           const void *v, const int32_t *cu_seqlens, int n_texts, int n_heads,
-                          int n_kv_heads, int head_dim, float scale, struct err *err)
+                          int n_kv_heads, int head_dim, float scale, int window, struct err *err)
 {
     switch (device->kind) {
     case DEVICE_CPU:
         attention_fwd_cpu(device, out, q, k, v, cu_seqlens, n_texts, n_heads, n_kv_heads, head_dim,
-                          scale);
+                          scale, window);
         return STATUS_OK;
     }
     return err_set(err, STATUS_RESOURCE, "attention: no kernel for this device");

@@ -1,9 +1,11 @@
 /* Packed causal attention with grouped queries. For query i of text t, head h, kv head
- * g = h / (n_heads / n_kv_heads), over the keys j of the same text with j <= i:
+ * g = h / (n_heads / n_kv_heads), over the keys j of the same text with j <= i, and j > i - window
+ * where there is a window:
  *
  *     out[i,h] = sum_j softmax_j(scale * q[i,h] . k[j,g]) * v[j,g]
  *
- * Vaswani et al. 2017 (arXiv:1706.03762); grouped queries: Ainslie et al. 2023 (arXiv:2305.13245).
+ * Vaswani et al. 2017 (arXiv:1706.03762); grouped queries: Ainslie et al. 2023 (arXiv:2305.13245);
+ * the sliding window: Jiang et al. 2023 (arXiv:2310.06825), as transformers masks it.
  * Computed block by block with the online softmax of Milakov and Gimelshein 2018
  * (arXiv:1805.02867), as FlashAttention does (arXiv:2205.14135): memory does not grow with the
  * length of a text. */
@@ -22,22 +24,24 @@
  *                                       order from cu_seqlens[0] = 0; n = cu_seqlens[n_texts];
  *                                       a text may be empty
  * scale                                 > 0; 1 / sqrt(head_dim) in Llama
+ * window                                keys that a query sees at most, itself included; 0: all
  * n_texts >= 0; n_kv_heads divides n_heads; 1 <= head_dim <= ATTENTION_HEAD_DIM_LARGEST.
  *
  * The order of summation of a query depends on its position in its text alone: a text gets the same
- * bytes alone or in company, with any number of threads. NaN and infinities stay in their text
+ * bytes alone or in company, with any number of threads, and no longer than the window, with and
+ * without it. NaN and infinities stay in their text
  * (those of k and v in their kv head too). */
 enum status attention_fwd(struct device *device, void *out, const void *q, const void *k,
                           const void *v, const int32_t *cu_seqlens, int n_texts, int n_heads,
-                          int n_kv_heads, int head_dim, float scale, struct err *err);
+                          int n_kv_heads, int head_dim, float scale, int window, struct err *err);
 
 void attention_fwd_cpu(struct device *device, float *out, const float *q, const float *k,
                        const float *v, const int32_t *cu_seqlens, int n_texts, int n_heads,
-                       int n_kv_heads, int head_dim, float scale);
+                       int n_kv_heads, int head_dim, float scale, int window);
 
 /* The same in float64, naive. scores: room for the longest text. Tests and bench only. */
 void attention_fwd_ref(double *out, const double *q, const double *k, const double *v,
                        const int32_t *cu_seqlens, int n_texts, int n_heads, int n_kv_heads,
-                       int head_dim, double scale, double *scores);
+                       int head_dim, double scale, int window, double *scores);
 
 #endif

@@ -81,6 +81,8 @@ static bool is_ipadic(mecab_t *mecab)
            column_is(node->feature, 6, "走る");
 }
 
+static const char not_opened[] = "not a dictionary that MeCab can open";
+
 /* What is wrong with the dictionary in folder, or NULL, with *mecab open. */
 static const char *try_dictionary(mecab_t **mecab, const char *folder)
 {
@@ -90,7 +92,7 @@ static const char *try_dictionary(mecab_t **mecab, const char *folder)
         return "no such folder";
     *mecab = mecab_new(5, arguments);
     if (!*mecab)
-        return "not a dictionary of MeCab's";
+        return not_opened; /* MeCab keeps the reason to itself */
     if (is_utf8(*mecab) && is_ipadic(*mecab))
         return NULL;
     mecab_destroy(*mecab);
@@ -110,9 +112,21 @@ static enum status find_dictionary(mecab_t **mecab, struct err *err)
                        "UTF-8, or be unset",
                        asked, wrong);
     }
-    for (size_t i = 0; i < sizeof dictionary_places / sizeof *dictionary_places; i++)
-        if (!try_dictionary(mecab, dictionary_places[i]))
+    const char *refused = NULL;
+    for (size_t i = 0; i < sizeof dictionary_places / sizeof *dictionary_places; i++) {
+        const char *wrong = try_dictionary(mecab, dictionary_places[i]);
+        if (!wrong)
             return STATUS_OK;
+        if (wrong == not_opened && !refused)
+            refused = dictionary_places[i];
+    }
+    if (refused)
+        return err_set(
+            err, STATUS_RESOURCE,
+            "%s: MeCab cannot open this dictionary, which the Japanese texts need: there "
+            "is not enough memory (it takes 50 MB), or it is damaged; then install its "
+            "package again",
+            refused);
     return err_set(err, STATUS_RESOURCE,
                    "the texts are Japanese, which needs MeCab's dictionary IPADIC in UTF-8, and it "
                    "is not there; install mecab-ipadic-utf8 (Debian, Ubuntu) or mecab-ipadic "

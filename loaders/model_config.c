@@ -14,6 +14,12 @@ const char *architecture_name(enum architecture architecture)
     switch (architecture) {
     case ARCHITECTURE_LLAMA:
         return "LlamaForCausalLM";
+    case ARCHITECTURE_MISTRAL:
+        return "MistralForCausalLM";
+    case ARCHITECTURE_QWEN2:
+        return "Qwen2ForCausalLM";
+    case ARCHITECTURE_QWEN3:
+        return "Qwen3ForCausalLM";
     }
     return "unknown";
 }

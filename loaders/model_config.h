@@ -8,7 +8,10 @@
 #include "host/base/status.h"
 
 enum architecture {
-    ARCHITECTURE_LLAMA, /* LlamaForCausalLM; GGUF "llama" */
+    ARCHITECTURE_LLAMA,   /* LlamaForCausalLM; GGUF "llama", which is what Mistral's say too */
+    ARCHITECTURE_MISTRAL, /* MistralForCausalLM */
+    ARCHITECTURE_QWEN2,   /* Qwen2ForCausalLM; GGUF "qwen2" */
+    ARCHITECTURE_QWEN3,   /* Qwen3ForCausalLM; GGUF "qwen3" */
 };
 
 struct model_config {
@@ -25,18 +28,28 @@ struct model_config {
     /* lm_head is the embedding matrix. What config.json says; for a GGUF, that output.weight is
      * absent. */
     bool tied_embeddings;
+    /* What a plain Llama has not. */
+    bool attention_bias;        /* of q, k and v */
+    bool attention_output_bias; /* of o */
+    bool mlp_bias;              /* of gate, up and down */
+    bool head_norms;            /* q and k pass an RMSNorm for each head before they are rotated */
+    int sliding_window;     /* keys that a query sees at most, itself included; 0: all before it */
+    int first_window_layer; /* the window holds in this block (from 0) and those behind it */
     struct rope_config rope;
 };
 
 /* Reads a folder's config.json, or the metadata of the one .gguf of a folder without it. path may
  * also be the config.json, the .gguf, or a .safetensors with config.json beside it. Where the file
- * is silent, the defaults of transformers' LlamaConfig hold (sizes have none). Each number is
- * checked: positive, head counts that divide, sizes below 2^24 so that products fit 64 bits.
- * STATUS_MISSING: no such file. STATUS_BAD_DATA: not JSON (line), a value missing or out of range
- * (named), an unsupported architecture, activation (other than silu), attention or MLP bias,
- * partial rotation, experts or rope scaling (named, with what is supported). */
+ * is silent, the defaults of transformers' class hold (LlamaConfig, MistralConfig, ...; sizes have
+ * none). Each number is checked: positive, head counts that divide, sizes below 2^24 so that
+ * products fit 64 bits. STATUS_MISSING: no such file. STATUS_BAD_DATA: not JSON (line), a value
+ * missing or out of range (named), an unsupported architecture, activation (other than silu),
+ * attention in both directions, partial rotation, experts, rope scaling, or a mixture of layers
+ * with and without a window in another order than these before those (named, with what is
+ * supported). A GGUF's biases are those whose tensors it holds. */
 enum status model_config_read(struct model_config *config, const char *path, struct err *err);
 
+/* "LlamaForCausalLM", ... */
 const char *architecture_name(enum architecture architecture);
 
 #endif

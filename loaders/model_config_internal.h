@@ -35,7 +35,7 @@ struct raw_config {
     struct err *err;
 };
 
-/* All but architecture, tied_embeddings and the scaling of positions. */
+/* Sizes, eps and theta; the rest is the readers'. */
 enum status model_config_fill(const struct raw_config *raw, struct model_config *config);
 
 /* STATUS_BAD_DATA: "PATH: NAME: VALUE is not supported; supported: SUPPORTED". */

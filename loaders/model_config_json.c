@@ -2,8 +2,9 @@
 #include "loaders/model_config_internal.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
-#include "loaders/json_file.h"
+#include "loaders/json.h"
 #include "loaders/model_refusals.h"
 
 #define CONFIG_LARGEST (16 << 20) /* bytes */
@@ -70,38 +71,60 @@ static enum status get_text(const struct object *object, const char *name, const
     return STATUS_OK;
 }
 
-static enum status json_architecture(const struct object *object, struct model_config *config)
+/* ---- architectures -------------------------------------------------------------------------- */
+
+/* How a family's files name it, and where its defaults in transformers differ. */
+static const struct family {
+    enum architecture architecture;
+    const char *model_type;
+    const char *stem;   /* of the classes' names: STEMForCausalLM, STEMModel */
+    int64_t n_kv_heads; /* ABSENT: as many as heads */
+    int64_t head_dim;   /* ABSENT: hidden size / heads */
+    int64_t max_positions;
+} families[] = {
+    {ARCHITECTURE_LLAMA, "llama", "Llama", ABSENT, ABSENT, 2048},
+    {ARCHITECTURE_MISTRAL, "mistral", "Mistral", 8, ABSENT, 131072},
+    {ARCHITECTURE_QWEN2, "qwen2", "Qwen2", 32, ABSENT, 32768},
+    {ARCHITECTURE_QWEN3, "qwen3", "Qwen3", 32, 128, 32768},
+};
+#define N_FAMILIES (sizeof families / sizeof *families)
+
+static bool is_class_of(const struct family *family, const char *name)
+{
+    size_t n = strlen(family->stem);
+    return strncmp(name, family->stem, n) == 0 &&
+           (strcmp(name + n, "ForCausalLM") == 0 || strcmp(name + n, "Model") == 0);
+}
+
+static enum status json_family(const struct object *object, const struct family **family)
 {
     const json_t *list = get(object, "architectures");
-    const char *name = json_string_value(json_array_get(list, 0));
+    const char *name = json_string_value(json_array_get(list, 0)), *type = NULL;
     if (list && !name)
         return wrong_type(object, "architectures", "a list of names");
-    if (!list) {
-        TRY(get_text(object, "model_type", &name));
-        if (!name)
-            return err_set(object->err, STATUS_BAD_DATA,
-                           "%s: architectures: missing; this is no model's config.json",
-                           object->path);
-        if (strcmp(name, "llama") == 0)
-            name = "LlamaForCausalLM";
-    }
-    if (strcmp(name, "LlamaForCausalLM") != 0)
-        return model_config_unsupported(object->path, "architectures", name, "LlamaForCausalLM",
-                                        object->err);
-    config->architecture = ARCHITECTURE_LLAMA;
-    return STATUS_OK;
+    if (!list)
+        TRY(get_text(object, "model_type", &type));
+    if (!list && !type)
+        return err_set(object->err, STATUS_BAD_DATA,
+                       "%s: architectures: missing; this is no model's config.json", object->path);
+    for (size_t i = 0; i < N_FAMILIES; i++)
+        if (name ? is_class_of(&families[i], name) : strcmp(type, families[i].model_type) == 0) {
+            *family = &families[i];
+            return STATUS_OK;
+        }
+    return model_config_unsupported(object->path, "architectures", name ? name : type,
+                                    "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, "
+                                    "Qwen3ForCausalLM, and LlamaModel and so on",
+                                    object->err);
 }
 
 /* What would change the arithmetic, and is not built. */
 static enum status json_refusals(const struct object *object)
 {
-    static const char *const flags[] = {"attention_bias", "mlp_bias"};
-    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
-        bool set = false;
-        TRY(get_bool(object, flags[i], &set));
-        if (set)
-            return model_config_unsupported(object->path, flags[i], "true", "false", object->err);
-    }
+    bool causal = true;
+    TRY(get_bool(object, "is_causal", &causal));
+    if (!causal)
+        return model_config_unsupported(object->path, "is_causal", "false", "true", object->err);
     const char *activation = "silu";
     TRY(get_text(object, "hidden_act", &activation));
     if (strcmp(activation, "silu") != 0)
@@ -109,6 +132,83 @@ static enum status json_refusals(const struct object *object)
                                         object->err);
     return STATUS_OK;
 }
+
+/* Which biases and norms there are. Keys that a family's class does not read mean nothing, as in
+ * transformers; the tensors must agree in the end. */
+static enum status json_extras(const struct object *object, struct model_config *config)
+{
+    bool attention = false, mlp = false;
+    TRY(get_bool(object, "attention_bias", &attention));
+    TRY(get_bool(object, "mlp_bias", &mlp));
+    enum architecture a = config->architecture;
+    bool read = a == ARCHITECTURE_LLAMA || a == ARCHITECTURE_QWEN3;
+    config->attention_bias = a == ARCHITECTURE_QWEN2 || (read && attention);
+    config->attention_output_bias = read && attention;
+    config->mlp_bias = a == ARCHITECTURE_LLAMA && mlp;
+    config->head_norms = a == ARCHITECTURE_QWEN3;
+    return STATUS_OK;
+}
+
+/* ---- sliding window ------------------------------------------------------------------------- */
+
+/* *first: how many full_attention stand before the first sliding_attention. */
+static enum status json_layer_types(const struct object *object, int n_layers, int *first)
+{
+    const json_t *list = get(object, "layer_types");
+    if (!json_is_array(list) || json_array_size(list) != (size_t)n_layers)
+        return err_set(object->err, STATUS_BAD_DATA,
+                       "%s: layer_types: not a list of num_hidden_layers %d names", object->path,
+                       n_layers);
+    *first = n_layers;
+    for (int i = 0; i < n_layers; i++) {
+        const char *type = json_string_value(json_array_get(list, (size_t)i));
+        bool sliding = type && strcmp(type, "sliding_attention") == 0;
+        if (!sliding && (!type || strcmp(type, "full_attention") != 0))
+            return model_config_unsupported(object->path, "layer_types", type ? type : "no name",
+                                            "full_attention, sliding_attention", object->err);
+        if (!sliding && *first < i)
+            return model_config_unsupported(object->path, "layer_types", "a mixture",
+                                            "full_attention first, then sliding_attention",
+                                            object->err);
+        if (sliding && *first == n_layers)
+            *first = i;
+    }
+    return STATUS_OK;
+}
+
+/* Mistral has the window in all blocks, Qwen in those from max_window_layers on, and only with
+ * use_sliding_window. A silent file means 4096, null no window. */
+static enum status json_window(const struct object *object, struct model_config *config)
+{
+    bool mistral = config->architecture == ARCHITECTURE_MISTRAL, used = mistral;
+    bool qwen = !mistral && config->architecture != ARCHITECTURE_LLAMA;
+    int64_t window = 4096, first = mistral ? 0 : 28;
+    if (qwen) {
+        TRY(get_bool(object, "use_sliding_window", &used));
+        TRY(get_integer(object, "max_window_layers", &first));
+    }
+    TRY(get_integer(object, "sliding_window", &window));
+    if (json_is_null(json_object_get(object->json, "sliding_window")))
+        used = false;
+    if (used && (window < 1 || window > MODEL_SIZE_LARGEST))
+        return err_set(object->err, STATUS_BAD_DATA,
+                       "%s: sliding_window: %lld is not within 1 and %d", object->path,
+                       (long long)window, MODEL_SIZE_LARGEST);
+    int n = config->n_layers, listed = n;
+    config->sliding_window = used ? (int)window : 0;
+    config->first_window_layer = !used || first > n ? n : first < 0 ? 0 : (int)first;
+    if (!get(object, "layer_types"))
+        return STATUS_OK;
+    TRY(json_layer_types(object, n, &listed));
+    if (qwen && used)
+        config->first_window_layer = listed;
+    if (listed != config->first_window_layer)
+        return err_set(object->err, STATUS_BAD_DATA,
+                       "%s: layer_types: they do not agree with sliding_window", object->path);
+    return STATUS_OK;
+}
+
+/* ---- positions ------------------------------------------------------------------------------ */
 
 static enum status rope_number(const struct object *object, const char *name, double *value)
 {
@@ -140,23 +240,49 @@ static enum status json_llama3(const struct object *object, struct rope_config *
     return STATUS_OK;
 }
 
-/* `rope_scaling`, with rope_theta beside it, or transformers 5's `rope_parameters`, with rope_theta
- * inside. */
+/* The object that says how positions are turned: `rope_scaling`, with rope_theta beside it, or else
+ * transformers 5's `rope_parameters`, with rope_theta inside. *inner has no JSON where neither
+ * says anything. */
+static enum status json_rope_object(const struct object *object, struct object *inner)
+{
+    static const char *const names[] = {"rope_scaling", "rope_parameters"};
+    static const char *const places[] = {"rope_scaling.", "rope_parameters."};
+    static const char *const nested[] = {"full_attention", "sliding_attention"};
+    *inner = *object;
+    inner->json = NULL;
+    for (int i = 0; i < 2 && !inner->json; i++) {
+        const json_t *json = get(object, names[i]);
+        if (json && !json_is_object(json))
+            return wrong_type(object, names[i], "an object");
+        if (json_object_size(json) > 0) {
+            inner->json = json;
+            inner->place = places[i];
+        }
+    }
+    for (int i = 0; i < 2; i++)
+        if (get(inner, nested[i]))
+            return err_set(object->err, STATUS_BAD_DATA,
+                           "%s: %s%s: parameters for a kind of layer are not supported; "
+                           "supported: one set for all",
+                           object->path, inner->place, nested[i]);
+    return STATUS_OK;
+}
+
 static enum status json_rope(const struct object *object, const struct raw_config *raw,
                              struct rope_config *rope, double *theta)
 {
-    TRY(get_number(object, "rope_theta", theta));
-    const char *name = get(object, "rope_parameters") ? "rope_parameters" : "rope_scaling";
-    const json_t *json = get(object, name);
-    if (!json)
-        return STATUS_OK;
-    if (!json_is_object(json))
-        return wrong_type(object, name, "an object");
-    struct object inner = *object;
-    inner.place = strcmp(name, "rope_scaling") == 0 ? "rope_scaling." : "rope_parameters.";
-    inner.json = json;
-    TRY(get_number(&inner, "rope_theta", theta));
+    struct object inner;
+    double part = 1;
     const char *type = "default";
+    TRY(json_rope_object(object, &inner));
+    TRY(get_number(object, "rope_theta", theta));
+    TRY(get_number(&inner, "rope_theta", theta));
+    TRY(get_number(object, "partial_rotary_factor", &part));
+    TRY(get_number(&inner, "partial_rotary_factor", &part));
+    if (part != 1)
+        return err_set(object->err, STATUS_BAD_DATA,
+                       "%s: partial_rotary_factor: %g is not supported; supported: 1", object->path,
+                       part);
     TRY(get_text(&inner, "type", &type));
     TRY(get_text(&inner, "rope_type", &type));
     if (strcmp(type, "default") == 0)
@@ -169,24 +295,13 @@ static enum status json_rope(const struct object *object, const struct raw_confi
         rope->scaling = ROPE_LLAMA3;
         return json_llama3(&inner, rope, raw->values[MAX_POSITIONS]);
     }
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)strlen(inner.place) - 1, inner.place);
     return model_config_unsupported(object->path, name, type, "default, linear, llama3",
                                     object->err);
 }
 
-static enum status json_partial_rotation(const struct object *object)
-{
-    double part = 1;
-    TRY(get_number(object, "partial_rotary_factor", &part));
-    struct object inner = *object;
-    inner.json = json_object_get(object->json, "rope_parameters");
-    inner.place = "rope_parameters.";
-    TRY(get_number(&inner, "partial_rotary_factor", &part));
-    if (part != 1)
-        return err_set(object->err, STATUS_BAD_DATA,
-                       "%s: partial_rotary_factor: %g is not supported; supported: 1", object->path,
-                       part);
-    return STATUS_OK;
-}
+/* ---- the whole ------------------------------------------------------------------------------ */
 
 static enum status from_json(const struct object *object, struct model_config *config)
 {
@@ -203,23 +318,30 @@ static enum status from_json(const struct object *object, struct model_config *c
         .theta = 10000,
         .err = object->err,
     };
-    TRY(json_architecture(object, config));
+    const struct family *family = NULL;
+    TRY(json_family(object, &family));
+    config->architecture = family->architecture;
     TRY(json_refusals(object));
-    TRY(json_partial_rotation(object));
-    for (int i = 0; i < FIELDS; i++) {
-        raw.values[i] = i == MAX_POSITIONS ? 2048 : ABSENT;
+    for (int i = 0; i < FIELDS; i++)
+        raw.values[i] = ABSENT;
+    raw.values[HEAD_DIM] = family->head_dim;
+    raw.values[MAX_POSITIONS] = family->max_positions;
+    if (!json_object_get(object->json, names[KV_HEADS])) /* null means as many as heads */
+        raw.values[KV_HEADS] = family->n_kv_heads;
+    for (int i = 0; i < FIELDS; i++)
         TRY(get_integer(object, names[i], &raw.values[i]));
-    }
     TRY(get_number(object, "rms_norm_eps", &raw.eps));
     TRY(get_bool(object, "tie_word_embeddings", &config->tied_embeddings));
     TRY(json_rope(object, &raw, &config->rope, &raw.theta));
-    return model_config_fill(&raw, config);
+    TRY(model_config_fill(&raw, config));
+    TRY(json_extras(object, config));
+    return json_window(object, config);
 }
 
 enum status model_config_read_json(struct model_config *config, const char *path, struct err *err)
 {
     json_t *json;
-    TRY(json_file_read(&json, path, CONFIG_LARGEST, 0, err));
+    TRY(json_read_file(&json, path, CONFIG_LARGEST, 0, err));
     enum status status = model_refuse_config(path, json, err);
     if (status == STATUS_OK)
         status = from_json(&(struct object){path, "", json, err}, config);

@@ -6,7 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include "loaders/json_file.h"
+#include "loaders/json.h"
 
 #define ADAPTER_CONFIG_LARGEST ((size_t)1 << 20) /* bytes */
 
@@ -51,7 +51,7 @@ static enum status refuse_adapter(const char *folder, struct err *err)
     char path[PATH_MAX];
     json_t *root = NULL;
     snprintf(path, sizeof path, "%s/adapter_config.json", folder);
-    if (json_file_read(&root, path, ADAPTER_CONFIG_LARGEST, JSON_DECODE_INT_AS_REAL, err))
+    if (json_read_file(&root, path, ADAPTER_CONFIG_LARGEST, JSON_DECODE_INT_AS_REAL, err))
         return err->status;
     const char *base = json_string_value(json_object_get(root, "base_model_name_or_path"));
     enum status status =

@@ -3,9 +3,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <jansson.h>
 #include "host/base/file.h"
 #include "host/base/memory.h"
+#include "loaders/json.h"
 #include "loaders/little_endian.h"
 #include "loaders/model_refusals.h"
 
@@ -208,18 +208,20 @@ static enum status read_file(struct safetensors *safetensors, struct err *err)
                        "%s: byte 8: the header does not start with '{'; not a safetensors file",
                        safetensors->path);
     json_error_t error;
-    json_t *header =
-        json_loadb((const char *)map->data + 8, (size_t)length, JSON_REJECT_DUPLICATES, &error);
-    if (!header)
+    json_t *header;
+    enum status status = json_parse(&header, (const char *)map->data + 8, (size_t)length,
+                                    JSON_REJECT_DUPLICATES, &error, safetensors->path, err);
+    if (status == STATUS_BAD_DATA)
         return err_set(err, STATUS_BAD_DATA, "%s: byte %lld: the header is not good JSON: %s",
                        safetensors->path, 8 + (long long)error.position, error.text);
+    TRY(status);
     struct data data = {
         .path = safetensors->path,
         .start = map->data + 8 + length,
         .size = (int64_t)(map->size - 8 - length),
         .err = err,
     };
-    enum status status = read_table(safetensors, &data, header);
+    status = read_table(safetensors, &data, header);
     json_decref(header);
     return status;
 }

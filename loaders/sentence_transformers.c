@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include "loaders/json_file.h"
+#include "loaders/json.h"
 #include "loaders/model_files.h"
 
 #define FILE_LARGEST ((size_t)1 << 20) /* bytes */
@@ -79,7 +79,7 @@ static enum status read_pooling(struct sentence_pooling *pooling, struct arena *
                        place);
     TRY(model_files_join(arena, folder, place, &path, err));
     TRY(model_files_join(arena, path, "config.json", &path, err));
-    TRY(json_file_read(&root, path, FILE_LARGEST, JSON_DECODE_INT_AS_REAL, err));
+    TRY(json_read_file(&root, path, FILE_LARGEST, JSON_DECODE_INT_AS_REAL, err));
     enum status status = json_is_object(root)
                              ? read_mode(pooling, path, root, err)
                              : err_set(err, STATUS_BAD_DATA, "%s: not an object", path);
@@ -132,7 +132,7 @@ static enum status read_folder(struct sentence_pooling *pooling, struct arena *a
     TRY(model_files_join(arena, folder, "modules.json", &path, err));
     if (stat(path, &status_of_file) != 0)
         return STATUS_OK;
-    TRY(json_file_read(&root, path, FILE_LARGEST, 0, err));
+    TRY(json_read_file(&root, path, FILE_LARGEST, 0, err));
     enum status status = json_is_array(root)
                              ? read_modules(pooling, arena, folder, path, root, err)
                              : err_set(err, STATUS_BAD_DATA, "%s: not a list of modules", path);

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include "loaders/json_file.h"
+#include "loaders/json.h"
 
 #define INDEX_LARGEST ((size_t)64 << 20) /* bytes; 100,000 tensors take 10 MB */
 
@@ -79,7 +79,7 @@ static enum status read_index(struct shard_index *index, struct arena *arena, co
                               struct err *err)
 {
     /* total_size is sometimes no integer of ours; as a real it does no harm. */
-    TRY(json_file_read(&index->root, path, INDEX_LARGEST, JSON_DECODE_INT_AS_REAL, err));
+    TRY(json_read_file(&index->root, path, INDEX_LARGEST, JSON_DECODE_INT_AS_REAL, err));
     const json_t *map = json_object_get(index->root, "weight_map");
     if (!json_is_object(map) || json_object_size(map) == 0 || json_object_size(map) > INT_MAX)
         return err_set(err, STATUS_BAD_DATA,

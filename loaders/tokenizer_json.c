@@ -372,13 +372,12 @@ enum status tokenizer_load_json(json_t **root, const char *data, size_t size, si
                                 const char *name, struct err *err)
 {
     json_error_t error;
-    *root = json_loadb(data, size, flags | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    if (*root)
-        return STATUS_OK;
-    if (json_error_code(&error) == json_error_out_of_memory)
-        return err_no_memory(err, name, size);
-    return err_set(err, STATUS_BAD_DATA, "%s: line %d: not JSON (%s); fetch the file again", name,
-                   error.line, error.text);
+    enum status status = json_parse(
+        root, data, size, flags | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error, name, err);
+    if (status == STATUS_BAD_DATA)
+        err_set(err, status, "%s: line %d: not JSON (%s); fetch the file again", name, error.line,
+                error.text);
+    return status;
 }
 
 enum status tokenizer_read_json(struct tokenizer *tokenizer, const char *data, size_t size,

@@ -2,7 +2,7 @@
 #ifndef MIDASHI_LOADERS_TOKENIZER_JSON_H
 #define MIDASHI_LOADERS_TOKENIZER_JSON_H
 
-#include <jansson.h>
+#include "loaders/json.h"
 #include "loaders/tokenizer_internal.h"
 
 struct reader {

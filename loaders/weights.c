@@ -23,7 +23,8 @@ struct weights {
     int n_files;
     struct weight *table;
     struct name_index index;
-    int head_dim; /* of permuted tensors */
+    bool permutes; /* a GGUF of architecture llama */
+    int head_dim;  /* of permuted tensors */
     bool tied;
 };
 
@@ -59,28 +60,32 @@ static const struct {
         {"output.weight", "lm_head.weight"},
 },
   layer_names[] = {
-      /* blk.N.X is model.layers.N.Y */
-      {"attn_q.weight", "self_attn.q_proj.weight"},
-      {"attn_k.weight", "self_attn.k_proj.weight"},
-      {"attn_v.weight", "self_attn.v_proj.weight"},
-      {"attn_output.weight", "self_attn.o_proj.weight"},
-      {"attn_norm.weight", "input_layernorm.weight"},
-      {"ffn_norm.weight", "post_attention_layernorm.weight"},
-      {"ffn_gate.weight", "mlp.gate_proj.weight"},
-      {"ffn_up.weight", "mlp.up_proj.weight"},
-      {"ffn_down.weight", "mlp.down_proj.weight"},
+      /* blk.N.X.weight is model.layers.N.Y.weight, and so with bias */
+      {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
+      {"attn_v", "self_attn.v_proj"},      {"attn_output", "self_attn.o_proj"},
+      {"attn_q_norm", "self_attn.q_norm"}, {"attn_k_norm", "self_attn.k_norm"},
+      {"attn_norm", "input_layernorm"},    {"ffn_norm", "post_attention_layernorm"},
+      {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
+      {"ffn_down", "mlp.down_proj"},
 };
 
-/* Splits "blk.12.attn_q.weight" into the digits and what stands behind their dot. */
-static bool split_layer_name(const char *name, int *digits, const char **rest)
+/* Splits "blk.12.attn_q.weight" into the digits and what stands behind their dot: a stem and, at
+ * *suffix, ".weight" or ".bias". False for any other name. */
+static bool split_layer_name(const char *name, int *digits, const char **stem, const char **suffix)
 {
     if (strncmp(name, "blk.", 4) != 0)
         return false;
     *digits = (int)strspn(name + 4, "0123456789");
     if (*digits == 0 || name[4 + *digits] != '.')
         return false;
-    *rest = name + 4 + *digits + 1;
-    return true;
+    *stem = name + 4 + *digits + 1;
+    *suffix = strrchr(name, '.');
+    return *suffix > *stem && (strcmp(*suffix, ".weight") == 0 || strcmp(*suffix, ".bias") == 0);
+}
+
+static bool is_stem(const char *name, const char *stem, const char *suffix)
+{
+    return strlen(name) == (size_t)(suffix - stem) && memcmp(name, stem, strlen(name)) == 0;
 }
 
 /* Hugging Face's name for a GGUF tensor, in the arena; a name that is not known stays. */
@@ -88,27 +93,37 @@ static const char *translate(struct arena *arena, const char *name)
 {
     char text[128];
     int digits;
-    const char *rest;
+    const char *stem, *suffix;
     for (size_t i = 0; i < sizeof model_names / sizeof *model_names; i++)
         if (strcmp(name, model_names[i].gguf) == 0)
             return model_names[i].hugging_face;
-    if (!split_layer_name(name, &digits, &rest) || digits > 9)
+    if (!split_layer_name(name, &digits, &stem, &suffix) || digits > 9)
         return name;
     for (size_t i = 0; i < sizeof layer_names / sizeof *layer_names; i++)
-        if (strcmp(rest, layer_names[i].gguf) == 0) {
-            int length = snprintf(text, sizeof text, "model.layers.%.*s.%s", digits, name + 4,
-                                  layer_names[i].hugging_face);
+        if (is_stem(layer_names[i].gguf, stem, suffix)) {
+            int length = snprintf(text, sizeof text, "model.layers.%.*s.%s%s", digits, name + 4,
+                                  layer_names[i].hugging_face, suffix);
             return arena_text(arena, text, (size_t)length);
         }
     return name;
 }
 
-static bool is_permuted(const char *name)
+/* Architecture llama has q and k permuted, weights and biases; a file that does not say what it is
+ * counts as one. */
+static enum status check_permutation(struct weights *weights, struct err *err)
+{
+    struct gguf_text name = {"llama", 5};
+    TRY(gguf_get_text(weights->gguf, "general.architecture", &name, err));
+    weights->permutes = name.length == 5 && memcmp(name.text, "llama", 5) == 0;
+    return STATUS_OK;
+}
+
+static bool is_permuted(const struct weights *weights, const char *name)
 {
     int digits;
-    const char *rest;
-    return split_layer_name(name, &digits, &rest) &&
-           (strcmp(rest, "attn_q.weight") == 0 || strcmp(rest, "attn_k.weight") == 0);
+    const char *stem, *suffix;
+    return weights->permutes && split_layer_name(name, &digits, &stem, &suffix) &&
+           (is_stem("attn_q", stem, suffix) || is_stem("attn_k", stem, suffix));
 }
 
 static enum status fill_from_gguf(struct weights *weights, int i, struct err *err)
@@ -123,7 +138,7 @@ static enum status fill_from_gguf(struct weights *weights, int i, struct err *er
         .rows = 1,
         .columns = tensor->dims[0],
         .type_name = type->name,
-        .permuted = is_permuted(tensor->name),
+        .permuted = is_permuted(weights, tensor->name),
         .data = tensor->data,
         .bytes = tensor->bytes,
         .type = type->read ? type : NULL,
@@ -132,11 +147,16 @@ static enum status fill_from_gguf(struct weights *weights, int i, struct err *er
         weight->rows *= tensor->dims[j];
     if (!weight->name)
         return err_no_memory(err, "a tensor's name", strlen(tensor->name));
-    if (weight->permuted && weight->rows % weights->head_dim != 0)
+    int64_t rows = weight->n_dims == 1 ? weight->columns : weight->rows;
+    if (weight->permuted && rows % weights->head_dim != 0)
         return err_set(err, STATUS_BAD_DATA,
                        "%s: tensor %s: its %lld rows are not whole heads of %d; the metadata does "
                        "not fit the tensors",
-                       weights->path, tensor->name, (long long)weight->rows, weights->head_dim);
+                       weights->path, tensor->name, (long long)rows, weights->head_dim);
+    if (weight->permuted && weight->n_dims == 1 && type->block > 1)
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: tensor %s: a bias of type %s cannot be read; convert the model again",
+                       weights->path, tensor->name, type->name);
     return STATUS_OK;
 }
 
@@ -174,6 +194,7 @@ static enum status sort_table(struct weights *weights, struct err *err)
 static enum status open_gguf(struct weights *weights, struct err *err)
 {
     TRY(gguf_open(&weights->gguf, weights->path, err));
+    TRY(check_permutation(weights, err));
     int count = gguf_tensor_count(weights->gguf);
     TRY(reserve_table(weights, count, err));
     for (int i = 0; i < count; i++)
@@ -289,9 +310,12 @@ void weights_close(struct weights *weights)
 
 /* ---- finding -------------------------------------------------------------------------------- */
 
+/* Files of a base model (LlamaModel, Qwen3Model) have no "model." before their names. */
 static const struct weight *find(const struct weights *weights, const char *name)
 {
     int i = name_index_find(&weights->index, name, strlen(name));
+    if (i < 0 && strncmp(name, "model.", 6) == 0)
+        i = name_index_find(&weights->index, name + 6, strlen(name + 6));
     return i < 0 ? NULL : &weights->table[i];
 }
 
@@ -400,9 +424,13 @@ enum status weight_read(const struct weights *weights, const struct weight *weig
     size_t row_bytes = blocks * (size_t)type->bytes;
     if (!weight->permuted)
         type->read(weight->data + (size_t)first_row * row_bytes, (size_t)n_rows * blocks, out);
-    for (int64_t i = 0; weight->permuted && i < n_rows; i++) {
-        int64_t row = permuted_row(first_row + i, weights->head_dim);
-        type->read(weight->data + (size_t)row * row_bytes, blocks, out + i * weight->columns);
+    /* A vector's values are its rows. */
+    int64_t n = weight->n_dims == 1 ? n_rows * weight->columns : n_rows;
+    size_t row_blocks = weight->n_dims == 1 ? 1 : blocks;
+    for (int64_t i = 0; weight->permuted && i < n; i++) {
+        size_t row = (size_t)permuted_row(first_row + i, weights->head_dim);
+        type->read(weight->data + row * row_blocks * (size_t)type->bytes, row_blocks,
+                   out + (size_t)i * row_blocks * (size_t)type->block);
     }
     return weight->file ? safetensors_check(weight->file, err) : gguf_check(weights->gguf, err);
 }

@@ -23,7 +23,8 @@ struct weight {
     int n_dims;            /* as in the file; models have 1 and 2 */
     int64_t rows, columns; /* (rows, columns); a vector has rows 1, more dimensions go to rows */
     const char *type_name; /* as the file calls it: "F32", "BF16", "Q4_1", ... */
-    bool permuted;         /* q or k of a GGUF of architecture llama: undone by weight_read */
+    bool permuted;         /* q or k of a GGUF of architecture llama (weight, bias): weight_read
+                              undoes it */
     /* For the reader alone: */
     const unsigned char *data;
     int64_t bytes;
@@ -35,7 +36,7 @@ struct weight {
  * them are opened. config is needed for the head size of permuted tensors and for tied embeddings.
  * Each file's own table is checked whole: bounded header, offsets inside the file, no overlap,
  * shapes that match sizes, known types, no duplicate name, also not in two shards; and what the
- * index of shards names is there. A type that is known but cannot be read (I64, Q6_K) is an error
+ * index of shards names is there. A type that is known but cannot be read (I64, IQ4_XS) is an error
  * only for the tensor that is asked for. STATUS_MISSING: no model file there, or a shard is not;
  * pickles and their like are named. STATUS_BAD_DATA: damaged (byte or tensor named), or a GGUF that
  * is split. */
@@ -43,7 +44,8 @@ enum status weights_open(struct weights **out, const char *path, const struct mo
                          struct err *err);
 void weights_close(struct weights *weights); /* NULL is allowed */
 
-/* NULL where there is none of that name. Where the config ties the embeddings and the file holds
+/* NULL where there is none of that name. "model.X" is also found as "X", as files of base models
+ * (LlamaModel and so on) call it. Where the config ties the embeddings and the file holds
  * one of model.embed_tokens.weight and lm_head.weight, that one is found under both names. */
 const struct weight *weights_find(const struct weights *weights, const char *name);
 /* As weights_find, but STATUS_BAD_DATA where the tensor is missing, has another shape or a type

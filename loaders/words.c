@@ -72,6 +72,8 @@ static enum status set_language(struct words *words, const char *language, struc
 
 static enum status icu_error(struct err *err, UErrorCode code)
 {
+    if (code == U_MEMORY_ALLOCATION_ERROR)
+        return err_no_memory(err, "word boundaries", 0);
     return err_set(err, STATUS_RESOURCE, "ICU: %s", u_errorName(code));
 }
 

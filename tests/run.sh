@@ -5,6 +5,8 @@
 set -u
 build=${1:-build}
 log=$build/tests/log
+# Check's own limit of 4 s a test is short for a sanitizer's build on a busy machine.
+export CK_DEFAULT_TIMEOUT="${CK_DEFAULT_TIMEOUT:-60}"
 mkdir -p "$log"
 rm -f "$log"/*
 failed_programs=

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "host/base/memory.h"
+#include "loaders/json.h"
 
 /* ---- running and skipping ------------------------------------------------------------------- */
 
@@ -29,6 +31,7 @@ int run_suite(Suite *suite)
         perror("mkdtemp");
         return 1;
     }
+    json_use_memory();
     SRunner *runner = srunner_create(suite);
     if (getenv("MIDASHI_TAP"))
         srunner_set_tap(runner, getenv("MIDASHI_TAP"));
@@ -172,6 +175,27 @@ void check_error(enum status got, const struct err *err, enum status want, const
     ck_assert_msg(strstr(err->text, part) != NULL, "%s: '%s' is not in '%s'", what, part,
                   err->text);
     ck_assert_ptr_null(strpbrk(err->text, "\r\n"));
+}
+
+/* ---- lack of memory ------------------------------------------------------------------------- */
+
+#define SINGLY 200
+
+long check_lack_of_memory(memory_path *path, void *context, const char *what)
+{
+    for (long n = 1;; n += n < SINGLY ? 1 : 1 + n / 64) {
+        struct err err = {0};
+        char name[256];
+        snprintf(name, sizeof name, "%s, allocation %ld", what, n);
+        mem_fail_at(n);
+        enum status status = path(context, &err);
+        if (mem_fail_at(0)) {
+            check_error(status, &err, STATUS_RESOURCE, "not enough memory", name);
+            continue;
+        }
+        ck_assert_msg(status == STATUS_OK, "%s: %s", name, err.text);
+        return n - 1;
+    }
 }
 
 /* ---- files ---------------------------------------------------------------------------------- */

@@ -8,9 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "host/base/device.h"
+#include "host/base/status.h"
 
-/* Runs one suite: main() of every test program is `return run_suite(suite, argv[0])`. Each test
- * prints a line of TAP to the file named by MIDASHI_TAP, if that is set. */
+/* Runs one suite: main() of every test program is `return run_suite(suite)`. Each test prints a
+ * line of TAP to the file named by MIDASHI_TAP, if that is set. */
 int run_suite(Suite *suite);
 
 /* Ends this test as skipped, with the reason: SKIP("needs ../shared/data"); */
@@ -47,6 +48,14 @@ void check_close(const float *got, const double *want, size_t n, double absolute
  * one line. what names the case. */
 void check_error(enum status got, const struct err *err, enum status want, const char *part,
                  const char *what);
+
+/* Something to run under a lack of memory: it releases all that it holds, also when it fails. */
+typedef enum status memory_path(void *context, struct err *err);
+/* Runs path with its n-th and all later allocations failing, for n = 1, 2, ... (in growing steps
+ * from 200 on) until n is beyond the last one. Each run before must return STATUS_RESOURCE and a
+ * line that says "not enough memory", the last one STATUS_OK. what names the case. Returns n - 1:
+ * about as many allocations as path makes. That nothing leaks is for LeakSanitizer to see. */
+long check_lack_of_memory(memory_path *path, void *context, const char *what);
 
 /* The path of a file under ../shared/data (or MIDASHI_SHARED_DATA), or NULL where it is not there.
  * The answer is a static buffer of 8 rotating ones. */

@@ -2,6 +2,7 @@
  * same bytes alone or in company, with any number of threads, and keeps its NaNs to itself. */
 #include "tests/support.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,18 +14,24 @@ static const int lengths[] = {0,  1,  2,  7,  8,  9,   15,  16,  17,  0,   31,
                               32, 33, 63, 64, 65, 127, 128, 129, 500, 257, 0};
 #define N_TEXTS ((int)(sizeof lengths / sizeof *lengths))
 
+/* Windows: the query alone, round the panel and the key block, and longer than all texts. With one
+ * head a tile has six positions: windows then begin in different blocks within a tile. */
 static const struct {
-    int n_heads, n_kv_heads, head_dim;
+    int n_heads, n_kv_heads, head_dim, window;
 } cases[] = {
-    {1, 1, 8},  {8, 4, 8},   {9, 3, 16},  {4, 1, 32}, {9, 3, 64}, {8, 4, 64}, {4, 1, 80},
-    {1, 1, 80}, {2, 1, 128}, {1, 1, 256}, {3, 1, 10}, {5, 5, 7},  {4, 2, 1},  {1, 1, 33},
+    {1, 1, 8, 0},   {8, 4, 8, 0},   {9, 3, 16, 0},   {4, 1, 32, 0},      {9, 3, 64, 0},
+    {8, 4, 64, 0},  {4, 1, 80, 0},  {1, 1, 80, 0},   {2, 1, 128, 0},     {1, 1, 256, 0},
+    {3, 1, 10, 0},  {5, 5, 7, 0},   {4, 2, 1, 0},    {1, 1, 33, 0},      {1, 1, 8, 1},
+    {1, 1, 16, 2},  {8, 4, 16, 15}, {1, 1, 24, 16},  {4, 1, 32, 17},     {1, 1, 8, 100},
+    {3, 1, 8, 127}, {1, 1, 8, 128}, {9, 3, 16, 129}, {1, 1, 12, 130},    {4, 2, 8, 256},
+    {1, 1, 8, 257}, {1, 1, 8, 499}, {4, 2, 8, 500},  {1, 1, 8, INT_MAX},
 };
 
 /* One packed batch: inputs, and where its texts begin. */
 struct batch {
     float *q, *k, *v, *out;
     int32_t *cu_seqlens;
-    int n_texts, n_heads, n_kv_heads, head_dim;
+    int n_texts, n_heads, n_kv_heads, head_dim, window;
     size_t q_size, k_size;
 };
 
@@ -65,7 +72,7 @@ static void run(struct device *device, struct batch *batch)
     float scale = 1 / sqrtf((float)batch->head_dim);
     ck_assert_int_eq(attention_fwd(device, batch->out, batch->q, batch->k, batch->v,
                                    batch->cu_seqlens, batch->n_texts, batch->n_heads,
-                                   batch->n_kv_heads, batch->head_dim, scale, &err),
+                                   batch->n_kv_heads, batch->head_dim, scale, batch->window, &err),
                      STATUS_OK);
 }
 
@@ -76,7 +83,7 @@ static double *reference(const struct batch *batch)
     double *scores = malloc((size_t)batch->cu_seqlens[batch->n_texts] * sizeof *scores + 1);
     attention_fwd_ref(out, q, k, v, batch->cu_seqlens, batch->n_texts, batch->n_heads,
                       batch->n_kv_heads, batch->head_dim,
-                      (double)(1 / sqrtf((float)batch->head_dim)), scores);
+                      (double)(1 / sqrtf((float)batch->head_dim)), batch->window, scores);
     free(q), free(k), free(v), free(scores);
     return out;
 }
@@ -96,6 +103,7 @@ START_TEST(attention_matches_reference)
     int c = _i;
     struct batch batch =
         make_batch(lengths, N_TEXTS, cases[c].n_heads, cases[c].n_kv_heads, cases[c].head_dim);
+    batch.window = cases[c].window;
     double *want = reference(&batch);
     struct device device;
     for (int i = 0; test_device(i, &device); i++) {
@@ -103,8 +111,8 @@ START_TEST(attention_matches_reference)
             batch.out[j] = NAN;
         run(&device, &batch);
         check_close(batch.out, want, batch.q_size, tolerance(batch.head_dim, 500), 0,
-                    "%s %d/%d x %d", test_device_name(&device), batch.n_heads, batch.n_kv_heads,
-                    batch.head_dim);
+                    "%s %d/%d x %d, window %d", test_device_name(&device), batch.n_heads,
+                    batch.n_kv_heads, batch.head_dim, batch.window);
         device_close(&device);
     }
     free(want);
@@ -127,16 +135,20 @@ static void check_alone(struct device *device, const struct batch *batch, int fi
     attention_fwd_cpu(device, alone, batch->q + (size_t)first * q_row,
                       batch->k + (size_t)first * k_row, batch->v + (size_t)first * k_row,
                       cu_seqlens, 1, batch->n_heads, batch->n_kv_heads, batch->head_dim,
-                      1 / sqrtf((float)batch->head_dim));
+                      1 / sqrtf((float)batch->head_dim), batch->window);
     ck_assert_msg(memcmp(alone, batch->out + (size_t)first * q_row, size * sizeof *alone) == 0,
                   "%s: %s: rows %d to %d", test_device_name(device), what, first, first + n);
     check_guarded(alone, size);
 }
 
+static const int windows[] = {0, 1, 60, 128, 300};
+#define N_WINDOWS ((int)(sizeof windows / sizeof *windows))
+
 START_TEST(attention_gives_a_text_the_same_bytes_alone)
 {
     struct device device;
     struct batch batch = make_batch(lengths, N_TEXTS, 9, 3, 20);
+    batch.window = windows[_i];
     for (int i = 0; test_device(i, &device); i++) {
         run(&device, &batch);
         for (int t = 0; t < N_TEXTS; t++)
@@ -154,6 +166,7 @@ START_TEST(attention_is_causal)
     const int length = 500;
     struct device device;
     struct batch batch = make_batch(&length, 1, 3, 1, 24);
+    batch.window = windows[_i];
     for (int i = 0; test_device(i, &device); i++) {
         run(&device, &batch);
         for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++)
@@ -168,6 +181,7 @@ START_TEST(attention_is_the_same_for_any_number_of_threads)
 {
     struct device device;
     struct batch batch = make_batch(lengths, N_TEXTS, 8, 4, 32);
+    batch.window = windows[_i];
     float *first = malloc(batch.q_size * sizeof *first);
     static const char *names[] = {"portable", "avx2"};
     for (int isa = CPU_PORTABLE; isa <= CPU_AVX2 && cpu_has((enum cpu_isa)isa); isa++) {
@@ -183,6 +197,56 @@ START_TEST(attention_is_the_same_for_any_number_of_threads)
         }
     }
     free(first);
+    free_batch(&batch);
+}
+END_TEST
+
+/* Texts no longer than the window have the bytes that they have without one; a longer text has
+ * them as far as the window reaches from its start. */
+START_TEST(attention_is_the_same_within_a_window)
+{
+    const int window = windows[1 + _i], two[] = {window, 500};
+    struct device device;
+    struct batch batch = make_batch(two, 2, 3, 1, 24);
+    size_t row = 3 * 24, n = 2 * (size_t)window * row;
+    float *whole = malloc(batch.q_size * sizeof *whole);
+    for (int i = 0; test_device(i, &device); i++) {
+        batch.window = 0;
+        run(&device, &batch);
+        memcpy(whole, batch.out, batch.q_size * sizeof *whole);
+        batch.window = window;
+        run(&device, &batch);
+        ck_assert_mem_eq(whole, batch.out, n * sizeof *whole);
+        ck_assert(memcmp(whole + n, batch.out + n, row * sizeof *whole) != 0);
+        device_close(&device);
+    }
+    free(whole);
+    free_batch(&batch);
+}
+END_TEST
+
+/* What a query sees begins at the window: keys before it may hold anything. */
+START_TEST(attention_forgets_what_is_behind_the_window)
+{
+    const int length = 500, window = 100, changed = 250;
+    struct device device;
+    struct batch batch = make_batch(&length, 1, 3, 1, 24);
+    batch.window = window;
+    float *before = malloc(batch.q_size * sizeof *before);
+    for (int i = 0; test_device(i, &device); i++) {
+        run(&device, &batch);
+        memcpy(before, batch.out, batch.q_size * sizeof *before);
+        fill_normal(batch.k, (size_t)changed * 24, 10 + (uint64_t)i, 30.0f);
+        fill_normal(batch.v, (size_t)changed * 24, 20 + (uint64_t)i, 30.0f);
+        run(&device, &batch);
+        size_t last_seen = (size_t)(changed + window - 2) * 3 * 24;
+        size_t first = last_seen + 3 * 24;
+        ck_assert_mem_eq(before + first, batch.out + first,
+                         (batch.q_size - first) * sizeof *before);
+        ck_assert(memcmp(before + last_seen, batch.out + last_seen, 3 * 24 * sizeof *before) != 0);
+        device_close(&device);
+    }
+    free(before);
     free_batch(&batch);
 }
 END_TEST
@@ -280,8 +344,10 @@ START_TEST(attention_takes_no_texts)
     const int32_t cu_seqlens[4] = {0, 0, 0, 0};
     float nothing[1] = {7};
     for (int i = 0; test_device(i, &device); i++) {
-        attention_fwd_cpu(&device, nothing, nothing, nothing, nothing, cu_seqlens, 0, 2, 1, 8, 1);
-        attention_fwd_cpu(&device, nothing, nothing, nothing, nothing, cu_seqlens, 3, 2, 1, 8, 1);
+        attention_fwd_cpu(&device, nothing, nothing, nothing, nothing, cu_seqlens, 0, 2, 1, 8, 1,
+                          0);
+        attention_fwd_cpu(&device, nothing, nothing, nothing, nothing, cu_seqlens, 3, 2, 1, 8, 1,
+                          0);
         ck_assert(nothing[0] == 7);
         device_close(&device);
     }
@@ -294,9 +360,11 @@ int main(void)
     TCase *tests = tcase_create("attention");
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, attention_matches_reference, 0, sizeof cases / sizeof *cases);
-    tcase_add_test(tests, attention_gives_a_text_the_same_bytes_alone);
-    tcase_add_test(tests, attention_is_causal);
-    tcase_add_test(tests, attention_is_the_same_for_any_number_of_threads);
+    tcase_add_loop_test(tests, attention_gives_a_text_the_same_bytes_alone, 0, N_WINDOWS);
+    tcase_add_loop_test(tests, attention_is_causal, 0, N_WINDOWS);
+    tcase_add_loop_test(tests, attention_is_the_same_for_any_number_of_threads, 0, N_WINDOWS);
+    tcase_add_loop_test(tests, attention_is_the_same_within_a_window, 0, N_WINDOWS - 1);
+    tcase_add_test(tests, attention_forgets_what_is_behind_the_window);
     tcase_add_test(tests, attention_keeps_texts_apart);
     tcase_add_test(tests, attention_takes_long_texts);
     tcase_add_test(tests, attention_takes_many_heads_on_one);

@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include "host/base/memory.h"
 #include "host/base/philox.h"
 #include "host/kmeans.h"
 #include "kernels/nearest.h"
@@ -470,31 +469,30 @@ START_TEST(kmeans_names_the_first_bad_row)
 }
 END_TEST
 
+struct fit {
+    struct device device;
+    struct kmeans_result result;
+    struct kmeans_settings settings;
+    const float *x;
+};
+
+static enum status fit_again(void *context, struct err *err)
+{
+    struct fit *fit = context;
+    return kmeans_fit(&fit->device, &fit->result, fit->x, promise.n, promise.d, NULL,
+                      &fit->settings, err);
+}
+
 START_TEST(kmeans_reports_lack_of_memory)
 {
-    struct device device;
-    ck_assert(test_device(0, &device));
     float *x = cluster_rows(&promise);
-    struct kmeans_settings settings = defaults(promise.k);
-    settings.spherical = true;
-    struct kmeans_result result;
-    open_result(&result, promise.n, promise.k, promise.d);
-    enum status status = STATUS_RESOURCE;
-    int failures = 0;
-    for (long at = 1; status != STATUS_OK; at++) {
-        struct err err;
-        mem_fail_at(at);
-        status = kmeans_fit(&device, &result, x, promise.n, promise.d, NULL, &settings, &err);
-        mem_fail_at(0);
-        if (status != STATUS_OK) {
-            ck_assert_int_eq(status, STATUS_RESOURCE);
-            ck_assert_ptr_nonnull(strstr(err.text, "not enough memory"));
-            failures++;
-        }
-    }
-    ck_assert_int_ge(failures, 3);
-    close_result(&result, promise.k, promise.d);
-    device_close(&device);
+    struct fit fit = {.x = x, .settings = defaults(promise.k)};
+    ck_assert(test_device(0, &fit.device));
+    fit.settings.spherical = true;
+    open_result(&fit.result, promise.n, promise.k, promise.d);
+    ck_assert_int_ge(check_lack_of_memory(fit_again, &fit, "k-means"), 3);
+    close_result(&fit.result, promise.k, promise.d);
+    device_close(&fit.device);
     free(x);
 }
 END_TEST

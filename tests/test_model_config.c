@@ -1,16 +1,20 @@
-/* What a model is, from config.json and from GGUF metadata: good, incomplete and unsupported. */
+/* What a model is, from config.json: good, incomplete and unsupported. */
 #include "tests/support.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "loaders/model_config.h"
 
 /* ---- config.json ---------------------------------------------------------------------------- */
 
-#define SIZES                                                                                      \
-    "\"architectures\":[\"LlamaForCausalLM\"],\"hidden_size\":64,\"intermediate_size\":96,"        \
-    "\"num_hidden_layers\":3,\"num_attention_heads\":4,\"vocab_size\":100"
+#define OF_FAMILY(class, heads)                                                                    \
+    "\"architectures\":[\"" class "\"],\"num_attention_heads\":" heads                             \
+                                  ",\"intermediate_size\":96,\"num_hidden_layers\":3,\"vocab_"     \
+                                  "size\":100"
+#define SIZES   OF_FAMILY("LlamaForCausalLM", "4") ",\"hidden_size\":64"
+#define MISTRAL OF_FAMILY("MistralForCausalLM", "16") ",\"hidden_size\":128"
+#define QWEN2   OF_FAMILY("Qwen2ForCausalLM", "64") ",\"hidden_size\":128"
+#define QWEN3   OF_FAMILY("Qwen3ForCausalLM", "64") ",\"hidden_size\":128"
 
 /* Writes config.json to a fresh folder; returns the folder. */
 static const char *write_config(const char *json)
@@ -83,6 +87,13 @@ START_TEST(model_config_reads_rope_scaling)
          0, 0, 0},
         {"\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":4,\"rope_theta\":1e6}",
          ROPE_LINEAR, 1e6, 4, 0, 0, 0},
+        /* Both: as transformers, rope_scaling unless it is empty. */
+        {"\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":4,\"rope_theta\":1e6},"
+         "\"rope_theta\":1e5,\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":3}",
+         ROPE_LINEAR, 1e5, 3, 0, 0, 0},
+        {"\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":4},\"rope_theta\":1e5,"
+         "\"rope_scaling\":{}",
+         ROPE_LINEAR, 1e5, 4, 0, 0, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char json[1024];
@@ -94,6 +105,135 @@ START_TEST(model_config_reads_rope_scaling)
         ck_assert_double_eq(config.rope.low_frequency_factor, cases[i].low);
         ck_assert_double_eq(config.rope.high_frequency_factor, cases[i].high);
         ck_assert_int_eq(config.rope.original_max_positions, cases[i].original);
+    }
+}
+END_TEST
+
+/* What transformers' classes say of the same files. */
+START_TEST(model_config_has_the_defaults_of_each_family)
+{
+    static const struct {
+        const char *json;
+        struct model_config want;
+    } cases[] = {
+        {"{" MISTRAL "}",
+         {.architecture = ARCHITECTURE_MISTRAL,
+          .n_kv_heads = 8,
+          .head_dim = 8,
+          .max_positions = 131072,
+          .sliding_window = 4096}},
+        {"{" QWEN2 "}",
+         {.architecture = ARCHITECTURE_QWEN2,
+          .n_kv_heads = 32,
+          .head_dim = 2,
+          .max_positions = 32768,
+          .attention_bias = true,
+          .first_window_layer = 3}},
+        {"{" QWEN3 ",\"sliding_window\":7}",
+         {.architecture = ARCHITECTURE_QWEN3,
+          .n_kv_heads = 32,
+          .head_dim = 128,
+          .max_positions = 32768,
+          .head_norms = true,
+          .first_window_layer = 3}},
+        {"{" QWEN3 ",\"num_key_value_heads\":null,\"attention_bias\":true,\"mlp_bias\":true}",
+         {.architecture = ARCHITECTURE_QWEN3,
+          .n_kv_heads = 64,
+          .head_dim = 128,
+          .max_positions = 32768,
+          .attention_bias = true,
+          .attention_output_bias = true,
+          .head_norms = true,
+          .first_window_layer = 3}},
+        {"{" SIZES ",\"attention_bias\":true,\"mlp_bias\":true,\"sliding_window\":7}",
+         {.n_kv_heads = 4,
+          .head_dim = 16,
+          .max_positions = 2048,
+          .attention_bias = true,
+          .attention_output_bias = true,
+          .mlp_bias = true,
+          .first_window_layer = 3}},
+        {"{" MISTRAL ",\"num_key_value_heads\":2,\"attention_bias\":true,\"sliding_window\":null}",
+         {.architecture = ARCHITECTURE_MISTRAL,
+          .n_kv_heads = 2,
+          .head_dim = 8,
+          .max_positions = 131072,
+          .first_window_layer = 3}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct model_config got = read_whole(write_config(cases[i].json));
+        const struct model_config *want = &cases[i].want;
+        ck_assert_int_eq(got.architecture, want->architecture);
+        ck_assert_int_eq(got.n_kv_heads, want->n_kv_heads);
+        ck_assert_int_eq(got.head_dim, want->head_dim);
+        ck_assert_int_eq(got.max_positions, want->max_positions);
+        ck_assert_float_eq(got.rms_norm_eps, 1e-6f);
+        ck_assert_double_eq(got.rope.theta, 10000);
+        ck_assert(!got.tied_embeddings);
+        ck_assert_int_eq(got.attention_bias, want->attention_bias);
+        ck_assert_int_eq(got.attention_output_bias, want->attention_output_bias);
+        ck_assert_int_eq(got.mlp_bias, want->mlp_bias);
+        ck_assert_int_eq(got.head_norms, want->head_norms);
+        ck_assert_int_eq(got.sliding_window, want->sliding_window);
+        ck_assert_int_eq(got.first_window_layer, want->first_window_layer);
+    }
+}
+END_TEST
+
+START_TEST(model_config_knows_base_models_and_types)
+{
+    static const struct {
+        const char *json;
+        enum architecture architecture;
+    } cases[] = {
+        {"\"architectures\":[\"LlamaModel\"]", ARCHITECTURE_LLAMA},
+        {"\"architectures\":[\"MistralModel\"]", ARCHITECTURE_MISTRAL},
+        {"\"architectures\":[\"Qwen2Model\"]", ARCHITECTURE_QWEN2},
+        {"\"architectures\":[\"Qwen3Model\"]", ARCHITECTURE_QWEN3},
+        {"\"model_type\":\"llama\"", ARCHITECTURE_LLAMA},
+        {"\"model_type\":\"mistral\"", ARCHITECTURE_MISTRAL},
+        {"\"model_type\":\"qwen2\"", ARCHITECTURE_QWEN2},
+        {"\"model_type\":\"qwen3\"", ARCHITECTURE_QWEN3},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char json[512];
+        snprintf(json, sizeof json,
+                 "{%s,\"hidden_size\":64,\"intermediate_size\":96,\"num_hidden_layers\":3,"
+                 "\"num_attention_heads\":32,\"vocab_size\":100}",
+                 cases[i].json);
+        ck_assert_int_eq(read_whole(write_config(json)).architecture, cases[i].architecture);
+    }
+}
+END_TEST
+
+START_TEST(model_config_reads_windows)
+{
+    static const struct {
+        const char *json;
+        int window, first; /* of 3 blocks */
+    } cases[] = {
+        {MISTRAL ",\"sliding_window\":5", 5, 0},
+        {MISTRAL ",\"sliding_window\":5,\"layer_types\":[\"sliding_attention\","
+                 "\"sliding_attention\",\"sliding_attention\"]",
+         5, 0},
+        {QWEN2 ",\"use_sliding_window\":true", 4096, 3},
+        {QWEN2 ",\"use_sliding_window\":true,\"max_window_layers\":1", 4096, 1},
+        {QWEN2 ",\"use_sliding_window\":true,\"max_window_layers\":-1,\"sliding_window\":9", 9, 0},
+        {QWEN2 ",\"use_sliding_window\":true,\"max_window_layers\":0,\"sliding_window\":null", 0,
+         3},
+        {QWEN3 ",\"use_sliding_window\":true,\"max_window_layers\":0,\"sliding_window\":9,"
+               "\"layer_types\":[\"full_attention\",\"full_attention\",\"sliding_attention\"]",
+         9, 2},
+        {QWEN3 ",\"max_window_layers\":0,\"layer_types\":[\"full_attention\",\"full_attention\","
+               "\"full_attention\"]",
+         0, 3},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char json[1024];
+        snprintf(json, sizeof json, "{%s}", cases[i].json);
+        struct model_config config = read_whole(write_config(json));
+        ck_assert_int_eq(config.sliding_window, cases[i].window);
+        ck_assert_int_eq(config.first_window_layer, cases[i].first);
     }
 }
 END_TEST
@@ -127,8 +267,31 @@ static const struct {
     {"{" SIZES ",\"rms_norm_eps\":1e60}", "rms_norm_eps: inf is not a positive number"},
     {"{" SIZES ",\"rms_norm_eps\":\"x\"}", "rms_norm_eps: not a number"},
     {"{" SIZES ",\"tie_word_embeddings\":1}", "tie_word_embeddings: not true or false"},
-    {"{" SIZES ",\"attention_bias\":true}", "attention_bias: true is not supported"},
-    {"{" SIZES ",\"mlp_bias\":true}", "mlp_bias: true is not supported; supported: false"},
+    {"{" SIZES ",\"attention_bias\":1}", "attention_bias: not true or false"},
+    {"{" SIZES ",\"is_causal\":false}", "is_causal: false is not supported; supported: true"},
+    {"{" MISTRAL ",\"sliding_window\":0}", "sliding_window: 0 is not within 1 and 16777215"},
+    {"{" MISTRAL ",\"sliding_window\":1.5}", "sliding_window: not a whole number"},
+    {"{" MISTRAL ",\"layer_types\":[\"full_attention\",\"full_attention\",\"full_attention\"]}",
+     "layer_types: they do not agree with sliding_window"},
+    {"{" SIZES ",\"layer_types\":[\"sliding_attention\",\"sliding_attention\","
+     "\"sliding_attention\"]}",
+     "layer_types: they do not agree with sliding_window"},
+    {"{" QWEN3 ",\"layer_types\":[\"full_attention\",\"full_attention\",\"sliding_attention\"]}",
+     "layer_types: they do not agree with sliding_window"},
+    {"{" QWEN3 ",\"use_sliding_window\":true,\"layer_types\":[\"full_attention\","
+     "\"sliding_attention\",\"full_attention\"]}",
+     "layer_types: a mixture is not supported; supported: full_attention first"},
+    {"{" QWEN3 ",\"layer_types\":[\"full_attention\",\"linear_attention\",\"full_attention\"]}",
+     "layer_types: linear_attention is not supported; supported: full_attention"},
+    {"{" QWEN3 ",\"layer_types\":[\"full_attention\"]}",
+     "layer_types: not a list of num_hidden_layers 3 names"},
+    {"{" QWEN3 ",\"layer_types\":[1,2,3]}", "layer_types: no name is not supported"},
+    {"{" QWEN2 ",\"use_sliding_window\":1}", "use_sliding_window: not true or false"},
+    {"{" QWEN3 ",\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"default\"}}}",
+     "rope_parameters.full_attention: parameters for a kind of layer are not supported"},
+    {"{\"architectures\":[\"LlamaForSequenceClassification\"]}",
+     "LlamaForSequenceClassification is not supported; supported: LlamaForCausalLM, Mistral"},
+    {"{\"architectures\":[\"Qwen3MoeForCausalLM\"]}", "Qwen3MoeForCausalLM is not supported"},
     {"{" SIZES ",\"hidden_act\":\"gelu\"}", "hidden_act: gelu is not supported; supported: silu"},
     {"{" SIZES ",\"partial_rotary_factor\":0.5}", "partial_rotary_factor: 0.5 is not supported"},
     {"{" SIZES ",\"rope_theta\":-1}", "rope_theta: -1 is not a positive number"},
@@ -168,233 +331,6 @@ START_TEST(model_config_refuses)
 }
 END_TEST
 
-/* ---- GGUF ----------------------------------------------------------------------------------- */
-
-/* By tests/golden/make_gguf.py. */
-START_TEST(model_config_reads_gguf_metadata)
-{
-    struct model_config config = read_whole(golden("gguf/tiny.gguf"));
-    ck_assert_int_eq(config.hidden_size, 32);
-    ck_assert_int_eq(config.intermediate_size, 64);
-    ck_assert_int_eq(config.n_layers, 2);
-    ck_assert_int_eq(config.n_heads, 2);
-    ck_assert_int_eq(config.n_kv_heads, 1);
-    ck_assert_int_eq(config.head_dim, 16);
-    ck_assert_int_eq(config.vocab_size, 24);
-    ck_assert_int_eq(config.max_positions, 256);
-    ck_assert_float_eq(config.rms_norm_eps, 1e-5f);
-    ck_assert(config.tied_embeddings); /* there is no output.weight */
-    ck_assert_double_eq(config.rope.theta, 500000);
-    ck_assert_int_eq(config.rope.scaling, ROPE_DIVIDED);
-    static const float divisors[] = {1, 1, 1, 1.5f, 2.5f, 6, 8, 8};
-    ck_assert_mem_eq(config.rope.divisors, divisors, sizeof divisors);
-}
-END_TEST
-
-/* A GGUF with metadata alone. */
-struct metadata {
-    unsigned char bytes[2048];
-    size_t size;
-    uint64_t count;
-};
-
-static void put(struct metadata *metadata, const void *bytes, size_t n)
-{
-    memcpy(metadata->bytes + metadata->size, bytes, n);
-    metadata->size += n;
-}
-
-static void put_key(struct metadata *metadata, const char *key, uint32_t type)
-{
-    uint64_t length = strlen(key);
-    put(metadata, &length, 8);
-    put(metadata, key, length);
-    put(metadata, &type, 4);
-    metadata->count++;
-}
-
-static void put_number(struct metadata *metadata, const char *key, uint32_t value)
-{
-    put_key(metadata, key, 4);
-    put(metadata, &value, 4);
-}
-
-static void put_float(struct metadata *metadata, const char *key, float value)
-{
-    put_key(metadata, key, 6);
-    put(metadata, &value, 4);
-}
-
-static void put_text(struct metadata *metadata, const char *key, const char *value)
-{
-    uint64_t length = strlen(value);
-    put_key(metadata, key, 8);
-    put(metadata, &length, 8);
-    put(metadata, value, length);
-}
-
-static struct metadata plain_llama(const char *architecture)
-{
-    struct metadata metadata = {.size = 24};
-    put_text(&metadata, "general.architecture", architecture);
-    put_number(&metadata, "llama.embedding_length", 64);
-    put_number(&metadata, "llama.feed_forward_length", 96);
-    put_number(&metadata, "llama.block_count", 3);
-    put_number(&metadata, "llama.attention.head_count", 4);
-    put_number(&metadata, "llama.vocab_size", 100);
-    put_number(&metadata, "llama.context_length", 512);
-    put_float(&metadata, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    return metadata;
-}
-
-static const char *write_gguf(struct metadata *metadata, unsigned char n_tensors)
-{
-    memcpy(metadata->bytes, "GGUF\3\0\0\0", 8);
-    metadata->bytes[8] = n_tensors;
-    memcpy(metadata->bytes + 16, &metadata->count, 8);
-    return write_file(temporary_folder(), "a.gguf", metadata->bytes, metadata->size);
-}
-
-START_TEST(model_config_has_defaults_for_gguf)
-{
-    struct metadata metadata = plain_llama("llama");
-    struct model_config config = read_whole(write_gguf(&metadata, 0));
-    ck_assert_int_eq(config.n_kv_heads, 4);
-    ck_assert_int_eq(config.head_dim, 16);
-    ck_assert_int_eq(config.vocab_size, 100);
-    ck_assert_double_eq(config.rope.theta, 10000);
-    ck_assert_int_eq(config.rope.scaling, ROPE_DEFAULT);
-    metadata = plain_llama("llama");
-    put_text(&metadata, "llama.rope.scaling.type", "linear");
-    put_float(&metadata, "llama.rope.scaling.factor", 4);
-    config = read_whole(write_gguf(&metadata, 0));
-    ck_assert_int_eq(config.rope.scaling, ROPE_LINEAR);
-    ck_assert_double_eq(config.rope.factor, 4);
-}
-END_TEST
-
-START_TEST(model_config_refuses_gguf)
-{
-    static const struct {
-        const char *architecture, *key;
-        char kind; /* of the value: n, f, t */
-        float number;
-        const char *text, *part;
-    } cases[] = {
-        {"gemma\xFF", "a", 'n', 0, "", "general.architecture: gemma? is not supported"},
-        {"llama", "llama.expert_count", 'n', 8, "", "llama.expert_count: 8 is not supported"},
-        {"llama", "llama.rope.dimension_count", 'n', 8, "", "8 is not supported; supported: 16"},
-        {"llama", "llama.attention.value_length", 'n', 8, "", "value_length: 8 is not supported"},
-        {"llama", "llama.attention.key_length", 'n', 7, "", "key_length: 7 is odd"},
-        {"llama", "llama.attention.head_count_kv", 'n', 3, "", "head_count_kv: 3 does not divide"},
-        {"llama", "llama.attention.head_count_kv", 't', 0, "4", "is not an integer"},
-        {"llama", "llama.rope.freq_base", 'f', -1, "", "freq_base: -1 is not a positive number"},
-        {"llama", "llama.rope.freq_base", 'f', NAN, "", "is not a positive number"},
-        {"llama", "llama.rope.scaling.type", 't', 0, "yarn", "scaling.type: not supported"},
-        {"llama", "llama.rope.scaling.type", 't', 0, "linear", "factor: missing, or not positive"},
-        {"llama", "llama.rope.scale_linear", 'f', 2, "", "an old way"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct metadata metadata = plain_llama(cases[i].architecture);
-        if (cases[i].kind == 'n')
-            put_number(&metadata, cases[i].key, (uint32_t)cases[i].number);
-        else if (cases[i].kind == 'f')
-            put_float(&metadata, cases[i].key, cases[i].number);
-        else
-            put_text(&metadata, cases[i].key, cases[i].text);
-        struct model_config config;
-        struct err err;
-        check_error(model_config_read(&config, write_gguf(&metadata, 0), &err), &err,
-                    STATUS_BAD_DATA, cases[i].part, cases[i].key);
-    }
-}
-END_TEST
-
-/* The same with a tensor rope_freqs.weight of n values, all `value`. */
-static const char *write_divisors(struct metadata *metadata, uint32_t type, uint64_t n, float value)
-{
-    static const uint64_t length = sizeof "rope_freqs.weight" - 1, offset = 0;
-    static const uint32_t n_dims = 1;
-    put(metadata, &length, 8);
-    put(metadata, "rope_freqs.weight", length);
-    put(metadata, &n_dims, 4);
-    put(metadata, &n, 8);
-    put(metadata, &type, 4);
-    put(metadata, &offset, 8);
-    metadata->size = (metadata->size + 31) / 32 * 32;
-    for (uint64_t i = 0; i < n; i++)
-        put(metadata, &value, 4);
-    return write_gguf(metadata, 1);
-}
-
-START_TEST(model_config_reads_divisors)
-{
-    static const struct {
-        uint32_t type;
-        uint64_t n;
-        float value;
-        const char *scaling, *part;
-    } cases[] = {
-        {0, 8, 2.5f, "none", NULL},
-        {0, 8, 0, "none", "tensor rope_freqs.weight: value 0 is not positive"},
-        {0, 8, INFINITY, "none", "tensor rope_freqs.weight: value 0 is not positive"},
-        {0, 7, 1, "none", "tensor rope_freqs.weight: expected 8 values in F32"},
-        {1, 8, 1, "none", "tensor rope_freqs.weight: expected 8 values in F32"},
-        {0, 8, 1, "linear", "not supported together with linear scaling"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct metadata metadata = plain_llama("llama");
-        put_text(&metadata, "llama.rope.scaling.type", cases[i].scaling);
-        put_float(&metadata, "llama.rope.scaling.factor", 4);
-        const char *path = write_divisors(&metadata, cases[i].type, cases[i].n, cases[i].value);
-        struct model_config config;
-        struct err err;
-        enum status status = model_config_read(&config, path, &err);
-        if (cases[i].part) {
-            check_error(status, &err, STATUS_BAD_DATA, cases[i].part, cases[i].part);
-            continue;
-        }
-        ck_assert_msg(status == STATUS_OK, "%s", err.text);
-        ck_assert_int_eq(config.rope.scaling, ROPE_DIVIDED);
-        for (int j = 0; j < 8; j++)
-            ck_assert_float_eq(config.rope.divisors[j], cases[i].value);
-    }
-}
-END_TEST
-
-/* ---- finding the file ----------------------------------------------------------------------- */
-
-START_TEST(model_config_finds_its_file)
-{
-    struct model_config config;
-    struct err err;
-    char folder[4096], path[5000];
-    check_error(model_config_read(&config, "nowhere/at/all", &err), &err, STATUS_MISSING,
-                "nowhere/at/all: no such file or folder", "missing");
-    snprintf(folder, sizeof folder, "%s", temporary_folder());
-    check_error(model_config_read(&config, folder, &err), &err, STATUS_MISSING,
-                "neither .safetensors nor .gguf nor config.json is here", "empty folder");
-    write_file(folder, "model.safetensors", "", 0);
-    check_error(model_config_read(&config, folder, &err), &err, STATUS_MISSING,
-                "weights stand here, but no config.json", "weights alone");
-
-    struct metadata metadata = plain_llama("llama");
-    write_gguf(&metadata, 0);
-    write_file(folder, "a.gguf", metadata.bytes, metadata.size);
-    ck_assert_int_eq(read_whole(folder).max_positions, 512);
-    write_file(folder, "b.gguf", metadata.bytes, metadata.size);
-    check_error(model_config_read(&config, folder, &err), &err, STATUS_BAD_DATA,
-                "2 .gguf files stand here; name one of them", "two");
-
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    check_error(model_config_read(&config, path, &err), &err, STATUS_MISSING,
-                "/config.json: no such file", "no config beside the weights");
-    write_file(folder, "config.json", "{" SIZES "}", strlen("{" SIZES "}"));
-    ck_assert_int_eq(read_whole(path).max_positions, 2048);
-    ck_assert_int_eq(read_whole(folder).max_positions, 2048);
-}
-END_TEST
-
 START_TEST(model_config_reads_tinystories)
 {
     const char *path = shared_data("models/tinystories-656k");
@@ -408,23 +344,20 @@ START_TEST(model_config_reads_tinystories)
 }
 END_TEST
 
-START_TEST(model_config_reads_smollm2)
+/* ---- memory --------------------------------------------------------------------------------- */
+
+static enum status read_again(void *path, struct err *err)
 {
-    const char *path = local_model("smollm2-135m");
-    if (!path)
-        SKIP("needs models/smollm2-135m");
-    struct model_config config = read_whole(path);
-    ck_assert_int_eq(config.hidden_size, 576);
-    ck_assert_int_eq(config.intermediate_size, 1536);
-    ck_assert_int_eq(config.n_layers, 30);
-    ck_assert_int_eq(config.n_heads, 9);
-    ck_assert_int_eq(config.n_kv_heads, 3);
-    ck_assert_int_eq(config.head_dim, 64);
-    ck_assert_int_eq(config.vocab_size, 49152);
-    ck_assert_int_eq(config.max_positions, 8192);
-    ck_assert_float_eq(config.rms_norm_eps, 1e-5f);
-    ck_assert(config.tied_embeddings);
-    ck_assert_double_eq(config.rope.theta, 100000);
+    struct model_config config;
+    return model_config_read(&config, path, err);
+}
+
+START_TEST(model_config_survives_lack_of_memory)
+{
+    const char *json = write_config("{" SIZES ",\"rope_scaling\":null}");
+    ck_assert_int_ge(check_lack_of_memory(read_again, (void *)(uintptr_t)json, "config.json"), 20);
+    void *gguf = (void *)(uintptr_t)golden("gguf/tiny.gguf");
+    ck_assert_int_ge(check_lack_of_memory(read_again, gguf, "tiny.gguf"), 3);
 }
 END_TEST
 
@@ -433,16 +366,14 @@ int main(void)
     Suite *suite = suite_create("model_config");
     TCase *tests = tcase_create("model_config");
     tcase_add_test(tests, model_config_has_the_defaults_of_transformers);
+    tcase_add_test(tests, model_config_has_the_defaults_of_each_family);
+    tcase_add_test(tests, model_config_knows_base_models_and_types);
+    tcase_add_test(tests, model_config_reads_windows);
     tcase_add_test(tests, model_config_reads_every_value);
     tcase_add_test(tests, model_config_reads_rope_scaling);
     tcase_add_loop_test(tests, model_config_refuses, 0, (int)(sizeof refused / sizeof *refused));
-    tcase_add_test(tests, model_config_reads_gguf_metadata);
-    tcase_add_test(tests, model_config_has_defaults_for_gguf);
-    tcase_add_test(tests, model_config_refuses_gguf);
-    tcase_add_test(tests, model_config_reads_divisors);
-    tcase_add_test(tests, model_config_finds_its_file);
     tcase_add_test(tests, model_config_reads_tinystories);
-    tcase_add_test(tests, model_config_reads_smollm2);
+    tcase_add_test(tests, model_config_survives_lack_of_memory);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

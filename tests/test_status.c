@@ -15,6 +15,8 @@ START_TEST(err_set_formats)
     ck_assert_str_eq(err.text, "line 3: a.csv: row 7");
     ck_assert_int_eq(err_no_memory(&err, "a thing", 12), STATUS_RESOURCE);
     ck_assert_str_eq(err.text, "not enough memory for a thing (12 bytes)");
+    ck_assert_int_eq(err_no_memory(&err, "a thing", 0), STATUS_RESOURCE);
+    ck_assert_str_eq(err.text, "not enough memory for a thing");
     ck_assert_int_eq(err_set(NULL, STATUS_FAILED, "nobody listens"), STATUS_FAILED);
 }
 END_TEST

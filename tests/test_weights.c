@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
-#include "host/base/memory.h"
 #include "loaders/weights.h"
 
 static struct weights *open_whole(const char *path, const struct model_config *config)
@@ -42,13 +41,20 @@ static float *read_whole(const struct weights *weights, const struct weight *wei
     return values;
 }
 
-/* tiny.gguf holds random bits in each type; tiny.safetensors what the gguf package and transformers
- * make of them (tests/golden/make_gguf.py). */
+/* Random bits and edge cases in every type; the .safetensors holds what the gguf package and
+ * transformers make of them (tests/golden/make_gguf.py). */
+static const struct {
+    const char *gguf, *safetensors;
+    int n_permuted; /* q and k of two layers */
+} original_pairs[] = {
+    {"gguf/tiny.gguf", "gguf/tiny.safetensors", 4},
+    {"gguf/types.gguf", "gguf/types.safetensors", 0},
+};
+
 START_TEST(weights_of_gguf_equal_the_originals)
 {
-    struct model_config config = config_of(golden("gguf/tiny.gguf"));
-    struct weights *got = open_whole(golden("gguf/tiny.gguf"), &config);
-    struct weights *want = open_whole(golden("gguf/tiny.safetensors"), &plain);
+    struct weights *got = open_whole(golden(original_pairs[_i].gguf), &plain);
+    struct weights *want = open_whole(golden(original_pairs[_i].safetensors), &plain);
     ck_assert_int_eq(weights_count(got), weights_count(want));
     int n_permuted = 0;
     for (int i = 0; i < weights_count(got); i++) {
@@ -63,14 +69,14 @@ START_TEST(weights_of_gguf_equal_the_originals)
         for (int64_t piece = 1; piece <= 1000; piece = piece == 1 ? 7 : piece == 7 ? 1000 : 1001) {
             float *values = read_whole(got, g, piece);
             for (size_t j = 0; j < n; j++)
-                ck_assert_msg(memcmp(&values[j], &expected[j], 4) == 0,
-                              "%s (%s): value %zu is %a, not %a", g->name, g->type_name, j,
-                              (double)values[j], (double)expected[j]);
+                if (memcmp(&values[j], &expected[j], 4) != 0)
+                    ck_abort_msg("%s (%s): value %zu is %a, not %a", g->name, g->type_name, j,
+                                 (double)values[j], (double)expected[j]);
             check_guarded(values, n);
         }
         check_guarded(expected, n);
     }
-    ck_assert_int_eq(n_permuted, 4); /* q and k of two layers */
+    ck_assert_int_eq(n_permuted, original_pairs[_i].n_permuted);
     weights_close(got);
     weights_close(want);
 }
@@ -152,6 +158,26 @@ START_TEST(weights_find_tied_embeddings_under_both_names)
             ck_assert_ptr_null(weights_find(weights, "model.norm.weight"));
             weights_close(weights);
         }
+}
+END_TEST
+
+/* A file of a base model: every name without "model.". */
+START_TEST(weights_find_base_models_names)
+{
+    struct model_config config = config_of(golden("families/qwen3"));
+    struct weights *weights = open_whole(golden("families/qwen3"), &config);
+    static const char *const names[] = {"model.embed_tokens.weight", "model.norm.weight",
+                                        "model.layers.2.self_attn.k_norm.weight"};
+    for (int i = 0; i < 3; i++) {
+        const struct weight *weight = weights_find(weights, names[i]);
+        ck_assert_ptr_nonnull(weight);
+        ck_assert_str_eq(weight->name, names[i] + strlen("model."));
+        ck_assert_ptr_eq(weights_find(weights, names[i] + strlen("model.")), weight);
+    }
+    ck_assert_ptr_eq(weights_find(weights, "lm_head.weight"),
+                     weights_find(weights, "model.embed_tokens.weight"));
+    ck_assert_ptr_null(weights_find(weights, "model.layers.3.self_attn.k_norm.weight"));
+    weights_close(weights);
 }
 END_TEST
 
@@ -242,14 +268,15 @@ START_TEST(weights_see_a_cut)
 }
 END_TEST
 
-/* A GGUF with one tensor of 1024 values, Q4_0 as 32 x 32 or Q6_K as 4 x 256; the metadata holds
- * split.count. */
-#define Q4_0 2
-#define Q6_K 14
+/* A GGUF with one tensor of 1024 values, Q4_0 as 32 x 32, IQ4_XS as 4 x 256 or Q8_0 as a vector;
+ * the metadata holds split.count. */
+#define Q4_0   2
+#define IQ4_XS 23
+#define Q8_0   8
 static const char *write_gguf(const char *name, uint32_t type, uint16_t parts)
 {
-    size_t bytes = type == Q6_K ? 4 * 210 : 32 * 18;
-    uint64_t columns = type == Q6_K ? 256 : 32;
+    size_t bytes = type == IQ4_XS ? 4 * 136 : type == Q8_0 ? 32 * 34 : 32 * 18;
+    uint64_t columns = type == IQ4_XS ? 256 : type == Q8_0 ? 1024 : 32;
     static unsigned char file[8192];
     memset(file, 0, sizeof file);
     memcpy(file, "GGUF\3\0\0\0\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 24);
@@ -262,11 +289,13 @@ static const char *write_gguf(const char *name, uint32_t type, uint16_t parts)
     memcpy(at + 8, name, length);
     at += 8 + length;
     uint64_t rows = 1024 / columns;
-    memcpy(at, "\2\0\0\0", 4);
+    uint32_t n_dims = rows > 1 ? 2 : 1;
+    memcpy(at, &n_dims, 4);
     memcpy(at + 4, &columns, 8);
     memcpy(at + 12, &rows, 8);
-    memcpy(at + 20, &type, 4);
-    at += 32;
+    at += 4 + 8 * n_dims;
+    memcpy(at, &type, 4);
+    at += 12;
     size_t table = ((size_t)(at - file) + 31) / 32 * 32;
     return write_file(temporary_folder(), "a.gguf", file, table + bytes);
 }
@@ -288,10 +317,16 @@ START_TEST(weights_refuse_gguf)
                 &err, STATUS_BAD_DATA, "blk.0.attn_k.weight: its 32 rows are not whole heads of 6",
                 "heads");
 
-    weights = open_whole(write_gguf("output_norm.weight", Q6_K, 1), &plain);
+    check_error(weights_open(&weights, write_gguf("blk.0.attn_k.bias", Q8_0, 1), &odd, &err), &err,
+                STATUS_BAD_DATA, "attn_k.bias: its 1024 rows are not whole heads of 6", "bias");
+    check_error(weights_open(&weights, write_gguf("blk.0.attn_k.bias", Q8_0, 1), &plain, &err),
+                &err, STATUS_BAD_DATA, "blk.0.attn_k.bias: a bias of type Q8_0 cannot be read",
+                "bias");
+
+    weights = open_whole(write_gguf("output_norm.weight", IQ4_XS, 1), &plain);
     check_error(weights_expect(weights, "model.norm.weight", 4, 256, &weight, &err), &err,
-                STATUS_BAD_DATA, "model.norm.weight: type Q6_K cannot be read; use a model in one",
-                "Q6_K");
+                STATUS_BAD_DATA,
+                "model.norm.weight: type IQ4_XS cannot be read; use a model in one", "IQ4_XS");
     weights_close(weights);
 }
 END_TEST
@@ -342,8 +377,14 @@ END_TEST
 
 START_TEST(weights_keep_names_that_are_not_known)
 {
-    static const char *const names[] = {"blk.0.", "blk..attn_q.weight", "blk.x.attn_q.weight",
-                                        "blk.12345678901.ffn_up.weight", "blk.0.ffn_gate_inp"};
+    static const char *const names[] = {"blk.0.",
+                                        "blk..attn_q.weight",
+                                        "blk.x.attn_q.weight",
+                                        "blk.12345678901.ffn_up.weight",
+                                        "blk.0.ffn_gate_inp",
+                                        "blk.0.ffn_up.scale",
+                                        "blk.0.weight",
+                                        "blk.0.ffn_upp.bias"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct weights *weights = open_whole(write_gguf(names[i], Q4_0, 1), &plain);
         ck_assert_str_eq(weights_at(weights, 0)->name, names[i]);
@@ -352,24 +393,20 @@ START_TEST(weights_keep_names_that_are_not_known)
 }
 END_TEST
 
+static enum status open_and_close(void *path, struct err *err)
+{
+    struct weights *weights;
+    enum status status = weights_open(&weights, path, &plain, err);
+    weights_close(weights);
+    return status;
+}
+
 START_TEST(weights_survive_lack_of_memory)
 {
     const char *const files[] = {"gguf/tiny.gguf", "gguf/tiny.safetensors", "shards"};
     for (int i = 0; i < 3; i++)
-        for (long n = 1;; n++) {
-            struct weights *weights;
-            struct err err;
-            const char *path = golden(files[i]);
-            mem_fail_at(n);
-            enum status status = weights_open(&weights, path, &plain, &err);
-            mem_fail_at(0);
-            weights_close(weights);
-            if (status == STATUS_OK) {
-                ck_assert_int_gt(n, 3);
-                break;
-            }
-            check_error(status, &err, STATUS_RESOURCE, "not enough memory", files[i]);
-        }
+        ck_assert_int_ge(
+            check_lack_of_memory(open_and_close, (void *)(uintptr_t)golden(files[i]), files[i]), 4);
 }
 END_TEST
 
@@ -377,10 +414,12 @@ int main(void)
 {
     Suite *suite = suite_create("weights");
     TCase *tests = tcase_create("weights");
-    tcase_add_test(tests, weights_of_gguf_equal_the_originals);
+    tcase_add_loop_test(tests, weights_of_gguf_equal_the_originals, 0,
+                        sizeof original_pairs / sizeof *original_pairs);
     tcase_add_test(tests, weights_of_safetensors_equal_the_originals);
     tcase_add_test(tests, weights_expect_checks);
     tcase_add_test(tests, weights_find_tied_embeddings_under_both_names);
+    tcase_add_test(tests, weights_find_base_models_names);
     tcase_add_test(tests, weights_of_tinystories);
     tcase_add_test(tests, weights_survive_release);
     tcase_add_test(tests, weights_see_a_cut);

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,22 +14,42 @@
 /* Counts down to the allocation that a test wants to fail; 0: none. Atomic, since threads allocate.
  */
 static atomic_long fail_countdown;
+static atomic_bool fail_once, has_failed;
 
-void mem_fail_at(long n)
+static bool arm(long n, bool once)
 {
+    atomic_store(&fail_countdown, 0);
+    bool failed = atomic_exchange(&has_failed, false);
+    atomic_store(&fail_once, once);
     atomic_store(&fail_countdown, n);
+    return failed;
 }
 
-/* True when this allocation is to fail. The countdown stays at 1, so every later one fails too. */
-static int must_fail(void)
+bool mem_fail_at(long n)
+{
+    return arm(n, false);
+}
+
+bool mem_fail_once(long n)
+{
+    return arm(n, true);
+}
+
+/* True when this allocation is to fail. The countdown stays at 1 where every later one shall fail
+ * too. */
+static bool must_fail(void)
 {
     long left = atomic_load(&fail_countdown);
     if (left == 0)
-        return 0;
-    if (left == 1)
-        return 1;
-    atomic_fetch_sub(&fail_countdown, 1);
-    return 0;
+        return false;
+    if (left > 1) {
+        atomic_fetch_sub(&fail_countdown, 1);
+        return false;
+    }
+    atomic_store(&has_failed, true);
+    if (atomic_load(&fail_once))
+        atomic_store(&fail_countdown, 0);
+    return true;
 }
 
 void *mem_alloc(size_t count, size_t size)

@@ -6,6 +6,7 @@
 #ifndef MIDASHI_BASE_MEMORY_H
 #define MIDASHI_BASE_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include "host/base/status.h"
 
@@ -18,9 +19,11 @@ void *mem_alloc_zero(size_t count, size_t size);
 void *mem_resize(void *old, size_t count, size_t size);
 void mem_free(void *pointer);
 
-/* Tests only: the n-th allocation from now on (1 is the next) fails, and so does each after it
- * until mem_fail_at(0). Per process. */
-void mem_fail_at(long n);
+/* Tests only: the n-th allocation from now on (1 is the next) fails; after mem_fail_at so does each
+ * later one, after mem_fail_once none. n = 0 ends it. True when an allocation was made to fail
+ * since the last call of either. Per process. */
+bool mem_fail_at(long n);
+bool mem_fail_once(long n);
 
 /* A growing region: allocations are carved one after another and freed together. */
 struct arena_block;

@@ -40,6 +40,8 @@ enum status err_set(struct err *err, enum status status, const char *format, ...
 
 enum status err_no_memory(struct err *err, const char *what, unsigned long long bytes)
 {
+    if (bytes == 0)
+        return err_set(err, STATUS_RESOURCE, "not enough memory for %s", what);
     return err_set(err, STATUS_RESOURCE, "not enough memory for %s (%llu bytes)", what, bytes);
 }
 

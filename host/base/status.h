@@ -30,7 +30,8 @@ struct err {
 enum status err_set(struct err *err, enum status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* As err_set with STATUS_RESOURCE: "not enough memory for WHAT (N bytes)". */
+/* As err_set with STATUS_RESOURCE: "not enough memory for WHAT (N bytes)". bytes 0: not known, and
+ * not said. */
 enum status err_no_memory(struct err *err, const char *what, unsigned long long bytes);
 
 /* Puts "PREFIX: " before the text that is there. Returns err->status. err must not be NULL. */

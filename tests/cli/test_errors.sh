@@ -309,4 +309,27 @@ test_wrong_options() {
     expect_error 2 'MIDASHI_CPU=sse9'
 }
 
+# From the least address space in which the program starts, up to what topics need.
+test_little_memory() {
+    kilobytes=20000
+    until sh -c "ulimit -v $kilobytes && exec \"\$1\" --version" sh "$MIDASHI" >/dev/null 2>&1; do
+        kilobytes=$((kilobytes + 1000))
+        [ $kilobytes -le 200000 ] || skip 'needs a build without sanitizers: they reserve memory'
+    done
+    refused=0
+    while :; do
+        rm -rf "$dir/out"
+        run sh -c "ulimit -v $kilobytes; exec \"\$@\"" sh "$MIDASHI" topics "$corpus" \
+            --model "$model" --topics 2 --threads 2 --output "$dir/out"
+        [ "$code" -ne 0 ] || break
+        expect_error 71 'memory|thread'
+        expect_absent "$dir/out/run.json"
+        find "$dir/out" -name '*.tmp-*' >"$dir/left" 2>/dev/null || :
+        expect_lines "$dir/left"
+        refused=$((refused + 1))
+        kilobytes=$((kilobytes + 500))
+    done
+    [ $refused -ge 5 ] || fail "only $refused runs were short of memory"
+}
+
 run_tests "$@"

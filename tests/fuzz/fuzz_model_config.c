@@ -41,6 +41,8 @@ static void check_config(const struct model_config *config)
     check_size((int64_t)config->n_heads * config->head_dim);
     REQUIRE(config->n_kv_heads >= 1 && config->n_heads % config->n_kv_heads == 0);
     REQUIRE(config->head_dim >= 2 && config->head_dim % 2 == 0);
+    REQUIRE(config->sliding_window >= 0 && config->sliding_window < 1 << 24);
+    REQUIRE(config->first_window_layer >= 0 && config->first_window_layer <= config->n_layers);
     REQUIRE(isfinite(config->rms_norm_eps) && config->rms_norm_eps > 0);
     check_rope(&config->rope, config->head_dim);
 }

@@ -67,16 +67,20 @@ def gguf(keys, tensors, alignment=32):
     return out + bytes(-len(out) % alignment) + data
 
 
-LLAMA = [
-    key("general.architecture", 8, text("llama")),
-    key("llama.embedding_length", 4, u32(8)),
-    key("llama.feed_forward_length", 4, u32(32)),
-    key("llama.block_count", 4, u32(1)),
-    key("llama.attention.head_count", 4, u32(2)),
-    key("llama.context_length", 4, u32(64)),
-    key("llama.attention.layer_norm_rms_epsilon", 6, f32(1e-5)),
-    key("llama.rope.freq_base", 6, f32(10000)),
-]
+def family(name):
+    return [
+        key("general.architecture", 8, text(name)),
+        key(f"{name}.embedding_length", 4, u32(8)),
+        key(f"{name}.feed_forward_length", 4, u32(32)),
+        key(f"{name}.block_count", 4, u32(1)),
+        key(f"{name}.attention.head_count", 4, u32(2)),
+        key(f"{name}.context_length", 4, u32(64)),
+        key(f"{name}.attention.layer_norm_rms_epsilon", 6, f32(1e-5)),
+        key(f"{name}.rope.freq_base", 6, f32(10000)),
+    ]
+
+
+LLAMA = family("llama")
 TOKENS = key("tokenizer.ggml.tokens", 9, array(8, [text("a"), text(""), text("bc")]))
 
 write("gguf", "metadata", gguf([
@@ -89,11 +93,14 @@ write("gguf", "metadata", gguf([
 write("gguf", "types", gguf([], [
     ("f32", [4], 0, 16), ("f16", [4], 1, 8), ("q4_0", [32], 2, 18), ("q4_1", [32], 3, 20),
     ("q8_0", [32], 8, 34), ("bf16", [2, 2, 2, 2], 30, 32), ("q6_k", [256], 14, 210),
+    ("q5_0", [32], 6, 22), ("q5_1", [32], 7, 24), ("q2_k", [256], 10, 84),
+    ("q3_k", [256], 11, 110), ("q4_k", [256], 12, 144), ("q5_k", [256], 13, 176),
 ]))
 write("gguf", "llama", gguf(LLAMA, [
     ("token_embd.weight", [8, 3], 0, 96),
     ("blk.0.attn_q.weight", [32, 8], 8, 272),
     ("blk.0.attn_k.weight", [8, 8], 1, 128),
+    ("blk.0.attn_k.bias", [8], 1, 16),
     ("output_norm.weight", [8], 0, 32),
 ]))
 write("model_config", "gguf", gguf(LLAMA + [TOKENS], []))
@@ -104,6 +111,11 @@ write("model_config", "gguf_linear", gguf(LLAMA + [
     key("llama.vocab_size", 4, u32(9)),
     key("llama.rope.scaling.type", 8, text("linear")),
     key("llama.rope.scaling.factor", 6, f32(2)),
+], []))
+write("model_config", "gguf_window", gguf(family("qwen3") + [
+    key("qwen3.vocab_size", 4, u32(9)),
+    key("qwen3.attention.sliding_window", 4, u32(7)),
+    key("qwen3.attention.causal", 7, bytes([1])),
 ], []))
 
 CONFIG = {
@@ -120,6 +132,10 @@ for name, more in {
     "json_linear": {"rope_scaling": {"type": "linear", "factor": 2.0}},
     "json_llama3": {"rope_scaling": LLAMA3},
     "json_parameters": {"rope_parameters": LLAMA3 | {"rope_theta": 5e5}},
+    "json_mistral": {"architectures": ["MistralModel"], "sliding_window": 7},
+    "json_qwen": {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True,
+                  "sliding_window": 7, "max_window_layers": 1, "num_key_value_heads": None,
+                  "layer_types": ["full_attention"] + 2 * ["sliding_attention"]},
 }.items():
     write("model_config", name, json.dumps(CONFIG | more).encode())
 

@@ -7,6 +7,9 @@ gguf/tiny.gguf          blocks of random bits in every type that midashi reads; 
                         as llama.cpp has them; Llama 3's scaling as rope_freqs.weight
 gguf/tiny.safetensors   what gguf.quants.dequantize makes of them, under Hugging Face's names, q and k
                         rows put back by transformers' own loader
+gguf/types.gguf         every type that is read, 8 rows of 256 values: rows of edge scales (zeros,
+                        subnormal, largest and negative halves), then random bits
+gguf/types.safetensors  what gguf.quants.dequantize makes of them
 gguf/smollm2.txt        for each tensor of the real file: name, rows, columns, crc32 of the float32
                         values as transformers has them. Only with the file as argument.
 """
@@ -130,6 +133,48 @@ def tiny():
     save_file(expected, folder / "tiny.safetensors")
 
 
+# Where the halves of a block stand: d, and m or dmin.
+HALVES = {
+    Type.F16: (0,), Type.Q4_0: (0,), Type.Q4_1: (0, 2), Type.Q5_0: (0,), Type.Q5_1: (0, 2),
+    Type.Q8_0: (0,), Type.Q2_K: (80, 82), Type.Q3_K: (108,), Type.Q4_K: (0, 2), Type.Q5_K: (0, 2),
+    Type.Q6_K: (208,), Type.BF16: (), Type.F32: (),
+}
+# (d, the other) of rows 0 to 4; None: random bits. Row 4 has all other bits set.
+EDGES = [(0x0000, 0x8000), (0x0001, 0x03FF), (0x7BFF, 0xFBFF), (0xFBFF, 0x8001), (0x7BFF, 0x7BFF)]
+
+
+def types():
+    bits = np.random.default_rng(3)
+    writer = gguf.GGUFWriter(folder / "types.gguf", "llama")
+    expected = {}
+    for kind, halves in HALVES.items():
+        size = gguf.GGML_QUANT_SIZES[kind][1]
+        raw = bits.integers(0, 256, gguf.quant_shape_to_byte_shape((8, 256), kind), dtype=np.uint8)
+        rows = raw.reshape(8, -1, size)
+        rows[4] = 0xFF
+        for i, at in enumerate(halves):
+            column = rows[:, :, at:at + 2].copy().view(np.uint16)
+            column &= np.where((column & 0x7C00) == 0x7C00, np.uint16(0xBFFF), np.uint16(0xFFFF))
+            for row, edge in enumerate(EDGES):
+                column[row] = edge[i]
+            rows[:, :, at:at + 2] = column.view(np.uint8)
+        if kind in (Type.F32, Type.BF16):  # finite: clear an exponent bit
+            rows[:, :, -1] &= 0xBF
+        values = gguf.quants.dequantize(raw, kind).astype(np.float32).reshape(8, 256)
+        assert np.isfinite(values).all(), kind
+        name = kind.name.lower()
+        if kind == Type.F32:
+            writer.add_tensor(name, values)
+        else:
+            writer.add_tensor(name, raw, raw_dtype=kind)
+        expected[name] = values
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    save_file(expected, folder / "types.safetensors")
+
+
 def smollm2(path):
     import torch
     from transformers import AutoModelForCausalLM
@@ -145,5 +190,6 @@ def smollm2(path):
 
 
 tiny()
+types()
 if len(sys.argv) > 1:
     smollm2(sys.argv[1])

@@ -5,7 +5,7 @@
 
 void attention_fwd_ref(double *out, const double *q, const double *k, const double *v,
                        const int32_t *cu_seqlens, int n_texts, int n_heads, int n_kv_heads,
-                       int head_dim, double scale, double *scores)
+                       int head_dim, double scale, int window, double *scores)
 {
     size_t q_row = (size_t)n_heads * (size_t)head_dim,
            k_row = (size_t)n_kv_heads * (size_t)head_dim;
@@ -14,20 +14,23 @@ void attention_fwd_ref(double *out, const double *q, const double *k, const doub
             for (int h = 0; h < n_heads; h++) {
                 size_t query = (size_t)i * q_row + (size_t)h * (size_t)head_dim;
                 size_t head = (size_t)(h / (n_heads / n_kv_heads)) * (size_t)head_dim;
+                int begin = cu_seqlens[t];
+                if (window > 0 && i - begin + 1 > window)
+                    begin = i + 1 - window;
                 double largest = -INFINITY, sum = 0;
-                for (int j = cu_seqlens[t]; j <= i; j++) {
+                for (int j = begin; j <= i; j++) {
                     double score = 0;
                     for (int c = 0; c < head_dim; c++)
                         score += q[query + (size_t)c] * k[(size_t)j * k_row + head + (size_t)c];
-                    scores[j - cu_seqlens[t]] = score * scale;
+                    scores[j - begin] = score * scale;
                     largest = fmax(largest, score * scale);
                 }
-                for (int j = 0; j <= i - cu_seqlens[t]; j++)
+                for (int j = 0; j <= i - begin; j++)
                     sum += exp(scores[j] - largest);
                 for (int c = 0; c < head_dim; c++)
                     out[query + (size_t)c] = 0;
-                for (int j = cu_seqlens[t]; j <= i; j++) {
-                    double weight = exp(scores[j - cu_seqlens[t]] - largest) / sum;
+                for (int j = begin; j <= i; j++) {
+                    double weight = exp(scores[j - begin] - largest) / sum;
                     for (int c = 0; c < head_dim; c++)
                         out[query + (size_t)c] += weight * v[(size_t)j * k_row + head + (size_t)c];
                 }

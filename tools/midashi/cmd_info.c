@@ -141,5 +141,6 @@ const struct command command_info = {
     .options = option_names,
     .least_arguments = 1,
     .most_arguments = 1,
+    .first_is_model = true,
     .run = run,
 };

@@ -1,10 +1,10 @@
 /* midashi tokenize: a line of ids for a line of text. Reads files and pipes alike, line by line. */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
 #include "host/base/interrupt.h"
+#include "loaders/json.h"
 #include "loaders/tokenizer.h"
 #include "tools/midashi/commands.h"
 
@@ -13,9 +13,11 @@ static enum status json_text(json_t **string, const char *line, size_t length, c
                              size_t *text_length, struct err *err)
 {
     json_error_t error;
-    *string = json_loadb(line, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
-    if (!*string)
-        return err_set(err, STATUS_BAD_DATA, "byte %d: not JSON: %s", error.position, error.text);
+    enum status status = json_parse(string, line, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error,
+                                    "a JSON string", err);
+    if (status == STATUS_BAD_DATA)
+        err_set(err, status, "byte %d: not JSON: %s", error.position, error.text);
+    TRY(status);
     if (!json_is_string(*string))
         return err_set(err, STATUS_BAD_DATA, "not a JSON string");
     *text = json_string_value(*string);

@@ -105,9 +105,8 @@ static enum status embed(struct job *job, struct err *err)
     double start = seconds_now();
     TRY(embedding_key(key, sizeof key, &job->device, job->options->model_path, &job->plan.settings,
                       &job->plan.representation, &job->corpus, err));
-    job->reused = embedding_key_matches(job->record_path, job->embeddings_path, key);
+    job->reused = embedding_key_matches(job->record_path, job->embeddings_path, key, &job->counts);
     if (job->reused) {
-        job->counts = embedding_key_counts(job->record_path);
         meter_note(&job->meter, "%s: made from the same texts, model and settings; used again",
                    job->embeddings_path);
     } else {
@@ -141,13 +140,16 @@ static json_t *run_json(const struct job *job)
     struct tm utc;
     strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     json_t *settings = representation_json(job);
-    json_object_update_new(settings,
-                           json_pack("{s:i, s:I, s:i, s:i, s:f, s:b, s:i, s:i, s:b}", "topics",
-                                     o->topics, "seed", (json_int_t)o->seed, "restarts",
-                                     o->restarts, "max_iterations", o->max_iterations, "tolerance",
-                                     o->tolerance, "spherical", o->spherical, "words", o->n_words,
-                                     "min_df", job->topics.min_df, "as_report", o->as_report));
-    json_object_set_new(settings, "language", json_string(job->topics.language));
+    if (json_object_update_new(
+            settings,
+            json_pack("{s:i, s:I, s:i, s:i, s:f, s:b, s:i, s:i, s:b, s:s}", "topics", o->topics,
+                      "seed", (json_int_t)o->seed, "restarts", o->restarts, "max_iterations",
+                      o->max_iterations, "tolerance", o->tolerance, "spherical", o->spherical,
+                      "words", o->n_words, "min_df", job->topics.min_df, "as_report", o->as_report,
+                      "language", job->topics.language)) != 0) {
+        json_decref(settings);
+        return NULL;
+    }
     json_t *counts =
         json_pack("{s:I, s:I, s:I, s:I}", "texts", (json_int_t)job->topics.n_rows, "blank",
                   (json_int_t)job->counts.blank, "truncated", (json_int_t)job->counts.truncated,
@@ -198,7 +200,10 @@ static enum status print_result(const struct job *job, struct err *err)
     const struct topics *topics = &job->topics;
     if (job->options->json) {
         json_t *root = topics_to_json(topics);
-        json_object_set_new(root, "output", json_string(job->folder));
+        if (json_object_set_new(root, "output", json_string(job->folder)) != 0) {
+            json_decref(root);
+            root = NULL;
+        }
         return print_json(root, err);
     }
     print_table(topics);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include "host/base/interrupt.h"
 #include "host/base/memory.h"
-#include "loaders/model_find.h"
+#include "loaders/json.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/suggest.h"
 
@@ -39,14 +39,6 @@ static enum status finish_output(struct err *err)
     return STATUS_OK;
 }
 
-/* Once for all commands: --model, or the argument of info. */
-static enum status find_model(struct options *options, const struct command *command,
-                              struct arena *arena, struct err *err)
-{
-    const char *name = command == &command_info ? options->arguments[0] : options->model;
-    return name ? model_find(arena, name, &options->model_path, err) : STATUS_OK;
-}
-
 static enum status run_command(const struct command *command, int argc, char **argv,
                                struct err *err)
 {
@@ -54,18 +46,13 @@ static enum status run_command(const struct command *command, int argc, char **a
     if (!arguments)
         return err_no_memory(err, "the arguments", (size_t)argc * sizeof *arguments);
     struct options options;
-    struct arena arena = {0};
     enum status status = options_parse(&options, command, argc, argv, arguments, err);
-    if (status == STATUS_OK && options.help) {
+    if (status == STATUS_OK && options.help)
         options_help(command, stdout);
-    } else if (status == STATUS_OK) {
-        status = find_model(&options, command, &arena, err);
-        if (status == STATUS_OK)
-            status = command->run(&options, err);
-    }
+    else if (status == STATUS_OK)
+        status = command->run(&options, err);
     if (status == STATUS_OK)
         status = finish_output(err);
-    arena_free(&arena);
     mem_free(arguments);
     return status;
 }
@@ -121,6 +108,7 @@ static enum status run(int argc, char **argv, struct err *err)
 int main(int argc, char **argv)
 {
     interrupt_install();
+    json_use_memory();
     if (argc < 2) {
         print_usage(stderr);
         return STATUS_USAGE;

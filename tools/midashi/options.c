@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "host/base/threads.h"
+#include "loaders/model_find.h"
 #include "tools/midashi/suggest.h"
 
 enum option_kind {
@@ -297,6 +298,23 @@ static enum status check_value(const struct option *option, const char *value, b
     return STATUS_OK;
 }
 
+/* Once for all commands. */
+static enum status find_model(struct options *options, const struct command *command,
+                              struct err *err)
+{
+    const char *name = command->first_is_model ? options->arguments[0] : options->model, *path;
+    struct arena arena = {0};
+    if (!name)
+        return STATUS_OK;
+    enum status status = model_find(&arena, name, &path, err);
+    if (status == STATUS_OK && strlen(path) >= sizeof options->model_path)
+        status = err_set(err, STATUS_MISSING, "%s: the path is too long", name);
+    if (status == STATUS_OK)
+        strcpy(options->model_path, path);
+    arena_free(&arena);
+    return status;
+}
+
 enum status options_parse(struct options *options, const struct command *command, int argc,
                           char **argv, const char **arguments, struct err *err)
 {
@@ -332,7 +350,10 @@ enum status options_parse(struct options *options, const struct command *command
             TRY(check_value(option, value, equals, err));
         TRY(set_value(options, option, value, err));
     }
-    return options->help ? STATUS_OK : check_counts(options, command, err);
+    if (options->help)
+        return STATUS_OK;
+    TRY(check_counts(options, command, err));
+    return find_model(options, command, err);
 }
 
 /* ---- help ----------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 #ifndef MIDASHI_TOOLS_OPTIONS_H
 #define MIDASHI_TOOLS_OPTIONS_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,8 +21,8 @@ struct options {
     const char *text_column, *label_column;
     bool header, no_header;
     /* model and representation */
-    const char *model;      /* as given: a path or a name */
-    const char *model_path; /* where it lies, found before the command runs; NULL without a model */
+    const char *model;         /* as given: a path or a name */
+    char model_path[PATH_MAX]; /* where the model lies, also one that is an argument; or "" */
     const char *precision;
     const char *pool, *layer, *normalise, *prompt, *remove_components;
     int max_tokens, batch_tokens;
@@ -49,6 +50,7 @@ struct command {
     const char *const
         *options; /* names from the table, NULL at the end; groups expand: "@common" */
     int least_arguments, most_arguments;
+    bool first_is_model; /* the first argument is what --model is elsewhere */
     enum status (*run)(const struct options *options, struct err *err);
 };
 

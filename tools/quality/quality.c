@@ -13,6 +13,7 @@
 #include "host/kmeans.h"
 #include "host/score.h"
 #include "host/transform.h"
+#include "loaders/json.h"
 
 #define LARGEST_LAYERS 256
 
@@ -186,6 +187,7 @@ int main(int argc, char **argv)
         return STATUS_USAGE;
     }
     interrupt_install();
+    json_use_memory();
     study.n_seeds = argc > 4 ? atoi(argv[4]) : 3;
     enum status status = device_open(&study.device, "cpu", 0, &err);
     if (status == STATUS_OK)

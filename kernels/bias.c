@@ -1,0 +1,53 @@
+/* Adding a bias: CPU code and dispatch. 4 bytes read and 4 written an element for one addition, so
+ * that vectors of four, which every processor has, are enough. */
+#include "kernels/bias.h"
+
+#include "kernels/vector_math.h"
+
+/* ---- CPU ------------------------------------------------------------------------------------ */
+
+static void bias_row(float *y, const float *bias, int d)
+{
+    int j = 0;
+    for (; j + 4 <= d; j += 4)
+        *(float4_at_any_float *)(y + j) += *(const float4_at_any_float *)(bias + j);
+    for (; j < d; j++)
+        y[j] += bias[j];
+}
+
+#define ROWS_PER_TASK 16 /* 16 rows of 512 are 32 KB: enough to be worth a task */
+
+struct bias_job {
+    float *y;
+    const float *bias;
+    int n, d;
+};
+
+static void bias_task(void *context, int task, int worker)
+{
+    (void)worker;
+    const struct bias_job *job = context;
+    int first = task * ROWS_PER_TASK;
+    int last = first + ROWS_PER_TASK < job->n ? first + ROWS_PER_TASK : job->n;
+    for (int i = first; i < last; i++)
+        bias_row(job->y + (size_t)i * (size_t)job->d, job->bias, job->d);
+}
+
+void bias_fwd_cpu(struct device *device, float *y, const float *bias, int n, int d)
+{
+    struct bias_job job = {y, bias, n, d};
+    threads_run(device->threads, (n + ROWS_PER_TASK - 1) / ROWS_PER_TASK, bias_task, &job);
+}
+
+/* ---- dispatch ------------------------------------------------------------------------------- */
+
+enum status bias_fwd(struct device *device, void *y, const float *bias, int n, int d,
+                     struct err *err)
+{
+    switch (device->kind) {
+    case DEVICE_CPU:
+        bias_fwd_cpu(device, y, bias, n, d);
+        return STATUS_OK;
+    }
+    return err_set(err, STATUS_RESOURCE, "bias: no kernel for this device");
+}

@@ -1,0 +1,19 @@
+/* The bias of a linear layer: y[i,j] += bias[j] */
+#ifndef MIDASHI_KERNELS_BIAS_H
+#define MIDASHI_KERNELS_BIAS_H
+
+#include "host/base/device.h"
+
+/* y    (n, d)  activations, added to in place
+ * bias (d)     float32; must not overlap y
+ * n >= 0, d >= 1. One addition an element: the same bytes on every CPU. NaN stays in its element,
+ * or, from bias, in its column. */
+enum status bias_fwd(struct device *device, void *y, const float *bias, int n, int d,
+                     struct err *err);
+
+void bias_fwd_cpu(struct device *device, float *y, const float *bias, int n, int d);
+
+/* The same in float64. Tests only. */
+void bias_fwd_ref(double *y, const double *bias, int n, int d);
+
+#endif
