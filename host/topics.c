@@ -275,6 +275,7 @@ enum status topics_find(struct topics *topics, struct device *device, const stru
         .width = width,
         .n_rows = corpus->n_rows,
         .n_used = corpus->n_rows - corpus->n_blank,
+        .rows_before = corpus->rows_before,
     };
     if (topics->n_rows > INT_MAX)
         return err_set(err, STATUS_USAGE, "%zu texts are more than this program clusters (%d)",

@@ -34,6 +34,7 @@ struct topics_settings {
 struct topics {
     int n_topics, n_words, width;
     size_t n_rows, n_used; /* n_used: rows that are not blank */
+    size_t rows_before;    /* as in the corpus: row i is number rows_before + i + 1 */
     int32_t *topic;        /* (n_rows) */
     float *distance;       /* (n_rows) to its centre */
     float *margin;         /* (n_rows) distance to the next nearest centre, less distance; 0 where

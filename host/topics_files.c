@@ -114,7 +114,7 @@ static json_t *nearest_rows(const struct topics *topics, int topic)
     }
     json_t *array = json_array();
     for (int i = 0; i < n && array; i++)
-        append(&array, json_integer((json_int_t)row[i] + 1));
+        append(&array, json_integer((json_int_t)(topics->rows_before + row[i] + 1)));
     return array;
 }
 
@@ -196,8 +196,8 @@ static enum status write_documents(const char *path, const struct topics *topics
     fputs("row,topic,distance,margin,label,text\r\n", file.stream);
     for (size_t i = 0; i < corpus->n_rows; i++) {
         const struct corpus_row *row = &corpus->rows[i];
-        fprintf(file.stream, "%zu,%d,%.7g,%.7g,", i + 1, (int)topics->topic[i],
-                (double)topics->distance[i], (double)topics->margin[i]);
+        fprintf(file.stream, "%zu,%d,%.7g,%.7g,", topics->rows_before + i + 1,
+                (int)topics->topic[i], (double)topics->distance[i], (double)topics->margin[i]);
         if (row->label >= 0)
             write_csv_field(file.stream, corpus->labels[row->label],
                             strlen(corpus->labels[row->label]));

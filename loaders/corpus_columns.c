@@ -5,8 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LISTED_COLUMNS 20
-#define CLIPPED_BYTES  60
+#define CLIPPED_BYTES 60
 
 /* ---- names and numbers ---------------------------------------------------------------------- */
 
@@ -26,19 +25,16 @@ static const char *clip(char out[CLIPPED_BYTES + 4], const struct table_field *f
     return out;
 }
 
-static void list_columns(char *out, size_t capacity, const struct table_reader *first)
+void corpus_names_list(char *out, size_t capacity, const struct table_field *names, size_t n)
 {
     size_t used = 0;
     out[0] = '\0';
-    for (size_t i = 0; i < first->n_fields && used < capacity; i++) {
+    for (size_t i = 0; i < n && i <= CORPUS_LISTED_NAMES && used < capacity; i++) {
         char name[CLIPPED_BYTES + 4];
-        int n = i == LISTED_COLUMNS
-                    ? snprintf(out + used, capacity - used, ", ... (%zu in all)", first->n_fields)
-                    : snprintf(out + used, capacity - used, "%s\"%s\"", i ? ", " : "",
-                               clip(name, &first->fields[i]));
-        used += (size_t)n;
-        if (i == LISTED_COLUMNS)
-            break;
+        used += (size_t)(i == CORPUS_LISTED_NAMES
+                             ? snprintf(out + used, capacity - used, ", ... (%zu in all)", n)
+                             : snprintf(out + used, capacity - used, "%s\"%s\"", i ? ", " : "",
+                                        clip(name, &names[i])));
     }
 }
 
@@ -81,8 +77,8 @@ static enum status find_column(size_t *column, const char *name, const struct ta
     *column = find_name(first, wanted);
     if (*column != CORPUS_NO_LABEL)
         return STATUS_OK;
-    char list[640];
-    list_columns(list, sizeof list, first);
+    char list[CORPUS_NAMES_LIST];
+    corpus_names_list(list, sizeof list, first->fields, first->n_fields);
     return err_set(err, STATUS_USAGE,
                    "%s: there is no column \"%.60s\"; %s takes one of %s, or a number from 1", name,
                    wanted, flag, list);
@@ -135,7 +131,7 @@ static enum status check_lines(const char *name, const struct corpus_settings *s
         (settings->text_column && strcmp(settings->text_column, "1") != 0))
         return err_set(err, STATUS_USAGE,
                        "%s: a .txt is a text a line, without columns and header; leave --text, "
-                       "--label and --header out, or use a .tsv or .csv",
+                       "--label and --header out, or use a .csv, .tsv or .jsonl",
                        name);
     return STATUS_OK;
 }

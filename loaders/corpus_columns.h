@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include "host/base/status.h"
 #include "loaders/corpus.h"
+#include "loaders/table.h"
 
 struct corpus_columns {
     bool has_header;
@@ -20,5 +21,11 @@ struct corpus_columns {
 enum status corpus_columns_find(struct corpus_columns *columns, char guess[256], const char *name,
                                 const struct table_reader *first,
                                 const struct corpus_settings *settings, struct err *err);
+
+/* The first CORPUS_LISTED_NAMES of n names for a message, in quotes, clipped where they are long;
+ * only as many and one more need be there. capacity: CORPUS_NAMES_LIST is enough for most. */
+#define CORPUS_LISTED_NAMES 20
+#define CORPUS_NAMES_LIST   640
+void corpus_names_list(char *out, size_t capacity, const struct table_field *names, size_t n);
 
 #endif

@@ -4,14 +4,25 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
+#include "host/base/interrupt.h"
 #include "host/base/memory.h"
+#include "host/base/utf8.h"
 
 #define FIRST_CAPACITY ((size_t)1 << 16)
-#define READ_AT_ONCE   ((size_t)1 << 30) /* Linux reads at most 2 GiB in one call */
+#define READ_AT_ONCE   ((size_t)1 << 24) /* an interrupt is noticed in between */
+
+/* Half of the machine's memory, in bytes: no larger text can be worked with. The system would
+ * promise more, and end the process when it comes to keeping it. */
+static size_t largest_text(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (size_t)pages / 2 * (size_t)page : SIZE_MAX;
+}
 
 /* Makes room for at least one more byte and the 0 behind. Doubling keeps the copying linear. */
 static enum status grow(struct text_source *source, size_t *capacity, const char *path,
@@ -19,7 +30,13 @@ static enum status grow(struct text_source *source, size_t *capacity, const char
 {
     if (*capacity - source->size > 1)
         return STATUS_OK;
-    size_t larger = *capacity > SIZE_MAX / 2 ? SIZE_MAX : 2 * *capacity;
+    size_t limit = largest_text();
+    if (*capacity >= limit)
+        return err_set(err, STATUS_RESOURCE,
+                       "%s: not enough memory: the text is more than half of it (%zu bytes); cut "
+                       "the corpus into parts",
+                       path, limit);
+    size_t larger = *capacity > limit / 2 ? limit : 2 * *capacity;
     char *bytes = mem_resize(source->bytes, larger, 1);
     if (!bytes)
         return err_set(err, STATUS_RESOURCE, "%s: not enough memory for the file (%zu bytes)", path,
@@ -56,8 +73,12 @@ static enum status read_descriptor(struct text_source *source, int descriptor, c
         size_t room = capacity - source->size - 1;
         ssize_t n = read(descriptor, source->bytes + source->size,
                          room < READ_AT_ONCE ? room : READ_AT_ONCE);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && errno == EINTR) {
+            TRY(interrupt_check(err));
             continue;
+        }
+        if (n < 0 && errno == EISDIR) /* standard input may be one */
+            return err_set(err, STATUS_BAD_DATA, "%s: this is a folder; name it as CORPUS", path);
         if (n < 0)
             return err_set(err, STATUS_RESOURCE, "%s: byte %zu: cannot be read: %s", path,
                            source->size, strerror(errno));
@@ -69,34 +90,70 @@ static enum status read_descriptor(struct text_source *source, int descriptor, c
     return STATUS_OK;
 }
 
-enum status text_source_check(const char *path, struct err *err)
+enum status text_source_place(enum text_place *place, const char *path, struct err *err)
 {
     struct stat info;
-    if (stat(path, &info) != 0 && (errno == ENOENT || errno == ENOTDIR))
-        return err_set(err, STATUS_MISSING, "%s: no such file; check the path", path);
-    if (stat(path, &info) != 0)
+    *place = TEXT_PIPE;
+    if (strcmp(path, "-") == 0)
+        return STATUS_OK;
+    if (stat(path, &info) != 0) {
+        if (errno == ENOENT || errno == ENOTDIR)
+            return err_set(err, STATUS_MISSING, "%s: no such file; check the path", path);
         return err_set(err, STATUS_RESOURCE, "%s: cannot be opened: %s", path, strerror(errno));
-    if (S_ISDIR(info.st_mode))
-        return err_set(err, STATUS_BAD_DATA,
-                       "%s: a folder; name one .tsv, .csv or .txt file, or a .gz of one", path);
+    }
+    if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode) && !S_ISFIFO(info.st_mode))
+        return err_set(err, STATUS_BAD_DATA, "%s: this is a %s; name a file, a folder or a pipe",
+                       path, S_ISSOCK(info.st_mode) ? "socket" : "device");
+    *place = S_ISREG(info.st_mode) ? TEXT_FILE : S_ISDIR(info.st_mode) ? TEXT_FOLDER : TEXT_PIPE;
     return STATUS_OK;
 }
 
-enum status text_source_read(struct text_source *source, const char *path, struct err *err)
+enum status text_source_read(struct text_source *source, const char *path, const char *name,
+                             struct err *err)
 {
     *source = (struct text_source){0};
-    TRY(text_source_check(path, err));
-    int descriptor;
-    do
-        descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    while (descriptor < 0 && errno == EINTR);
-    if (descriptor < 0)
-        return err_set(err, STATUS_RESOURCE, "%s: cannot be opened: %s", path, strerror(errno));
-    enum status status = read_descriptor(source, descriptor, path, err);
-    close(descriptor);
+    TRY(interrupt_check(err));
+    bool standard_input = strcmp(path, "-") == 0;
+    int descriptor = STDIN_FILENO;
+    while (!standard_input && (descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY)) < 0) {
+        if (errno == EINTR) {
+            TRY(interrupt_check(err));
+            continue;
+        }
+        bool missing = errno == ENOENT || errno == ENOTDIR;
+        return err_set(err, missing ? STATUS_MISSING : STATUS_RESOURCE, "%s: cannot be opened: %s",
+                       name, strerror(errno));
+    }
+    enum status status = read_descriptor(source, descriptor, name, err);
+    if (!standard_input)
+        close(descriptor);
     if (status != STATUS_OK)
         text_source_free(source);
     return status;
+}
+
+void text_source_find_fault(struct text_fault *fault, const struct text_source *source)
+{
+    const char *bytes = source->bytes, *zero = memchr(bytes, 0, source->size);
+    fault->byte = utf8_valid_length(bytes, source->size);
+    fault->what[0] = '\0';
+    bool utf16 = source->size >= 2 &&
+                 (memcmp(bytes, "\xFF\xFE", 2) == 0 || memcmp(bytes, "\xFE\xFF", 2) == 0);
+    if (zero && (size_t)(zero - bytes) < fault->byte) {
+        fault->byte = (size_t)(zero - bytes);
+        snprintf(fault->what, sizeof fault->what,
+                 "a 0 byte; remove it, or convert the file with iconv -t UTF-8 if it is UTF-16");
+    } else if (fault->byte < source->size) {
+        snprintf(fault->what, sizeof fault->what, "invalid UTF-8 (0x%02X); %s",
+                 (unsigned)(unsigned char)bytes[fault->byte],
+                 utf16 ? "this looks like UTF-16; convert it with iconv -f UTF-16 -t UTF-8"
+                       : "convert the file to UTF-8, with iconv for example");
+    }
+}
+
+bool text_source_is_gzip(const struct text_source *source)
+{
+    return source->size >= 2 && memcmp(source->bytes, "\x1F\x8B", 2) == 0;
 }
 
 void text_source_free(struct text_source *source)
@@ -137,6 +194,7 @@ static enum status inflate_all(struct text_source *out, size_t *capacity,
 {
     size_t used = 0; /* bytes of in that zlib has taken */
     for (;;) {
+        TRY(interrupt_check(err));
         TRY(grow(out, capacity, name, err));
         size_t left = in->size - used, room = *capacity - out->size - 1;
         uInt given = left < READ_AT_ONCE ? (uInt)left : (uInt)READ_AT_ONCE;

@@ -145,7 +145,7 @@ static enum status run_once(void *context, struct err *err)
 {
     const struct run *run = context;
     char paths[MOST_ARGUMENTS][4200], *argv[MOST_ARGUMENTS];
-    const char *arguments[MOST_ARGUMENTS];
+    const char *arguments[2 * MOST_ARGUMENTS];
     int argc = 0;
     for (; run->words[argc]; argc++) {
         const char *word = run->words[argc];
@@ -277,6 +277,20 @@ START_TEST(topics_with_embeddings_at_hand_survives)
 }
 END_TEST
 
+START_TEST(topics_of_given_embeddings_survives)
+{
+    write_inputs();
+    struct run run = {
+        .command = &command_topics,
+        .words = {"@texts.jsonl", "--rows", "3:22", "--embeddings", "@x.npy", "--topics", "3",
+                  "--output", "@out", "--threads", "1", "--quiet", "--json", "--min-df", "1"},
+        .outputs = {TOPICS_OUTPUTS, "out/model/embeddings.json"},
+        .prints = true,
+    };
+    check_command(&run, 200);
+}
+END_TEST
+
 START_TEST(embed_survives)
 {
     static const char *const settings[][2] = {
@@ -380,6 +394,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, topics_survives);
     tcase_add_test(tests, topics_with_embeddings_at_hand_survives);
+    tcase_add_test(tests, topics_of_given_embeddings_survives);
     tcase_add_loop_test(tests, embed_survives, 0, 3);
     tcase_add_test(tests, embed_of_the_cache_survives);
     tcase_add_test(tests, cluster_survives);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "host/base/interrupt.h"
+#include "host/embedding_parts.h"
 #include "host/kmeans.h"
 #include "host/representation.h"
 #include "host/transform.h"
@@ -36,73 +37,27 @@ static bool is_zero(const float *x, int d)
     return true;
 }
 
-/* Rows and width of all parts together. */
-static enum status measure_parts(struct job *job, struct err *err)
-{
-    const struct options *options = job->options;
-    for (int i = 0; i < options->n_arguments; i++) {
-        struct npy npy;
-        const char *path = options->arguments[i];
-        TRY(npy_open(&npy, path, err));
-        int64_t rows = npy.rows, columns = npy.columns;
-        enum npy_type type = npy.type;
-        npy_close(&npy);
-        if (type == NPY_I32)
-            return err_set(err, STATUS_BAD_DATA,
-                           "%s: int32, so no embeddings; give what midashi embed wrote", path);
-        if (columns < 1 || columns > INT_MAX / 2)
-            return err_set(err, STATUS_BAD_DATA, "%s: rows of %lld numbers", path,
-                           (long long)columns);
-        if (i > 0 && columns != job->d)
-            return err_set(err, STATUS_BAD_DATA, "%s: rows of %lld numbers, but %s has %d", path,
-                           (long long)columns, options->arguments[0], job->d);
-        job->d = (int)columns;
-        job->n_rows += (size_t)rows;
-        if (job->n_rows > INT_MAX)
-            return err_set(err, STATUS_BAD_DATA, "%s: more than %d rows in all", path, INT_MAX);
-    }
-    return STATUS_OK;
-}
-
-/* Reads one part behind the rows that are there. */
-static enum status read_part(struct job *job, const struct npy *npy, size_t first_row,
-                             struct err *err)
-{
-    size_t d = (size_t)job->d;
-    const float *part = job->x + job->n_used * d;
-    TRY(npy_read_rows(npy, 0, npy->rows, job->x + job->n_used * d, err));
-    for (size_t row = 0; row < (size_t)npy->rows; row++) {
-        const float *from = part + row * d;
-        float *to = job->x + job->n_used * d;
-        for (size_t j = 0; j < d; j++)
-            if (from[j] - from[j] != 0)
-                return err_set(err, STATUS_BAD_DATA, "%s: row %zu: not a finite number", npy->path,
-                               row + 1);
-        job->blank[first_row + row] = is_zero(from, job->d);
-        if (job->blank[first_row + row])
-            continue;
-        memmove(to, from, d * sizeof *to);
-        job->n_used++;
-    }
-    return STATUS_OK;
-}
-
 /* Reads all parts; rows of zeros are blank texts and are left out. */
-static enum status read_parts(struct job *job, struct err *err)
+static enum status read_rows(struct job *job, struct err *err)
 {
+    struct embedding_parts parts;
+    TRY(embedding_parts_measure(&parts, job->options->arguments, job->options->n_arguments, err));
+    job->n_rows = parts.n_rows;
+    job->d = parts.width;
     size_t d = (size_t)job->d;
     job->x = arena_alloc(&job->arena, job->n_rows * d, sizeof *job->x);
     job->blank = arena_alloc(&job->arena, job->n_rows, sizeof *job->blank);
     if (!job->x || !job->blank)
         return err_no_memory(err, "the embeddings", job->n_rows * d * sizeof *job->x);
-    size_t row = 0;
-    for (int i = 0; i < job->options->n_arguments; i++) {
-        struct npy npy;
-        TRY(npy_open(&npy, job->options->arguments[i], err));
-        enum status status = read_part(job, &npy, row, err);
-        row += (size_t)npy.rows;
-        npy_close(&npy);
-        TRY(status);
+    TRY(embedding_parts_read(&parts, job->x, err));
+    for (size_t row = 0; row < job->n_rows; row++) {
+        const float *x = job->x + row * d;
+        job->blank[row] = is_zero(x, job->d);
+        if (job->blank[row])
+            continue;
+        if (job->n_used < row)
+            memcpy(job->x + job->n_used * d, x, d * sizeof *x);
+        job->n_used++;
     }
     return STATUS_OK;
 }
@@ -176,8 +131,7 @@ static enum status run_job(struct job *job, struct err *err)
     if (o->remove_components && strcmp(o->remove_components, "auto") != 0)
         TRY(remove_components_parse(&job->remove_components, o->remove_components, err));
     TRY(device_open(&job->device, o->device, o->threads, err));
-    TRY(measure_parts(job, err));
-    TRY(read_parts(job, err));
+    TRY(read_rows(job, err));
     if (job->n_used < job->n_rows)
         meter_note(&job->meter, "%zu row%s zero (blank texts): label -1", job->n_rows - job->n_used,
                    job->n_rows - job->n_used == 1 ? " is" : "s are");

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "host/embedding_key.h"
+#include "host/embedding_parts.h"
 #include "host/topics.h"
 #include "host/topics_files.h"
 #include "loaders/words.h"
@@ -37,6 +38,48 @@ struct job {
 
 /* ---- settings ------------------------------------------------------------------------------- */
 
+/* CORPUS.topics, beside the corpus; what is no place for a folder, as standard input and bash's
+ * <(...), which is a file in /dev/fd, gets stdin.topics in the current folder. */
+static enum status default_folder(struct job *job, const char *corpus, struct err *err)
+{
+    size_t length = strlen(corpus);
+    while (length > 1 && corpus[length - 1] == '/')
+        length--;
+    bool nameless = strcmp(corpus, "-") == 0 || strncmp(corpus, "/dev/", 5) == 0 ||
+                    strncmp(corpus, "/proc/", 6) == 0;
+    const char *last = corpus + length;
+    while (last > corpus && last[-1] != '/')
+        last--;
+    size_t n_last = (size_t)(corpus + length - last);
+    if (n_last == 0 || (n_last <= 2 && strncmp(last, "..", n_last) == 0))
+        return err_set(err, STATUS_USAGE, "%s: a folder that its path does not name; give --output",
+                       corpus);
+    if (length > sizeof job->folder - sizeof ".topics")
+        return err_set(err, STATUS_USAGE, "%s: the path is too long; give --output", corpus);
+    snprintf(job->folder, sizeof job->folder, "%.*s.topics", nameless ? 5 : (int)length,
+             nameless ? "stdin" : corpus);
+    return STATUS_OK;
+}
+
+static enum status settle_folder(struct job *job, struct err *err)
+{
+    const char *output = job->options->output;
+    if (!output) {
+        TRY(default_folder(job, job->options->arguments[0], err));
+    } else {
+        size_t length = strlen(output);
+        while (length > 1 && output[length - 1] == '/')
+            length--;
+        if (length >= sizeof job->folder)
+            return err_set(err, STATUS_USAGE, "--output: the path is too long");
+        memcpy(job->folder, output, length);
+        job->folder[length] = '\0';
+    }
+    snprintf(job->embeddings_path, sizeof job->embeddings_path, "%s/embeddings.npy", job->folder);
+    snprintf(job->record_path, sizeof job->record_path, "%s/model/embeddings.json", job->folder);
+    return STATUS_OK;
+}
+
 /* Before the embedding, which can take an hour. */
 static enum status check_language(const char *language, struct err *err)
 {
@@ -49,7 +92,8 @@ static enum status check_language(const char *language, struct err *err)
 static enum status settle(struct job *job, struct err *err)
 {
     const struct options *o = job->options;
-    TRY(plan_embedding(&job->plan, o, err));
+    TRY(o->n_embeddings > 0 && !o->model ? plan_given(&job->plan, o, err)
+                                         : plan_embedding(&job->plan, o, err));
     int64_t min_df = o->as_report ? 10 : 0;
     if (strcmp(o->min_df, "auto") != 0 && !parse_whole(o->min_df, 1, INT_MAX, &min_df))
         return err_set(err, STATUS_USAGE, "--min-df %s: use auto or a whole number from 1 on",
@@ -66,16 +110,7 @@ static enum status settle(struct job *job, struct err *err)
         .keep_single = o->keep_single,
         .token_pattern = o->as_report,
     };
-    const char *corpus = o->arguments[0];
-    int length = o->output ? snprintf(job->folder, sizeof job->folder, "%s", o->output)
-                           : snprintf(job->folder, sizeof job->folder, "%s.topics", corpus);
-    if (length >= (int)sizeof job->folder)
-        return err_set(err, STATUS_USAGE, "--output: the path is too long");
-    while (length > 1 && job->folder[length - 1] == '/')
-        job->folder[--length] = '\0';
-    snprintf(job->embeddings_path, sizeof job->embeddings_path, "%s/embeddings.npy", job->folder);
-    snprintf(job->record_path, sizeof job->record_path, "%s/model/embeddings.json", job->folder);
-    return STATUS_OK;
+    return settle_folder(job, err);
 }
 
 /* ---- embeddings ----------------------------------------------------------------------------- */
@@ -99,10 +134,56 @@ static enum status load_embeddings(struct job *job, struct err *err)
     return status;
 }
 
+/* The vectors that --embeddings names: as many as texts, and zeros where a text is blank. They are
+ * kept in the folder like those that were made here. */
+static enum status take_embeddings(struct job *job, struct err *err)
+{
+    const struct options *o = job->options;
+    const struct corpus *corpus = &job->corpus;
+    struct embedding_parts parts;
+    TRY(embedding_parts_measure(&parts, o->embeddings, o->n_embeddings, err));
+    if (parts.n_rows != corpus->n_rows)
+        return err_set(
+            err, STATUS_BAD_DATA,
+            "%s: %d file%s with %zu rows in all, but the corpus has %zu; give every part, "
+            "in order",
+            o->embeddings[0], parts.n, parts.n == 1 ? "" : "s", parts.n_rows, corpus->n_rows);
+    if (job->plan.width > 0 && parts.width != job->plan.width)
+        return err_set(
+            err, STATUS_BAD_DATA,
+            "%s: rows of %d numbers, but those of --model have %d; leave --model out, or "
+            "name the one that made them",
+            o->embeddings[0], parts.width, job->plan.width);
+    job->width = parts.width;
+    size_t width = (size_t)parts.width, n = parts.n_rows * width;
+    if (!(job->embeddings = mem_alloc(n, sizeof *job->embeddings)))
+        return err_no_memory(err, "the embeddings", n * sizeof *job->embeddings);
+    TRY(embedding_parts_read(&parts, job->embeddings, err));
+    for (size_t i = 0; i < corpus->n_rows; i++)
+        for (size_t j = 0; corpus->rows[i].blank && j < width; j++)
+            if (job->embeddings[i * width + j] != 0)
+                return err_set(
+                    err, STATUS_BAD_DATA,
+                    "%s: row %zu is not zero, but text %zu of the corpus is blank; these "
+                    "are not its embeddings",
+                    o->embeddings[0], i + 1, corpus->rows_before + i + 1);
+    job->counts.blank = corpus->n_blank;
+    job->counts.texts = corpus->n_rows - corpus->n_blank;
+    TRY(npy_write(job->embeddings_path, NPY_F32, 2, (int64_t)corpus->n_rows, parts.width,
+                  job->embeddings, err));
+    return embedding_key_write(job->record_path, job->embeddings_path, "given by --embeddings",
+                               &job->counts, err);
+}
+
 static enum status embed(struct job *job, struct err *err)
 {
     char key[1024];
     double start = seconds_now();
+    if (job->options->n_embeddings > 0) {
+        TRY(take_embeddings(job, err));
+        job->seconds.embed = seconds_now() - start;
+        return STATUS_OK;
+    }
     TRY(embedding_key(key, sizeof key, &job->device, job->options->model_path, &job->plan.settings,
                       &job->plan.representation, &job->corpus, err));
     job->reused = embedding_key_matches(job->record_path, job->embeddings_path, key, &job->counts);
@@ -124,12 +205,27 @@ static enum status embed(struct job *job, struct err *err)
 static json_t *representation_json(const struct job *job)
 {
     const struct representation *r = &job->plan.representation;
+    if (!job->options->model) /* --embeddings of an origin that was not told */
+        return json_pack("{s:n, s:s, s:i, s:i}", "model", "normalise", normalise_name(r->normalise),
+                         "remove_components", job->topics.transform.n_removed, "width", job->width);
     return json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:i}", "model",
                      job->options->model, "model_path", job->options->model_path, "precision",
                      job->options->precision, "pool", pool_name(r->pool), "layer", r->layer,
                      "normalise", normalise_name(r->normalise), "remove_components",
                      job->topics.transform.n_removed, "prompt", r->prompt, "max_tokens",
                      job->plan.settings.max_tokens, "width", job->width);
+}
+
+/* The files of --embeddings; NULL where there is no memory. */
+static json_t *embeddings_json(const struct options *options)
+{
+    json_t *files = json_array();
+    for (int i = 0; i < options->n_embeddings; i++)
+        if (json_array_append_new(files, json_string(options->embeddings[i])) != 0) {
+            json_decref(files);
+            return NULL;
+        }
+    return files;
 }
 
 static json_t *run_json(const struct job *job)
@@ -140,13 +236,17 @@ static json_t *run_json(const struct job *job)
     struct tm utc;
     strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     json_t *settings = representation_json(job);
-    if (json_object_update_new(
-            settings,
-            json_pack("{s:i, s:I, s:i, s:i, s:f, s:b, s:i, s:i, s:b, s:s}", "topics", o->topics,
-                      "seed", (json_int_t)o->seed, "restarts", o->restarts, "max_iterations",
-                      o->max_iterations, "tolerance", o->tolerance, "spherical", o->spherical,
-                      "words", o->n_words, "min_df", job->topics.min_df, "as_report", o->as_report,
-                      "language", job->topics.language)) != 0) {
+    json_t *more = json_pack(
+        "{s:i, s:I, s:i, s:i, s:f, s:b, s:i, s:i, s:b, s:s}", "topics", o->topics, "seed",
+        (json_int_t)o->seed, "restarts", o->restarts, "max_iterations", o->max_iterations,
+        "tolerance", o->tolerance, "spherical", o->spherical, "words", o->n_words, "min_df",
+        job->topics.min_df, "as_report", o->as_report, "language", job->topics.language);
+    /* One by one: json_pack leaves out silently what it has no memory for where it may be left out.
+     */
+    if (json_object_update_new(settings, more) != 0 ||
+        (o->rows && json_object_set_new(settings, "rows", json_string(o->rows)) != 0) ||
+        (o->n_embeddings > 0 &&
+         json_object_set_new(settings, "embeddings", embeddings_json(o)) != 0)) {
         json_decref(settings);
         return NULL;
     }
@@ -245,7 +345,8 @@ static enum status run_job(struct job *job, struct err *err)
     size_t n_used = job->corpus.n_rows - job->corpus.n_blank;
     if ((size_t)options->topics > n_used)
         return err_set(err, STATUS_USAGE, "--topics %d: %s has %zu text%s; ask for fewer topics",
-                       options->topics, options->arguments[0], n_used, n_used == 1 ? "" : "s");
+                       options->topics, corpus_name(options->arguments[0]), n_used,
+                       n_used == 1 ? "" : "s");
     TRY(topics_folder_prepare(job->folder, options->force, err));
     TRY(embed(job, err));
     start = seconds_now();
@@ -276,16 +377,19 @@ static enum status run(const struct options *options, struct err *err)
 }
 
 static const char *const option_names[] = {
-    "--output",      "--force",    "@embedding",  "@transform", "@kmeans", "--words", "--min-df",
-    "--keep-single", "--language", "--as-report", "@corpus",    "@common", NULL};
+    "--output", "--force",       "--embeddings", "@embedding",  "@transform", "@kmeans", "--words",
+    "--min-df", "--keep-single", "--language",   "--as-report", "@corpus",    "@common", NULL};
 
 const struct command command_topics = {
     .name = "topics",
     .usage = "CORPUS --model MODEL [options]",
     .summary = "corpus in, named topics out",
-    .details = "Writes topics.txt, topics.json, documents.csv, embeddings.npy and run.json to "
-               "--output (CORPUS.topics). Embeddings found there are used again when texts, model "
-               "and settings are the same, so that another --topics takes seconds.",
+    .details =
+        "Writes topics.txt, topics.json, documents.csv, embeddings.npy and run.json to "
+        "--output (CORPUS.topics; stdin.topics for standard input). Embeddings found there are "
+        "used again when texts, model "
+        "and settings are the same, so that another --topics takes seconds; --embeddings brings "
+        "those that embed made, perhaps in parts, and needs no model.",
     .options = option_names,
     .least_arguments = 1,
     .most_arguments = 1,

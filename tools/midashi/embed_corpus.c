@@ -4,19 +4,54 @@
 #include <string.h>
 #include "loaders/model_files.h"
 
+const char *corpus_name(const char *path)
+{
+    return strcmp(path, "-") == 0 ? "standard input" : path;
+}
+
+/* "A:B", either side may be empty. */
+static enum status parse_rows(struct corpus_settings *settings, const char *rows, struct err *err)
+{
+    char first[24];
+    const char *colon = strchr(rows, ':');
+    size_t length = colon ? (size_t)(colon - rows) : 0;
+    int64_t a = 1, b = INT64_MAX;
+    bool good = colon && length < sizeof first;
+    if (good && length > 0) {
+        memcpy(first, rows, length);
+        first[length] = '\0';
+        good = parse_whole(first, 1, INT64_MAX, &a);
+    }
+    if (good && colon[1])
+        good = parse_whole(colon + 1, a, INT64_MAX, &b);
+    if (!good)
+        return err_set(err, STATUS_USAGE,
+                       "--rows %s: use A:B, whole numbers from 1 with A not above B; A: is to the "
+                       "end, :B from the start",
+                       rows);
+    settings->first_row = (size_t)a;
+    settings->last_row = (size_t)b;
+    return STATUS_OK;
+}
+
 enum status read_corpus(struct corpus *corpus, const char *path, const struct options *options,
                         struct meter *meter, struct err *err)
 {
-    const struct corpus_settings settings = {
+    struct corpus_settings settings = {
         .text_column = options->text_column,
         .label_column = options->label_column,
         .header = options->header      ? CORPUS_HEADER_YES
                   : options->no_header ? CORPUS_HEADER_NO
                                        : CORPUS_HEADER_GUESS,
     };
+    if (options->format && !corpus_format_parse(&settings.format, options->format))
+        return err_set(err, STATUS_USAGE, "--format %s: use csv, tsv, jsonl or txt",
+                       options->format);
+    if (options->rows)
+        TRY(parse_rows(&settings, options->rows, err));
     TRY(corpus_read(corpus, path, &settings, err));
-    meter_note(meter, "%s: %zu text%s; %s", path, corpus->n_rows, corpus->n_rows == 1 ? "" : "s",
-               corpus->guess);
+    meter_note(meter, "%s: %zu text%s; %s", corpus_name(path), corpus->n_rows,
+               corpus->n_rows == 1 ? "" : "s", corpus->guess);
     if (corpus->n_blank > 0)
         meter_note(meter, "%zu text%s blank and left out", corpus->n_blank,
                    corpus->n_blank == 1 ? " is" : "s are");
@@ -45,6 +80,31 @@ static enum status check_weights(const char *path, struct err *err)
     return status;
 }
 
+static struct representation_request request_representation(const struct options *options)
+{
+    struct representation_request request = {
+        .pool = options->pool,
+        .layer = options->layer,
+        .normalise = options->normalise,
+        .prompt = options->prompt,
+        .remove_components = options->remove_components,
+    };
+    if (options->as_report && !request.pool)
+        request.pool = "last"; /* the other autos follow it */
+    return request;
+}
+
+enum status plan_given(struct embedding_plan *plan, const struct options *options, struct err *err)
+{
+    *plan = (struct embedding_plan){0};
+    if (options->layer || options->prompt || options->max_tokens)
+        return err_set(err, STATUS_USAGE,
+                       "--embeddings are taken as they are; leave --layer, --prompt and "
+                       "--max-tokens out, or name the --model that made them");
+    const struct representation_request request = request_representation(options);
+    return representation_resolve(&plan->representation, &request, 0, err);
+}
+
 enum status plan_embedding(struct embedding_plan *plan, const struct options *options,
                            struct err *err)
 {
@@ -57,18 +117,11 @@ enum status plan_embedding(struct embedding_plan *plan, const struct options *op
         return err_set(err, STATUS_USAGE, "--type %s: use f32 or f16", options->type);
     plan->type = strcmp(options->type, "f16") == 0 ? NPY_F16 : NPY_F32;
     TRY(parse_precision(&plan->settings.precision, options->precision, err));
-    struct representation_request request = {
-        .pool = options->pool,
-        .layer = options->layer,
-        .normalise = options->normalise,
-        .prompt = options->prompt,
-        .remove_components = options->remove_components,
-    };
-    if (options->as_report && !request.pool)
-        request.pool = "last"; /* the other autos follow it */
+    struct representation_request request = request_representation(options);
     struct model_config config;
     TRY(model_config_read(&config, options->model_path, err));
-    TRY(check_weights(options->model_path, err));
+    if (options->n_embeddings == 0)
+        TRY(check_weights(options->model_path, err));
     struct sentence_pooling declared = {0};
     if (!request.pool || strcmp(request.pool, "auto") == 0)
         TRY(sentence_pooling_read(&declared, options->model_path, err));
@@ -80,6 +133,7 @@ enum status plan_embedding(struct embedding_plan *plan, const struct options *op
     plan->settings.max_tokens =
         options->max_tokens ? options->max_tokens : embedder_max_tokens(&config);
     plan->settings.batch_tokens = options->batch_tokens;
+    plan->width = config.hidden_size * (plan->representation.pool == POOLING_LAST_MEAN ? 2 : 1);
     return STATUS_OK;
 }
 
@@ -100,10 +154,7 @@ enum status embed_to_file(const struct embedding_plan *plan, const struct option
     const struct embedding_request request = {plan->representation.pool,
                                               plan->representation.layer};
     /* The output comes first: a folder that is not there should not cost an hour. */
-    struct model_config config;
-    TRY(model_config_read(&config, options->model_path, err));
-    int width = config.hidden_size * (request.pool == POOLING_LAST_MEAN ? 2 : 1);
-    TRY(npy_writer_open(&writer, path, plan->type, 2, (int64_t)corpus->n_rows, width, err));
+    TRY(npy_writer_open(&writer, path, plan->type, 2, (int64_t)corpus->n_rows, plan->width, err));
     enum status status =
         embedder_open(&embedder, device, options->model_path, &plan->settings, &progress, err);
     if (status == STATUS_OK) {

@@ -9,6 +9,9 @@
 #include "tools/midashi/options.h"
 #include "tools/midashi/progress.h"
 
+/* What messages call the corpus: "-" is standard input. */
+const char *corpus_name(const char *path);
+
 /* Reads the corpus as the options say and notes what was guessed and what was left out. */
 enum status read_corpus(struct corpus *corpus, const char *path, const struct options *options,
                         struct meter *meter, struct err *err);
@@ -18,12 +21,17 @@ struct embedding_plan {
     struct representation representation;
     struct embedder_settings settings;
     enum npy_type type;
+    int width; /* of a vector; 0: not known, see plan_given */
 };
 
 /* Reads the model's config for its depth, and what it says of pooling; checks that its weights are
  * there. STATUS_USAGE without --model. */
 enum status plan_embedding(struct embedding_plan *plan, const struct options *options,
                            struct err *err);
+
+/* For embeddings that are there already, of a model that is not told: only what happens to them
+ * before clustering is settled. STATUS_USAGE: options that need the model. */
+enum status plan_given(struct embedding_plan *plan, const struct options *options, struct err *err);
 
 /* Embeds the corpus into PATH (.npy), written aside and renamed. */
 enum status embed_to_file(const struct embedding_plan *plan, const struct options *options,

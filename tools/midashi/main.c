@@ -23,12 +23,11 @@ static void print_usage(FILE *stream)
           stream);
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(stream, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    fputs(
-        "\n`midashi COMMAND --help` lists a command's options; `midashi --version` the version.\n"
-        "CORPUS is a .tsv, .csv or .txt, also .gz. MODEL is a folder with config.json, weights in\n"
-        "safetensors and a tokenizer, or a .gguf; or ORG/NAME, in models/ or in the Hugging Face\n"
-        "cache on this disk.\n",
-        stream);
+    fputs("\n`midashi COMMAND --help` lists a command's options; `midashi --version` the version.\n"
+          "CORPUS is a .csv, .tsv, .jsonl or .txt, a folder of .txt, each also .gz, or - for\n"
+          "standard input. MODEL is a folder with config.json, weights in safetensors and a\n"
+          "tokenizer, or a .gguf; or ORG/NAME, in models/ or in the Hugging Face cache.\n",
+          stream);
 }
 
 /* Standard output may be a full disk, or closed: what was printed must have arrived. */
@@ -42,9 +41,9 @@ static enum status finish_output(struct err *err)
 static enum status run_command(const struct command *command, int argc, char **argv,
                                struct err *err)
 {
-    const char **arguments = mem_alloc((size_t)argc + 1, sizeof *arguments);
+    const char **arguments = mem_alloc(2 * (size_t)argc, sizeof *arguments);
     if (!arguments)
-        return err_no_memory(err, "the arguments", (size_t)argc * sizeof *arguments);
+        return err_no_memory(err, "the arguments", 2 * (size_t)argc * sizeof *arguments);
     struct options options;
     enum status status = options_parse(&options, command, argc, argv, arguments, err);
     if (status == STATUS_OK && options.help)

@@ -15,6 +15,7 @@
 enum option_kind {
     OPTION_FLAG,    /* bool */
     OPTION_TEXT,    /* const char * */
+    OPTION_FILES,   /* const char ** with its count behind: one word, and more that end in .npy */
     OPTION_INT,     /* int, low .. high */
     OPTION_SEED,    /* uint64_t, 0 .. 2^63 - 1 */
     OPTION_DECIMAL, /* double, 0 .. 1e9 */
@@ -43,13 +44,18 @@ static const struct option {
     {"--output", "PATH", OPTION_TEXT, offsetof(struct options, output), 0, 0,
      "where to write (topics: CORPUS.topics; embed and cluster need it)"},
     {"--text", "COLUMN", OPTION_TEXT, offsetof(struct options, text_column), 0, 0,
-     "the column of the texts, by name or number from 1 (text; without a header the last)"},
+     "the column or JSON key of the texts; columns also by number from 1 (text; without a header "
+     "the last)"},
     {"--label", "COLUMN", OPTION_TEXT, offsetof(struct options, label_column), 0, 0,
-     "the column of the labels, by name or number from 1 (label, if there is one)"},
+     "the column or JSON key of the labels (label, if there is one)"},
     {"--header", NULL, OPTION_FLAG, offsetof(struct options, header), 0, 0,
      "the first line is a header (guessed from the text column's name)"},
     {"--no-header", NULL, OPTION_FLAG, offsetof(struct options, no_header), 0, 0,
      "the first line is a text"},
+    {"--format", "csv|tsv|jsonl|txt", OPTION_TEXT, offsetof(struct options, format), 0, 0,
+     "what the corpus is (by the ending of its name; txt for a pipe)"},
+    {"--rows", "A:B", OPTION_TEXT, offsetof(struct options, rows), 0, 0,
+     "these rows of the corpus only, from 1, both included; A: and :B are open (all)"},
     {"--model", "MODEL", OPTION_TEXT, offsetof(struct options, model), 0, 0,
      "a model's folder or .gguf, or its name: ORG/NAME[@REVISION], NAME (needed)"},
     {"--precision", "nf4|bf16|f32", OPTION_TEXT, offsetof(struct options, precision), 0, 0,
@@ -95,6 +101,8 @@ static const struct option {
      "language of the words, as ja or en (the script of each text decides)"},
     {"--keep-single", NULL, OPTION_FLAG, offsetof(struct options, keep_single), 0, 0,
      "keep words of one character"},
+    {"--embeddings", "E.npy...", OPTION_FILES, offsetof(struct options, embeddings), 0, 0,
+     "take these vectors, in order the parts of one array (the texts are embedded)"},
     {"--centres", "FILE.npy", OPTION_TEXT, offsetof(struct options, centres), 0, 0,
      "write the cluster centres too (not written)"},
     {"--no-special", NULL, OPTION_FLAG, offsetof(struct options, no_special), 0, 0,
@@ -110,7 +118,7 @@ static const struct {
     const char *members[16];
 } groups[] = {
     {"@common", {"--device", "--threads", "--seed", "--quiet", "--json", "--help"}},
-    {"@corpus", {"--text", "--label", "--header", "--no-header"}},
+    {"@corpus", {"--text", "--label", "--header", "--no-header", "--format", "--rows"}},
     {"@embedding",
      {"--model", "--precision", "--pool", "--layer", "--prompt", "--max-tokens", "--batch-tokens"}},
     {"@transform", {"--normalise", "--remove-components"}},
@@ -223,6 +231,9 @@ static enum status set_value(struct options *options, const struct option *optio
     case OPTION_TEXT:
         *(const char **)member = value;
         return STATUS_OK;
+    case OPTION_FILES:
+        options->embeddings[options->n_embeddings++] = value;
+        return STATUS_OK;
     case OPTION_INT:
         if (!parse_whole(value, option->low, option->high, &whole))
             return err_set(err, STATUS_USAGE, "%s %s: give a whole number from %d to %d",
@@ -269,6 +280,12 @@ struct kmeans_settings options_kmeans(const struct options *options)
         .tolerance = options->tolerance,
         .spherical = options->spherical,
     };
+}
+
+static bool is_npy(const char *word)
+{
+    size_t length = strlen(word);
+    return word[0] != '-' && length > 4 && strcmp(word + length - 4, ".npy") == 0;
 }
 
 static enum status check_counts(const struct options *options, const struct command *command,
@@ -320,6 +337,7 @@ enum status options_parse(struct options *options, const struct command *command
 {
     set_defaults(options);
     options->arguments = arguments;
+    options->embeddings = arguments + argc;
     bool only_arguments = false;
     for (int i = 0; i < argc; i++) {
         const char *word = argv[i];
@@ -349,6 +367,8 @@ enum status options_parse(struct options *options, const struct command *command
         if (option->kind != OPTION_FLAG)
             TRY(check_value(option, value, equals, err));
         TRY(set_value(options, option, value, err));
+        for (; option->kind == OPTION_FILES && i + 1 < argc && is_npy(argv[i + 1]); i++)
+            TRY(set_value(options, option, argv[i + 1], err));
     }
     if (options->help)
         return STATUS_OK;

@@ -20,6 +20,7 @@ struct options {
     /* corpus */
     const char *text_column, *label_column;
     bool header, no_header;
+    const char *format, *rows;
     /* model and representation */
     const char *model;         /* as given: a path or a name */
     char model_path[PATH_MAX]; /* where the model lies, also one that is an argument; or "" */
@@ -34,6 +35,8 @@ struct options {
     bool spherical;
     const char *min_df, *language, *centres;
     bool keep_single;
+    const char **embeddings; /* files, in order */
+    int n_embeddings;
     /* tokenize */
     bool no_special, jsonl;
 
@@ -54,7 +57,7 @@ struct command {
     enum status (*run)(const struct options *options, struct err *err);
 };
 
-/* Parses what follows the command's name. arguments: room for argc pointers. STATUS_USAGE: an
+/* Parses what follows the command's name. arguments: room for 2 * argc pointers. STATUS_USAGE: an
  * option that the command lacks (one that is near is suggested), a value missing, not a number or
  * out of range, too few or too many arguments. Options and arguments mix; "--" ends the options;
  * "--name=value" and "--name value" mean the same. */
