@@ -6,8 +6,7 @@
 #include <string.h>
 #include "kernels/pooling.h"
 
-#define DEFAULT_MAX_TOKENS   512
-#define DEFAULT_BATCH_TOKENS 1024 /* the matmuls reach their full rate from 256 rows on */
+#define DEFAULT_MAX_TOKENS 512
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
@@ -69,7 +68,7 @@ static enum status settle_lengths(struct embedder *embedder,
                        "text needs room %d times; raise it or shorten --prompt",
                        max_tokens, embedder->n_fixed, embedder->text_slots);
     embedder->max_tokens = max_tokens;
-    *batch_tokens = settings->batch_tokens ? settings->batch_tokens : DEFAULT_BATCH_TOKENS;
+    *batch_tokens = settings->batch_tokens ? settings->batch_tokens : EMBEDDER_BATCH_TOKENS;
     if (*batch_tokens < max_tokens)
         *batch_tokens = max_tokens;
     return STATUS_OK;
@@ -207,20 +206,20 @@ static void add_text(struct run *run, size_t row, const struct tokens *text, siz
     run->row_of_text[i] = row - run->first_row;
 }
 
-/* Pools one half (mean, or last where !mean) of the batch into run->pooled (n_texts, D). */
-static enum status pool_half(struct run *run, bool mean, int layer, const void *hidden,
-                             struct err *err)
+/* Pools the batch into run->pooled (n_texts, D); pool is no pair. */
+static enum status pool_one(struct run *run, enum pool pool, int layer, const void *hidden,
+                            struct err *err)
 {
     struct llama *llama = &run->embedder->llama;
     int d = llama->config.hidden_size;
-    bool last_layer = layer == llama->config.n_layers;
+    bool last_layer = layer == llama->config.n_layers, mean = pool != POOLING_LAST;
     TRY(reserve_floats(&run->pooled, &run->pooled_capacity, (size_t)run->n_texts * (size_t)d, err));
     if (mean && last_layer) {
         TRY(llama_final_norm(llama, run->device, llama->normed, hidden, run->n_tokens, err));
         hidden = llama->normed;
     }
-    const int32_t *begin = mean ? run->mean_begin : run->cu_seqlens;
-    const int32_t *end = mean ? run->mean_end : run->cu_seqlens + 1;
+    const int32_t *begin = pool == POOLING_MEAN ? run->mean_begin : run->cu_seqlens;
+    const int32_t *end = pool == POOLING_MEAN ? run->mean_end : run->cu_seqlens + 1;
     TRY(pooling_fwd(run->device, run->pooled, hidden, begin, end, run->n_texts, d,
                     mean ? POOL_MEAN : POOL_LAST, err));
     if (!mean && last_layer) /* the norm is needed on the pooled rows only */
@@ -241,11 +240,11 @@ static enum status visit_layer(void *context, int layer, const void *hidden, int
         size_t width = (size_t)embedding_width(run->embedder, request->pool);
         TRY(reserve_floats(&run->vectors, &run->vectors_capacity, run->n_rows * width, err));
         memset(run->vectors, 0, run->n_rows * width * sizeof *run->vectors);
+        bool pair = request->pool == POOLING_LAST_MEAN;
         size_t column = 0;
-        for (int mean = 0; mean < 2; mean++) {
-            if (request->pool == (mean ? POOLING_LAST : POOLING_MEAN))
-                continue;
-            TRY(pool_half(run, mean, layer, hidden, err));
+        for (int half = 0; half <= pair; half++) {
+            enum pool pool = !pair ? request->pool : half == 0 ? POOLING_LAST : POOLING_MEAN;
+            TRY(pool_one(run, pool, layer, hidden, err));
             for (int i = 0; i < run->n_texts; i++)
                 memcpy(run->vectors + run->row_of_text[i] * width + column,
                        run->pooled + (size_t)i * d, d * sizeof *run->vectors);

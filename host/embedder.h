@@ -20,7 +20,7 @@ struct embedder_settings {
     const char *prompt; /* a template with {text}, see representation.h */
     int n_layers;       /* blocks to load: the deepest layer that a request names */
     int max_tokens;     /* of one text with its prompt; 0: embedder_max_tokens */
-    int batch_tokens;   /* of a batch; 0: chosen */
+    int batch_tokens;   /* of a batch; 0: EMBEDDER_BATCH_TOKENS */
 };
 
 struct embedder {
@@ -42,6 +42,9 @@ struct embedding_counts {
     size_t truncated; /* cut to max_tokens */
     size_t tokens;    /* run through the model */
 };
+
+#define EMBEDDER_BATCH_TOKENS                                                                      \
+    1024 /* the default: the matmuls reach their full rate from 256 rows on */
 
 /* The default: 512, or the model's own limit if that is less. */
 int embedder_max_tokens(const struct model_config *config);
@@ -65,7 +68,8 @@ typedef enum status embedding_sink(void *context, int request, size_t first_row,
  * other rows, batch_tokens or the threads. What is pooled: `last` is the last token of the whole
  * sequence; `mean` is over the tokens of the last copy of the text, without special and prompt
  * tokens and without the attention sink (position 0: BOS, or where there is none the first token,
- * unless it is the only one). The final norm is applied for the last layer only.
+ * unless it is the only one); `mean-all` is over the whole sequence. The final norm is applied for
+ * the last layer only.
  * STATUS_BAD_DATA: a text that is not UTF-8, with its row from 1; and what sink returns. */
 enum status embedder_run(struct embedder *embedder, struct device *device,
                          const struct corpus_row *rows, size_t n_rows,

@@ -89,8 +89,7 @@ static enum status next_piece(struct pieces *pieces, bool *more, struct err *err
         if (!all_finite(pieces->values + i * weight->columns, weight->columns))
             return err_set(err, STATUS_BAD_DATA,
                            "%s: tensor %s: row %lld holds NaN or an infinity; the file is damaged",
-                           weights_path(pieces->weights), weight->name,
-                           (long long)(pieces->first_row + i));
+                           weight->path, weight->name, (long long)(pieces->first_row + i));
     return STATUS_OK;
 }
 

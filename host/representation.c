@@ -5,10 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const pool_names[] = {
-    [POOLING_LAST] = "last", [POOLING_MEAN] = "mean", [POOLING_LAST_MEAN] = "last+mean"};
-static const char *const normalise_names[] = {
-    [NORMALISE_NONE] = "none", [NORMALISE_CENTRE] = "centre", [NORMALISE_CENTRE_L2] = "centre+l2"};
+static const char *const pool_names[] = {[POOLING_LAST] = "last",
+                                         [POOLING_MEAN] = "mean",
+                                         [POOLING_LAST_MEAN] = "last+mean",
+                                         [POOLING_MEAN_ALL] = "mean-all"};
+static const char *const normalise_names[] = {[NORMALISE_NONE] = "none",
+                                              [NORMALISE_CENTRE] = "centre",
+                                              [NORMALISE_CENTRE_L2] = "centre+l2",
+                                              [NORMALISE_L2] = "l2"};
+#define COUNT(names) ((int)(sizeof(names) / sizeof *(names)))
 
 const char *pool_name(enum pool pool)
 {
@@ -36,9 +41,9 @@ static int find_name(const char *const *names, int n, const char *word)
 
 enum status normalise_parse(enum transform_normalise *normalise, const char *word, struct err *err)
 {
-    int found = find_name(normalise_names, 3, word);
+    int found = find_name(normalise_names, COUNT(normalise_names), word);
     if (found < 0)
-        return err_set(err, STATUS_USAGE, "--normalise %s: use auto, none, centre or centre+l2",
+        return err_set(err, STATUS_USAGE, "--normalise %s: use auto, none, centre, l2 or centre+l2",
                        word);
     *normalise = (enum transform_normalise)found;
     return STATUS_OK;
@@ -95,23 +100,48 @@ static const char *resolve_prompt(const char *word)
     return word;
 }
 
+/* What the autos of pool, layer, normalise and remove_components mean. */
+static enum status resolve_autos(struct representation *out, const char *pool,
+                                 const struct sentence_pooling *declared, int n_layers,
+                                 struct err *err)
+{
+    *out = (struct representation){.layer = n_layers, .normalise = NORMALISE_NONE};
+    if (!is_auto(pool)) {
+        int found = find_name(pool_names, COUNT(pool_names), pool);
+        if (found < 0)
+            return err_set(err, STATUS_USAGE,
+                           "--pool %s: use auto, last, mean, last+mean or mean-all", pool);
+        out->pool = (enum pool)found;
+        return STATUS_OK;
+    }
+    if (!declared) {
+        *out = (struct representation){
+            .pool = POOLING_MEAN,
+            .layer = auto_layer(n_layers),
+            .normalise = NORMALISE_CENTRE_L2,
+            .remove_components = AUTO_REMOVED,
+        };
+        return STATUS_OK;
+    }
+    if (declared->mode == SENTENCE_OTHER)
+        return err_set(err, STATUS_USAGE,
+                       "--pool auto: the model asks for %s, which is not built; give --pool mean, "
+                       "last, last+mean or mean-all",
+                       declared->what);
+    out->pool = declared->mode == SENTENCE_MEAN ? POOLING_MEAN_ALL : POOLING_LAST;
+    out->normalise = declared->l2 ? NORMALISE_L2 : NORMALISE_NONE;
+    return STATUS_OK;
+}
+
 enum status representation_resolve(struct representation *out,
                                    const struct representation_request *request, int n_layers,
                                    struct err *err)
 {
-    bool pool_given = !is_auto(request->pool);
-    int pool = POOLING_MEAN;
-    if (pool_given && (pool = find_name(pool_names, 3, request->pool)) < 0)
-        return err_set(err, STATUS_USAGE, "--pool %s: use auto, last, mean or last+mean",
-                       request->pool);
-    out->pool = (enum pool)pool;
-    out->normalise = pool_given ? NORMALISE_NONE : NORMALISE_CENTRE_L2;
+    TRY(resolve_autos(out, request->pool, request->declared, n_layers, err));
     if (!is_auto(request->normalise))
         TRY(normalise_parse(&out->normalise, request->normalise, err));
-    out->layer = pool_given ? n_layers : auto_layer(n_layers);
     if (!is_auto(request->layer))
         TRY(resolve_layer(&out->layer, request->layer, n_layers, err));
-    out->remove_components = pool_given ? 0 : AUTO_REMOVED;
     if (!is_auto(request->remove_components))
         TRY(remove_components_parse(&out->remove_components, request->remove_components, err));
     out->prompt = resolve_prompt(request->prompt);

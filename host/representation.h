@@ -6,20 +6,25 @@
 #include <stdbool.h>
 #include "host/base/status.h"
 #include "host/transform.h"
+#include "loaders/sentence_transformers.h"
 
 enum pool {
     POOLING_LAST,      /* the last token's hidden state */
     POOLING_MEAN,      /* the mean over the text's own tokens */
     POOLING_LAST_MEAN, /* both, one behind the other: twice the width */
+    POOLING_MEAN_ALL,  /* the mean over all tokens, special ones and the prompt's too */
 };
 
 /* What the user asked for; NULL is "auto". */
 struct representation_request {
-    const char *pool;              /* auto|last|mean|last+mean */
+    const char *pool;              /* auto|last|mean|last+mean|mean-all */
     const char *layer;             /* auto|N, negative from the end */
-    const char *normalise;         /* auto|none|centre|centre+l2 */
+    const char *normalise;         /* auto|none|centre|l2|centre+l2 */
     const char *prompt;            /* auto|none|echo|one-word|TEMPLATE with {text} */
     const char *remove_components; /* auto|D */
+    /* What the model itself says, as a sentence-transformers folder does; read where pool is auto.
+     * NULL where it says nothing. */
+    const struct sentence_pooling *declared;
 };
 
 struct representation {
@@ -32,12 +37,15 @@ struct representation {
 
 /* Settles every choice for a model of n_layers blocks. When --pool is given the other `auto`s are
  * --layer -1 --normalise none --remove-components 0 --prompt none, so that what was asked for is
- * what is done. STATUS_USAGE: an unknown word, a number out of range, a template without {text}. */
+ * what is done. When it is auto and the model declares a pooling, they are the model's own:
+ * mean-all or last, --layer -1, l2 where the model normalises, nothing removed, no prompt.
+ * STATUS_USAGE: an unknown word, a number out of range, a template without {text}, a declared
+ * pooling that is not built. */
 enum status representation_resolve(struct representation *out,
                                    const struct representation_request *request, int n_layers,
                                    struct err *err);
 
-/* From none|centre|centre+l2. STATUS_USAGE: another word. */
+/* From none|centre|l2|centre+l2. STATUS_USAGE: another word. */
 enum status normalise_parse(enum transform_normalise *normalise, const char *word, struct err *err);
 
 /* From 0 .. TRANSFORM_MOST_REMOVED. STATUS_USAGE: anything else. */

@@ -281,6 +281,11 @@ static void keep_direction(float *out, const double *v, int d)
         out[j] = (float)(v[largest] < 0 ? -v[j] : v[j]);
 }
 
+static bool centres(enum transform_normalise normalise)
+{
+    return normalise == NORMALISE_CENTRE || normalise == NORMALISE_CENTRE_L2;
+}
+
 /* ---- fit ------------------------------------------------------------------------------------- */
 
 static enum status allocate_subspace(struct subspace *s, struct arena *scratch, struct err *err)
@@ -343,7 +348,7 @@ enum status transform_fit(struct device *device, struct transform *transform,
         return err_set(err, STATUS_BAD_DATA, "%d columns are more than the %d that fit", d,
                        TRANSFORM_MOST_COLUMNS);
     TRY(rows_check_finite(device, x, blank, n, d, err));
-    if (normalise == NORMALISE_NONE && remove == 0)
+    if (!centres(normalise) && remove == 0)
         return STATUS_OK;
     struct subspace s = {.device = device, .x = x, .blank = blank, .n = n, .d = d};
     struct arena scratch = {0};
@@ -374,7 +379,7 @@ struct apply_job {
 static void transform_row(const struct transform *t, float *row, double *deviation)
 {
     double share[TRANSFORM_MOST_REMOVED];
-    bool centre = t->normalise != NORMALISE_NONE;
+    bool centre = centres(t->normalise);
     for (int j = 0; j < t->d; j++)
         deviation[j] = (double)row[j] - (t->mean ? (double)t->mean[j] : 0);
     for (int c = 0; c < t->n_removed; c++) {
@@ -390,7 +395,7 @@ static void transform_row(const struct transform *t, float *row, double *deviati
     }
     for (int j = 0; j < t->d; j++)
         row[j] = (float)(deviation[j] + (centre || !t->mean ? 0 : (double)t->mean[j]));
-    if (t->normalise == NORMALISE_CENTRE_L2)
+    if (t->normalise == NORMALISE_CENTRE_L2 || t->normalise == NORMALISE_L2)
         row_normalise(row, t->d);
 }
 

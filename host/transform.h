@@ -16,6 +16,7 @@ enum transform_normalise {
     NORMALISE_NONE,
     NORMALISE_CENTRE,
     NORMALISE_CENTRE_L2,
+    NORMALISE_L2,
 };
 
 #define TRANSFORM_MOST_REMOVED 64
@@ -23,13 +24,13 @@ enum transform_normalise {
 
 /* y = x - mean                              where normalise centres
  * y = y - sum_i u_i (u_i . (x - mean))      u_i the n_removed rows of directions
- * y = y / |y|                               CENTRE_L2; a zero row stays zero
- * With NORMALISE_NONE the mean stays in y and the components of the deviation from it go. */
+ * y = y / |y|                               CENTRE_L2 and L2; a zero row stays zero
+ * With NORMALISE_NONE and L2 the mean stays in y and the components of the deviation from it go. */
 struct transform {
     enum transform_normalise normalise;
     int d;
     int n_removed;
-    float *mean;       /* (d); NULL with NORMALISE_NONE and n_removed = 0 */
+    float *mean;       /* (d); NULL with NONE or L2 and n_removed = 0 */
     float *directions; /* (n_removed, d) orthonormal, by falling variance; NULL for none. The
                           largest absolute component of each is positive. */
 };
@@ -41,7 +42,7 @@ struct transform {
  *
  * STATUS_USAGE: remove < 0, remove >= d or remove > TRANSFORM_MOST_REMOVED.
  * STATUS_BAD_DATA: no row to fit on where the mean is needed; d > TRANSFORM_MOST_COLUMNS; a row
- * with NaN or an infinity, by its number from 1 (also with NORMALISE_NONE).
+ * with NaN or an infinity, by its number from 1 (also where no mean is needed).
  * STATUS_RESOURCE: no memory. After a failure *transform has neither mean nor directions. */
 enum status transform_fit(struct device *device, struct transform *transform,
                           enum transform_normalise normalise, int remove, const float *x,

@@ -10,6 +10,7 @@
 #include "host/base/memory.h"
 #include "loaders/gguf_types.h"
 #include "loaders/little_endian.h"
+#include "loaders/model_refusals.h"
 #include "loaders/name_index.h"
 
 #define ENTRIES_LARGEST    (1 << 20) /* keys, and tensors: the largest models have some thousands */
@@ -506,6 +507,19 @@ static enum status check_version(const struct reader *reader, uint32_t version)
                    reader->path, version);
 }
 
+/* Of a model in several files, only the first knows what the model is. */
+static enum status check_not_split(const struct gguf *gguf, struct err *err)
+{
+    int64_t parts = 1;
+    TRY(gguf_get_integer(gguf, "split.count", &parts, err));
+    if (parts > 1)
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: metadata split.count: one of %lld parts; join them: llama-gguf-split "
+                       "--merge FIRST-PART JOINED.gguf",
+                       gguf->path, (long long)parts);
+    return STATUS_OK;
+}
+
 static enum status read_all(struct gguf *gguf, struct err *err)
 {
     struct reader reader = {
@@ -517,6 +531,7 @@ static enum status read_all(struct gguf *gguf, struct err *err)
     };
     uint32_t magic, version;
     uint64_t n_tensors, n_entries;
+    TRY(model_refuse_pointer(gguf->path, gguf->map.data, gguf->map.size, err));
     if (gguf->map.size < 4 || memcmp(gguf->map.data, "GGUF", 4) != 0)
         return err_set(err, STATUS_BAD_DATA, "%s: byte 0: not a GGUF file", gguf->path);
     TRY(take_u32(&reader, &magic));
@@ -529,6 +544,7 @@ static enum status read_all(struct gguf *gguf, struct err *err)
         n_tensors > ENTRIES_LARGEST || n_tensors > left / TENSOR_SMALLEST)
         return damaged(&reader, "more keys or tensors than the file has room for");
     TRY(read_metadata(gguf, &reader, (int)n_entries));
+    TRY(check_not_split(gguf, err));
     return read_table(gguf, &reader, (int)n_tensors);
 }
 

@@ -15,6 +15,8 @@
 /* An open file. Immutable: several threads may read it. */
 struct gguf;
 
+/* STATUS_MISSING, or STATUS_BAD_DATA with what is wrong; one part of several and a Git LFS pointer
+ * are named. */
 enum status gguf_open(struct gguf **out, const char *path, struct err *err);
 void gguf_close(struct gguf *gguf); /* NULL is allowed */
 const char *gguf_path(const struct gguf *gguf);

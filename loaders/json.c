@@ -2,6 +2,7 @@
 #include "loaders/json.h"
 
 #include <stdbool.h>
+#include "host/base/file.h"
 #include "host/base/memory.h"
 
 /* jansson does not tell. Where the lexer finds no memory for a string, it reports an invalid token,
@@ -34,4 +35,31 @@ enum status json_parse(json_t **out, const char *data, size_t size, size_t flags
         return err_no_memory(err, name, size);
     }
     return *out ? STATUS_OK : STATUS_BAD_DATA;
+}
+
+enum status json_read_file(json_t **out, const char *path, size_t largest, size_t flags,
+                           struct err *err)
+{
+    struct file_map map;
+    json_error_t error = {0};
+    *out = NULL;
+    TRY(file_map(&map, path, err));
+    enum status status = STATUS_OK;
+    if (map.size > largest) {
+        status = err_set(err, STATUS_BAD_DATA,
+                         "%s: %zu bytes are more than the %zu that such a file may have; fetch it "
+                         "again",
+                         path, map.size, largest);
+    } else {
+        status = json_parse(out, (const char *)map.data, map.size, JSON_REJECT_DUPLICATES | flags,
+                            &error, path, err);
+        if (status == STATUS_BAD_DATA)
+            err_set(err, status, "%s: line %d: not good JSON: %s", path, error.line, error.text);
+    }
+    status = file_map_finish(&map, path, status, err);
+    if (status != STATUS_OK) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    return status;
 }

@@ -18,4 +18,9 @@ void json_use_memory(void);
 enum status json_parse(json_t **out, const char *data, size_t size, size_t flags,
                        json_error_t *error, const char *name, struct err *err);
 
+/* A whole file, of at most `largest` bytes; no object may hold a key twice. flags: beside that one.
+ * Errors of file_map; STATUS_BAD_DATA also where the file is larger or no JSON (line named). */
+enum status json_read_file(json_t **out, const char *path, size_t largest, size_t flags,
+                           struct err *err);
+
 #endif

@@ -4,8 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include "host/base/file.h"
 #include "loaders/json.h"
+#include "loaders/model_refusals.h"
 
 #define CONFIG_LARGEST (16 << 20) /* bytes */
 
@@ -340,22 +340,11 @@ static enum status from_json(const struct object *object, struct model_config *c
 
 enum status model_config_read_json(struct model_config *config, const char *path, struct err *err)
 {
-    struct file_map map;
-    TRY(file_map(&map, path, err));
-    enum status status;
-    json_error_t error = {0};
-    json_t *json = NULL;
-    if (map.size > CONFIG_LARGEST) {
-        status = err_set(err, STATUS_BAD_DATA, "%s: more than %d bytes; no model's config.json",
-                         path, CONFIG_LARGEST);
-    } else {
-        status = json_parse(&json, (const char *)map.data, map.size, JSON_REJECT_DUPLICATES, &error,
-                            path, err);
-        if (status == STATUS_BAD_DATA)
-            err_set(err, status, "%s: line %d: not good JSON: %s", path, error.line, error.text);
-    }
+    json_t *json;
+    TRY(json_read_file(&json, path, CONFIG_LARGEST, 0, err));
+    enum status status = model_refuse_config(path, json, err);
     if (status == STATUS_OK)
         status = from_json(&(struct object){path, "", json, err}, config);
     json_decref(json);
-    return file_map_finish(&map, path, status, err);
+    return status;
 }

@@ -20,7 +20,7 @@ struct name_index {
 /* Room for `count` entries, which the caller fills before it calls name_index_sort. 0 where there
  * is no memory. */
 int name_index_init(struct name_index *index, struct arena *arena, int count);
-/* Sorts. Returns an entry whose name another one has too, or NULL. */
+/* Sorts. Returns an entry whose name the one before it has too, or NULL. */
 const struct name_entry *name_index_sort(struct name_index *index);
 /* The entry's number, or -1. */
 int name_index_find(const struct name_index *index, const char *name, size_t length);

@@ -7,6 +7,7 @@
 #include "host/base/memory.h"
 #include "loaders/json.h"
 #include "loaders/little_endian.h"
+#include "loaders/model_refusals.h"
 
 #define TENSORS_LARGEST (1 << 20)
 
@@ -196,6 +197,7 @@ static enum status read_file(struct safetensors *safetensors, struct err *err)
 {
     const struct file_map *map = &safetensors->map;
     uint64_t length = map->size < 8 ? 0 : le_u64(map->data);
+    TRY(model_refuse_pointer(safetensors->path, map->data, map->size, err));
     if (map->size < 8 || length > map->size - 8 || length > SAFETENSORS_HEADER_LARGEST)
         return err_set(err, STATUS_BAD_DATA,
                        "%s: byte 0: the header's length, %llu, is beyond the file's end or the "
@@ -257,6 +259,11 @@ void safetensors_close(struct safetensors *safetensors)
 enum status safetensors_check(const struct safetensors *safetensors, struct err *err)
 {
     return file_map_check(&safetensors->map, safetensors->path, err);
+}
+
+const char *safetensors_path(const struct safetensors *safetensors)
+{
+    return safetensors->path;
 }
 
 int safetensors_count(const struct safetensors *safetensors)

@@ -26,12 +26,15 @@ struct safetensors_tensor {
     int64_t bytes;
 };
 
-/* STATUS_MISSING, or STATUS_BAD_DATA with the byte or the tensor that is wrong. */
+/* STATUS_MISSING, or STATUS_BAD_DATA with the byte or the tensor that is wrong; a Git LFS pointer
+ * is named. */
 enum status safetensors_open(struct safetensors **out, const char *path, struct err *err);
 void safetensors_close(struct safetensors *safetensors); /* NULL is allowed */
 /* STATUS_BAD_DATA where the file was cut since it was opened; call it after reading data, before
  * the result is used (see file_map_check). */
 enum status safetensors_check(const struct safetensors *safetensors, struct err *err);
+
+const char *safetensors_path(const struct safetensors *safetensors);
 
 /* In the order of the data. */
 int safetensors_count(const struct safetensors *safetensors);

@@ -2,8 +2,6 @@
  * tokenizer.h and, for the map of the files, tokenizer_internal.h. */
 #include "loaders/tokenizer_internal.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +9,8 @@
 #include "host/base/file.h"
 #include "host/base/utf8.h"
 #include "loaders/gguf.h"
+#include "loaders/model_files.h"
+#include "loaders/model_refusals.h"
 
 #define SPACE_MARK "\xE2\x96\x81" /* U+2581, SentencePiece's visible space */
 
@@ -340,54 +340,39 @@ static enum status open_gguf(struct tokenizer **out, const char *path, struct er
     return STATUS_OK;
 }
 
-/* FOLDER/NAME in fresh memory; NULL: no memory. */
-static char *join_path(const char *folder, size_t folder_length, const char *name)
-{
-    size_t n = strlen(name);
-    char *path = mem_alloc(folder_length + n + 2, 1);
-    if (!path)
-        return NULL;
-    memcpy(path, folder, folder_length);
-    path[folder_length] = '/';
-    memcpy(path + folder_length + 1, name, n + 1);
-    return path;
-}
-
 /* tokenizer_config.json in the folder of `path`, where it is there. */
 static enum status read_config_beside(struct tokenizer *tokenizer, const char *path,
-                                      struct err *err)
+                                      struct arena *scratch, struct err *err)
 {
-    const char *slash = strrchr(path, '/');
-    char *config = slash ? join_path(path, (size_t)(slash - path), "tokenizer_config.json")
-                         : join_path(".", 1, "tokenizer_config.json");
-    if (!config)
-        return err_no_memory(err, "a path", strlen(path));
-    struct file_map map = {0};
-    enum status status = STATUS_OK;
+    const char *folder, *config;
     struct stat info;
-    if (stat(config, &info) == 0)
-        status = file_map(&map, config, err);
-    if (status == STATUS_OK && map.data)
-        status = tokenizer_read_config(tokenizer, (const char *)map.data, map.size, config, err);
-    status = file_map_finish(&map, config, status, err);
-    mem_free(config);
-    return status;
+    TRY(model_files_folder(scratch, path, &folder, err));
+    TRY(model_files_join(scratch, folder, "tokenizer_config.json", &config, err));
+    if (stat(config, &info) != 0)
+        return STATUS_OK;
+    struct file_map map;
+    TRY(file_map(&map, config, err));
+    enum status status =
+        tokenizer_read_config(tokenizer, (const char *)map.data, map.size, config, err);
+    return file_map_finish(&map, config, status, err);
 }
 
-static enum status open_file(struct tokenizer **out, const char *path, struct err *err)
+static enum status open_file(struct tokenizer **out, const char *path, struct arena *scratch,
+                             struct err *err)
 {
-    struct file_map map = {0};
+    struct file_map map;
     TRY(file_map(&map, path, err));
     if (map.size >= 4 && memcmp(map.data, "GGUF", 4) == 0) {
         file_unmap(&map);
         return open_gguf(out, path, err);
     }
-    struct tokenizer *tokenizer;
-    enum status status =
-        tokenizer_open_memory(&tokenizer, (const char *)map.data, map.size, path, err);
+    struct tokenizer *tokenizer = NULL;
+    enum status status = model_refuse_pointer(path, map.data, map.size, err);
+    if (status == STATUS_OK)
+        status = tokenizer_open_memory(&tokenizer, (const char *)map.data, map.size, path, err);
     status = file_map_finish(&map, path, status, err);
     if (status == STATUS_OK)
-        status = read_config_beside(tokenizer, path, err);
+        status = read_config_beside(tokenizer, path, scratch, err);
     if (status != STATUS_OK) {
         tokenizer_close(tokenizer);
         return status;
@@ -396,58 +381,15 @@ static enum status open_file(struct tokenizer **out, const char *path, struct er
     return STATUS_OK;
 }
 
-/* The folder's one .gguf, as a name in fresh memory. */
-static enum status find_gguf(char **name, const char *folder, struct err *err)
-{
-    *name = NULL;
-    DIR *directory = opendir(folder);
-    if (!directory)
-        return err_set(err, STATUS_RESOURCE, "%s: cannot be read: %s", folder, strerror(errno));
-    int n = 0;
-    bool failed = false;
-    for (struct dirent *entry; (entry = readdir(directory)) && !failed;) {
-        if (!ends_with(entry->d_name, ".gguf") || n++ > 0)
-            continue;
-        *name = join_path(folder, strlen(folder), entry->d_name);
-        failed = !*name;
-    }
-    closedir(directory);
-    if (failed)
-        return err_no_memory(err, "a path", strlen(folder));
-    if (n == 1)
-        return STATUS_OK;
-    mem_free(*name);
-    *name = NULL;
-    return n == 0 ? err_set(err, STATUS_MISSING,
-                            "%s: no tokenizer here: neither tokenizer.json nor tokenizer.model nor "
-                            "a .gguf; fetch the model's tokenizer too",
-                            folder)
-                  : err_set(err, STATUS_MISSING,
-                            "%s: %d .gguf files and no tokenizer.json; name the one to use", folder,
-                            n);
-}
-
 enum status tokenizer_open(struct tokenizer **out, const char *path, struct err *err)
 {
+    struct arena scratch = {0};
+    const char *file;
     *out = NULL;
-    struct stat info;
-    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
-        return open_file(out, path, err);
-    static const char *const names[] = {"tokenizer.json", "tokenizer.model"};
-    char *found = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        found = join_path(path, strlen(path), names[i]);
-        if (!found)
-            return err_no_memory(err, "a path", strlen(path));
-        if (stat(found, &info) == 0)
-            break;
-        mem_free(found);
-        found = NULL;
-    }
-    if (!found)
-        TRY(find_gguf(&found, path, err));
-    enum status status = open_file(out, found, err);
-    mem_free(found);
+    enum status status = model_files_tokenizer(&scratch, path, &file, err);
+    if (status == STATUS_OK)
+        status = open_file(out, file, &scratch, err);
+    arena_free(&scratch);
     return status;
 }
 

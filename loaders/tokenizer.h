@@ -14,7 +14,8 @@
 
 struct tokenizer;
 
-/* path: a folder (tokenizer.json, else tokenizer.model, else its one .gguf), or one of those files.
+/* path: a folder (tokenizer.json, else tokenizer.model, else its one .gguf), one of those files, or
+ * a .safetensors, whose folder's it is.
  * A tokenizer_config.json beside it may overrule add_bos_token and add_eos_token.
  * STATUS_MISSING: nothing of the kind there. STATUS_BAD_DATA: damaged, or a kind that is not
  * supported (named: WordPiece, Unigram, a normaliser or pre-tokeniser we lack). */

@@ -1,5 +1,5 @@
-/* A tensor by name. See weights.h. The file stays mapped; one table of struct weight, with names
- * translated, stands before both formats. */
+/* A tensor by name. See weights.h. The files stay mapped; one table of struct weight, with names
+ * translated, stands before them all. */
 #include "loaders/weights.h"
 
 #include <assert.h>
@@ -12,12 +12,15 @@
 #include "loaders/model_files.h"
 #include "loaders/name_index.h"
 #include "loaders/safetensors.h"
+#include "loaders/shards.h"
 
 struct weights {
     struct arena arena; /* path, table, names */
     const char *path;
-    struct gguf *gguf; /* one of the two */
-    struct safetensors *safetensors;
+    enum model_format format;
+    struct gguf *gguf; /* this, or files */
+    struct safetensors **files;
+    int n_files;
     struct weight *table;
     struct name_index index;
     bool permutes; /* a GGUF of architecture llama */
@@ -27,12 +30,13 @@ struct weights {
 
 /* ---- safetensors ---------------------------------------------------------------------------- */
 
-static void fill_from_safetensors(struct weights *weights, int i)
+static void fill_from_safetensors(struct weight *weight, const struct safetensors *file, int i)
 {
-    const struct safetensors_tensor *tensor = safetensors_at(weights->safetensors, i);
-    struct weight *weight = &weights->table[i];
+    const struct safetensors_tensor *tensor = safetensors_at(file, i);
     *weight = (struct weight){
         .name = tensor->name,
+        .path = safetensors_path(file),
+        .file = file,
         .n_dims = tensor->n_dims,
         .rows = 1,
         .columns = tensor->n_dims > 0 ? tensor->dims[tensor->n_dims - 1] : 1,
@@ -129,6 +133,7 @@ static enum status fill_from_gguf(struct weights *weights, int i, struct err *er
     struct weight *weight = &weights->table[i];
     *weight = (struct weight){
         .name = translate(&weights->arena, tensor->name),
+        .path = weights->path,
         .n_dims = tensor->n_dims,
         .rows = 1,
         .columns = tensor->dims[0],
@@ -155,52 +160,123 @@ static enum status fill_from_gguf(struct weights *weights, int i, struct err *er
     return STATUS_OK;
 }
 
-static enum status check_not_split(const struct weights *weights, struct err *err)
-{
-    int64_t parts = 1;
-    TRY(gguf_get_integer(weights->gguf, "split.count", &parts, err));
-    if (parts > 1)
-        return err_set(err, STATUS_BAD_DATA,
-                       "%s: metadata split.count: one of %lld parts; join them with "
-                       "llama-gguf-split --merge",
-                       weights->path, (long long)parts);
-    return STATUS_OK;
-}
-
 /* ---- opening -------------------------------------------------------------------------------- */
 
-static enum status fill_table(struct weights *weights, int count, struct err *err)
+static enum status reserve_table(struct weights *weights, int count, struct err *err)
 {
     weights->table = arena_alloc(&weights->arena, (size_t)count, sizeof *weights->table);
     if (!weights->table || !name_index_init(&weights->index, &weights->arena, count))
         return err_no_memory(err, "the table of tensors", (size_t)count * sizeof *weights->table);
-    for (int i = 0; i < count; i++) {
-        if (weights->gguf)
-            TRY(fill_from_gguf(weights, i, err));
-        else
-            fill_from_safetensors(weights, i);
+    return STATUS_OK;
+}
+
+static enum status sort_table(struct weights *weights, struct err *err)
+{
+    for (int i = 0; i < weights->index.count; i++) {
         const char *name = weights->table[i].name;
         weights->index.entries[i] = (struct name_entry){name, strlen(name), i};
     }
     const struct name_entry *twice = name_index_sort(&weights->index);
-    if (twice) /* a GGUF may hold both names of one tensor */
-        return err_set(err, STATUS_BAD_DATA, "%s: tensor %s: it stands there twice", weights->path,
-                       twice->name);
+    if (!twice)
+        return STATUS_OK;
+    /* In two shards, or in a GGUF under both its names. */
+    const struct weight *one = &weights->table[twice[-1].number];
+    const struct weight *other = &weights->table[twice[0].number];
+    if (one->file == other->file)
+        return err_set(err, STATUS_BAD_DATA, "%s: tensor %s: it stands there twice", one->path,
+                       one->name);
+    bool in_order = one < other;
+    return err_set(err, STATUS_BAD_DATA, "%s: tensor %s: it stands in %s too; fetch both again",
+                   in_order ? other->path : one->path, one->name,
+                   in_order ? one->path : other->path);
+}
+
+static enum status open_gguf(struct weights *weights, struct err *err)
+{
+    TRY(gguf_open(&weights->gguf, weights->path, err));
+    TRY(check_permutation(weights, err));
+    int count = gguf_tensor_count(weights->gguf);
+    TRY(reserve_table(weights, count, err));
+    for (int i = 0; i < count; i++)
+        TRY(fill_from_gguf(weights, i, err));
+    return sort_table(weights, err);
+}
+
+/* paths: n of them. */
+static enum status open_safetensors(struct weights *weights, const char *const *paths, int n,
+                                    struct err *err)
+{
+    int count = 0, filled = 0;
+    weights->files = arena_alloc(&weights->arena, (size_t)n, sizeof(struct safetensors *));
+    if (!weights->files)
+        return err_no_memory(err, "the files of a model", (size_t)n * sizeof *weights->files);
+    for (; weights->n_files < n; weights->n_files++) {
+        TRY(safetensors_open(&weights->files[weights->n_files], paths[weights->n_files], err));
+        count += safetensors_count(weights->files[weights->n_files]);
+    }
+    TRY(reserve_table(weights, count, err));
+    for (int file = 0; file < n; file++)
+        for (int i = 0; i < safetensors_count(weights->files[file]); i++)
+            fill_from_safetensors(&weights->table[filled++], weights->files[file], i);
+    return sort_table(weights, err);
+}
+
+/* What the index promises is there. */
+static enum status check_index(const struct weights *weights, const struct shard_index *index,
+                               struct err *err)
+{
+    for (int i = 0; i < index->n_entries; i++) {
+        const struct shard_entry *entry = &index->entries[i];
+        int found = name_index_find(&weights->index, entry->tensor, strlen(entry->tensor));
+        const struct safetensors *file = weights->files[entry->shard];
+        if (found < 0 || weights->table[found].file != file)
+            return err_set(err, STATUS_BAD_DATA,
+                           "%s: tensor %s: model.safetensors.index.json says that it is here, but "
+                           "it is not; fetch both again",
+                           safetensors_path(file), entry->tensor);
+    }
     return STATUS_OK;
+}
+
+static enum status open_shards(struct weights *weights, struct err *err)
+{
+    struct shard_index index;
+    struct arena scratch = {0};
+    const char *folder, **paths;
+    enum status status;
+    TRY_TO(status, shard_index_open(&index, &scratch, weights->path, err), release);
+    TRY_TO(status, model_files_folder(&scratch, weights->path, &folder, err), release);
+    paths = arena_alloc(&scratch, (size_t)index.n_shards, sizeof *paths);
+    if (!paths)
+        TRY_TO(status, err_no_memory(err, "the files of a model", 0), release);
+    for (int i = 0; i < index.n_shards; i++)
+        TRY_TO(status, model_files_join(&scratch, folder, index.shards[i], &paths[i], err),
+               release);
+    status = open_safetensors(weights, paths, index.n_shards, err);
+    if (status == STATUS_MISSING)
+        err_set(err, status,
+                "%s: no such file, but model.safetensors.index.json names it; fetch it again",
+                paths[weights->n_files]);
+    if (status == STATUS_OK)
+        status = check_index(weights, &index, err);
+release:
+    shard_index_close(&index);
+    arena_free(&scratch);
+    return status;
 }
 
 static enum status open_file(struct weights *weights, const char *path, struct err *err)
 {
-    bool is_gguf = false;
-    TRY(model_files_weights(&weights->arena, path, &weights->path, &is_gguf, err));
-    if (is_gguf) {
-        TRY(gguf_open(&weights->gguf, weights->path, err));
-        TRY(check_not_split(weights, err));
-        TRY(check_permutation(weights, err));
-        return fill_table(weights, gguf_tensor_count(weights->gguf), err);
+    TRY(model_files_weights(&weights->arena, path, &weights->path, &weights->format, err));
+    switch (weights->format) {
+    case MODEL_GGUF:
+        return open_gguf(weights, err);
+    case MODEL_SHARDS:
+        return open_shards(weights, err);
+    case MODEL_SAFETENSORS:
+        return open_safetensors(weights, &weights->path, 1, err);
     }
-    TRY(safetensors_open(&weights->safetensors, weights->path, err));
-    return fill_table(weights, safetensors_count(weights->safetensors), err);
+    return STATUS_FAILED;
 }
 
 enum status weights_open(struct weights **out, const char *path, const struct model_config *config,
@@ -226,7 +302,8 @@ void weights_close(struct weights *weights)
     if (!weights)
         return;
     gguf_close(weights->gguf);
-    safetensors_close(weights->safetensors);
+    for (int i = 0; i < weights->n_files; i++)
+        safetensors_close(weights->files[i]);
     arena_free(&weights->arena);
     mem_free(weights);
 }
@@ -252,14 +329,24 @@ const struct weight *weights_find(const struct weights *weights, const char *nam
     return weight;
 }
 
-static enum status check_readable(const struct weights *weights, const struct weight *weight,
-                                  struct err *err)
+static enum status check_readable(const struct weight *weight, struct err *err)
 {
     if (!weight->type)
         return err_set(err, STATUS_BAD_DATA,
                        "%s: tensor %s: type %s cannot be read; use a model in one of %s",
-                       weights->path, weight->name, weight->type_name, gguf_readable_types);
+                       weight->path, weight->name, weight->type_name, gguf_readable_types);
     return STATUS_OK;
+}
+
+/* Old checkpoints of GPTQ and AWQ do not say in config.json what they are. */
+static bool has_packed_weight(const struct weights *weights, const char *name)
+{
+    char packed[160];
+    int stem = (int)strlen(name) - (int)strlen("weight");
+    if (stem < 0 || stem > 128 || strcmp(name + stem, "weight") != 0)
+        return false;
+    snprintf(packed, sizeof packed, "%.*sqweight", stem, name);
+    return find(weights, packed) != NULL;
 }
 
 enum status weights_expect(const struct weights *weights, const char *name, int64_t rows,
@@ -267,6 +354,11 @@ enum status weights_expect(const struct weights *weights, const char *name, int6
 {
     const struct weight *weight = weights_find(weights, name);
     *out = NULL;
+    if (!weight && has_packed_weight(weights, name))
+        return err_set(err, STATUS_BAD_DATA,
+                       "%s: tensor %s: packed by GPTQ or AWQ (.qweight), which are not read; use "
+                       "the model that it was made from, or a .gguf",
+                       weights->path, name);
     if (!weight)
         return err_set(err, STATUS_BAD_DATA,
                        "%s: tensor %s: missing; the file does not hold the model that its "
@@ -277,9 +369,9 @@ enum status weights_expect(const struct weights *weights, const char *name, int6
         return err_set(err, STATUS_BAD_DATA,
                        "%s: tensor %s: its shape is %lld x %lld (%d dimensions), not %lld x %lld; "
                        "the file does not hold the model that its configuration describes",
-                       weights->path, name, (long long)weight->rows, (long long)weight->columns,
+                       weight->path, name, (long long)weight->rows, (long long)weight->columns,
                        weight->n_dims, (long long)rows, (long long)columns);
-    TRY(check_readable(weights, weight, err));
+    TRY(check_readable(weight, err));
     *out = weight;
     return STATUS_OK;
 }
@@ -299,6 +391,16 @@ const char *weights_path(const struct weights *weights)
     return weights->path;
 }
 
+int weights_file_count(const struct weights *weights)
+{
+    return weights->gguf ? 1 : weights->n_files;
+}
+
+enum model_format weights_format(const struct weights *weights)
+{
+    return weights->format;
+}
+
 /* ---- reading -------------------------------------------------------------------------------- */
 
 /* The row of a GGUF that holds row `row` of the rotate-half order. llama.cpp's converter turns the
@@ -316,7 +418,7 @@ enum status weight_read(const struct weights *weights, const struct weight *weig
                         int64_t first_row, int64_t n_rows, float *out, struct err *err)
 {
     assert(first_row >= 0 && n_rows >= 0 && n_rows <= weight->rows - first_row);
-    TRY(check_readable(weights, weight, err));
+    TRY(check_readable(weight, err));
     const struct gguf_tensor_type *type = weight->type;
     size_t blocks = (size_t)(weight->columns / type->block);
     size_t row_bytes = blocks * (size_t)type->bytes;
@@ -330,8 +432,7 @@ enum status weight_read(const struct weights *weights, const struct weight *weig
         type->read(weight->data + row * row_blocks * (size_t)type->bytes, row_blocks,
                    out + (size_t)i * row_blocks * (size_t)type->block);
     }
-    return weights->gguf ? gguf_check(weights->gguf, err)
-                         : safetensors_check(weights->safetensors, err);
+    return weight->file ? safetensors_check(weight->file, err) : gguf_check(weights->gguf, err);
 }
 
 void weight_release(const struct weights *weights, const struct weight *weight)

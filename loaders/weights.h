@@ -1,4 +1,4 @@
-/* A tensor by name, whatever the file: one interface over safetensors and GGUF.
+/* A tensor by name, whatever the file: one interface over safetensors, shards of them, and GGUF.
  *
  * Names and layouts are Hugging Face's ("model.layers.0.self_attn.q_proj.weight", row-major
  * (out, in), q and k rows in rotate-half order); GGUF's own names and its permuted q and k rows are
@@ -10,13 +10,16 @@
 #include <stdint.h>
 #include "host/base/status.h"
 #include "loaders/model_config.h"
+#include "loaders/model_files.h"
 
-struct weights; /* an open model file; the mappings live until weights_close */
+struct weights; /* a model's open files; the mappings live until weights_close */
 
 struct gguf_tensor_type;
+struct safetensors;
 
 struct weight {
     const char *name;      /* Hugging Face's name; owned by the weights */
+    const char *path;      /* the file that holds it, for messages; likewise */
     int n_dims;            /* as in the file; models have 1 and 2 */
     int64_t rows, columns; /* (rows, columns); a vector has rows 1, more dimensions go to rows */
     const char *type_name; /* as the file calls it: "F32", "BF16", "Q4_1", ... */
@@ -26,14 +29,17 @@ struct weight {
     const unsigned char *data;
     int64_t bytes;
     const struct gguf_tensor_type *type; /* NULL: a type that cannot be read */
+    const struct safetensors *file;      /* NULL: a GGUF's */
 };
 
-/* path: a folder with model.safetensors or with exactly one .gguf, or such a file itself. config is
- * needed for the head size of permuted tensors and for tied embeddings. The file's own table is
- * checked whole: bounded header, offsets inside the file, no overlap, shapes that match sizes,
- * known types, no duplicate name. A type that is known but cannot be read (I64, IQ4_XS) is an error
- * only for the tensor that is asked for. STATUS_MISSING: no model file there; shards or pickles are
- * named. STATUS_BAD_DATA: damaged (byte or tensor named), or a GGUF that is split. */
+/* path: a folder with weights or a file of them, as model_files_weights has it; with shards, all of
+ * them are opened. config is needed for the head size of permuted tensors and for tied embeddings.
+ * Each file's own table is checked whole: bounded header, offsets inside the file, no overlap,
+ * shapes that match sizes, known types, no duplicate name, also not in two shards; and what the
+ * index of shards names is there. A type that is known but cannot be read (I64, IQ4_XS) is an error
+ * only for the tensor that is asked for. STATUS_MISSING: no model file there, or a shard is not;
+ * pickles and their like are named. STATUS_BAD_DATA: damaged (byte or tensor named), or a GGUF that
+ * is split. */
 enum status weights_open(struct weights **out, const char *path, const struct model_config *config,
                          struct err *err);
 void weights_close(struct weights *weights); /* NULL is allowed */
@@ -46,10 +52,14 @@ const struct weight *weights_find(const struct weights *weights, const char *nam
  * that cannot be read; both are named. A vector is asked for as rows 1. */
 enum status weights_expect(const struct weights *weights, const char *name, int64_t rows,
                            int64_t columns, const struct weight **out, struct err *err);
-/* All of them, in the file's order, for `info`. */
+/* All of them, in the files' order, for `info`. */
 int weights_count(const struct weights *weights);
 const struct weight *weights_at(const struct weights *weights, int i);
-const char *weights_path(const struct weights *weights); /* the file, for messages */
+/* For messages: the file, or the index of the shards. */
+const char *weights_path(const struct weights *weights);
+/* How many files there are, and their format. */
+int weights_file_count(const struct weights *weights);
+enum model_format weights_format(const struct weights *weights);
 
 /* out (n_rows, columns): rows first_row .. first_row + n_rows of the tensor in float32, exactly as
  * the file's type defines them. Rows within the tensor's; several threads may read at a time.

@@ -92,7 +92,21 @@ static void visit_tensors(const struct model_shape *s, visit_tensor *visit, void
     visit(context, "model.norm", -1, 1, s->hidden);
 }
 
+/* The tensors of one file: `first` up to `last` in the order of visit_tensors. */
+struct part_of_model {
+    int at, first, last;
+};
+
+static bool is_in(struct part_of_model *part)
+{
+    int i = part->at++;
+    return i >= part->first && i < part->last;
+}
+
 struct header {
+    struct part_of_model part;
+    FILE *index;      /* NULL: none; of shards, "name": "file" goes there */
+    const char *file; /* its name, for the index */
     char text[1 << 16];
     size_t length, offset; /* of the text; of the next tensor's data */
 };
@@ -116,25 +130,34 @@ static void describe(void *context, const char *part, int layer, int rows, int c
 {
     struct header *header = context;
     size_t end = header->offset + (size_t)rows * (size_t)columns * sizeof(float);
-    append(header, "%s\"", header->length ? "," : "{");
+    char name[128];
+    if (!is_in(&header->part))
+        return;
     if (layer >= 0)
-        append(header, "model.layers.%d.", layer);
-    append(header, "%s.weight\":{\"dtype\":\"F32\",\"shape\":[", part);
+        snprintf(name, sizeof name, "model.layers.%d.%s.weight", layer, part);
+    else
+        snprintf(name, sizeof name, "%s.weight", part);
+    append(header, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[", header->length ? "," : "{", name);
     if (rows > 1)
         append(header, "%d,", rows);
     append(header, "%d],\"data_offsets\":[%zu,%zu]}", columns, header->offset, end);
     header->offset = end;
+    if (header->index)
+        fprintf(header->index, "%s\"%s\": \"%s\"", header->part.at > 1 ? ", " : "", name,
+                header->file);
 }
 
 struct data {
+    struct part_of_model part;
     FILE *file;
     fill_tensor *fill;
     void *context;
 };
 
+/* Tensors of other files are filled too: a random fill goes by their number. */
 static void write_tensor(void *context, const char *part, int layer, int rows, int columns)
 {
-    const struct data *data = context;
+    struct data *data = context;
     size_t n = (size_t)rows * (size_t)columns;
     float *values = malloc(n * sizeof *values);
     if (!values) {
@@ -142,27 +165,43 @@ static void write_tensor(void *context, const char *part, int layer, int rows, i
         exit(1);
     }
     data->fill(data->context, part, layer, rows, columns, values);
-    fwrite(values, sizeof *values, n, data->file);
+    if (is_in(&data->part))
+        fwrite(values, sizeof *values, n, data->file);
     free(values);
 }
 
-void write_model_weights(const char *folder, const struct model_shape *shape, fill_tensor *fill,
-                         void *context)
+static void write_part(const char *folder, const char *name, const struct model_shape *shape,
+                       struct part_of_model part, FILE *index, fill_tensor *fill, void *context)
 {
     struct header *header = calloc(1, sizeof *header);
     if (!header) {
         perror("header");
         exit(1);
     }
+    header->part = part;
+    header->index = index;
+    header->file = name;
     visit_tensors(shape, describe, header);
     append(header, "}");
-    struct data data = {open_file(folder, "model.safetensors"), fill, context};
+    struct data data = {part, open_file(folder, name), fill, context};
     uint64_t length = header->length;
     fwrite(&length, sizeof length, 1, data.file);
     fwrite(header->text, 1, header->length, data.file);
     visit_tensors(shape, write_tensor, &data);
-    close_file(data.file, "model.safetensors");
+    close_file(data.file, name);
     free(header);
+}
+
+static int count_tensors(const struct model_shape *shape)
+{
+    return 2 + 9 * shape->n_layers;
+}
+
+void write_model_weights(const char *folder, const struct model_shape *shape, fill_tensor *fill,
+                         void *context)
+{
+    struct part_of_model all = {.last = count_tensors(shape)};
+    write_part(folder, "model.safetensors", shape, all, NULL, fill, context);
 }
 
 /* ---- tokenizer.json ------------------------------------------------------------------------- */
@@ -233,4 +272,22 @@ void write_random_model(const char *folder, const struct model_shape *shape)
     write_model_config(folder, shape);
     write_model_weights(folder, shape, fill_random, &seed);
     write_byte_tokenizer(folder, NULL);
+}
+
+void write_random_shards(const char *folder, const struct model_shape *shape, int n)
+{
+    write_model_config(folder, shape);
+    write_byte_tokenizer(folder, NULL);
+    FILE *index = open_file(folder, "model.safetensors.index.json");
+    fputs("{\"metadata\": {}, \"weight_map\": {", index);
+    for (int shard = 0; shard < n; shard++) {
+        char name[64];
+        uint64_t seed = 0;
+        struct part_of_model part = {.first = shard * count_tensors(shape) / n,
+                                     .last = (shard + 1) * count_tensors(shape) / n};
+        snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", shard + 1, n);
+        write_part(folder, name, shape, part, index, fill_random, &seed);
+    }
+    fputs("}}\n", index);
+    close_file(index, "model.safetensors.index.json");
 }

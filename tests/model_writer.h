@@ -31,5 +31,7 @@ void write_byte_tokenizer(const char *folder, const char *dropped);
 /* All three, with random weights: a matrix keeps the size of what it multiplies, a norm's weight is
  * near 1. */
 void write_random_model(const char *folder, const struct model_shape *shape);
+/* The same with the weights in n files, 1 to 9, and their index. */
+void write_random_shards(const char *folder, const struct model_shape *shape, int n);
 
 #endif

@@ -28,8 +28,8 @@ static void read_texts(struct corpus *corpus)
 struct collected {
     const struct embedder *embedder;
     const struct embedding_request *requests;
-    size_t n_rows, next_row[8];
-    float *vectors[8];
+    size_t n_rows, next_row[9];
+    float *vectors[9];
 };
 
 static enum status collect(void *context, int request, size_t first_row, size_t n_rows,
@@ -119,20 +119,20 @@ static void check_model(const char *found, const char *name, const int layers[3]
 {
     char path[4096]; /* the buffers of found paths rotate */
     snprintf(path, sizeof path, "%s", found);
-    struct embedding_request requests[6];
-    for (int r = 0; r < 6; r++)
-        requests[r] =
-            (struct embedding_request){r < 3 ? POOLING_LAST : POOLING_MEAN, layers[r % 3]};
+    static const enum pool pools[] = {POOLING_LAST, POOLING_MEAN, POOLING_MEAN_ALL};
+    struct embedding_request requests[9];
+    for (int r = 0; r < 9; r++)
+        requests[r] = (struct embedding_request){pools[r / 3], layers[r % 3]};
     struct embedder_settings settings = settings_of(PRECISION_F32, layers[2], 0);
     struct corpus corpus;
     read_texts(&corpus);
     struct device device;
     for (int i = 0; test_device(i, &device); i++) {
         struct collected collected;
-        embed(&collected, &device, path, &settings, corpus.rows, corpus.n_rows, requests, 6);
-        for (int r = 0; r < 6; r++) {
+        embed(&collected, &device, path, &settings, corpus.rows, corpus.n_rows, requests, 9);
+        for (int r = 0; r < 9; r++) {
             char file[128];
-            snprintf(file, sizeof file, "hidden_states/%s_%s.npy", name, r < 3 ? "last" : "mean");
+            snprintf(file, sizeof file, "hidden_states/%s_%s.npy", name, pool_name(pools[r / 3]));
             check_vectors(collected.vectors[r], file, 3, r % 3, layers[r % 3],
                           test_device_name(&device));
             free(collected.vectors[r]);
@@ -407,6 +407,49 @@ START_TEST(representation_words_are_settled)
 }
 END_TEST
 
+/* What a sentence-transformers folder declares decides under auto, and only there. */
+START_TEST(declared_pooling_is_what_auto_means)
+{
+    struct representation r;
+    struct err err;
+    struct sentence_pooling declared = {.mode = SENTENCE_LAST, .l2 = true};
+    struct representation_request request = {.declared = &declared};
+    ck_assert_int_eq(representation_resolve(&r, &request, 30, &err), STATUS_OK);
+    ck_assert_int_eq(r.pool, POOLING_LAST);
+    ck_assert_int_eq(r.layer, 30);
+    ck_assert_int_eq(r.normalise, NORMALISE_L2);
+    ck_assert_int_eq(r.remove_components, 0);
+    ck_assert_str_eq(r.prompt, "{text}");
+
+    declared = (struct sentence_pooling){.mode = SENTENCE_MEAN};
+    request.layer = "5";
+    request.normalise = "centre";
+    request.pool = "auto";
+    ck_assert_int_eq(representation_resolve(&r, &request, 30, &err), STATUS_OK);
+    ck_assert_int_eq(r.pool, POOLING_MEAN_ALL);
+    ck_assert_int_eq(r.layer, 5);
+    ck_assert_int_eq(r.normalise, NORMALISE_CENTRE);
+    request.normalise = NULL;
+    ck_assert_int_eq(representation_resolve(&r, &request, 30, &err), STATUS_OK);
+    ck_assert_int_eq(r.normalise, NORMALISE_NONE);
+
+    declared = (struct sentence_pooling){.mode = SENTENCE_OTHER, .what = "pooling by cls"};
+    check_error(representation_resolve(&r, &request, 30, &err), &err, STATUS_USAGE,
+                "--pool auto: the model asks for pooling by cls, which is not built; give --pool",
+                "cls");
+    request.pool = "mean";
+    ck_assert_int_eq(representation_resolve(&r, &request, 30, &err), STATUS_OK);
+    ck_assert_int_eq(r.pool, POOLING_MEAN);
+
+    static const char *const words[] = {"none", "centre", "l2", "centre+l2"};
+    for (int i = 0; i < 4; i++) {
+        request.normalise = words[i];
+        ck_assert_int_eq(representation_resolve(&r, &request, 30, &err), STATUS_OK);
+        ck_assert_str_eq(normalise_name(r.normalise), words[i]);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("embedder");
@@ -421,6 +464,7 @@ int main(void)
     tcase_add_test(tests, prompt_without_room_is_refused);
     tcase_add_test(tests, heads_that_attention_does_not_take_are_refused);
     tcase_add_test(tests, representation_words_are_settled);
+    tcase_add_test(tests, declared_pooling_is_what_auto_means);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

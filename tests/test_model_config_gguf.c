@@ -289,7 +289,10 @@ START_TEST(model_config_finds_its_file)
                 "nowhere/at/all: no such file or folder", "missing");
     snprintf(folder, sizeof folder, "%s", temporary_folder());
     check_error(model_config_read(&config, folder, &err), &err, STATUS_MISSING,
-                "neither config.json nor a .gguf", "empty folder");
+                "neither .safetensors nor .gguf nor config.json is here", "empty folder");
+    write_file(folder, "model.safetensors", "", 0);
+    check_error(model_config_read(&config, folder, &err), &err, STATUS_MISSING,
+                "weights stand here, but no config.json", "weights alone");
 
     struct metadata metadata = plain_llama("llama");
     write_gguf(&metadata, 0);
@@ -299,7 +302,6 @@ START_TEST(model_config_finds_its_file)
     check_error(model_config_read(&config, folder, &err), &err, STATUS_BAD_DATA,
                 "2 .gguf files stand here; name one of them", "two");
 
-    write_file(folder, "model.safetensors", "", 0);
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     check_error(model_config_read(&config, path, &err), &err, STATUS_MISSING,
                 "/config.json: no such file", "no config beside the weights");

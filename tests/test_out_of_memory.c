@@ -324,6 +324,35 @@ START_TEST(cluster_survives)
 }
 END_TEST
 
+/* Shards, found by their name in a cache, with a pooling of their own. */
+START_TEST(embed_of_the_cache_survives)
+{
+    char path[4200];
+    static const char modules[] = "[{\"path\":\"\",\"type\":\"a.Transformer\"},"
+                                  "{\"path\":\"1_Pooling\",\"type\":\"a.Pooling\"}]",
+                      pooling[] = "{\"pooling_mode\":\"lasttoken\"}";
+    write_inputs();
+    setenv("HF_HUB_CACHE", folder, 1);
+    static const char *const levels[] = {"models--acme--tiny", "snapshots", "1", "1_Pooling"};
+    snprintf(path, sizeof path, "%s", folder);
+    for (int i = 0; i < 4; i++) {
+        strcat(strcat(path, "/"), levels[i]);
+        ck_assert_int_eq(mkdir(path, 0777), 0);
+    }
+    write_file(path, "config.json", pooling, sizeof pooling - 1);
+    *strrchr(path, '/') = '\0';
+    write_file(path, "modules.json", modules, sizeof modules - 1);
+    write_random_shards(path, &tiny_shape, 3);
+    struct run run = {
+        .command = &command_embed,
+        .words = {"@texts.txt", "--model", "acme/tiny", "--output", "@e.npy", "--threads", "1",
+                  "--quiet"},
+        .outputs = {"e.npy"},
+    };
+    check_command(&run, 500);
+}
+END_TEST
+
 START_TEST(tokenize_survives)
 {
     write_inputs();
@@ -369,6 +398,7 @@ int main(void)
     tcase_add_test(tests, topics_with_embeddings_at_hand_survives);
     tcase_add_test(tests, topics_of_given_embeddings_survives);
     tcase_add_loop_test(tests, embed_survives, 0, 3);
+    tcase_add_test(tests, embed_of_the_cache_survives);
     tcase_add_test(tests, cluster_survives);
     tcase_add_test(tests, tokenize_survives);
     tcase_add_test(tests, info_survives);

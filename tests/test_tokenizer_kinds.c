@@ -237,11 +237,16 @@ START_TEST(folders_are_looked_through)
     ck_assert_msg(tokenizer_open(&tokenizer, folder, &err) == STATUS_OK, "%s", err.text);
     tokenizer_close(tokenizer);
     write_file(folder, "another.gguf", data, size);
-    ck_assert_int_eq(tokenizer_open(&tokenizer, folder, &err), STATUS_MISSING);
+    check_error(tokenizer_open(&tokenizer, folder, &err), &err, STATUS_BAD_DATA,
+                "2 .gguf files stand here; name one of them", "two");
     free(data);
     data = read_golden("bytes_prefix.json", &size); /* goes before any .gguf */
     write_file(folder, "tokenizer.json", data, size);
     ck_assert_msg(tokenizer_open(&tokenizer, folder, &err) == STATUS_OK, "%s", err.text);
+    ck_assert_str_eq(tokenizer_kind(tokenizer), "byte-level BPE");
+    tokenizer_close(tokenizer);
+    const char *beside = write_file(folder, "model.safetensors", "", 0);
+    ck_assert_msg(tokenizer_open(&tokenizer, beside, &err) == STATUS_OK, "%s", err.text);
     ck_assert_str_eq(tokenizer_kind(tokenizer), "byte-level BPE");
     tokenizer_close(tokenizer);
     ck_assert_int_eq(tokenizer_open(&tokenizer, "tests/golden/no/such/file", &err), STATUS_MISSING);

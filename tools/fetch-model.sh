@@ -319,6 +319,7 @@ get() { # SIZE CHECKSUM TAG FILE
     if is_there "$4" "$1"; then
         say "$output/$4 is there already."
     else
+        mkdir -p "$(dirname "$output/$4")"
         transfer "$4" "$1" "$2" "$3"
         say "$output/$4 ($(megabytes "$(size_of "$output/$4")"))"
     fi
@@ -344,6 +345,10 @@ from_hub() {
     for file in tokenizer_config.json special_tokens_map.json added_tokens.json; do
         plan "$file" || true
     done
+    # A sentence-transformers model says here how vectors are made of it.
+    if plan modules.json; then
+        plan 1_Pooling/config.json || true
+    fi
     mkdir -p "$output" || die "$output: cannot be made"
     if ! plan model.safetensors; then
         index=model.safetensors.index.json

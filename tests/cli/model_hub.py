@@ -47,6 +47,10 @@ MODELS = {
         SHARDS[0]: WEIGHTS,
         SHARDS[1]: WEIGHTS[::-1],
     },
+    "acme/sentences": dict(
+        SMALL,
+        **{"modules.json": b"[]\n", "1_Pooling/config.json": b'{"pooling_mode": "lasttoken"}\n'},
+    ),
     "acme/climbing": {
         "config.json": b"{}",
         "tokenizer.json": b"{}",
@@ -78,9 +82,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
                 print(*words, file=log)
         kind, *parts = [urllib.parse.unquote(p) for p in self.path.lstrip("/").split("/")]
         if kind in ("elsewhere", "cache"):
-            self.send_file("/".join(parts[:2]), parts[2])
+            self.send_file("/".join(parts[:2]), "/".join(parts[2:]))
         else:
-            self.resolve(f"{kind}/{parts[0]}", parts[2], parts[3], token)
+            self.resolve(f"{kind}/{parts[0]}", parts[2], "/".join(parts[3:]), token)
 
     def resolve(self, model, revision, name, token):
         files = MODELS.get(model)

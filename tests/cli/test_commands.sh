@@ -212,8 +212,17 @@ test_info_and_devices() {
     expect_code 0
     expect_match "$stdout" '3 layers, hidden size 48, MLP 80$'
     expect_match "$stdout" '4 heads of 12 \(2 for keys'
+    expect_match "$stdout" "^$model\$"
+    expect_match "$stdout" '^files +safetensors, 1 file, values in F32$'
+    expect_match "$stdout" '^tokenizer +byte-level BPE, 257 tokens$'
+    expect_match "$stdout" '^memory, CPU +[0-9]+ MB as nf4, [0-9]+ MB as bf16, .*estimated'
+    expect_match "$stdout" '^memory, GPU +50[0-9] MB as nf4'
     run "$MIDASHI" info "$model" --json
     expect_match "$stdout" '"layers": 3'
+    expect_match "$stdout" '"format": "safetensors"'
+    "$(dirname "$MIDASHI")/tests/tool_tiny_model" "$dir/shards" 3
+    run "$MIDASHI" info "$dir/shards"
+    expect_match "$stdout" '^files +safetensors, 3 files, values in F32$'
     run "$MIDASHI" devices
     expect_code 0
     expect_match "$stdout" '^cpu: '

@@ -99,6 +99,15 @@ test_shards_by_their_index() {
         "$dir/model/model-00002-of-00002.safetensors"
 }
 
+test_pooling_of_sentence_transformers_comes_too() {
+    need_hub
+    fetch acme/sentences --output "$dir/model"
+    expect_code 0
+    expect_file "$dir/model/modules.json"
+    expect_match "$dir/model/1_Pooling/config.json" lasttoken
+    [ -z "$(find "$dir/model" -name '*.part')" ] || fail 'a piece stayed'
+}
+
 test_index_cannot_climb_out_of_the_folder() {
     need_hub
     fetch acme/climbing --output "$dir/a/model"

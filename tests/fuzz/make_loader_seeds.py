@@ -140,6 +140,12 @@ for name, more in {
     write("model_config", name, json.dumps(CONFIG | more).encode())
 
 
+for name, shards in (("two", ("a.safetensors", "b.safetensors", "a.safetensors")),
+                     ("climbing", ("../a.safetensors",))):
+    write("shards", name, json.dumps({"metadata": {"total_size": 12}, "weight_map": {
+        f"t{i}": shard for i, shard in enumerate(shards)}}).encode())
+
+
 def npy(version, header, n_data):
     lengths = "<H" if version == 1 else "<I"
     start = 8 + struct.calcsize(lengths)

@@ -1,9 +1,9 @@
 """Hidden states of real models by transformers in float32, for tests/test_embedder.c.
 
-Writes tests/golden/hidden_states/NAME_{ids.txt,last.npy,mean.npy} for the texts of texts.txt:
-the token ids, and the pooled hidden states (texts * layers, hidden size), text by text, for the
-layers listed below. `last` is the last token's state; `mean` the mean over the tokens of the text
-without position 0. Layer l is transformers' hidden_states[l]: 0 the embeddings, the last one with
+Writes tests/golden/hidden_states/NAME_{ids.txt,last.npy,mean.npy,mean-all.npy} for the texts of
+texts.txt: the token ids, and the pooled hidden states (texts * layers, hidden size), text by text,
+for the layers listed below. `last` is the last token's state; `mean` the mean over the tokens of the
+text without position 0, `mean-all` with it, as sentence-transformers pools. Layer l is transformers' hidden_states[l]: 0 the embeddings, the last one with
 the final norm.
 
 Made with transformers 5.23.0, torch 2.15.0 (CPU), gguf 0.19.0, numpy 2.4.6:
@@ -23,7 +23,7 @@ FOLDER = os.path.join(os.path.dirname(__file__), "hidden_states")
 def run(name, model, encode, layers):
     model.eval()
     lines = open(os.path.join(FOLDER, "texts.txt"), encoding="utf-8").read().splitlines()
-    last, mean, ids = [], [], []
+    last, mean, mean_all, ids = [], [], [], []
     for text in lines:
         tokens = encode(text)
         ids.append(" ".join(map(str, tokens)))
@@ -33,8 +33,10 @@ def run(name, model, encode, layers):
             h = states[layer][0].double().numpy()
             last.append(h[-1])
             mean.append(h[1:].mean(0) if len(h) > 1 else h[0])
+            mean_all.append(h.mean(0))
     np.save(os.path.join(FOLDER, name + "_last.npy"), np.array(last, np.float32))
     np.save(os.path.join(FOLDER, name + "_mean.npy"), np.array(mean, np.float32))
+    np.save(os.path.join(FOLDER, name + "_mean-all.npy"), np.array(mean_all, np.float32))
     with open(os.path.join(FOLDER, name + "_ids.txt"), "w") as f:
         f.write("\n".join(ids) + "\n")
     print(name, len(lines), "texts, layers", layers)

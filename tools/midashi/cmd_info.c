@@ -2,8 +2,8 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include "host/linear.h"
-#include "kernels/nf4.h"
+#include "host/embedder.h"
+#include "host/estimate.h"
 #include "loaders/model_config.h"
 #include "loaders/tokenizer.h"
 #include "loaders/weights.h"
@@ -11,54 +11,47 @@
 #include "tools/midashi/output.h"
 
 struct facts {
+    const char *path;
     struct model_config config;
-    int64_t parameters, embedding_parameters, tensors;
-    char types[128];       /* "F32, Q4_1": as the file calls them, most used first seen first */
-    size_t bytes[3];       /* weights in memory by enum precision */
+    struct estimate estimate;
+    enum model_format format;
+    int n_files;
+    char types[128];       /* "F32, Q4_1": as the files call them, in the order of their first */
     const char *tokenizer; /* kind */
     int tokens;
 };
 
+/* "F16" is not in "BF16": names are held against names. */
+static bool has_type(const char *types, const char *type)
+{
+    size_t length = strlen(type);
+    for (const char *at = types; (at = strstr(at, type)); at += length)
+        if ((at == types || at[-1] == ' ') && (at[length] == ',' || !at[length]))
+            return true;
+    return false;
+}
+
 static void add_type(struct facts *facts, const char *type)
 {
     size_t length = strlen(facts->types);
-    if (strstr(facts->types, type) || length + strlen(type) + 3 > sizeof facts->types)
+    if (has_type(facts->types, type) || length + strlen(type) + 3 > sizeof facts->types)
         return;
     snprintf(facts->types + length, sizeof facts->types - length, "%s%s", length ? ", " : "", type);
-}
-
-/* Embeddings stay dense with nf4; 4.127 bits a weight are codes, absmax codes and nested absmax. */
-static void count_tensors(struct facts *facts, const struct weights *weights)
-{
-    const struct weight *embeddings = weights_find(weights, "model.embed_tokens.weight");
-    for (int i = 0; i < weights_count(weights); i++) {
-        const struct weight *weight = weights_at(weights, i);
-        int64_t n = weight->rows * weight->columns;
-        facts->tensors++;
-        facts->parameters += n;
-        add_type(facts, weight->type_name);
-        bool embedding = weight == embeddings;
-        bool vector = weight->rows == 1;
-        if (strcmp(weight->name, "lm_head.weight") == 0 && !facts->config.tied_embeddings)
-            continue; /* embedding texts needs no output head */
-        facts->embedding_parameters += embedding ? n : 0;
-        size_t size = (size_t)n, blocks = nf4_block_count(n);
-        facts->bytes[PRECISION_F32] += 4 * size;
-        facts->bytes[PRECISION_BF16] += (vector ? 4 : 2) * size;
-        facts->bytes[PRECISION_NF4] += vector      ? 4 * size
-                                       : embedding ? 2 * size
-                                                   : (size + 1) / 2 + blocks + blocks / 64;
-    }
 }
 
 static enum status gather(struct facts *facts, const char *path, struct err *err)
 {
     struct weights *weights;
     struct tokenizer *tokenizer;
-    *facts = (struct facts){0};
+    *facts = (struct facts){.path = path};
     TRY(model_config_read(&facts->config, path, err));
     TRY(weights_open(&weights, path, &facts->config, err));
-    count_tensors(facts, weights);
+    estimate_memory(&facts->estimate, weights, &facts->config, EMBEDDER_BATCH_TOKENS,
+                    embedder_max_tokens(&facts->config));
+    for (int i = 0; i < weights_count(weights); i++)
+        add_type(facts, weights_at(weights, i)->type_name);
+    facts->format = weights_format(weights);
+    facts->n_files = weights_file_count(weights);
     weights_close(weights);
     TRY(tokenizer_open(&tokenizer, path, err));
     facts->tokenizer = tokenizer_kind(tokenizer); /* a constant text */
@@ -67,48 +60,72 @@ static enum status gather(struct facts *facts, const char *path, struct err *err
     return STATUS_OK;
 }
 
-static void print_text(const struct facts *facts, const char *path)
+static const char *format_name(enum model_format format)
+{
+    return format == MODEL_GGUF ? "GGUF" : "safetensors";
+}
+
+static void print_memory(const struct facts *facts, const char *where,
+                         size_t (*need)(const struct estimate *, enum precision))
+{
+    printf("memory, %s   %.0f MB as nf4, %.0f MB as bf16, %.0f MB as f32 (estimated)\n", where,
+           (double)need(&facts->estimate, PRECISION_NF4) / 1e6,
+           (double)need(&facts->estimate, PRECISION_BF16) / 1e6,
+           (double)need(&facts->estimate, PRECISION_F32) / 1e6);
+}
+
+static void print_text(const struct facts *facts)
 {
     const struct model_config *c = &facts->config;
-    printf("%s\n", path);
+    printf("%s\n", facts->path);
+    printf("files         %s, %d file%s, values in %s\n", format_name(facts->format),
+           facts->n_files, facts->n_files == 1 ? "" : "s", facts->types);
     printf("architecture  %s, %d layers, hidden size %d, MLP %d\n",
            architecture_name(c->architecture), c->n_layers, c->hidden_size, c->intermediate_size);
     printf("attention     %d heads of %d (%d for keys and values)\n", c->n_heads, c->head_dim,
            c->n_kv_heads);
-    printf("parameters    %.1f million in %lld tensors (%s)%s\n", (double)facts->parameters / 1e6,
-           (long long)facts->tensors, facts->types, c->tied_embeddings ? ", embeddings tied" : "");
+    printf("parameters    %.1f million in %lld tensors%s\n",
+           (double)facts->estimate.parameters / 1e6, (long long)facts->estimate.tensors,
+           c->tied_embeddings ? ", embeddings tied" : "");
     printf("texts         up to %d tokens\n", c->max_positions);
     printf("tokenizer     %s, %d tokens\n", facts->tokenizer, facts->tokens);
-    printf("memory        %.0f MB as nf4, %.0f MB as bf16, %.0f MB as f32\n",
-           (double)facts->bytes[PRECISION_NF4] / 1e6, (double)facts->bytes[PRECISION_BF16] / 1e6,
-           (double)facts->bytes[PRECISION_F32] / 1e6);
+    print_memory(facts, "CPU", estimate_cpu);
+    print_memory(facts, "GPU", estimate_gpu);
 }
 
-static enum status print_facts(const struct facts *facts, const char *path, struct err *err)
+static json_t *memory_json(const struct facts *facts,
+                           size_t (*need)(const struct estimate *, enum precision))
+{
+    const struct estimate *estimate = &facts->estimate;
+    return json_pack("{s:I, s:I, s:I}", "nf4", (json_int_t)need(estimate, PRECISION_NF4), "bf16",
+                     (json_int_t)need(estimate, PRECISION_BF16), "f32",
+                     (json_int_t)need(estimate, PRECISION_F32));
+}
+
+static enum status print_facts(const struct facts *facts, struct err *err)
 {
     const struct model_config *c = &facts->config;
     json_t *root = json_pack(
-        "{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:I, s:I, s:s, s:{s:s, s:i}, "
-        "s:{s:I, s:I, s:I}}",
-        "model", path, "architecture", architecture_name(c->architecture), "layers", c->n_layers,
+        "{s:s, s:s, s:i, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:I, s:I, "
+        "s:{s:s, s:i}, s:{s:o, s:o}}",
+        "path", facts->path, "format", format_name(facts->format), "files", facts->n_files, "types",
+        facts->types, "architecture", architecture_name(c->architecture), "layers", c->n_layers,
         "hidden_size", c->hidden_size, "heads", c->n_heads, "kv_heads", c->n_kv_heads, "head_dim",
         c->head_dim, "intermediate_size", c->intermediate_size, "vocab_size", c->vocab_size,
         "max_tokens", c->max_positions, "tied_embeddings", c->tied_embeddings, "parameters",
-        (json_int_t)facts->parameters, "tensors", (json_int_t)facts->tensors, "types", facts->types,
-        "tokenizer", "kind", facts->tokenizer, "tokens", facts->tokens, "memory_bytes", "nf4",
-        (json_int_t)facts->bytes[PRECISION_NF4], "bf16", (json_int_t)facts->bytes[PRECISION_BF16],
-        "f32", (json_int_t)facts->bytes[PRECISION_F32]);
+        (json_int_t)facts->estimate.parameters, "tensors", (json_int_t)facts->estimate.tensors,
+        "tokenizer", "kind", facts->tokenizer, "tokens", facts->tokens, "memory_estimate", "cpu",
+        memory_json(facts, estimate_cpu), "gpu", memory_json(facts, estimate_gpu));
     return print_json(root, err);
 }
 
 static enum status run(const struct options *options, struct err *err)
 {
     struct facts facts;
-    const char *path = options->arguments[0];
-    TRY(gather(&facts, path, err));
+    TRY(gather(&facts, options->model_path, err));
     if (options->json)
-        return print_facts(&facts, path, err);
-    print_text(&facts, path);
+        return print_facts(&facts, err);
+    print_text(&facts);
     return STATUS_OK;
 }
 
@@ -118,9 +135,12 @@ const struct command command_info = {
     .name = "info",
     .usage = "MODEL [options]",
     .summary = "what a model is and what it needs",
-    .details = "",
+    .details = "Memory is an estimate: the weights as each --precision keeps them, the activations "
+               "of a batch of 1024 tokens (float32 on the CPU, bfloat16 on a GPU) and, on a GPU, "
+               "500 MB for CUDA itself. Texts and their vectors come on top.",
     .options = option_names,
     .least_arguments = 1,
     .most_arguments = 1,
+    .first_is_model = true,
     .run = run,
 };

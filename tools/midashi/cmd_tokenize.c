@@ -96,7 +96,7 @@ static enum status run(const struct options *options, struct err *err)
     const char *path = options->n_arguments ? options->arguments[0] : "-";
     bool standard_input = strcmp(path, "-") == 0;
     struct tokenizer *tokenizer;
-    TRY(tokenizer_open(&tokenizer, options->model, err));
+    TRY(tokenizer_open(&tokenizer, options->model_path, err));
     enum status status = STATUS_OK;
     FILE *stream = standard_input ? stdin : fopen(path, "rb");
     if (stream)

@@ -184,7 +184,7 @@ static enum status embed(struct job *job, struct err *err)
         job->seconds.embed = seconds_now() - start;
         return STATUS_OK;
     }
-    TRY(embedding_key(key, sizeof key, &job->device, job->options->model, &job->plan.settings,
+    TRY(embedding_key(key, sizeof key, &job->device, job->options->model_path, &job->plan.settings,
                       &job->plan.representation, &job->corpus, err));
     job->reused = embedding_key_matches(job->record_path, job->embeddings_path, key, &job->counts);
     if (job->reused) {
@@ -208,9 +208,10 @@ static json_t *representation_json(const struct job *job)
     if (!job->options->model) /* --embeddings of an origin that was not told */
         return json_pack("{s:n, s:s, s:i, s:i}", "model", "normalise", normalise_name(r->normalise),
                          "remove_components", job->topics.transform.n_removed, "width", job->width);
-    return json_pack("{s:s, s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:i}", "model", job->options->model,
-                     "precision", job->options->precision, "pool", pool_name(r->pool), "layer",
-                     r->layer, "normalise", normalise_name(r->normalise), "remove_components",
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:i}", "model",
+                     job->options->model, "model_path", job->options->model_path, "precision",
+                     job->options->precision, "pool", pool_name(r->pool), "layer", r->layer,
+                     "normalise", normalise_name(r->normalise), "remove_components",
                      job->topics.transform.n_removed, "prompt", r->prompt, "max_tokens",
                      job->plan.settings.max_tokens, "width", job->width);
 }

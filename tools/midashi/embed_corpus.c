@@ -2,6 +2,7 @@
 #include "tools/midashi/embed_corpus.h"
 
 #include <string.h>
+#include "loaders/model_files.h"
 
 const char *corpus_name(const char *path)
 {
@@ -68,6 +69,17 @@ static enum status parse_precision(enum precision *precision, const char *word, 
     return err_set(err, STATUS_USAGE, "--precision %s: use nf4, bf16 or f32", word);
 }
 
+/* Missing weights should be told before a long corpus is read. */
+static enum status check_weights(const char *path, struct err *err)
+{
+    struct arena arena = {0};
+    const char *file;
+    enum model_format format;
+    enum status status = model_files_weights(&arena, path, &file, &format, err);
+    arena_free(&arena);
+    return status;
+}
+
 static struct representation_request request_representation(const struct options *options)
 {
     struct representation_request request = {
@@ -105,9 +117,16 @@ enum status plan_embedding(struct embedding_plan *plan, const struct options *op
         return err_set(err, STATUS_USAGE, "--type %s: use f32 or f16", options->type);
     plan->type = strcmp(options->type, "f16") == 0 ? NPY_F16 : NPY_F32;
     TRY(parse_precision(&plan->settings.precision, options->precision, err));
-    const struct representation_request request = request_representation(options);
+    struct representation_request request = request_representation(options);
     struct model_config config;
-    TRY(model_config_read(&config, options->model, err));
+    TRY(model_config_read(&config, options->model_path, err));
+    if (options->n_embeddings == 0)
+        TRY(check_weights(options->model_path, err));
+    struct sentence_pooling declared = {0};
+    if (!request.pool || strcmp(request.pool, "auto") == 0)
+        TRY(sentence_pooling_read(&declared, options->model_path, err));
+    if (declared.mode != SENTENCE_NONE)
+        request.declared = &declared;
     TRY(representation_resolve(&plan->representation, &request, config.n_layers, err));
     plan->settings.prompt = plan->representation.prompt;
     plan->settings.n_layers = plan->representation.layer;
@@ -137,7 +156,7 @@ enum status embed_to_file(const struct embedding_plan *plan, const struct option
     /* The output comes first: a folder that is not there should not cost an hour. */
     TRY(npy_writer_open(&writer, path, plan->type, 2, (int64_t)corpus->n_rows, plan->width, err));
     enum status status =
-        embedder_open(&embedder, device, options->model, &plan->settings, &progress, err);
+        embedder_open(&embedder, device, options->model_path, &plan->settings, &progress, err);
     if (status == STATUS_OK) {
         status = embedder_run(&embedder, device, corpus->rows, corpus->n_rows, &request, 1,
                               write_rows, &writer, counts, &progress, err);

@@ -24,7 +24,8 @@ struct embedding_plan {
     int width; /* of a vector; 0: not known, see plan_given */
 };
 
-/* Reads the model's config for its depth. STATUS_USAGE without --model. */
+/* Reads the model's config for its depth, and what it says of pooling; checks that its weights are
+ * there. STATUS_USAGE without --model. */
 enum status plan_embedding(struct embedding_plan *plan, const struct options *options,
                            struct err *err);
 

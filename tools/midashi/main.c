@@ -25,8 +25,8 @@ static void print_usage(FILE *stream)
         fprintf(stream, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fputs("\n`midashi COMMAND --help` lists a command's options; `midashi --version` the version.\n"
           "CORPUS is a .csv, .tsv, .jsonl or .txt, a folder of .txt, each also .gz, or - for\n"
-          "standard input. MODEL is a folder with config.json, model.safetensors and a tokenizer,\n"
-          "or a .gguf.\n",
+          "standard input. MODEL is a folder with config.json, weights in safetensors and a\n"
+          "tokenizer, or a .gguf; or ORG/NAME, in models/ or in the Hugging Face cache.\n",
           stream);
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "host/base/threads.h"
+#include "loaders/model_find.h"
 #include "tools/midashi/suggest.h"
 
 enum option_kind {
@@ -56,17 +57,20 @@ static const struct option {
     {"--rows", "A:B", OPTION_TEXT, offsetof(struct options, rows), 0, 0,
      "these rows of the corpus only, from 1, both included; A: and :B are open (all)"},
     {"--model", "MODEL", OPTION_TEXT, offsetof(struct options, model), 0, 0,
-     "a model's folder, or a .gguf (needed)"},
+     "a model's folder or .gguf, or its name: ORG/NAME[@REVISION], NAME (needed)"},
     {"--precision", "nf4|bf16|f32", OPTION_TEXT, offsetof(struct options, precision), 0, 0,
      "how the layers' weights are kept in memory (nf4)"},
-    {"--pool", "auto|last|mean|last+mean", OPTION_TEXT, offsetof(struct options, pool), 0, 0,
-     "which tokens make a text's vector (auto: mean); given, it makes the other autos --layer -1 "
-     "--normalise none --remove-components 0 --prompt none"},
+    {"--pool", "auto|last|mean|last+mean|mean-all", OPTION_TEXT, offsetof(struct options, pool), 0,
+     0,
+     "which tokens make a text's vector (auto: what a sentence-transformers model says, with its "
+     "layer and normalisation, else mean); given, it makes the other autos --layer -1 --normalise "
+     "none --remove-components 0 --prompt none"},
     {"--layer", "auto|N", OPTION_TEXT, offsetof(struct options, layer), 0, 0,
      "0 the embeddings, N the Nth block's output, -1 the last, with the final norm (auto: a third "
      "of the depth)"},
-    {"--normalise", "auto|none|centre|centre+l2", OPTION_TEXT, offsetof(struct options, normalise),
-     0, 0, "what is done to the vectors before clustering (auto: centre+l2, in cluster none)"},
+    {"--normalise", "auto|none|centre|l2|centre+l2", OPTION_TEXT,
+     offsetof(struct options, normalise), 0, 0,
+     "what is done to the vectors before clustering (auto: centre+l2, in cluster none)"},
     {"--remove-components", "auto|D", OPTION_TEXT, offsetof(struct options, remove_components), 0,
      0, "remove the D first principal components (auto: 2, in cluster 0)"},
     {"--prompt", "auto|none|echo|one-word|TEMPLATE", OPTION_TEXT, offsetof(struct options, prompt),
@@ -311,6 +315,23 @@ static enum status check_value(const struct option *option, const char *value, b
     return STATUS_OK;
 }
 
+/* Once for all commands. */
+static enum status find_model(struct options *options, const struct command *command,
+                              struct err *err)
+{
+    const char *name = command->first_is_model ? options->arguments[0] : options->model, *path;
+    struct arena arena = {0};
+    if (!name)
+        return STATUS_OK;
+    enum status status = model_find(&arena, name, &path, err);
+    if (status == STATUS_OK && strlen(path) >= sizeof options->model_path)
+        status = err_set(err, STATUS_MISSING, "%s: the path is too long", name);
+    if (status == STATUS_OK)
+        strcpy(options->model_path, path);
+    arena_free(&arena);
+    return status;
+}
+
 enum status options_parse(struct options *options, const struct command *command, int argc,
                           char **argv, const char **arguments, struct err *err)
 {
@@ -349,7 +370,10 @@ enum status options_parse(struct options *options, const struct command *command
         for (; option->kind == OPTION_FILES && i + 1 < argc && is_npy(argv[i + 1]); i++)
             TRY(set_value(options, option, argv[i + 1], err));
     }
-    return options->help ? STATUS_OK : check_counts(options, command, err);
+    if (options->help)
+        return STATUS_OK;
+    TRY(check_counts(options, command, err));
+    return find_model(options, command, err);
 }
 
 /* ---- help ----------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 #ifndef MIDASHI_TOOLS_OPTIONS_H
 #define MIDASHI_TOOLS_OPTIONS_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,7 +22,8 @@ struct options {
     bool header, no_header;
     const char *format, *rows;
     /* model and representation */
-    const char *model;
+    const char *model;         /* as given: a path or a name */
+    char model_path[PATH_MAX]; /* where the model lies, also one that is an argument; or "" */
     const char *precision;
     const char *pool, *layer, *normalise, *prompt, *remove_components;
     int max_tokens, batch_tokens;
@@ -51,6 +53,7 @@ struct command {
     const char *const
         *options; /* names from the table, NULL at the end; groups expand: "@common" */
     int least_arguments, most_arguments;
+    bool first_is_model; /* the first argument is what --model is elsewhere */
     enum status (*run)(const struct options *options, struct err *err);
 };
 
