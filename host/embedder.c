@@ -63,10 +63,11 @@ static enum status settle_lengths(struct embedder *embedder,
         return err_set(err, STATUS_USAGE, "--max-tokens %d: this model reads at most %d",
                        max_tokens, limit);
     if (embedder->n_fixed + embedder->text_slots > max_tokens)
-        return err_set(err, STATUS_USAGE,
-                       "--max-tokens %d: the prompt and the special tokens alone take %d, and the "
-                       "text needs room %d times; raise it or shorten --prompt",
-                       max_tokens, embedder->n_fixed, embedder->text_slots);
+        return err_set(
+            err, STATUS_USAGE,
+            "--max-tokens %d: the prompt and the special tokens alone take %d; raise it, or "
+            "give a shorter --prompt (none is one)",
+            max_tokens, embedder->n_fixed);
     embedder->max_tokens = max_tokens;
     *batch_tokens = settings->batch_tokens ? settings->batch_tokens : EMBEDDER_BATCH_TOKENS;
     if (*batch_tokens < max_tokens)

@@ -49,15 +49,6 @@ enum status normalise_parse(enum transform_normalise *normalise, const char *wor
     return STATUS_OK;
 }
 
-/* What docs/quality.md found: a third of the depth (layer 10 of SmolLM2-135M's 30), where without
- * their two strongest components the vectors tell most. */
-#define AUTO_REMOVED 2
-
-static int auto_layer(int n_layers)
-{
-    return (n_layers + 2) / 3;
-}
-
 static enum status resolve_layer(int *layer, const char *word, int n_layers, struct err *err)
 {
     char *end;
@@ -89,7 +80,7 @@ enum status remove_components_parse(int *removed, const char *word, struct err *
 
 static const char *resolve_prompt(const char *word)
 {
-    if (is_auto(word) || strcmp(word, "none") == 0)
+    if (strcmp(word, "none") == 0)
         return "{text}";
     /* Springer et al. 2024 (arXiv:2402.15449): the second copy has seen the whole text. */
     if (strcmp(word, "echo") == 0)
@@ -100,12 +91,33 @@ static const char *resolve_prompt(const char *word)
     return word;
 }
 
-/* What the autos of pool, layer, normalise and remove_components mean. */
-static enum status resolve_autos(struct representation *out, const char *pool,
+/* What docs/quality.md found best: the model is asked for one word and the last token is read one
+ * block before the end; without that prompt, the mean at a third of the depth, where the vectors
+ * tell most without their two strongest components. */
+static struct representation best_found(int n_layers, const char *prompt)
+{
+    if (is_auto(prompt) || strcmp(prompt, "one-word") == 0)
+        return (struct representation){
+            .pool = POOLING_LAST,
+            .layer = n_layers > 1 ? n_layers - 1 : n_layers,
+            .normalise = NORMALISE_CENTRE_L2,
+            .prompt = resolve_prompt("one-word"),
+        };
+    return (struct representation){
+        .pool = POOLING_MEAN,
+        .layer = (n_layers + 2) / 3,
+        .normalise = NORMALISE_CENTRE_L2,
+        .remove_components = 2,
+    };
+}
+
+/* What the autos of pool, layer, normalise, remove_components and prompt mean. */
+static enum status resolve_autos(struct representation *out, const char *pool, const char *prompt,
                                  const struct sentence_pooling *declared, int n_layers,
                                  struct err *err)
 {
-    *out = (struct representation){.layer = n_layers, .normalise = NORMALISE_NONE};
+    *out = (struct representation){
+        .layer = n_layers, .normalise = NORMALISE_NONE, .prompt = resolve_prompt("none")};
     if (!is_auto(pool)) {
         int found = find_name(pool_names, COUNT(pool_names), pool);
         if (found < 0)
@@ -115,12 +127,7 @@ static enum status resolve_autos(struct representation *out, const char *pool,
         return STATUS_OK;
     }
     if (!declared) {
-        *out = (struct representation){
-            .pool = POOLING_MEAN,
-            .layer = auto_layer(n_layers),
-            .normalise = NORMALISE_CENTRE_L2,
-            .remove_components = AUTO_REMOVED,
-        };
+        *out = best_found(n_layers, prompt);
         return STATUS_OK;
     }
     if (declared->mode == SENTENCE_OTHER)
@@ -137,14 +144,15 @@ enum status representation_resolve(struct representation *out,
                                    const struct representation_request *request, int n_layers,
                                    struct err *err)
 {
-    TRY(resolve_autos(out, request->pool, request->declared, n_layers, err));
+    TRY(resolve_autos(out, request->pool, request->prompt, request->declared, n_layers, err));
     if (!is_auto(request->normalise))
         TRY(normalise_parse(&out->normalise, request->normalise, err));
     if (!is_auto(request->layer))
         TRY(resolve_layer(&out->layer, request->layer, n_layers, err));
     if (!is_auto(request->remove_components))
         TRY(remove_components_parse(&out->remove_components, request->remove_components, err));
-    out->prompt = resolve_prompt(request->prompt);
+    if (!is_auto(request->prompt))
+        out->prompt = resolve_prompt(request->prompt);
     if (!strstr(out->prompt, "{text}"))
         return err_set(err, STATUS_USAGE,
                        "--prompt %s: use none, echo, one-word or a template that holds {text}",

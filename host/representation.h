@@ -35,12 +35,14 @@ struct representation {
     const char *prompt; /* a template with one or more {text}; "{text}" is none */
 };
 
-/* Settles every choice for a model of n_layers blocks. When --pool is given the other `auto`s are
- * --layer -1 --normalise none --remove-components 0 --prompt none, so that what was asked for is
- * what is done. When it is auto and the model declares a pooling, they are the model's own:
- * mean-all or last, --layer -1, l2 where the model normalises, nothing removed, no prompt.
- * STATUS_USAGE: an unknown word, a number out of range, a template without {text}, a declared
- * pooling that is not built. */
+/* Settles every choice for a model of n_layers blocks. All `auto`: the prompt one-word, the last
+ * token one block before the end, centre+l2, nothing removed. With another --prompt (none is one),
+ * the other `auto`s are the mean at a third of the depth, centre+l2, two components removed. When
+ * --pool is given they are --layer -1 --normalise none --remove-components 0 --prompt none, so that
+ * what was asked for is what is done. When it is auto and the model declares a pooling, they are
+ * the model's own: mean-all or last, --layer -1, l2 where the model normalises, nothing removed, no
+ * prompt. STATUS_USAGE: an unknown word, a number out of range, a template without {text}, a
+ * declared pooling that is not built. */
 enum status representation_resolve(struct representation *out,
                                    const struct representation_request *request, int n_layers,
                                    struct err *err);

@@ -366,18 +366,30 @@ START_TEST(representation_words_are_settled)
     struct err err;
     struct representation_request request = {0};
     ck_assert_int_eq(representation_resolve(&r, &request, 30, &err), STATUS_OK);
+    ck_assert_int_eq(r.pool, POOLING_LAST);
+    ck_assert_int_eq(r.normalise, NORMALISE_CENTRE_L2);
+    ck_assert_str_eq(r.prompt, "This sentence: \"{text}\" means in one word: \"");
+    ck_assert_int_eq(r.layer, 29);
+    ck_assert_int_eq(r.remove_components, 0);
+    /* A model of one block: its output, since layer 0 is the same for all texts. */
+    ck_assert_int_eq(representation_resolve(&r, &request, 1, &err), STATUS_OK);
+    ck_assert_int_eq(r.layer, 1);
+
+    request.prompt = "none";
+    ck_assert_int_eq(representation_resolve(&r, &request, 30, &err), STATUS_OK);
     ck_assert_int_eq(r.pool, POOLING_MEAN);
     ck_assert_int_eq(r.normalise, NORMALISE_CENTRE_L2);
     ck_assert_str_eq(r.prompt, "{text}");
-
     ck_assert_int_eq(r.layer, 10);
     ck_assert_int_eq(r.remove_components, 2);
+    request.prompt = NULL;
 
     request.pool = "last";
     ck_assert_int_eq(representation_resolve(&r, &request, 30, &err), STATUS_OK);
     ck_assert_int_eq(r.layer, 30);
     ck_assert_int_eq(r.remove_components, 0);
     ck_assert_int_eq(r.normalise, NORMALISE_NONE);
+    ck_assert_str_eq(r.prompt, "{text}");
 
     static const struct {
         const char *layer;

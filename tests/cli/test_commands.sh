@@ -71,15 +71,15 @@ test_embeddings_are_used_again() {
     expect_line_count "$dir/out/topics.txt" 3
     expect_same "$dir/first.npy" "$dir/out/embeddings.npy"
     # Another layer, another prompt, an edited file or other texts: not used.
-    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out" --layer 2
+    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out" --layer 1
     expect_code 0
     expect_no_match "$stderr" 'used again'
     printf 'X' | dd of="$dir/out/embeddings.npy" bs=1 seek=200 conv=notrunc 2>/dev/null
-    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out" --layer 2
+    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out" --layer 1
     expect_code 0
     expect_no_match "$stderr" 'used again'
     head -n 50 "$corpus" >"$dir/fewer.tsv"
-    run "$MIDASHI" topics "$dir/fewer.tsv" --model "$model" --topics 2 --output "$dir/out" --layer 2
+    run "$MIDASHI" topics "$dir/fewer.tsv" --model "$model" --topics 2 --output "$dir/out" --layer 1
     expect_code 0
     expect_no_match "$stderr" 'used again'
 }
@@ -167,7 +167,8 @@ test_one_text() {
 
 test_texts_that_are_alike() {
     for i in 1 2 3 4 5 6 7 8 9; do echo "a boat and an oven, $((i % 3))"; done >"$dir/c.txt"
-    run "$MIDASHI" topics "$dir/c.txt" --model "$model" --topics 5 --max-tokens 18
+    run "$MIDASHI" topics "$dir/c.txt" --model "$model" --topics 5 --prompt none \
+        --max-tokens 18
     expect_code 0
     expect_match "$stderr" '^9 texts were cut to 18 tokens; raise --max-tokens'
     expect_match "$stderr" '^4 topics are empty, since many texts are alike; ask for fewer$'

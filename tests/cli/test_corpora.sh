@@ -311,7 +311,7 @@ with open(sys.argv[1] + "/c.txt", "w") as out:
     for text in "a" * cut, "a" * cut + "b", "a" * 1000000, "a" * (cut - 128) + "b" * 1000000:
         print(text, file=out)
 END
-    run "$MIDASHI" embed "$dir/c.txt" --model "$dir/model" --output "$dir/e.npy" --json
+    run "$MIDASHI" embed "$dir/c.txt" --model "$dir/model" --output "$dir/e.npy" --json --prompt none
     expect_code 0
     expect_match "$stdout" '"truncated": 3'
     expect_match "$stdout" '"tokens": 1024'

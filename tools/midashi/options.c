@@ -63,18 +63,20 @@ static const struct option {
     {"--pool", "auto|last|mean|last+mean|mean-all", OPTION_TEXT, offsetof(struct options, pool), 0,
      0,
      "which tokens make a text's vector (auto: what a sentence-transformers model says, with its "
-     "layer and normalisation, else mean); given, it makes the other autos --layer -1 --normalise "
-     "none --remove-components 0 --prompt none"},
+     "layer and normalisation; else last, with a --prompt of your own or none mean); given, it "
+     "makes the other autos --layer -1 --normalise none --remove-components 0 --prompt none"},
     {"--layer", "auto|N", OPTION_TEXT, offsetof(struct options, layer), 0, 0,
-     "0 the embeddings, N the Nth block's output, -1 the last, with the final norm (auto: a third "
-     "of the depth)"},
+     "0 the embeddings, N the Nth block's output, -1 the last, with the final norm (auto: -2, with "
+     "a --prompt of your own or none a third of the depth)"},
     {"--normalise", "auto|none|centre|l2|centre+l2", OPTION_TEXT,
      offsetof(struct options, normalise), 0, 0,
      "what is done to the vectors before clustering (auto: centre+l2, in cluster none)"},
     {"--remove-components", "auto|D", OPTION_TEXT, offsetof(struct options, remove_components), 0,
-     0, "remove the D first principal components (auto: 2, in cluster 0)"},
+     0, "remove the D first principal components (auto: 0, with a --prompt of your own or none 2)"},
     {"--prompt", "auto|none|echo|one-word|TEMPLATE", OPTION_TEXT, offsetof(struct options, prompt),
-     0, 0, "words put round each text (auto: none); a template holds {text}"},
+     0, 0,
+     "words put round each text (auto: one-word, in a sentence-transformers model none); a "
+     "template holds {text}"},
     {"--max-tokens", "N", OPTION_INT, offsetof(struct options, max_tokens), 1, 1 << 20,
      "cut a text with its prompt to N tokens (512, or the model's own limit if that is less)"},
     {"--batch-tokens", "N", OPTION_INT, offsetof(struct options, batch_tokens), 1, 1 << 20,
