@@ -69,7 +69,10 @@ $(BUILD)/bench/bench: $(call objects,$(BENCH_SOURCES)) $(call objects,$(REFERENC
 # By tests/fuzz/run.sh, which sets compiler and sanitizers.
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/support.o $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $^ $(LIBS) -o $@
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(filter %.o,$^) $(LIBRARY) $(LIBS) -o $@
+
+# This one reads the command line.
+$(BUILD)/fuzz/fuzz_options: $(filter-out %/main.o,$(call objects,$(TOOL_SOURCES)))
 
 fuzzers: $(FUZZERS)
 
