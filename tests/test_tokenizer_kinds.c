@@ -443,6 +443,52 @@ START_TEST(cut_files_do_no_harm)
 }
 END_TEST
 
+/* Merges that lead in a circle, with an empty token, or come twice: encoding ends, with the ids
+ * that the tokenizers package (0.23.3) gives. */
+START_TEST(merges_in_a_circle_end)
+{
+#define MODEL(vocab, merges)                                                                       \
+    "{\"version\":\"1.0\",\"added_tokens\":[],\"normalizer\":null,\"pre_tokenizer\":null,"         \
+    "\"post_processor\":null,\"model\":{\"type\":\"BPE\",\"vocab\":{" vocab                        \
+    "},\"merges\":[" merges "]}}"
+    static const char *const models[] = {
+        MODEL("\"\":0,\"a\":1,\"b\":2", "[\"\",\"a\"],[\"a\",\"\"]"),
+        MODEL("\"a\":0,\"b\":1,\"ab\":2,\"ba\":3,\"aba\":4",
+              "\"a b\",\"b a\",\"ab a\",\"a ba\",\"a b\""),
+        MODEL("\"a\":0,\"aa\":1,\"aaaa\":2", "\"a a\",\"aa aa\",\"a a\""),
+    };
+    static const char *const texts[] = {"aabbaab", "abababab", "aaaaaaaaa"};
+    static const struct {
+        size_t n;
+        int32_t ids[9];
+    } want[3][3] = {
+        {{7, {1, 1, 2, 2, 1, 1, 2}},
+         {8, {1, 2, 1, 2, 1, 2, 1, 2}},
+         {9, {1, 1, 1, 1, 1, 1, 1, 1, 1}}},
+        {{4, {0, 2, 3, 2}}, {4, {4, 3, 3, 1}}, {9, {0, 0, 0, 0, 0, 0, 0, 0, 0}}},
+        {{1, {2}}, {1, {2}}, {3, {2, 2, 0}}},
+    };
+    for (int m = 0; m < 3; m++) {
+        struct tokenizer *tokenizer;
+        struct err err;
+        ck_assert_msg(tokenizer_open_memory(&tokenizer, models[m], strlen(models[m]), "m.json",
+                                            &err) == STATUS_OK,
+                      "%s", err.text);
+        for (int i = 0; i < 3; i++) {
+            struct tokens tokens = {0};
+            ck_assert_int_eq(
+                tokenizer_encode(tokenizer, texts[i], strlen(texts[i]), false, &tokens, &err),
+                STATUS_OK);
+            ck_assert_uint_eq(tokens.count, want[m][i].n);
+            for (size_t j = 0; j < tokens.count; j++)
+                ck_assert_int_eq(tokens.ids[j], want[m][i].ids[j]);
+            tokens_free(&tokens);
+        }
+        tokenizer_close(tokenizer);
+    }
+}
+END_TEST
+
 /* ---- memory --------------------------------------------------------------------------------- */
 
 static enum status open_and_close(void *context, struct err *err)
@@ -485,6 +531,7 @@ int main(void)
     tcase_add_test(tests, folders_are_looked_through);
     tcase_add_test(tests, damage_is_named);
     tcase_add_test(tests, cut_files_do_no_harm);
+    tcase_add_test(tests, merges_in_a_circle_end);
     tcase_add_loop_test(tests, lack_of_memory_is_reported, 0, N_KINDS);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
