@@ -34,6 +34,8 @@ static const struct bench_row {
 struct operands {
     float *weights; /* (rows, columns) before quantising */
     uint16_t *bf16;
+    uint8_t *codes, *absmax_codes; /* of nf4 */
+    float *absmax, *nested_absmax;
     struct nf4_matrix nf4;
     struct dense_matrix dense;
     float *x, *y;
@@ -73,16 +75,19 @@ static struct operands make_operands(const struct bench_row *row, struct device 
         o.bf16[i] = bf16_from_float(o.weights[i]);
     size_t n_blocks = nf4_block_count((int64_t)n);
     o.nf4 = (struct nf4_matrix){.rows = row->rows, .columns = row->columns};
-    o.nf4.codes = allocate(nf4_code_bytes((int64_t)n));
-    o.nf4.absmax_codes = allocate(n_blocks);
-    o.nf4.nested_absmax = allocate(nf4_nested_block_count((int64_t)n_blocks) * sizeof(float));
-    o.nf4.absmax = allocate(n_blocks * sizeof(float));
-    nf4_quantize(device, o.nf4.codes, o.nf4.absmax, o.weights, (int64_t)n);
+    o.codes = allocate(nf4_code_bytes((int64_t)n));
+    o.absmax_codes = allocate(n_blocks);
+    o.nested_absmax = allocate(nf4_nested_block_count((int64_t)n_blocks) * sizeof(float));
+    o.absmax = allocate(n_blocks * sizeof(float));
+    nf4_quantize(device, o.codes, o.absmax, o.weights, (int64_t)n);
+    o.nf4.codes = o.codes;
     if (row->operation == NF4_MATMUL) { /* double-quantised, as models are */
-        nf4_quantize_absmax(o.nf4.absmax_codes, o.nf4.nested_absmax, &o.nf4.offset, o.nf4.absmax,
+        nf4_quantize_absmax(o.absmax_codes, o.nested_absmax, &o.nf4.offset, o.absmax,
                             (int64_t)n_blocks);
-        free(o.nf4.absmax);
-        o.nf4.absmax = NULL;
+        o.nf4.absmax_codes = o.absmax_codes;
+        o.nf4.nested_absmax = o.nested_absmax;
+    } else {
+        o.nf4.absmax = o.absmax;
     }
     o.dense = (struct dense_matrix){PRECISION_F32, o.weights, row->rows, row->columns};
     if (row->operation == MATMUL_BF16)
@@ -93,7 +98,7 @@ static struct operands make_operands(const struct bench_row *row, struct device 
 static void free_operands(struct operands *o)
 {
     free(o->weights), free(o->bf16), free(o->x), free(o->y);
-    free(o->nf4.codes), free(o->nf4.absmax), free(o->nf4.absmax_codes), free(o->nf4.nested_absmax);
+    free(o->codes), free(o->absmax), free(o->absmax_codes), free(o->nested_absmax);
 }
 
 static void run(const struct bench_row *row, struct operands *o, struct device *device)
@@ -101,8 +106,7 @@ static void run(const struct bench_row *row, struct operands *o, struct device *
     if (row->operation == NF4_MATMUL)
         nf4_matmul_fwd_cpu(device, o->y, o->x, &o->nf4, row->m, false);
     else if (row->operation == NF4_QUANTIZE)
-        nf4_quantize(device, o->nf4.codes, o->nf4.absmax, o->weights,
-                     (int64_t)row->rows * row->columns);
+        nf4_quantize(device, o->codes, o->absmax, o->weights, (int64_t)row->rows * row->columns);
     else
         matmul_fwd_cpu(device, o->y, o->x, &o->dense, row->m, false);
 }

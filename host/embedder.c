@@ -80,7 +80,6 @@ enum status embedder_open(struct embedder *embedder, struct device *device, cons
                           struct err *err)
 {
     memset(embedder, 0, sizeof *embedder);
-    struct weights *weights = NULL;
     int batch_tokens = 0;
     enum status status;
     TRY_TO(status, model_config_read(&embedder->config, path, err), release);
@@ -93,13 +92,13 @@ enum status embedder_open(struct embedder *embedder, struct device *device, cons
     }
     TRY_TO(status, prepare_prompt(embedder, settings->prompt, err), release);
     TRY_TO(status, settle_lengths(embedder, settings, &batch_tokens, err), release);
-    TRY_TO(status, weights_open(&weights, path, &embedder->config, err), release);
+    TRY_TO(status, weights_open(&embedder->weights, path, &embedder->config, err), release);
     TRY_TO(status,
-           llama_load(&embedder->llama, device, weights, &embedder->config, settings->precision,
-                      settings->n_layers, embedder->max_tokens, batch_tokens, progress, err),
+           llama_load(&embedder->llama, device, embedder->weights, &embedder->config,
+                      settings->precision, settings->n_layers, embedder->max_tokens, batch_tokens,
+                      progress, err),
            release);
 release:
-    weights_close(weights);
     if (status != STATUS_OK)
         embedder_close(embedder);
     return status;
@@ -108,11 +107,20 @@ release:
 void embedder_close(struct embedder *embedder)
 {
     llama_free(&embedder->llama);
+    weights_close(embedder->weights);
     tokenizer_close(embedder->tokenizer);
     for (int i = 0; embedder->fixed && i <= embedder->text_slots; i++)
         tokens_free(&embedder->fixed[i]);
     mem_free(embedder->fixed);
     memset(embedder, 0, sizeof *embedder);
+}
+
+bool embedder_dequantises(const struct embedder *embedder)
+{
+    bool quantised = false;
+    for (int i = 0; i < weights_count(embedder->weights) && !quantised; i++)
+        quantised = weights_at(embedder->weights, i)->nf4 != NULL;
+    return quantised && embedder->llama.precision != PRECISION_NF4;
 }
 
 int embedding_width(const struct embedder *embedder, enum pool pool)
@@ -267,6 +275,7 @@ static enum status flush(struct run *run, struct err *err)
         if (run->requests[r].layer > deepest)
             deepest = run->requests[r].layer;
     TRY(llama_forward(&run->embedder->llama, run->device, &batch, deepest, visit_layer, run, err));
+    TRY(weights_check(run->embedder->weights, err));
     run->counts->tokens += (size_t)run->n_tokens;
     run->counts->texts += (size_t)run->n_texts;
     run->first_row += run->n_rows;

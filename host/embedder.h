@@ -26,6 +26,7 @@ struct embedder_settings {
 struct embedder {
     struct model_config config;
     struct tokenizer *tokenizer;
+    struct weights *weights; /* open as long as llama is, which may look into its files */
     struct llama llama;
     /* The prompt: text_slots copies of the text, with fixed tokens before, between and behind. */
     struct tokens
@@ -55,6 +56,8 @@ enum status embedder_open(struct embedder *embedder, struct device *device, cons
                           const struct embedder_settings *settings, const struct progress *progress,
                           struct err *err);
 void embedder_close(struct embedder *embedder); /* a zeroed embedder is allowed */
+/* The files hold NF4, and the settings asked for another precision. */
+bool embedder_dequantises(const struct embedder *embedder);
 
 /* The width of a request's vectors: hidden_size, twice that for POOLING_LAST_MEAN. */
 int embedding_width(const struct embedder *embedder, enum pool pool);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "host/base/float16.h"
 #include "host/base/interrupt.h"
+#include "host/nf4_checkpoint.h"
 #include "kernels/matmul.h"
 #include "kernels/nf4_matmul.h"
 
@@ -37,6 +38,7 @@ static int64_t rows_per_piece(int64_t rows, int64_t columns)
 struct pieces {
     const struct weights *weights;
     const struct weight *weight;
+    struct nf4_matrix nf4; /* where the file holds that: its view, in the scratch */
     float *values;
     int64_t first_row, n_rows; /* of the piece at hand */
     int64_t largest;
@@ -48,6 +50,8 @@ static enum status pieces_begin(struct pieces *pieces, const struct weights *wei
 {
     *pieces = (struct pieces){.weights = weights, .largest = rows_per_piece(rows, columns)};
     TRY(weights_expect(weights, name, rows, columns, &pieces->weight, err));
+    if (pieces->weight->nf4)
+        TRY(nf4_checkpoint_view(&pieces->nf4, weights, pieces->weight, scratch, err));
     size_t n = (size_t)pieces->largest * (size_t)columns;
     pieces->values = arena_alloc(scratch, n, sizeof *pieces->values);
     if (!pieces->values)
@@ -70,6 +74,23 @@ static bool all_finite(const float *x, int64_t n)
     return sum[0] == 0;
 }
 
+static enum status not_finite(const struct weight *weight, int64_t row, struct err *err)
+{
+    return err_set(err, STATUS_BAD_DATA,
+                   "%s: tensor %s: row %lld holds NaN or an infinity; the file is damaged",
+                   weight->path, weight->name, (long long)row);
+}
+
+static enum status read_piece(struct pieces *pieces, struct err *err)
+{
+    if (!pieces->weight->nf4)
+        return weight_read(pieces->weights, pieces->weight, pieces->first_row, pieces->n_rows,
+                           pieces->values, err);
+    nf4_checkpoint_read(pieces->weight, &pieces->nf4, pieces->first_row, pieces->n_rows,
+                        pieces->values);
+    return weights_check(pieces->weights, err);
+}
+
 /* *more: false when the tensor is finished (its pages are then released). */
 static enum status next_piece(struct pieces *pieces, bool *more, struct err *err)
 {
@@ -83,20 +104,54 @@ static enum status next_piece(struct pieces *pieces, bool *more, struct err *err
     }
     int64_t left = weight->rows - pieces->first_row;
     pieces->n_rows = left < pieces->largest ? left : pieces->largest;
-    TRY(weight_read(pieces->weights, weight, pieces->first_row, pieces->n_rows, pieces->values,
-                    err));
+    TRY(read_piece(pieces, err));
     for (int64_t i = 0; i < pieces->n_rows; i++)
         if (!all_finite(pieces->values + i * weight->columns, weight->columns))
-            return err_set(err, STATUS_BAD_DATA,
-                           "%s: tensor %s: row %lld holds NaN or an infinity; the file is damaged",
-                           weight->path, weight->name, (long long)(pieces->first_row + i));
+            return not_finite(weight, pieces->first_row + i, err);
     return STATUS_OK;
+}
+
+/* An exponent of ones is NaN or an infinity; adding one to its lowest bit carries out of it. */
+static bool all_finite_bf16(const uint16_t *x, int64_t n)
+{
+    uint16_t carries = 0;
+    for (int64_t i = 0; i < n; i++)
+        carries |= (uint16_t)((x[i] & 0x7F80) + 0x0080);
+    return !(carries & 0x8000);
+}
+
+/* Takes a matrix as it lies in the mapped file, where that is how memory would hold it. *found says
+ * so. Vectors are small, and better off in the arena. */
+static enum status map_dense(struct dense_matrix *matrix, const struct weights *weights,
+                             const char *name, int rows, int columns, enum precision precision,
+                             bool *found, struct err *err)
+{
+    const struct weight *weight;
+    TRY(weights_expect(weights, name, rows, columns, &weight, err));
+    const void *data = weight_view(weight, precision == PRECISION_F32 ? "F32" : "BF16");
+    *found = data && rows > 1;
+    if (!*found)
+        return STATUS_OK;
+    for (int64_t row = 0; row < rows; row++) {
+        int64_t first = row * columns;
+        if (row % 1024 == 0)
+            TRY(interrupt_check(err));
+        if (precision == PRECISION_F32 ? !all_finite((const float *)data + first, columns)
+                                       : !all_finite_bf16((const uint16_t *)data + first, columns))
+            return not_finite(weight, row, err);
+    }
+    *matrix = (struct dense_matrix){precision, data, rows, columns};
+    return weights_check(weights, err);
 }
 
 enum status dense_load(struct dense_matrix *matrix, const struct weights *weights, const char *name,
                        int rows, int columns, enum precision precision, struct arena *arena,
                        struct arena *scratch, struct err *err)
 {
+    bool mapped = false;
+    TRY(map_dense(matrix, weights, name, rows, columns, precision, &mapped, err));
+    if (mapped)
+        return STATUS_OK;
     size_t n = (size_t)rows * (size_t)columns, size = precision == PRECISION_F32 ? 4 : 2;
     char *data = arena_alloc(arena, n, size);
     if (!data)
@@ -128,17 +183,27 @@ static enum status load_nf4(struct nf4_matrix *matrix, struct device *device,
                             const struct weights *weights, const char *name, int rows, int columns,
                             struct arena *arena, struct arena *scratch, struct err *err)
 {
+    const struct weight *weight;
+    TRY(weights_expect(weights, name, rows, columns, &weight, err));
+    if (weight->nf4)
+        return nf4_checkpoint_view(matrix, weights, weight, arena, err);
     int64_t n = (int64_t)rows * columns;
     size_t n_blocks = nf4_block_count(n);
     size_t n_nested = nf4_nested_block_count((int64_t)n_blocks);
-    *matrix = (struct nf4_matrix){.rows = rows, .columns = columns};
-    matrix->codes = arena_alloc(arena, nf4_code_bytes(n), 1);
-    matrix->absmax_codes = arena_alloc(arena, n_blocks, 1);
-    matrix->nested_absmax = arena_alloc(arena, n_nested, sizeof *matrix->nested_absmax);
+    uint8_t *codes = arena_alloc(arena, nf4_code_bytes(n), 1);
+    uint8_t *absmax_codes = arena_alloc(arena, n_blocks, 1);
+    float *nested_absmax = arena_alloc(arena, n_nested, sizeof *nested_absmax);
     struct arena_mark mark = arena_mark(scratch);
     float *absmax = arena_alloc(scratch, n_blocks, sizeof *absmax);
-    if (!matrix->codes || !matrix->absmax_codes || !matrix->nested_absmax || !absmax)
-        return err_no_memory(err, name, nf4_code_bytes(n));
+    if (!codes || !absmax_codes || !nested_absmax || !absmax)
+        return err_no_memory(err, name, (size_t)n / 2);
+    *matrix = (struct nf4_matrix){
+        .rows = rows,
+        .columns = columns,
+        .codes = codes,
+        .absmax_codes = absmax_codes,
+        .nested_absmax = nested_absmax,
+    };
     struct pieces pieces;
     TRY(pieces_begin(&pieces, weights, name, rows, columns, scratch, err));
     for (bool more;;) {
@@ -146,11 +211,10 @@ static enum status load_nf4(struct nf4_matrix *matrix, struct device *device,
         if (!more)
             break;
         int64_t offset = pieces.first_row * columns;
-        nf4_quantize(device, matrix->codes + offset / 2, absmax + offset / NF4_BLOCK, pieces.values,
+        nf4_quantize(device, codes + offset / 2, absmax + offset / NF4_BLOCK, pieces.values,
                      pieces.n_rows * columns);
     }
-    nf4_quantize_absmax(matrix->absmax_codes, matrix->nested_absmax, &matrix->offset, absmax,
-                        (int64_t)n_blocks);
+    nf4_quantize_absmax(absmax_codes, nested_absmax, &matrix->offset, absmax, (int64_t)n_blocks);
     arena_reset(scratch, mark);
     return STATUS_OK;
 }

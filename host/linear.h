@@ -19,8 +19,10 @@ struct linear {
 };
 
 /* Reads tensor `name` (rows, columns), converts it piece by piece and releases its mapped pages.
- * The result lives in `arena`; `scratch` is used and given back. A weight that is NaN or infinite
- * is STATUS_BAD_DATA with its row. */
+ * The result lives in `arena`; `scratch` is used and given back. What the file already holds in the
+ * form wanted (NF4, or a matrix in the type that `precision` names) is not converted: it stays
+ * mapped, and lives until weights_close. A weight that is NaN or infinite is STATUS_BAD_DATA with
+ * its row. */
 enum status linear_load(struct linear *linear, struct device *device, const struct weights *weights,
                         const char *name, int rows, int columns, enum precision precision,
                         struct arena *arena, struct arena *scratch, struct err *err);

@@ -41,7 +41,7 @@ struct llama {
     const float *final_norm;       /* (D) */
     float *rope_cos, *rope_sin;    /* (max_tokens, hd/2) */
     int max_tokens;                /* of one text */
-    size_t weight_bytes;           /* memory that the weights take */
+    size_t weight_bytes;           /* memory that the weights take, mapped files apart */
 
     /* Activations of one batch, sized at load; the names say what they hold first. */
     int batch_tokens;
@@ -57,6 +57,7 @@ struct llama {
 };
 
 /* Loads the weights, converting them tensor by tensor; the file's pages are released on the way.
+ * What the files hold in the form wanted stays mapped: `weights` must stay open until llama_free.
  * max_tokens: of one text, at most config->max_positions; batch_tokens >= max_tokens: of a batch.
  * n_layers: how many blocks to load, 0 .. config->n_layers; llama_forward reaches no further.
  * STATUS_BAD_DATA: heads that the kernels do not take (kernels/attention.h), a tensor that is

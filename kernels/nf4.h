@@ -28,13 +28,14 @@
 #define NF4_BLOCK        64
 #define NF4_NESTED_BLOCK 256
 
-/* Borrowed views; the owner is the model's arena. */
+/* Borrowed views; the owner is the model's arena, or its mapped file. codes may begin at any
+ * address. */
 struct nf4_matrix {
-    int rows, columns;     /* of the weight, row-major, each >= 1 */
-    uint8_t *codes;        /* ((rows*columns + 1) / 2) two codes a byte, the first one high */
-    float *absmax;         /* (n_blocks), or NULL where it is double-quantised: */
-    uint8_t *absmax_codes; /* (n_blocks) */
-    float *nested_absmax;  /* (ceil(n_blocks / 256)) */
+    int rows, columns;           /* of the weight, row-major, each >= 1 */
+    const uint8_t *codes;        /* ((rows*columns + 1) / 2) two codes a byte, the first one high */
+    const float *absmax;         /* (n_blocks), or NULL where it is double-quantised: */
+    const uint8_t *absmax_codes; /* (n_blocks) */
+    const float *nested_absmax;  /* (ceil(n_blocks / 256)) */
     float offset;
 };
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "host/base/file.h"
 #include "host/base/memory.h"
+#include "loaders/bitsandbytes.h"
 #include "loaders/gguf.h"
 #include "loaders/gguf_types.h"
 #include "loaders/model_files.h"
@@ -265,6 +266,17 @@ release:
     return status;
 }
 
+/* What bitsandbytes took apart becomes one tensor again. */
+static enum status join_quantised(struct weights *weights, struct err *err)
+{
+    int count = weights->index.count;
+    TRY(bitsandbytes_join(weights->table, &count, &weights->index, &weights->arena, err));
+    if (count == weights->index.count)
+        return STATUS_OK;
+    weights->index.count = count;
+    return sort_table(weights, err);
+}
+
 static enum status open_file(struct weights *weights, const char *path, struct err *err)
 {
     TRY(model_files_weights(&weights->arena, path, &weights->path, &weights->format, err));
@@ -272,9 +284,11 @@ static enum status open_file(struct weights *weights, const char *path, struct e
     case MODEL_GGUF:
         return open_gguf(weights, err);
     case MODEL_SHARDS:
-        return open_shards(weights, err);
+        TRY(open_shards(weights, err));
+        return join_quantised(weights, err);
     case MODEL_SAFETENSORS:
-        return open_safetensors(weights, &weights->path, 1, err);
+        TRY(open_safetensors(weights, &weights->path, 1, err));
+        return join_quantised(weights, err);
     }
     return STATUS_FAILED;
 }
@@ -371,7 +385,8 @@ enum status weights_expect(const struct weights *weights, const char *name, int6
                        "the file does not hold the model that its configuration describes",
                        weight->path, name, (long long)weight->rows, (long long)weight->columns,
                        weight->n_dims, (long long)rows, (long long)columns);
-    TRY(check_readable(weight, err));
+    if (!weight->nf4)
+        TRY(check_readable(weight, err));
     *out = weight;
     return STATUS_OK;
 }
@@ -433,6 +448,23 @@ enum status weight_read(const struct weights *weights, const struct weight *weig
                    out + (size_t)i * row_blocks * (size_t)type->block);
     }
     return weight->file ? safetensors_check(weight->file, err) : gguf_check(weights->gguf, err);
+}
+
+const void *weight_view(const struct weight *weight, const char *type_name)
+{
+    bool fits = weight->type && weight->type->block == 1 && !weight->permuted &&
+                strcmp(weight->type_name, type_name) == 0 &&
+                (uintptr_t)weight->data % (uintptr_t)weight->type->bytes == 0;
+    return fits ? weight->data : NULL;
+}
+
+enum status weights_check(const struct weights *weights, struct err *err)
+{
+    if (weights->gguf)
+        return gguf_check(weights->gguf, err);
+    for (int i = 0; i < weights->n_files; i++)
+        TRY(safetensors_check(weights->files[i], err));
+    return STATUS_OK;
 }
 
 void weight_release(const struct weights *weights, const struct weight *weight)

@@ -51,17 +51,20 @@ static struct weight make_weight(struct device *device, enum format format, int 
     } else {
         size_t n_blocks = nf4_block_count((int64_t)n);
         w.nf4 = (struct nf4_matrix){.rows = rows, .columns = columns};
-        w.nf4.codes = w.owned[1] = allocate(nf4_code_bytes((int64_t)n));
-        w.nf4.absmax = w.owned[2] = allocate(n_blocks * sizeof(float));
-        nf4_quantize(device, w.nf4.codes, w.nf4.absmax, x, (int64_t)n);
+        uint8_t *codes = w.owned[1] = allocate(nf4_code_bytes((int64_t)n));
+        float *absmax = w.owned[2] = allocate(n_blocks * sizeof(float));
+        nf4_quantize(device, codes, absmax, x, (int64_t)n);
+        w.nf4.codes = codes;
+        w.nf4.absmax = absmax;
         if (format == NF4_NESTED) {
             size_t n_nested = nf4_nested_block_count((int64_t)n_blocks);
-            w.owned[3] = allocate(n_nested * sizeof(float) + n_blocks);
-            w.nf4.nested_absmax = w.owned[3];
-            w.nf4.absmax_codes = (uint8_t *)w.owned[3] + n_nested * sizeof(float);
-            nf4_quantize_absmax(w.nf4.absmax_codes, w.nf4.nested_absmax, &w.nf4.offset,
-                                w.nf4.absmax, (int64_t)n_blocks);
+            float *nested_absmax = w.owned[3] = allocate(n_nested * sizeof(float) + n_blocks);
+            uint8_t *absmax_codes = (uint8_t *)(nested_absmax + n_nested);
+            nf4_quantize_absmax(absmax_codes, nested_absmax, &w.nf4.offset, absmax,
+                                (int64_t)n_blocks);
             w.nf4.absmax = NULL;
+            w.nf4.absmax_codes = absmax_codes;
+            w.nf4.nested_absmax = nested_absmax;
         }
         nf4_dequantize_ref(w.values, &w.nf4);
     }

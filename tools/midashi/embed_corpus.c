@@ -158,6 +158,11 @@ enum status embed_to_file(const struct embedding_plan *plan, const struct option
     enum status status =
         embedder_open(&embedder, device, options->model_path, &plan->settings, &progress, err);
     if (status == STATUS_OK) {
+        if (embedder_dequantises(&embedder))
+            meter_note(meter,
+                       "%s: its weights are NF4; --precision %s dequantises them, which takes more "
+                       "memory and gives no accuracy back",
+                       options->model, options->precision);
         status = embedder_run(&embedder, device, corpus->rows, corpus->n_rows, &request, 1,
                               write_rows, &writer, counts, &progress, err);
         embedder_close(&embedder);
