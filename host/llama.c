@@ -102,6 +102,35 @@ static const struct parameter {
 };
 #define N_LAYER_PARAMETERS (sizeof layer_parameters / sizeof *layer_parameters)
 
+bool llama_next_parameter(const struct model_config *config, int *cursor,
+                          struct llama_parameter *out)
+{
+    int n = (int)N_LAYER_PARAMETERS, i = *cursor;
+    while (i >= 2 && !is_present(config, layer_parameters[(i - 2) % n].presence))
+        i++;
+    *cursor = i + 1;
+    *out = (struct llama_parameter){.rows = 1, .columns = config->hidden_size};
+    if (i == 0) {
+        snprintf(out->name, sizeof out->name, "model.embed_tokens.weight");
+        out->kind = PARAMETER_DENSE;
+        out->rows = config->vocab_size;
+        return true;
+    }
+    if (i == 1) {
+        snprintf(out->name, sizeof out->name, "model.norm.weight");
+        return true;
+    }
+    int layer = (i - 2) / n;
+    if (layer >= config->n_layers)
+        return false;
+    const struct parameter *parameter = &layer_parameters[(i - 2) % n];
+    snprintf(out->name, sizeof out->name, "model.layers.%d.%s", layer, parameter->name);
+    out->kind = parameter->rows == ONE ? PARAMETER_VECTOR : PARAMETER_LINEAR;
+    out->rows = extent_of(config, parameter->rows);
+    out->columns = extent_of(config, parameter->columns);
+    return true;
+}
+
 /* ---- loading -------------------------------------------------------------------------------- */
 
 static enum status load_vector(const float **out, const struct weights *weights, const char *name,
@@ -123,6 +152,28 @@ static enum status check_absent(const struct weights *weights, const char *name,
                        "the configuration that belongs to the weights",
                        weights_path(weights), weight->name);
     return STATUS_OK;
+}
+
+/* No layer behind the last one. */
+static enum status check_depth(const struct model_config *config, const struct weights *weights,
+                               struct err *err)
+{
+    char beyond[64];
+    snprintf(beyond, sizeof beyond, "model.layers.%d.input_layernorm.weight", config->n_layers);
+    return check_absent(weights, beyond, err);
+}
+
+enum status llama_check_absent(const struct model_config *config, const struct weights *weights,
+                               struct err *err)
+{
+    for (int layer = 0; layer < config->n_layers; layer++)
+        for (size_t i = 0; i < N_LAYER_PARAMETERS; i++) {
+            char name[128];
+            snprintf(name, sizeof name, "model.layers.%d.%s", layer, layer_parameters[i].name);
+            if (!is_present(config, layer_parameters[i].presence))
+                TRY(check_absent(weights, name, err));
+        }
+    return check_depth(config, weights, err);
 }
 
 /* Absent parameters of *layer are NULL already. */
@@ -155,9 +206,7 @@ static enum status load_weights(struct llama *llama, struct device *device,
 {
     const struct model_config *config = &llama->config;
     size_t total = (size_t)n_layers + 1;
-    char beyond[64];
-    snprintf(beyond, sizeof beyond, "model.layers.%d.input_layernorm.weight", config->n_layers);
-    TRY(check_absent(weights, beyond, err));
+    TRY(check_depth(config, weights, err));
     progress_report(progress, "load", "layers", 0, total);
     enum precision dense = llama->precision == PRECISION_F32 ? PRECISION_F32 : PRECISION_BF16;
     TRY(dense_load(&llama->embedding, weights, "model.embed_tokens.weight", config->vocab_size,

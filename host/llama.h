@@ -8,6 +8,7 @@
 #ifndef MIDASHI_HOST_LLAMA_H
 #define MIDASHI_HOST_LLAMA_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "host/base/device.h"
 #include "host/base/memory.h"
@@ -69,6 +70,25 @@ enum status llama_load(struct llama *llama, struct device *device, const struct 
                        int max_tokens, int batch_tokens, const struct progress *progress,
                        struct err *err);
 void llama_free(struct llama *llama); /* a zeroed llama is allowed */
+
+/* A tensor of the model, and what --precision does with it. */
+struct llama_parameter {
+    char name[128]; /* Hugging Face's */
+    enum {
+        PARAMETER_VECTOR, /* rows 1: F32 always */
+        PARAMETER_DENSE,  /* F32 or BF16, never quantised */
+        PARAMETER_LINEAR, /* quantised with nf4 */
+    } kind;
+    int rows, columns;
+};
+/* Walks the tensors that llama_load reads, from *cursor 0 on; false at the end. */
+bool llama_next_parameter(const struct model_config *config, int *cursor,
+                          struct llama_parameter *out);
+
+/* STATUS_BAD_DATA where there is a tensor that the configuration has no use for: a bias, a norm of
+ * heads, a layer too many. llama_load asks this of what it loads. */
+enum status llama_check_absent(const struct model_config *config, const struct weights *weights,
+                               struct err *err);
 
 struct llama_batch {
     const int32_t *tokens;     /* (T) each in [0, vocab_size) */

@@ -1,73 +1,28 @@
 /* See topics_files.h. */
 #include "host/topics_files.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include "host/base/file.h"
+#include "host/output_folder.h"
 #include "loaders/npy.h"
 
 /* ---- the folder ----------------------------------------------------------------------------- */
 
 static const char *const own_names[] = {"topics.json",    "topics.txt", "documents.csv",
                                         "embeddings.npy", "run.json",   "report.html",
-                                        "model"};
-
-/* Ours, or a temporary file of ours that a kill left: NAME.tmp-PID. */
-static bool is_own_name(const char *name)
-{
-    for (size_t i = 0; i < sizeof own_names / sizeof *own_names; i++) {
-        size_t length = strlen(own_names[i]);
-        if (strncmp(name, own_names[i], length) == 0 &&
-            (name[length] == '\0' || strncmp(name + length, ".tmp-", 5) == 0))
-            return true;
-    }
-    return false;
-}
-
-static enum status make_folder(const char *path, struct err *err)
-{
-    struct stat status;
-    if (mkdir(path, 0777) == 0)
-        return STATUS_OK;
-    if (errno != EEXIST)
-        return err_set(err, errno == ENOENT ? STATUS_MISSING : STATUS_RESOURCE,
-                       "%s: cannot make the folder: %s", path, strerror(errno));
-    if (stat(path, &status) != 0 || !S_ISDIR(status.st_mode))
-        return err_set(err, STATUS_BAD_DATA, "%s: not a folder; give another --output", path);
-    return STATUS_OK;
-}
-
-static enum status check_folder(const char *path, struct err *err)
-{
-    DIR *folder = opendir(path);
-    if (!folder)
-        return err_set(err, STATUS_RESOURCE, "%s: %s", path, strerror(errno));
-    enum status status = STATUS_OK;
-    for (const struct dirent *entry; status == STATUS_OK && (entry = readdir(folder));) {
-        const char *name = entry->d_name;
-        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !is_own_name(name))
-            status = err_set(err, STATUS_USAGE,
-                             "%s: the folder holds %s, which midashi did not write; give another "
-                             "--output, or --force",
-                             path, name);
-    }
-    closedir(folder);
-    return status;
-}
+                                        "model",          NULL};
 
 enum status topics_folder_prepare(const char *folder, bool force, struct err *err)
 {
     char model[PATH_MAX];
     snprintf(model, sizeof model, "%s/model", folder);
-    TRY(make_folder(folder, err));
+    TRY(output_folder_make(folder, NULL, err));
     if (!force)
-        TRY(check_folder(folder, err));
-    return make_folder(model, err);
+        TRY(output_folder_check(folder, own_names, err));
+    return output_folder_make(model, NULL, err);
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <jansson.h>
+#include "loaders/json.h"
 
 #define STATE_LARGEST 4096 /* bytes; bitsandbytes writes less than 200 */
 #define NAME_LARGEST  512
@@ -158,13 +158,13 @@ static enum status load_state(struct matrix *m, struct nf4_weight *view, bool ne
     if (strcmp(part->type_name, "U8") != 0 || part->bytes > STATE_LARGEST)
         return bad(m, STATE, "it is no short text in U8");
     json_error_t error;
-    json_t *state =
-        json_loadb((const char *)part->data, (size_t)part->bytes, JSON_REJECT_DUPLICATES, &error);
-    if (!state && json_error_code(&error) == json_error_out_of_memory)
-        return err_no_memory(m->err, "a quant state", (unsigned long long)part->bytes);
-    if (!state)
+    json_t *state;
+    enum status status = json_parse(&state, (const char *)part->data, (size_t)part->bytes,
+                                    JSON_REJECT_DUPLICATES, &error, m->weight->path, m->err);
+    if (status == STATUS_BAD_DATA)
         return bad(m, STATE, "it is not good JSON");
-    enum status status = read_state(m, state, view, nested);
+    if (status == STATUS_OK)
+        status = read_state(m, state, view, nested);
     json_decref(state);
     return status;
 }

@@ -15,6 +15,7 @@
 
 #define ENTRIES_LARGEST    (1 << 20) /* keys, and tensors: the largest models have some thousands */
 #define NAME_LARGEST       1024      /* bytes of a key or a tensor's name */
+#define TENSOR_COUNT_AT    8         /* behind magic and version */
 #define DEPTH_LARGEST      4         /* arrays in arrays */
 #define ALIGNMENT_DEFAULT  32
 #define KEY_SMALLEST_BYTES 13 /* length 8, type 4, value 1 */
@@ -31,6 +32,7 @@ struct gguf {
     struct file_map map;
     struct arena arena;
     struct entry *entries;
+    size_t metadata_end; /* in the file */
     struct name_index keys;
     struct gguf_tensor *tensors;
     struct name_index names;
@@ -544,6 +546,7 @@ static enum status read_all(struct gguf *gguf, struct err *err)
         n_tensors > ENTRIES_LARGEST || n_tensors > left / TENSOR_SMALLEST)
         return damaged(&reader, "more keys or tensors than the file has room for");
     TRY(read_metadata(gguf, &reader, (int)n_entries));
+    gguf->metadata_end = (size_t)(reader.at - reader.start);
     TRY(check_not_split(gguf, err));
     return read_table(gguf, &reader, (int)n_tensors);
 }
@@ -575,6 +578,17 @@ void gguf_close(struct gguf *gguf)
     file_unmap(&gguf->map);
     arena_free(&gguf->arena);
     mem_free(gguf);
+}
+
+enum status gguf_write_metadata(const struct gguf *gguf, FILE *stream, struct err *err)
+{
+    static const unsigned char no_tensors[8];
+    const unsigned char *bytes = gguf->map.data;
+    size_t counts = TENSOR_COUNT_AT + sizeof no_tensors;
+    fwrite(bytes, 1, TENSOR_COUNT_AT, stream);
+    fwrite(no_tensors, 1, sizeof no_tensors, stream);
+    fwrite(bytes + counts, 1, gguf->metadata_end - counts, stream);
+    return gguf_check(gguf, err);
 }
 
 const char *gguf_path(const struct gguf *gguf)

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "host/base/status.h"
 
 /* An open file. Immutable: several threads may read it. */
@@ -23,6 +24,10 @@ const char *gguf_path(const struct gguf *gguf);
 /* STATUS_BAD_DATA where the file was cut since it was opened; call it after reading data, before
  * the result is used (see file_map_check). */
 enum status gguf_check(const struct gguf *gguf, struct err *err);
+/* Writes the header and the metadata, byte for byte but for the count of tensors, which is 0: a
+ * GGUF that holds the vocabulary alone. Errors of writing are the stream's; otherwise as
+ * gguf_check. */
+enum status gguf_write_metadata(const struct gguf *gguf, FILE *stream, struct err *err);
 
 /* ---- metadata ------------------------------------------------------------------------------- */
 

@@ -295,10 +295,42 @@ static enum status json_rope(const struct object *object, const struct raw_confi
         rope->scaling = ROPE_LLAMA3;
         return json_llama3(&inner, rope, raw->values[MAX_POSITIONS]);
     }
+    if (strcmp(type, "longrope") == 0) {
+        rope->scaling = ROPE_DIVIDED; /* json_divisors reads the rest */
+        return STATUS_OK;
+    }
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)strlen(inner.place) - 1, inner.place);
-    return model_config_unsupported(object->path, name, type, "default, linear, llama3",
+    return model_config_unsupported(object->path, name, type, "default, linear, llama3, longrope",
                                     object->err);
+}
+
+/* How config.json can say what rope_freqs.weight says in a GGUF: `longrope` with the same factors
+ * for short and long texts, which divides frequency i by factor i. What is longrope's own, factors
+ * that change with a text's length and a scaled attention, is not built. */
+static enum status json_divisors(const struct object *object, int head_dim,
+                                 struct rope_config *rope)
+{
+    struct object inner;
+    double attention = 0;
+    int n = head_dim / 2;
+    TRY(json_rope_object(object, &inner));
+    TRY(get_number(&inner, "attention_factor", &attention));
+    json_t *factors = json_object_get(inner.json, "long_factor");
+    if (n > ROPE_DIVISORS_LARGEST || json_array_size(factors) != (size_t)n || attention != 1 ||
+        !json_equal(factors, json_object_get(inner.json, "short_factor")))
+        return err_set(object->err, STATUS_BAD_DATA,
+                       "%s: %srope_type: longrope is supported with %d factors (at most %d), the "
+                       "same in short_factor and long_factor, and an attention_factor of 1",
+                       object->path, inner.place, n, ROPE_DIVISORS_LARGEST);
+    for (int i = 0; i < n; i++) {
+        rope->divisors[i] = (float)json_number_value(json_array_get(factors, (size_t)i));
+        if (!(rope->divisors[i] > 0) || !isfinite(rope->divisors[i]))
+            return err_set(object->err, STATUS_BAD_DATA,
+                           "%s: %slong_factor: value %d is not positive", object->path, inner.place,
+                           i);
+    }
+    return STATUS_OK;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------ */
@@ -335,6 +367,8 @@ static enum status from_json(const struct object *object, struct model_config *c
     TRY(json_rope(object, &raw, &config->rope, &raw.theta));
     TRY(model_config_fill(&raw, config));
     TRY(json_extras(object, config));
+    if (config->rope.scaling == ROPE_DIVIDED)
+        TRY(json_divisors(object, config->head_dim, &config->rope));
     return json_window(object, config);
 }
 

@@ -69,7 +69,7 @@ enum status model_files_folder(struct arena *arena, const char *path, const char
 /* ---- what a folder holds -------------------------------------------------------------------- */
 
 struct content {
-    bool config, model_index, tokenizer_json, tokenizer_model;
+    bool config, model_index, tokenizer_json, tokenizer_model, tokenizer_gguf;
     bool safetensors, index;  /* model.safetensors, model.safetensors.index.json */
     int n_parts;              /* .safetensors named as shards */
     int n_others;             /* .safetensors of other names */
@@ -85,6 +85,10 @@ static enum status add_entry(struct content *content, struct arena *arena, const
     content->tokenizer_json |= strcmp(name, "tokenizer.json") == 0;
     content->tokenizer_model |= strcmp(name, "tokenizer.model") == 0;
     content->index |= strcmp(name, "model.safetensors.index.json") == 0;
+    if (strcmp(name, "tokenizer.gguf") == 0) { /* a vocabulary, no model */
+        content->tokenizer_gguf = true;
+        return STATUS_OK;
+    }
     if (ends_with(name, ".gguf")) {
         content->n_gguf++;
         content->n_gguf_parts += model_file_is_part(name);
@@ -252,6 +256,8 @@ enum status model_files_tokenizer(struct arena *arena, const char *path, const c
         return model_files_join(arena, of, "tokenizer.json", file, err);
     if (content.tokenizer_model)
         return model_files_join(arena, of, "tokenizer.model", file, err);
+    if (content.tokenizer_gguf)
+        return model_files_join(arena, of, "tokenizer.gguf", file, err);
     if (content.n_gguf > 0)
         return one_gguf(&content, of, file, err);
     return model_refuse_tokenizer(of, err);

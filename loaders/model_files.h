@@ -30,8 +30,9 @@ enum status model_files_weights(struct arena *arena, const char *path, const cha
 enum status model_files_config(struct arena *arena, const char *path, const char **file,
                                bool *is_gguf, struct err *err);
 
-/* The tokenizer: the folder's tokenizer.json, else tokenizer.model, else its one .gguf; beside a
- * .safetensors, its folder's. Any other file is taken for a tokenizer itself. */
+/* The tokenizer: the folder's tokenizer.json, else tokenizer.model, else tokenizer.gguf (a
+ * vocabulary alone, which never counts as a model), else its one .gguf; beside a .safetensors, its
+ * folder's. Any other file is taken for a tokenizer itself. */
 enum status model_files_tokenizer(struct arena *arena, const char *path, const char **file,
                                   struct err *err);
 

@@ -43,6 +43,14 @@ static const struct {
     {"BOOL", 1}, {"C64", 8}, {"F8_E4M3", 1}, {"F8_E5M2", 1},
 };
 
+int safetensors_type_size(const char *type_name)
+{
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(type_name, types[i].name) == 0)
+            return types[i].size;
+    return 0;
+}
+
 static enum status read_type(const struct data *data, struct safetensors_tensor *tensor,
                              const json_t *info, int64_t *size)
 {

@@ -36,6 +36,9 @@ enum status safetensors_check(const struct safetensors *safetensors, struct err 
 
 const char *safetensors_path(const struct safetensors *safetensors);
 
+/* Bytes of an element of a type, by the name that files give it; 0 for a name that is not known. */
+int safetensors_type_size(const char *type_name);
+
 /* In the order of the data. */
 int safetensors_count(const struct safetensors *safetensors);
 const struct safetensors_tensor *safetensors_at(const struct safetensors *safetensors, int i);

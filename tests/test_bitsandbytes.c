@@ -13,6 +13,7 @@
 #include "host/embedder.h"
 #include "host/linear.h"
 #include "loaders/bitsandbytes.h"
+#include "loaders/json.h"
 #include "loaders/npy.h"
 
 #define DOWN "model.layers.0.mlp.down_proj.weight"
@@ -387,29 +388,24 @@ START_TEST(another_nested_map_is_obeyed)
 }
 END_TEST
 
+static enum status open_and_load(void *context, struct err *err)
+{
+    const struct model_config config = {.head_dim = 12, .tied_embeddings = true};
+    struct weights *weights;
+    struct loaded loaded = {0};
+    TRY(weights_open(&weights, golden("bitsandbytes/nested"), &config, err));
+    enum status status = load(&loaded, context, weights, DOWN, 48, 400, err);
+    unload(&loaded);
+    weights_close(weights);
+    return status;
+}
+
 START_TEST(lack_of_memory_is_survived)
 {
     struct device device;
+    json_use_memory();
     ck_assert(test_device(0, &device));
-    for (long n = 1;; n++) {
-        const struct model_config config = {.head_dim = 12, .tied_embeddings = true};
-        struct weights *weights = NULL;
-        struct loaded loaded = {0};
-        struct err err;
-        const char *path = golden("bitsandbytes/nested");
-        mem_fail_at(n);
-        enum status status = weights_open(&weights, path, &config, &err);
-        if (status == STATUS_OK)
-            status = load(&loaded, &device, weights, DOWN, 48, 400, &err);
-        mem_fail_at(0);
-        unload(&loaded);
-        weights_close(weights);
-        if (status == STATUS_OK) {
-            ck_assert_int_gt(n, 8);
-            break;
-        }
-        check_error(status, &err, STATUS_RESOURCE, "not enough memory", "memory");
-    }
+    ck_assert_int_gt(check_lack_of_memory(open_and_load, &device, "a checkpoint"), 100);
     device_close(&device);
 }
 END_TEST

@@ -7,7 +7,7 @@
 test_help_names_every_command() {
     run "$MIDASHI" --help
     expect_code 0
-    for command in topics embed cluster tokenize info devices; do
+    for command in topics embed cluster tokenize quantize info devices; do
         expect_match "$stdout" "^  $command "
         run "$MIDASHI" "$command" --help
         expect_code 0

@@ -1,11 +1,31 @@
-/* Fuzzes safetensors through the interface of weights. What is accepted must lie in the file and be
- * readable to its last byte. */
+/* Fuzzes safetensors through the interface of weights, and what bitsandbytes makes of a matrix.
+ * What is accepted must lie in the file and be readable to its last byte. */
 #include <string.h>
 #include "host/base/file.h"
 #include "host/base/memory.h"
+#include "host/nf4_checkpoint.h"
 #include "loaders/safetensors.h"
 #include "loaders/weights.h"
 #include "tests/fuzz/fuzz.h"
+
+/* Looked at as loading does, and dequantised where it is sound: every value is a number. */
+static void read_nf4(const struct weights *weights, const struct weight *weight)
+{
+    struct arena arena = {0};
+    struct nf4_matrix matrix;
+    struct err err;
+    if (weight->rows <= 1 << 20 && weight->columns <= 1 << 20 &&
+        nf4_checkpoint_view(&matrix, weights, weight, &arena, &err) == STATUS_OK) {
+        int64_t n = weight->rows * weight->columns;
+        float *out = mem_alloc((size_t)n, sizeof *out);
+        REQUIRE(out);
+        nf4_checkpoint_read(weight, &matrix, 0, weight->rows, out);
+        for (int64_t i = 0; i < n; i++)
+            REQUIRE(out[i] == out[i]);
+        mem_free(out);
+    }
+    arena_free(&arena);
+}
 
 static void read_all(const struct weights *weights)
 {
@@ -16,6 +36,10 @@ static void read_all(const struct weights *weights)
         REQUIRE(weights_find(weights, weight->name) == weight);
         if (weight->columns == 0 || weight->rows == 0)
             continue;
+        if (weight->nf4) {
+            read_nf4(weights, weight);
+            continue;
+        }
         int64_t n =
             weight->rows * weight->columns; /* the bytes lie in the file, so this is small */
         float *out = mem_alloc((size_t)n, sizeof *out);

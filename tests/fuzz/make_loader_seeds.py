@@ -39,6 +39,34 @@ write("safetensors", "odd_shapes", safetensors({
 write("safetensors", "empty", safetensors({}, 0))
 
 
+def nf4(nested, dtype):
+    """A matrix of 3 x 50 weights as bitsandbytes saves it: 75 bytes of codes, 3 blocks."""
+    state = {"quant_type": "nf4", "blocksize": 64, "dtype": dtype, "shape": [3, 50]}
+    levels = [-1.0, -0.6961928, -0.52507305, -0.3949175, -0.28444138, -0.18477343, -0.091050036, 0.0,
+              0.0795803, 0.1609302, 0.2461123, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1.0]
+    parts = {"": ("U8", [75, 1], bytes(range(75))),
+             ".quant_map": ("F32", [16], struct.pack("<16f", *levels)),
+             ".absmax": ("F32", [3], struct.pack("<3f", 1, 0, 70000))}
+    if nested:
+        state |= {"nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": 0.25}
+        parts |= {".absmax": ("U8", [3], b"\x00\x80\xff"),
+                  ".nested_absmax": ("F32", [1], struct.pack("<f", 0.5)),
+                  ".nested_quant_map": ("F32", [256], struct.pack(
+                      "<256f", *(i / 255 * 2 - 1 for i in range(256))))}
+    text = json.dumps(state).encode()
+    parts[".quant_state.bitsandbytes__nf4"] = ("U8", [len(text)], text)
+    header, data = {}, b""
+    for part, (kind, shape, content) in parts.items():
+        header["w" + part] = tensor(kind, shape, len(data), len(data) + len(content))
+        data += content
+    head = json.dumps(header).encode()
+    return struct.pack("<Q", len(head)) + head + data
+
+
+write("safetensors", "nf4_nested", nf4(True, "bfloat16"))
+write("safetensors", "nf4_flat", nf4(False, "float16"))
+
+
 def text(value):
     return struct.pack("<Q", len(value)) + value.encode()
 

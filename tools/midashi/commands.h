@@ -10,6 +10,7 @@ extern const struct command command_topics;
 extern const struct command command_embed;
 extern const struct command command_cluster;
 extern const struct command command_tokenize;
+extern const struct command command_quantize;
 extern const struct command command_info;
 extern const struct command command_devices;
 

@@ -1,0 +1,17 @@
+/* A folder that a command writes: made where it is not there, and left alone where it holds what
+ * midashi did not write. */
+#ifndef MIDASHI_HOST_OUTPUT_FOLDER_H
+#define MIDASHI_HOST_OUTPUT_FOLDER_H
+
+#include <stdbool.h>
+#include "host/base/status.h"
+
+/* *made (NULL: not asked) says whether it was not there before. STATUS_BAD_DATA: not a folder.
+ * STATUS_MISSING: its own folder is not there. */
+enum status output_folder_make(const char *path, bool *made, struct err *err);
+
+/* own: the names that midashi writes there, NULL at the end; a temporary file of theirs that a kill
+ * left is ours too. STATUS_USAGE: the folder holds another. */
+enum status output_folder_check(const char *path, const char *const *own, struct err *err);
+
+#endif
