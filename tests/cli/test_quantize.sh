@@ -44,7 +44,7 @@ test_other_precisions_dequantise() {
     quantize_into "$dir/q"
     expect_code 0
     for precision in bf16 f32; do
-        run "$MIDASHI" embed "$corpus" --model "$dir/q" --precision $precision --output "$dir/e.npy"
+        run "$MIDASHI" embed "$corpus" --model "$dir/q" --precision "$precision" --output "$dir/e.npy"
         expect_code 0
         expect_match "$stderr" "q: its weights are NF4; --precision $precision dequantises them"
     done
