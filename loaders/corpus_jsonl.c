@@ -109,9 +109,13 @@ static enum status add_object(struct jsonl *j, struct json_value object, struct 
         return missing_key(j, object, j->text_key, "--text", err);
     enum json_kind kind = json_line_kind(text_value);
     if (kind != JSON_KIND_STRING && kind != JSON_KIND_NULL) {
-        char what[192];
-        snprintf(what, sizeof what, "\"%.60s\" is %s; a text is a string, or null for a blank one",
-                 j->text_key, json_kind_name(kind));
+        char what[256];
+        int length = snprintf(what, sizeof what,
+                              "\"%.60s\" is %s; a text is a string, or null for a blank one",
+                              j->text_key, json_kind_name(kind));
+        if (kind == JSON_KIND_OBJECT)
+            snprintf(what + length, sizeof what - (size_t)length,
+                     "; --text %.60s.KEY takes what it has under KEY", j->text_key);
         return row_error(j, what, err);
     }
     /* Both are found before either is decoded, which overwrites. They may be the same value. */

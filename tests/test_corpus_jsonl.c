@@ -127,7 +127,8 @@ static const struct {
      "row 2 (line 2), byte 22 of the file: invalid UTF-8 (0xFF)"},
     {"{\"text\":7}", "", STATUS_BAD_DATA, "row 1 (line 1): \"text\" is a number; a text is"},
     {"{\"text\":\"a\"}\n{\"text\":{}}", "", STATUS_BAD_DATA,
-     "row 2 (line 2): \"text\" is an object"},
+     "row 2 (line 2): \"text\" is an object; a text is a string, or null for a blank one; --text "
+     "text.KEY takes what it has under KEY"},
     {"{\"text\":\"a\",\"l\":[]}", "/l", STATUS_BAD_DATA,
      "row 1 (line 1): \"l\" is an array; a label"},
     {"[{\"text\":\"a\"}]", "", STATUS_BAD_DATA, "row 1 (line 1): an array; a line holds"},
