@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "host/base/memory.h"
+#include "loaders/corpus.h"
 #include "loaders/json.h"
 
 /* ---- running and skipping ------------------------------------------------------------------- */
@@ -196,6 +197,19 @@ long check_lack_of_memory(memory_path *path, void *context, const char *what)
         ck_assert_msg(status == STATUS_OK, "%s: %s", name, err.text);
         return n - 1;
     }
+}
+
+static enum status read_corpus(void *path, struct err *err)
+{
+    struct corpus corpus;
+    enum status status = corpus_read(&corpus, path, &(struct corpus_settings){0}, err);
+    corpus_free(&corpus);
+    return status;
+}
+
+long check_corpus_lacks_memory(const char *path, const char *what)
+{
+    return check_lack_of_memory(read_corpus, (void *)(uintptr_t)path, what);
 }
 
 /* ---- files ---------------------------------------------------------------------------------- */

@@ -57,6 +57,8 @@ typedef enum status memory_path(void *context, struct err *err);
  * line that says "not enough memory", the last one STATUS_OK. what names the case. Returns n - 1:
  * about as many allocations as path makes. That nothing leaks is for LeakSanitizer to see. */
 long check_lack_of_memory(memory_path *path, void *context, const char *what);
+/* The same for reading the corpus at path, with default settings. */
+long check_corpus_lacks_memory(const char *path, const char *what);
 
 /* The path of a file under ../shared/data (or MIDASHI_SHARED_DATA), or NULL where it is not there.
  * The answer is a static buffer of 8 rotating ones. */

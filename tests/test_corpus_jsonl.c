@@ -340,20 +340,12 @@ START_TEST(corpus_reads_in_linear_time)
 }
 END_TEST
 
-static enum status read_and_free(void *path, struct err *err)
-{
-    struct corpus corpus;
-    enum status status = corpus_read(&corpus, path, &(struct corpus_settings){0}, err);
-    corpus_free(&corpus);
-    return status;
-}
-
 START_TEST(jsonl_survives_lack_of_memory)
 {
     static const char bytes[] = "{\"text\":\"a\\u00e9\",\"label\":\"x\"}\n\"b\"\n";
     const char *path = write_file(temporary_folder(), "a.jsonl", bytes, sizeof bytes - 1);
     /* The file, the rows, the labels, their slots. */
-    ck_assert_int_eq(check_lack_of_memory(read_and_free, (void *)(uintptr_t)path, "a.jsonl"), 4);
+    ck_assert_int_eq(check_corpus_lacks_memory(path, "a.jsonl"), 4);
 }
 END_TEST
 
