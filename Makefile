@@ -109,7 +109,7 @@ install: $(BUILD)/midashi ## install to PREFIX (/usr/local)
 
 clean: ## remove what was built, not what was downloaded
 	rm -rf $(BUILD)/obj $(BUILD)/tests $(BUILD)/bench $(BUILD)/fuzz $(BUILD)/asan $(BUILD)/ubsan \
-	       $(BUILD)/tsan $(LIBRARY) $(BUILD)/midashi
+	       $(BUILD)/tsan $(LIBRARY) $(BUILD)/midashi $(BUILD)/quality
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -300,8 +300,8 @@ START_TEST(configs_of_what_is_read_pass)
     static const char *const keys[] = {
         "\"quantization_config\":null",
         "\"text_config\":null",
-        "\"quantization_config\":{\"quant_method\":\"bitsandbytes\",\"load_in_8bit\":false,"
-        "\"load_in_4bit\":true,\"bnb_4bit_quant_type\":\"nf4\"}",
+        ("\"quantization_config\":{\"quant_method\":\"bitsandbytes\",\"load_in_8bit\":false,"
+         "\"load_in_4bit\":true,\"bnb_4bit_quant_type\":\"nf4\"}"),
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         char text[1024];
