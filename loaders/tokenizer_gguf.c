@@ -29,16 +29,6 @@ static const struct known_split {
      .nfc = true},
 };
 
-/* tokenizer.ggml.token_type. */
-enum {
-    TYPE_NORMAL = 1,
-    TYPE_UNKNOWN = 2,
-    TYPE_CONTROL = 3,
-    TYPE_USER_DEFINED = 4,
-    TYPE_UNUSED = 5,
-    TYPE_BYTE = 6,
-};
-
 struct reader {
     struct tokenizer *tokenizer;
     const struct gguf *gguf;

@@ -57,6 +57,17 @@ struct vocabulary {
     size_t pool_left;
 };
 
+/* What a piece is in SentencePiece's files, and, with the same numbers, in GGUF's
+ * tokenizer.ggml.token_type. */
+enum {
+    TYPE_NORMAL = 1,
+    TYPE_UNKNOWN = 2,
+    TYPE_CONTROL = 3,
+    TYPE_USER_DEFINED = 4,
+    TYPE_UNUSED = 5,
+    TYPE_BYTE = 6,
+};
+
 #define VOCABULARY_LARGEST (1 << 24) /* ids stay below */
 
 /* Room for n_ids ids and as many texts. false: no memory. Later growth is allowed. */

@@ -253,14 +253,6 @@ enum {
     MODEL_TYPE_BPE = 2,
     MODEL_TYPE_WORD = 3,
 };
-enum {
-    TYPE_NORMAL = 1,
-    TYPE_UNKNOWN = 2,
-    TYPE_CONTROL = 3,
-    TYPE_USER_DEFINED = 4,
-    TYPE_UNUSED = 5,
-    TYPE_BYTE = 6,
-};
 
 struct text {
     const char *bytes;
