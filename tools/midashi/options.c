@@ -42,7 +42,7 @@ static const struct option {
      "write into a folder that midashi did not make"},
     {"--help", NULL, OPTION_FLAG, offsetof(struct options, help), 0, 0, "this page"},
     {"--output", "PATH", OPTION_TEXT, offsetof(struct options, output), 0, 0,
-     "where to write (topics: CORPUS.topics; embed and cluster need it)"},
+     "where to write (topics: CORPUS.topics; others need it)"},
     {"--text", "COLUMN", OPTION_TEXT, offsetof(struct options, text_column), 0, 0,
      "the column or JSON key of the texts; columns also by number from 1 (text; without a header "
      "the last)"},
@@ -62,21 +62,23 @@ static const struct option {
      "how the layers' weights are kept in memory (nf4)"},
     {"--pool", "auto|last|mean|last+mean|mean-all", OPTION_TEXT, offsetof(struct options, pool), 0,
      0,
-     "which tokens make a text's vector (auto: what a sentence-transformers model says, with its "
-     "layer and normalisation; else last, with a --prompt of your own or none mean); given, it "
+     "which tokens make a text's vector (auto: last; with another --prompt than one-word, mean; of "
+     "a sentence-transformers model what it says, with its layer and normalisation); given, it "
      "makes the other autos --layer -1 --normalise none --remove-components 0 --prompt none"},
     {"--layer", "auto|N", OPTION_TEXT, offsetof(struct options, layer), 0, 0,
-     "0 the embeddings, N the Nth block's output, -1 the last, with the final norm (auto: -2, with "
-     "a --prompt of your own or none a third of the depth)"},
+     "0 the embeddings, N the Nth block's output, -1 the last, with the final norm (auto: -2; with "
+     "another --prompt than one-word, a third of the depth)"},
     {"--normalise", "auto|none|centre|l2|centre+l2", OPTION_TEXT,
      offsetof(struct options, normalise), 0, 0,
      "what is done to the vectors before clustering (auto: centre+l2, in cluster none)"},
     {"--remove-components", "auto|D", OPTION_TEXT, offsetof(struct options, remove_components), 0,
-     0, "remove the D first principal components (auto: 0, with a --prompt of your own or none 2)"},
+     0,
+     "remove the D first principal components (auto: 0; with another --prompt than one-word, 2)"},
     {"--prompt", "auto|none|echo|one-word|TEMPLATE", OPTION_TEXT, offsetof(struct options, prompt),
      0, 0,
-     "words put round each text (auto: one-word, in a sentence-transformers model none); a "
-     "template holds {text}"},
+     "words put round each text (auto: one-word, which asks the model to say the text in one word; "
+     "for a sentence-transformers model none); a template holds {text}. none is three to five "
+     "times faster, and its topics are less good"},
     {"--max-tokens", "N", OPTION_INT, offsetof(struct options, max_tokens), 1, 1 << 20,
      "cut a text with its prompt to N tokens (512, or the model's own limit if that is less)"},
     {"--batch-tokens", "N", OPTION_INT, offsetof(struct options, batch_tokens), 1, 1 << 20,
