@@ -152,6 +152,24 @@ test_rows_in_parts_are_the_whole() {
     expect_same "$dir/l.npy" "$dir/m.npy"
 }
 
+# Without a model, topics takes parts for those of a plain embed.
+test_parts_made_with_another_prompt() {
+    run "$MIDASHI" topics "$corpus" --model "$model" --prompt none --topics 3 --output "$dir/whole"
+    expect_code 0
+    embed "$corpus" --prompt none
+    run "$MIDASHI" topics "$corpus" --topics 3 --output "$dir/parts" --embeddings "$dir/e.npy"
+    expect_code 0
+    expect_match "$dir/parts/run.json" '"remove_components": 0'
+    for told in '--remove-components 2' "--model $model --prompt none"; do
+        # shellcheck disable=SC2086 # several words
+        run "$MIDASHI" topics "$corpus" --topics 3 --output "$dir/parts" --embeddings "$dir/e.npy" $told
+        expect_code 0
+        for file in topics.json documents.csv model/centres.npy model/directions.npy; do
+            expect_same "$dir/whole/$file" "$dir/parts/$file"
+        done
+    done
+}
+
 test_rows_keep_their_numbers() {
     run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --rows 31:50 --output "$dir/out"
     expect_code 0
