@@ -9,8 +9,6 @@ log=$build/tests/log
 export CK_DEFAULT_TIMEOUT="${CK_DEFAULT_TIMEOUT:-60}"
 mkdir -p "$log"
 rm -f "$log"/*
-# Check's own 4 seconds are little for a busy machine or a sanitizer.
-export CK_DEFAULT_TIMEOUT="${CK_DEFAULT_TIMEOUT:-60}"
 failed_programs=
 for test in tests/test_*.c tests/cli/test_*.sh; do
     [ -e "$test" ] || continue
