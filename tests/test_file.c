@@ -17,9 +17,9 @@
 /* FOLDER/NAME in a rotating buffer. */
 static const char *join(const char *folder, const char *name)
 {
-    static char paths[4][4096];
+    static char paths[8][4096];
     static int next;
-    char *path = paths[next++ % 4];
+    char *path = paths[next++ % 8];
     snprintf(path, sizeof paths[0], "%s/%s", folder, name);
     return path;
 }
@@ -49,10 +49,12 @@ START_TEST(file_map_refuses_what_is_no_file)
     const char *folder = temporary_folder();
     const char *pipe = join(folder, "pipe");
     ck_assert_int_eq(mkfifo(pipe, 0600), 0);
+    ck_assert_int_eq(symlink("nothing", join(folder, "link")), 0);
     const struct {
         const char *path, *part;
         enum status status;
     } cases[] = {
+        {join(folder, "link"), "link: a link to a file that is not there", STATUS_MISSING},
         {folder, ": this is a folder", STATUS_BAD_DATA},
         {pipe, ": this is a pipe", STATUS_BAD_DATA},
         {"/dev/null", ": this is a device", STATUS_BAD_DATA},

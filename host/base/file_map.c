@@ -133,8 +133,11 @@ enum status file_map(struct file_map *map, const char *path, struct err *err)
     map->descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (map->descriptor < 0) {
         int missing = errno == ENOENT || errno == ENOTDIR;
-        return err_set(err, missing ? STATUS_MISSING : STATUS_RESOURCE, "%s: %s", path,
-                       missing ? "no such file" : strerror(errno));
+        const char *what = missing ? "no such file" : strerror(errno);
+        struct stat stat;
+        if (missing && lstat(path, &stat) == 0)
+            what = "a link to a file that is not there; fetch or copy it again";
+        return err_set(err, missing ? STATUS_MISSING : STATUS_RESOURCE, "%s: %s", path, what);
     }
     enum status status = map_descriptor(map, path, err);
     if (status != STATUS_OK) {
