@@ -136,6 +136,44 @@ static enum status check_lines(const char *name, const struct corpus_settings *s
     return STATUS_OK;
 }
 
+static bool has_part(const char *line, const char *separator, const char *wanted)
+{
+    size_t length, whole = strlen(line), wanted_length = strlen(wanted);
+    for (const char *part = line;; part += length + 1) {
+        length = strcspn(part, separator);
+        if (length < whole && length == wanted_length && memcmp(part, wanted, length) == 0)
+            return true;
+        if (part[length] == '\0')
+            return false;
+    }
+}
+
+/* One column whose first line would be a header if it were cut elsewhere: spreadsheets write .csv
+ * with semicolons where the comma belongs to the numbers, and many a .csv has tabs. */
+static enum status check_separator(const char *name, const struct table_reader *first,
+                                   const struct corpus_settings *settings, struct err *err)
+{
+    static const struct {
+        const char *separator, *what, *advice;
+    } others[] = {
+        {";", "semicolons", "save it with commas"},
+        {"\t", "tabs", "give --format tsv"},
+        {",", "commas", "give --format csv"},
+    };
+    const char *text = settings->text_column;
+    if (first->n_fields != 1 || settings->header == CORPUS_HEADER_NO)
+        return STATUS_OK;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (has_part(first->fields[0].text, others[i].separator,
+                     text && !is_number(text) ? text : "text"))
+            return err_set(
+                err, STATUS_BAD_DATA,
+                "%s: line %zu: %s part the columns of this header; %s, or --no-header if "
+                "it is a text",
+                name, first->line, others[i].what, others[i].advice);
+    return STATUS_OK;
+}
+
 enum status corpus_columns_find(struct corpus_columns *columns, char guess[256], const char *name,
                                 const struct table_reader *first,
                                 const struct corpus_settings *settings, struct err *err)
@@ -146,6 +184,7 @@ enum status corpus_columns_find(struct corpus_columns *columns, char guess[256],
         snprintf(guess, 256, "a text a line; no labels");
         return STATUS_OK;
     }
+    TRY(check_separator(name, first, settings, err));
     const char *text = settings->text_column, *label = settings->label_column;
     columns->has_header =
         settings->header == CORPUS_HEADER_YES ||

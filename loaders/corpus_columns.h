@@ -17,7 +17,8 @@ struct corpus_columns {
 #define CORPUS_NO_LABEL ((size_t)-1)
 
 /* Decides from the first record by the rules in corpus.h and says so in guess. STATUS_USAGE as
- * there. The fields must be valid UTF-8. */
+ * there; STATUS_BAD_DATA where a header is parted by another format's separator. The fields must be
+ * valid UTF-8. */
 enum status corpus_columns_find(struct corpus_columns *columns, char guess[256], const char *name,
                                 const struct table_reader *first,
                                 const struct corpus_settings *settings, struct err *err);
