@@ -121,12 +121,13 @@ static const struct {
     const char *name;
     const char *members[16];
 } groups[] = {
-    {"@common", {"--device", "--threads", "--seed", "--quiet", "--json", "--help"}},
+    {"@common", {"--device", "--threads", "--quiet", "--json", "--help"}},
     {"@corpus", {"--text", "--label", "--header", "--no-header", "--format", "--rows"}},
     {"@embedding",
      {"--model", "--precision", "--pool", "--layer", "--prompt", "--max-tokens", "--batch-tokens"}},
     {"@transform", {"--normalise", "--remove-components"}},
-    {"@kmeans", {"--topics", "--restarts", "--max-iterations", "--tolerance", "--spherical"}},
+    {"@kmeans",
+     {"--topics", "--seed", "--restarts", "--max-iterations", "--tolerance", "--spherical"}},
 };
 #define N_GROUPS (sizeof groups / sizeof *groups)
 
