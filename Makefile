@@ -19,7 +19,7 @@ CFLAGS        ?=
 LDFLAGS       ?=
 ALL_CFLAGS     = $(CFLAGS_BASE) $(SETUP_CFLAGS) $(PACKAGE_CFLAGS) $(SANITIZE) $(CFLAGS)
 ALL_LDFLAGS    = -pthread $(SETUP_LDFLAGS) $(SANITIZE) $(LDFLAGS)
-LIBS           = $(PACKAGE_LIBS) -lm
+LIBS           = $(PACKAGE_LIBS) -lm -ldl
 
 LIBRARY_SOURCES   := $(wildcard host/base/*.c kernels/*.c loaders/*.c host/*.c)
 TOOL_SOURCES      := $(wildcard tools/midashi/*.c)
@@ -29,22 +29,61 @@ TEST_SUPPORT      := tests/support.c tests/model_writer.c
 BENCH_SOURCES     := $(wildcard bench/*.c)
 FUZZ_SOURCES      := $(wildcard tests/fuzz/fuzz_*.c)
 
+# ---- kernels for GPUs: where there is no nvcc, the program computes on the CPU only -----------
+
+# tools/setup.sh --cuda writes build/cuda.mk where it has put an nvcc into build/cuda-toolkit.
+-include build/cuda.mk
+NVCC         ?= $(shell command -v nvcc)
+PTXAS         = $(firstword $(wildcard $(dir $(NVCC))ptxas $(dir $(realpath $(NVCC)))ptxas) ptxas)
+CUDA_KERNELS := $(if $(NVCC),$(wildcard kernels/*.cu))
+CUDA_CODES    = $(filter sm_80 sm_86 sm_89 sm_90 sm_120,$(shell $(NVCC) --list-gpu-code))
+CUDA_FLAGS   := -I. -lineinfo -std=c++17
+comma        := ,
+empty        :=
+# One front end for all: each card's code descends from the PTX that the tests run.
+CUDA_TARGETS  = arch=compute_80$(comma)code=[$(subst $(empty) $(empty),$(comma),$(strip $(CUDA_CODES)))$(comma)compute_80]
+CUDA_IMAGES  := $(patsubst kernels/%.cu,$(BUILD)/cuda/%.fatbin,$(CUDA_KERNELS))
+CUDA_PTX     := $(patsubst kernels/%.cu,$(BUILD)/ptx/%.ptx,$(CUDA_KERNELS))
+
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIBRARY := $(BUILD)/libmidashi.a
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SOURCES) $(wildcard tests/tool_*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SOURCES))
 
 .DEFAULT_GOAL := all
-.PHONY: all demo check asan ubsan tsan bench fuzz fuzzers format install clean help tests
+include tools/softcuda/rules.mk
+.PHONY: all demo check asan ubsan tsan bench fuzz fuzzers format install clean help tests softcuda-tests
 .SECONDARY:
 
-all: $(BUILD)/midashi ## build build/midashi
+all: $(BUILD)/midashi $(SOFTCUDA_COMMAND) $(SOFTCUDA_CUDA) $(if $(NVCC),$(BUILD)/ptx/resources.json) ## build build/midashi and build/softcuda/softcuda
 
-$(BUILD)/obj/%.o: %.c Makefile $(wildcard build/setup.mk)
+$(BUILD)/obj/%.o: %.c Makefile tools/softcuda/rules.mk $(wildcard build/setup.mk)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c $< -o $@
 
-$(LIBRARY): $(call objects,$(LIBRARY_SOURCES))
+$(BUILD)/cuda/%.fatbin: kernels/%.cu Makefile $(wildcard build/cuda.mk)
+	@mkdir -p $(@D)
+	$(NVCC) -fatbin --no-compress $(CUDA_FLAGS) -gencode '$(CUDA_TARGETS)' -MMD -MF $@.d $< -o $@
+
+$(BUILD)/ptx/%.ptx: kernels/%.cu Makefile $(wildcard build/cuda.mk)
+	@mkdir -p $(@D)
+	$(NVCC) -ptx -arch=compute_80 $(CUDA_FLAGS) -MMD -MF $@.d $< -o $@
+
+# Registers and spills of all kernels on the cards that softcuda stands for.
+$(BUILD)/ptx/resources.json: $(CUDA_PTX) tools/softcuda/ptxas_resources.sh
+	PTXAS='$(PTXAS)' sh tools/softcuda/ptxas_resources.sh $(CUDA_PTX) sm_86 sm_89 sm_90 >$@.tmp
+	mv $@.tmp $@
+
+# The table of host/base/cuda_images.h.
+$(BUILD)/cuda/images.c: tools/cuda_images.sh $(CUDA_IMAGES) Makefile
+	@mkdir -p $(@D)
+	NVCC='$(NVCC)' sh tools/cuda_images.sh $(CUDA_IMAGES) >$@.tmp
+	mv $@.tmp $@
+$(BUILD)/obj/cuda_images.o: $(BUILD)/cuda/images.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(LIBRARY): $(call objects,$(LIBRARY_SOURCES)) $(BUILD)/obj/cuda_images.o
 	@rm -f $@
 	$(AR) rcs $@ $^
 
@@ -67,16 +106,17 @@ $(BUILD)/bench/bench: $(call objects,$(BENCH_SOURCES)) $(call objects,$(REFERENC
 	$(CC) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
 
 # By tests/fuzz/run.sh, which sets compiler and sanitizers.
-$(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/support.o $(LIBRARY)
+$(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/support.o \
+                      $(SOFTCUDA_LIBRARY) $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(filter %.o,$^) $(LIBRARY) $(LIBS) -o $@
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(filter-out %.a,$^) $(SOFTCUDA_LIBRARY) $(LIBRARY) $(LIBS) -o $@
 
 # This one reads the command line.
 $(BUILD)/fuzz/fuzz_options: $(filter-out %/main.o,$(call objects,$(TOOL_SOURCES)))
 
 fuzzers: $(FUZZERS)
 
-tests: $(BUILD)/midashi $(BUILD)/quality $(TESTS)
+tests: all $(BUILD)/quality $(TESTS) softcuda-tests
 
 demo: ## run the main job: a model, a corpus, named topics (tools/demo.sh)
 	sh tools/demo.sh
@@ -103,15 +143,17 @@ fuzz: ## each fuzzer for a minute (FUZZ_SECONDS=60); needs clang
 format: ## clang-format over the C sources
 	clang-format -i $(shell git ls-files '*.c' '*.h')
 
-install: $(BUILD)/midashi ## install to PREFIX (/usr/local)
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(BUILD)/midashi $(DESTDIR)$(PREFIX)/bin/midashi
+install: all ## install to PREFIX (/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/softcuda
+	install -m 755 $(BUILD)/midashi $(SOFTCUDA_COMMAND) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(SOFTCUDA_CUDA) $(DESTDIR)$(PREFIX)/lib/softcuda
 
 clean: ## remove what was built, not what was downloaded
 	rm -rf $(BUILD)/obj $(BUILD)/tests $(BUILD)/bench $(BUILD)/fuzz $(BUILD)/asan $(BUILD)/ubsan \
-	       $(BUILD)/tsan $(LIBRARY) $(BUILD)/midashi $(BUILD)/quality
+	       $(BUILD)/tsan $(BUILD)/softcuda $(BUILD)/cuda $(BUILD)/ptx \
+	       $(LIBRARY) $(BUILD)/midashi $(BUILD)/quality
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/cuda $(BUILD)/ptx -name '*.d' 2>/dev/null)

@@ -565,6 +565,8 @@ enum status attention_fwd(struct device *device, void *out, const void *q, const
         attention_fwd_cpu(device, out, q, k, v, cu_seqlens, n_texts, n_heads, n_kv_heads, head_dim,
                           scale, window);
         return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
     }
     return err_set(err, STATUS_RESOURCE, "attention: no kernel for this device");
 }

@@ -48,6 +48,8 @@ enum status bias_fwd(struct device *device, void *y, const float *bias, int n, i
     case DEVICE_CPU:
         bias_fwd_cpu(device, y, bias, n, d);
         return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
     }
     return err_set(err, STATUS_RESOURCE, "bias: no kernel for this device");
 }

@@ -82,6 +82,8 @@ enum status embedding_fwd(struct device *device, void *y, const int32_t *tokens,
     case DEVICE_CPU:
         embedding_fwd_cpu(device, y, tokens, table, n);
         return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
     }
     return err_set(err, STATUS_RESOURCE, "embedding: no kernel for this device");
 }

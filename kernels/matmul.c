@@ -115,6 +115,8 @@ enum status matmul_fwd(struct device *device, void *y, const void *x, const stru
     case DEVICE_CPU:
         matmul_fwd_cpu(device, y, x, w, m, add);
         return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
     }
     return err_set(err, STATUS_RESOURCE, "matmul: no kernel for this device");
 }

@@ -72,6 +72,8 @@ enum status nearest_fwd(struct device *device, int32_t *label, double *distance,
     case DEVICE_CPU:
         nearest_fwd_cpu(device, label, distance, second, x, centres, n, k, d);
         return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
     }
     return err_set(err, STATUS_RESOURCE, "nearest: no kernel for this device");
 }

@@ -144,6 +144,8 @@ enum status nf4_matmul_fwd(struct device *device, void *y, const void *x,
     case DEVICE_CPU:
         nf4_matmul_fwd_cpu(device, y, x, w, m, add);
         return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
     }
     return err_set(err, STATUS_RESOURCE, "nf4_matmul: no kernel for this device");
 }

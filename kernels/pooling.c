@@ -95,6 +95,8 @@ enum status pooling_fwd(struct device *device, float *out, const void *hidden, c
     case DEVICE_CPU:
         pooling_fwd_cpu(device, out, hidden, begin, end, n_texts, d, pooling);
         return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
     }
     return err_set(err, STATUS_RESOURCE, "pooling: no kernel for this device");
 }

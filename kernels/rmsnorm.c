@@ -1,8 +1,9 @@
-/* RMSNorm: CPU code and dispatch. The work is bound by memory: 4 bytes read and 4 written a value,
- * and a row stays in the L1 cache between the two passes over it. */
+/* RMSNorm: CPU code, CUDA launch, dispatch. The work is bound by memory: 4 bytes read and 4 written
+ * a value, and a row stays in the L1 cache between the two passes over it. */
 #include "kernels/rmsnorm.h"
 
 #include <math.h>
+#include "host/base/cuda_device.h"
 #include "kernels/cpu.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
@@ -85,6 +86,33 @@ void rmsnorm_fwd_cpu(struct device *device, float *y, const float *x, const floa
     threads_run(device->threads, (n + ROWS_PER_TASK - 1) / ROWS_PER_TASK, rmsnorm_task, &job);
 }
 
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+/* Of a block: one for each vector of 16 bytes, whole warps, at most rmsnorm.cu's 16 of them. */
+static unsigned threads_of_row(enum precision type, int d)
+{
+    int width = type == PRECISION_BF16 ? 8 : 4;
+    int n_pieces = d % width == 0 ? d / width : d;
+    return n_pieces >= 512 ? 512 : (unsigned)(n_pieces + 31) / 32 * 32;
+}
+
+enum status rmsnorm_fwd_cuda(struct device *device, enum precision type, void *y, const void *x,
+                             const float *weight, int n, int d, float eps, struct err *err)
+{
+    void *values[] = {&y, &x, &weight, &d, &eps};
+    if (n == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "rmsnorm",
+                           .name = type == PRECISION_BF16 ? "rmsnorm_bf16" : "rmsnorm_f32",
+                           .grid = {(unsigned)n, 1, 1},
+                           .block = {threads_of_row(type, d), 1, 1},
+                           .values = values,
+                       },
+                       err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status rmsnorm_fwd(struct device *device, void *y, const void *x, const float *weight, int n,
@@ -94,6 +122,8 @@ enum status rmsnorm_fwd(struct device *device, void *y, const void *x, const flo
     case DEVICE_CPU:
         rmsnorm_fwd_cpu(device, y, x, weight, n, d, eps);
         return STATUS_OK;
+    case DEVICE_CUDA:
+        return rmsnorm_fwd_cuda(device, PRECISION_BF16, y, x, weight, n, d, eps, err);
     }
     return err_set(err, STATUS_RESOURCE, "rmsnorm: no kernel for this device");
 }

@@ -5,19 +5,26 @@
 #define MIDASHI_KERNELS_RMSNORM_H
 
 #include "host/base/device.h"
+#include "host/base/precision.h"
 
 /* y      (n, d)  output activations; may be x itself, must not overlap it otherwise
  * x      (n, d)  activations
  * weight (d)     float32
  * eps            added to the mean square, > 0
- * n >= 0, d >= 1. The sum of squares of a row has one fixed order, whatever n and the threads.
- * A row with NaN or an infinity gives NaN or zeros in that row only; so does one whose sum of
- * squares overflows float32: zeros, as the peer in float32 gives. */
+ * n >= 0, d >= 1. On a GPU all three lie at multiples of 16 bytes. The sum of squares of a row has
+ * one fixed order, whatever n and the threads. A row with NaN or an infinity gives NaN or zeros in
+ * that row only; so does one whose sum of squares overflows float32: zeros, as the peer in float32
+ * gives. */
 enum status rmsnorm_fwd(struct device *device, void *y, const void *x, const float *weight, int n,
                         int d, float eps, struct err *err);
 
 void rmsnorm_fwd_cpu(struct device *device, float *y, const float *x, const float *weight, int n,
                      int d, float eps);
+
+/* type: of the activations, PRECISION_BF16 (what rmsnorm_fwd takes) or PRECISION_F32; sums are
+ * float32. Queued on the device's stream. */
+enum status rmsnorm_fwd_cuda(struct device *device, enum precision type, void *y, const void *x,
+                             const float *weight, int n, int d, float eps, struct err *err);
 
 /* The same in float64, naive. Tests and bench only (tests/reference). */
 void rmsnorm_fwd_ref(double *y, const double *x, const double *weight, int n, int d, double eps);

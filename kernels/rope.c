@@ -135,6 +135,8 @@ enum status rope_fwd(struct device *device, void *x, const int32_t *positions,
     case DEVICE_CPU:
         rope_fwd_cpu(device, x, positions, cos_table, sin_table, n, n_heads, head_dim);
         return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
     }
     return err_set(err, STATUS_RESOURCE, "rope: no kernel for this device");
 }

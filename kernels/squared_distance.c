@@ -163,6 +163,8 @@ enum status squared_distance_fwd(struct device *device, double *out, const float
     case DEVICE_CPU:
         squared_distance_fwd_cpu(device, out, x, centres, n, k, d);
         return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
     }
     return err_set(err, STATUS_RESOURCE, "squared_distance: no kernel for this device");
 }

@@ -83,6 +83,8 @@ enum status swiglu_fwd(struct device *device, void *y, const void *gate, const v
     case DEVICE_CPU:
         swiglu_fwd_cpu(device, y, gate, up, n, d);
         return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
     }
     return err_set(err, STATUS_RESOURCE, "swiglu: no kernel for this device");
 }

@@ -7,10 +7,11 @@ build=${1:-build}
 log=$build/tests/log
 # Check's own limit of 4 s a test is short for a sanitizer's build on a busy machine.
 export CK_DEFAULT_TIMEOUT="${CK_DEFAULT_TIMEOUT:-60}"
+export MIDASHI_BUILD="$build"
 mkdir -p "$log"
 rm -f "$log"/*
 failed_programs=
-for test in tests/test_*.c tests/cli/test_*.sh; do
+for test in tests/test_*.c tests/softcuda/test_*.c tests/cli/test_*.sh; do
     [ -e "$test" ] || continue
     name=$(basename "$test")
     name=${name%.*}

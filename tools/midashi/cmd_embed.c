@@ -4,6 +4,7 @@
 #include "tools/midashi/commands.h"
 #include "tools/midashi/embed_corpus.h"
 #include "tools/midashi/output.h"
+#include "tools/midashi/system.h"
 
 static enum status report(const struct options *options, const struct embedding_plan *plan,
                           const struct corpus *corpus, const struct embedding_counts *counts,
@@ -37,7 +38,7 @@ static enum status run(const struct options *options, struct err *err)
     enum status status;
     meter_open(&meter, options->quiet);
     TRY_TO(status, plan_embedding(&plan, options, err), release);
-    TRY_TO(status, device_open(&device, options->device, options->threads, err), release);
+    TRY_TO(status, open_device(&device, options, err), release);
     TRY_TO(status, read_corpus(&corpus, options->arguments[0], options, &meter, err), release);
     double start = seconds_now();
     TRY_TO(status,

@@ -338,7 +338,7 @@ static enum status run_job(struct job *job, struct err *err)
 {
     const struct options *options = job->options;
     TRY(settle(job, err));
-    TRY(device_open(&job->device, options->device, options->threads, err));
+    TRY(open_device(&job->device, options, err));
     double start = seconds_now();
     TRY(read_corpus(&job->corpus, options->arguments[0], options, &job->meter, err));
     job->seconds.read = seconds_now() - start;

@@ -28,7 +28,7 @@ static const struct option {
     int low, high;
     const char *help;
 } table[] = {
-    {"--device", "auto|cpu", OPTION_TEXT, offsetof(struct options, device), 0, 0,
+    {"--device", "auto|cpu|cuda[:N]", OPTION_TEXT, offsetof(struct options, device), 0, 0,
      "where to compute (auto)"},
     {"--threads", "N", OPTION_INT, offsetof(struct options, threads), 1, THREADS_LARGEST,
      "threads (one for each processor)"},

@@ -5,6 +5,17 @@
 #include <string.h>
 #include <unistd.h>
 
+enum status open_device(struct device *device, const struct options *options, struct err *err)
+{
+    TRY(device_open(device, options->device, options->threads, err));
+    if (device->kind == DEVICE_CPU)
+        return STATUS_OK;
+    device_close(device);
+    return err_set(err, STATUS_RESOURCE,
+                   "--device %s: models and clusters have no CUDA kernels yet; use --device cpu",
+                   options->device);
+}
+
 void processor_name(char *text, size_t size)
 {
     snprintf(text, size, "unknown processor");

@@ -1,0 +1,155 @@
+/* See cuda_device.h. */
+#include "host/base/cuda_device.h"
+
+#include <string.h>
+#include "host/base/cuda_images.h"
+
+/* ---- what there is -------------------------------------------------------------------------- */
+
+enum status cuda_info_get(const struct cuda_driver *driver, int ordinal, struct cuda_info *info,
+                          struct err *err)
+{
+    CUdevice device;
+    *info = (struct cuda_info){.major = 0};
+    CUDA_TRY(driver, err, DeviceGet, &device, ordinal);
+    CUDA_TRY(driver, err, DeviceGetName, info->name, (int)sizeof info->name, device);
+    CUDA_TRY(driver, err, DeviceGetAttribute, &info->major,
+             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device);
+    CUDA_TRY(driver, err, DeviceGetAttribute, &info->minor,
+             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device);
+    CUDA_TRY(driver, err, DeviceGetAttribute, &info->n_sms,
+             CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device);
+    CUDA_TRY(driver, err, DeviceTotalMem, &info->memory, device);
+    return STATUS_OK;
+}
+
+bool cuda_info_usable(const struct cuda_info *info)
+{
+    return info->major * 10 + info->minor >= CUDA_OLDEST;
+}
+
+bool cuda_has_kernels(void)
+{
+    return cuda_images[0].name != NULL;
+}
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+static enum status open_context(struct cuda_device *cuda, int ordinal, struct err *err)
+{
+    const struct cuda_driver *driver = &cuda->driver;
+    int n;
+    CUDA_TRY(driver, err, DeviceGetCount, &n);
+    if (ordinal >= n)
+        return err_set(err, STATUS_RESOURCE,
+                       "cuda:%d: this machine has %d GPU%s; see midashi devices", ordinal, n,
+                       n == 1 ? "" : "s");
+    TRY(cuda_info_get(driver, ordinal, &cuda->info, err));
+    if (!cuda_info_usable(&cuda->info))
+        return err_set(err, STATUS_RESOURCE,
+                       "cuda:%d: %s is of sm_%d%d, and sm_%d is the oldest that can be used; use "
+                       "--device cpu",
+                       ordinal, cuda->info.name, cuda->info.major, cuda->info.minor, CUDA_OLDEST);
+    CUDA_TRY(driver, err, DeviceGet, &cuda->ordinal, ordinal);
+    CUDA_TRY(driver, err, DevicePrimaryCtxRetain, &cuda->context, cuda->ordinal);
+    CUDA_TRY(driver, err, CtxSetCurrent, cuda->context);
+    CUDA_TRY(driver, err, StreamCreate, &cuda->stream, CU_STREAM_NON_BLOCKING);
+    return STATUS_OK;
+}
+
+enum status cuda_device_open(struct cuda_device *cuda, int ordinal, struct err *err)
+{
+    memset(cuda, 0, sizeof *cuda);
+    if (!cuda_has_kernels())
+        return err_set(
+            err, STATUS_RESOURCE,
+            "cuda: this build has no CUDA kernels, since there was no nvcc; use --device "
+            "cpu, or run tools/setup.sh --cuda and make again");
+    TRY(cuda_driver_open(&cuda->driver, err));
+    enum status status = open_context(cuda, ordinal, err);
+    if (status != STATUS_OK)
+        cuda_device_close(cuda);
+    return status;
+}
+
+void cuda_device_close(struct cuda_device *cuda)
+{
+    const struct cuda_driver *driver = &cuda->driver;
+    if (cuda->stream)
+        driver->StreamDestroy(cuda->stream);
+    for (int i = 0; i < cuda->n_modules; i++)
+        driver->ModuleUnload(cuda->modules[i].module);
+    if (cuda->context)
+        driver->DevicePrimaryCtxRelease(cuda->ordinal);
+    cuda_driver_close(&cuda->driver);
+    memset(cuda, 0, sizeof *cuda);
+}
+
+/* ---- kernels -------------------------------------------------------------------------------- */
+
+static enum status load_module(struct cuda_device *cuda, const char *name, CUmodule *module,
+                               struct err *err)
+{
+    const struct cuda_image *image = cuda_images;
+    for (int i = 0; i < cuda->n_modules; i++)
+        if (strcmp(cuda->modules[i].image, name) == 0) {
+            *module = cuda->modules[i].module;
+            return STATUS_OK;
+        }
+    while (image->name && strcmp(image->name, name) != 0)
+        image++;
+    if (!image->name || cuda->n_modules == CUDA_MODULES_LARGEST)
+        return err_set(err, STATUS_RESOURCE, "cuda: this build has no kernels of %s", name);
+    CUresult result = cuda->driver.ModuleLoadData(module, image->data);
+    if (cuda_check(&cuda->driver, result, "cuModuleLoadData", err) != STATUS_OK) {
+        char refused[sizeof err->text];
+        if (!err)
+            return STATUS_RESOURCE;
+        memcpy(refused, err->text, sizeof refused);
+        return err_set(err, STATUS_RESOURCE,
+                       "%s: the kernels of %s, built with CUDA %d.%d, are refused by the driver, "
+                       "which knows CUDA %d.%d; a newer driver helps",
+                       refused, name, cuda_build_version / 1000, cuda_build_version % 1000 / 10,
+                       cuda->driver.version / 1000, cuda->driver.version % 1000 / 10);
+    }
+    cuda->modules[cuda->n_modules].image = image->name;
+    cuda->modules[cuda->n_modules++].module = *module;
+    return STATUS_OK;
+}
+
+enum status cuda_function(struct cuda_device *cuda, const char *image, const char *name,
+                          CUfunction *function, struct err *err)
+{
+    CUmodule module;
+    for (int i = 0; i < cuda->n_functions; i++)
+        if (strcmp(cuda->functions[i].name, name) == 0 &&
+            strcmp(cuda->functions[i].image, image) == 0) {
+            *function = cuda->functions[i].function;
+            return STATUS_OK;
+        }
+    TRY(load_module(cuda, image, &module, err));
+    CUDA_TRY(&cuda->driver, err, ModuleGetFunction, function, module, name);
+    if (cuda->n_functions < CUDA_FUNCTIONS_LARGEST) {
+        cuda->functions[cuda->n_functions].image = image;
+        cuda->functions[cuda->n_functions].name = name;
+        cuda->functions[cuda->n_functions++].function = *function;
+    }
+    return STATUS_OK;
+}
+
+enum status cuda_launch(struct cuda_device *cuda, const struct cuda_launch *launch, struct err *err)
+{
+    CUfunction function;
+    const unsigned *grid = launch->grid, *block = launch->block;
+    TRY(cuda_function(cuda, launch->image, launch->name, &function, err));
+    CUresult result =
+        cuda->driver.LaunchKernel(function, grid[0], grid[1], grid[2], block[0], block[1], block[2],
+                                  launch->shared, cuda->stream, launch->values, NULL);
+    return cuda_check(&cuda->driver, result, launch->name, err);
+}
+
+enum status cuda_synchronise(struct cuda_device *cuda, struct err *err)
+{
+    CUDA_TRY(&cuda->driver, err, StreamSynchronize, cuda->stream);
+    return STATUS_OK;
+}

@@ -1,0 +1,69 @@
+/* One CUDA GPU, opened: its context, its stream, its kernels. */
+#ifndef MIDASHI_BASE_CUDA_DEVICE_H
+#define MIDASHI_BASE_CUDA_DEVICE_H
+
+#include "host/base/cuda_driver.h"
+
+/* The oldest architecture that the kernels are compiled for. */
+#define CUDA_OLDEST 80
+
+/* What a GPU is, before it is opened. */
+struct cuda_info {
+    char name[96];
+    int major, minor; /* compute capability */
+    size_t memory;    /* bytes */
+    int n_sms;
+};
+
+/* driver: open. ordinal: from 0. */
+enum status cuda_info_get(const struct cuda_driver *driver, int ordinal, struct cuda_info *info,
+                          struct err *err);
+/* Whether the kernels can run on it: CUDA_OLDEST or newer. */
+bool cuda_info_usable(const struct cuda_info *info);
+
+/* True where this build has kernels for GPUs. */
+bool cuda_has_kernels(void);
+
+#define CUDA_MODULES_LARGEST   32
+#define CUDA_FUNCTIONS_LARGEST 128
+
+struct cuda_device {
+    struct cuda_driver driver;
+    CUdevice ordinal;
+    struct cuda_info info;
+    CUcontext context; /* the primary one; current in the thread that opened the device */
+    CUstream stream;   /* all work of the device, in order */
+    struct {
+        const char *image;
+        CUmodule module;
+    } modules[CUDA_MODULES_LARGEST];
+    struct {
+        const char *image, *name;
+        CUfunction function;
+    } functions[CUDA_FUNCTIONS_LARGEST];
+    int n_modules, n_functions;
+};
+
+/* STATUS_RESOURCE: no driver, no such GPU, one that is too old, or no kernels in this build. */
+enum status cuda_device_open(struct cuda_device *cuda, int ordinal, struct err *err);
+void cuda_device_close(struct cuda_device *cuda); /* a zeroed one is allowed */
+
+/* A kernel by the stem of its file and its name, both of static storage; loaded at the first use.
+ * The error of a module that the driver refuses says both versions, the driver's and the build's.
+ */
+enum status cuda_function(struct cuda_device *cuda, const char *image, const char *name,
+                          CUfunction *function, struct err *err);
+
+/* Queues a launch on the device's stream. values: pointers to the parameters, copied at once. */
+struct cuda_launch {
+    const char *image, *name;
+    unsigned grid[3], block[3], shared; /* shared: dynamic, bytes, up to 48 KB */
+    void **values;
+};
+enum status cuda_launch(struct cuda_device *cuda, const struct cuda_launch *launch,
+                        struct err *err);
+
+/* Waits for all work on the stream; errors of kernels come to light here. */
+enum status cuda_synchronise(struct cuda_device *cuda, struct err *err);
+
+#endif

@@ -1,0 +1,93 @@
+/* Copies under way. See async.h. */
+#include "tools/softcuda/access.h"
+#include "tools/softcuda/async.h"
+
+#include <string.h>
+#include "host/base/memory.h"
+#include "tools/softcuda/check.h"
+
+static struct async_copies *copies_of(struct warp *warp)
+{
+    if (!warp->copies) {
+        warp->copies = mem_alloc_zero(1, sizeof *warp->copies);
+        for (int l = 0; warp->copies && l < WARP_LANES; l++)
+            warp->copies->group[l] = 1;
+    }
+    return warp->copies;
+}
+
+bool async_add(struct warp *warp, struct async_copy copy)
+{
+    struct async_copies *copies = copies_of(warp);
+    if (!copies)
+        return false;
+    if (copies->count == copies->capacity) {
+        int capacity = copies->capacity ? 2 * copies->capacity : 256;
+        void *larger = mem_resize(copies->copies, (size_t)capacity, sizeof copy);
+        if (!larger)
+            return false;
+        copies->copies = larger;
+        copies->capacity = capacity;
+    }
+    copy.group = copies->group[copy.lane];
+    copies->copies[copies->count++] = copy;
+    if (warp->cta->launch->settings->async == ASYNC_EARLY)
+        move_copy(copy.to, copy.data, copy.bytes);
+    return true;
+}
+
+void async_commit(struct warp *warp, uint32_t lanes)
+{
+    struct async_copies *copies = copies_of(warp);
+    for (uint32_t left = lanes; copies && left; left &= left - 1)
+        copies->group[__builtin_ctz(left)]++;
+}
+
+/* Lands what `last` allows: of each lane the groups up to last[lane]. */
+static void land(struct warp *warp, uint32_t lanes, const uint64_t *last)
+{
+    struct async_copies *copies = warp->copies;
+    bool late = warp->cta->launch->settings->async == ASYNC_LATE;
+    int kept = 0;
+    for (int i = 0; i < copies->count; i++) {
+        struct async_copy *copy = &copies->copies[i];
+        if (!(lanes >> copy->lane & 1) || copy->group > last[copy->lane]) {
+            copies->copies[kept++] = *copy;
+            continue;
+        }
+        if (late)
+            move_copy(copy->to, copy->data, copy->bytes);
+        check_landed(warp, copy);
+    }
+    copies->count = kept;
+}
+
+void async_wait(struct warp *warp, uint32_t lanes, int keep)
+{
+    uint64_t last[WARP_LANES];
+    if (!warp->copies)
+        return;
+    for (int l = 0; l < WARP_LANES; l++) {
+        uint64_t committed = warp->copies->group[l] - 1;
+        last[l] = committed > (uint64_t)keep ? committed - (uint64_t)keep : 0;
+    }
+    land(warp, lanes, last);
+}
+
+void async_wait_all(struct warp *warp, uint32_t lanes)
+{
+    uint64_t last[WARP_LANES];
+    if (!warp->copies)
+        return;
+    for (int l = 0; l < WARP_LANES; l++)
+        last[l] = UINT64_MAX;
+    land(warp, lanes, last);
+}
+
+void async_close(struct warp *warp)
+{
+    if (warp->copies)
+        mem_free(warp->copies->copies);
+    mem_free(warp->copies);
+    warp->copies = NULL;
+}

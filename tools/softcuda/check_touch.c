@@ -1,0 +1,259 @@
+/* Records of accesses and their comparison. See check_touch.h. */
+#include "tools/softcuda/check_touch.h"
+
+#include <string.h>
+#include "host/base/memory.h"
+#include "tools/softcuda/access.h"
+#include "tools/softcuda/check_words.h"
+
+/* ---- the pool ------------------------------------------------------------------------------- */
+
+void touch_pool_reset(struct touch_pool *pool)
+{
+    pool->count = 1;
+    pool->unused = 0;
+}
+
+void touch_pool_close(struct touch_pool *pool)
+{
+    mem_free(pool->records);
+    *pool = (struct touch_pool){0};
+}
+
+/* The index of a record to fill; 0: no memory. */
+static uint32_t pool_take(struct touch_pool *pool)
+{
+    uint32_t index = pool->unused;
+    if (index) {
+        pool->unused = pool->records[index].next;
+        return index;
+    }
+    if (pool->count >= pool->capacity) {
+        uint32_t capacity = pool->capacity ? 2 * pool->capacity : 64;
+        void *larger = mem_resize(pool->records, capacity, sizeof *pool->records);
+        if (!larger)
+            return 0;
+        pool->records = larger;
+        pool->capacity = capacity;
+        pool->count = pool->count ? pool->count : 1;
+    }
+    return pool->count++;
+}
+
+static void pool_give(struct touch_pool *pool, uint32_t index)
+{
+    pool->records[index].next = pool->unused;
+    pool->unused = index;
+}
+
+/* ---- comparing ------------------------------------------------------------------------------ */
+
+static uint32_t lanes_at(const struct touch *record, int byte)
+{
+    return touch_shift(record) == ALL_OF_THEM
+               ? record->lanes
+               : 1u << ((record->base + (byte >> touch_shift(record))) & 31);
+}
+
+static bool conflict(const struct touch *a, const struct touch *b)
+{
+    return (a->how | b->how) & TOUCH_WRITE && !(a->how & b->how & TOUCH_STRONG);
+}
+
+/* All threads that it may meet know of it, without looking at lanes. */
+static inline bool is_settled(const struct toucher *by, const struct touch *old)
+{
+    const struct order *order = by->order;
+    if (old->cta != by->cta)
+        return false;
+    if (old->stamp <= order->floor)
+        return true;
+    const uint32_t *known = order->warps + by->warp->index * order->n_warps;
+    for (uint32_t left = old->warps; left; left &= left - 1)
+        if (old->stamp > known[__builtin_ctz(left)])
+            return false;
+    return true;
+}
+
+/* Lanes of one store: the bytes that they leave depend on the card if they differ. */
+static bool compare_values(const struct toucher *by, const struct touch *old,
+                           const struct touch *now, int byte)
+{
+    uint32_t mine = lanes_at(now, byte), theirs = lanes_at(old, byte);
+    int lane = __builtin_ctz(mine), other = __builtin_ctz(theirs);
+    const struct access *access = by->access;
+    int at = (byte - (int)(access->address[lane] & (GRANULE - 1)));
+    if (lane == other || access->kind != ACCESS_WRITE)
+        return true;
+    return access_stored_byte(by->warp, by->instruction, lane, at) ==
+           access_stored_byte(by->warp, by->instruction, other, at);
+}
+
+/* The threads of `now` at a byte with those of `old`: the first pair that nothing orders is told.
+ */
+static bool compare_threads(const struct toucher *by, const struct touch *old, uint32_t mine,
+                            uint32_t theirs, uint64_t address)
+{
+    for (uint32_t warps = old->warps; warps; warps &= warps - 1)
+        for (uint32_t m = mine; m; m &= m - 1)
+            for (uint32_t t = theirs; t; t &= t - 1) {
+                int thread = by->warp->index * WARP_LANES + __builtin_ctz(m);
+                int other = __builtin_ctz(warps) * WARP_LANES + __builtin_ctz(t);
+                if (order_before(by->order, thread, old->cta, other, old->stamp))
+                    continue;
+                say_race(by, old, __builtin_ctz(m), other, address);
+                return false;
+            }
+    return true;
+}
+
+static void compare(const struct toucher *by, const struct touch *old, const struct touch *now,
+                    uint64_t address)
+{
+    bool same_warp = old->cta == now->cta && old->warps == now->warps;
+    bool same_instruction = same_warp && old->stamp == now->stamp && old->serial == now->serial &&
+                            touch_instruction(old) == touch_instruction(now);
+    if (same_warp && touch_shift(old) == touch_shift(now) && touch_shift(now) != ALL_OF_THEM &&
+        old->base == now->base)
+        return; /* each lane its own bytes */
+    uint32_t seen_mine = 0, seen_theirs = 0;
+    for (uint32_t left = old->bytes & now->bytes; left; left &= left - 1) {
+        int byte = __builtin_ctz(left);
+        uint32_t mine = lanes_at(now, byte), theirs = lanes_at(old, byte);
+        if (same_instruction) {
+            if (compare_values(by, old, now, byte))
+                continue;
+            say_values_differ(by, old, __builtin_ctz(mine), __builtin_ctz(theirs),
+                              address + (unsigned)byte);
+            return;
+        }
+        if (mine == seen_mine && theirs == seen_theirs)
+            continue;
+        seen_mine = mine, seen_theirs = theirs;
+        if (!compare_threads(by, old, mine, theirs, address + (unsigned)byte))
+            return;
+    }
+}
+
+/* ---- recording ------------------------------------------------------------------------------ */
+
+/* What `now` replaces in an older record goes; whether anything of it is left. */
+static bool survives(const struct toucher *by, struct touch *old, struct touch *now)
+{
+    if (touch_is_same(old, now))
+        return false;
+    bool one_store = old->serial == now->serial && old->cta == now->cta &&
+                     old->warps == now->warps && old->stamp == now->stamp &&
+                     old->bytes == now->bytes && old->how == now->how &&
+                     touch_shift(now) == ALL_OF_THEM;
+    if (one_store || touch_may_share(by, old, now)) {
+        now->lanes |= old->lanes;
+        now->warps |= old->warps;
+        return false;
+    }
+    if ((now->how & TOUCH_WRITE) && !(now->how & TOUCH_ATOMIC))
+        old->bytes &= (uint16_t)~now->bytes;
+    return old->bytes != 0;
+}
+
+static inline void put(struct touch *head, const struct touch *now, uint32_t next)
+{
+    head->halves[0] = now->halves[0];
+    head->halves[1] = (touch_half){now->warps | (uint64_t)next << 32, now->tag};
+}
+
+/* The link to the read that a full list can do without: one of its readers of other CTAs, if there
+ * is another, or the last of the own CTA. NULL: the head itself. */
+static uint32_t *find_room(struct touch *head, struct touch_pool *pool, uint32_t cta)
+{
+    int n_foreign = !(head->how & TOUCH_WRITE) && head->cta != cta;
+    uint32_t *own = NULL, *foreign = NULL, *last = NULL;
+    for (uint32_t *at = &head->next; *at; at = &pool->records[*at].next) {
+        const struct touch *old = &pool->records[*at];
+        last = at;
+        if (old->how & TOUCH_WRITE)
+            continue;
+        n_foreign += old->cta != cta;
+        if (old->cta != cta)
+            foreign = at;
+        else
+            own = at;
+    }
+    if (n_foreign > 1 && foreign)
+        return foreign;
+    return own ? own : !(head->how & TOUCH_WRITE) && head->cta == cta ? NULL : last;
+}
+
+/* Puts *now at the head of a list of n survivors. */
+static bool push(const struct toucher *by, struct touch *head, struct touch_pool *pool,
+                 const struct touch *now, int n)
+{
+    if (head->bytes == 0) { /* the head itself is free */
+        put(head, now, head->next);
+        return true;
+    }
+    uint32_t room = 0;
+    if (n >= by->most) {
+        uint32_t *link = find_room(head, pool, by->cta);
+        if (!link) {
+            put(head, now, head->next);
+            return true;
+        }
+        room = *link;
+        *link = pool->records[room].next;
+    }
+    if (!room)
+        room = pool_take(pool);
+    if (!room)
+        return false;
+    pool->records[room] = *head;
+    put(head, now, room);
+    return true;
+}
+
+/* A read where only reads are recorded, by somebody who has a record there: there is nothing to
+ * compare, and nothing to move. */
+static bool join_readers(const struct toucher *by, struct touch *head, struct touch_pool *pool,
+                         const struct touch *now)
+{
+    struct touch *own = NULL;
+    for (struct touch *at = head;; at = &pool->records[at->next]) {
+        if (at->how & TOUCH_WRITE)
+            return false;
+        if (touch_may_share(by, at, now))
+            own = at;
+        if (!at->next)
+            break;
+    }
+    if (!own)
+        return false;
+    own->lanes |= now->lanes;
+    own->warps |= now->warps;
+    return true;
+}
+
+bool touch_list(const struct toucher *by, struct touch *head, struct touch_pool *pool,
+                struct touch *now, uint64_t address, bool compares)
+{
+    int n = 1;
+    if (!(now->how & TOUCH_WRITE) && join_readers(by, head, pool, now))
+        return true;
+    if (compares && conflict(head, now) && head->bytes & now->bytes && !is_settled(by, head))
+        compare(by, head, now, address);
+    if (!survives(by, head, now))
+        head->bytes = 0;
+    for (uint32_t *link = &head->next; *link;) {
+        uint32_t index = *link;
+        struct touch *old = &pool->records[index];
+        if (compares && conflict(old, now) && old->bytes & now->bytes && !is_settled(by, old))
+            compare(by, old, now, address);
+        if (touch_is_stale(by, old) || !survives(by, old, now)) {
+            *link = old->next;
+            pool_give(pool, index);
+            continue;
+        }
+        link = &old->next;
+        n++;
+    }
+    return push(by, head, pool, now, n);
+}

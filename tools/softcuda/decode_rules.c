@@ -1,0 +1,170 @@
+/* See decode_rules.h. */
+#include "tools/softcuda/decode_rules.h"
+
+#include <string.h>
+
+bool type_is_float(enum ptx_type type)
+{
+    return type == PTX_F16 || type == PTX_BF16 || type == PTX_TF32 || type == PTX_F32 ||
+           type == PTX_F64;
+}
+
+bool type_is_signed(enum ptx_type type)
+{
+    return type == PTX_S8 || type == PTX_S16 || type == PTX_S32 || type == PTX_S64;
+}
+
+static bool is_unsigned(enum ptx_type type)
+{
+    return type == PTX_U8 || type == PTX_U16 || type == PTX_U32 || type == PTX_U64;
+}
+
+static bool is_pair(enum ptx_type type)
+{
+    return type == PTX_F16X2 || type == PTX_BF16X2;
+}
+
+static bool is_integer(enum ptx_type type)
+{
+    return type_is_signed(type) || is_unsigned(type);
+}
+
+bool rules_convert(enum ptx_type to, enum ptx_type from, enum rounding rounding, int flags)
+{
+    bool directed = rounding >= ROUND_RN && rounding <= ROUND_RP;
+    bool integral = rounding >= ROUND_RNI && rounding <= ROUND_RPI;
+    bool to_half = to == PTX_F16 || to == PTX_BF16 || is_pair(to);
+    if (to == PTX_TF32)
+        return from == PTX_F32 && rounding == ROUND_RNA && flags == 0;
+    if (rounding == ROUND_RNA || from == PTX_TF32)
+        return false;
+    if (flags & CONVERT_RELU && (!to_half || from != PTX_F32 || flags != CONVERT_RELU ||
+                                 (rounding != ROUND_RN && rounding != ROUND_RZ)))
+        return false;
+    if (is_pair(to))
+        return from == PTX_F32 && (rounding == ROUND_RN || rounding == ROUND_RZ) &&
+               (flags & ~CONVERT_RELU) == 0;
+    if (flags & CONVERT_FTZ && from != PTX_F32 && (to != PTX_F32 || !type_is_float(from)))
+        return false;
+    if (is_integer(to) && is_integer(from))
+        return rounding == ROUND_NONE;
+    if (is_integer(to))
+        return type_is_float(from) && integral;
+    if (!type_is_float(to))
+        return false;
+    if (is_integer(from))
+        return directed;
+    if (!type_is_float(from))
+        return false;
+    if (to == from)
+        return integral || rounding == ROUND_NONE;
+    return ptx_type_size(to) > ptx_type_size(from) ? rounding == ROUND_NONE : directed;
+}
+
+bool rules_compare(enum ptx_type type, enum comparison comparison, bool ftz)
+{
+    bool is_float = type_is_float(type) || is_pair(type);
+    if (ftz && type != PTX_F32 && type != PTX_F16 && type != PTX_F16X2)
+        return false;
+    if (comparison <= COMPARE_NE)
+        return true;
+    if (comparison <= COMPARE_GE)
+        return is_float || is_integer(type);
+    return comparison <= COMPARE_HS ? is_unsigned(type) : is_float;
+}
+
+bool rules_atomic(enum atomic_operation operation, enum ptx_type type, bool reduction)
+{
+    switch (operation) {
+    case ATOMIC_ADD:
+        return type == PTX_U32 || type == PTX_S32 || type == PTX_U64 || type == PTX_F32 ||
+               type == PTX_F64 || type == PTX_F16 || type == PTX_BF16 || is_pair(type);
+    case ATOMIC_MIN:
+    case ATOMIC_MAX:
+        return type == PTX_U32 || type == PTX_S32 || type == PTX_U64 || type == PTX_S64;
+    case ATOMIC_INC:
+    case ATOMIC_DEC:
+        return type == PTX_U32;
+    case ATOMIC_AND:
+    case ATOMIC_OR:
+    case ATOMIC_XOR:
+        return type == PTX_B32 || type == PTX_B64;
+    case ATOMIC_CAS:
+        return !reduction && (type == PTX_B16 || type == PTX_B32 || type == PTX_B64);
+    case ATOMIC_EXCH:
+        return !reduction && (type == PTX_B32 || type == PTX_B64);
+    }
+    return false;
+}
+
+/* 'f' for floating point, 'i' for integers, 'b' for bits, which go with both. */
+static char type_kind(enum ptx_type type)
+{
+    switch (type) {
+    case PTX_F16:
+    case PTX_BF16:
+    case PTX_F32:
+    case PTX_F64:
+        return 'f';
+    case PTX_U8:
+    case PTX_U16:
+    case PTX_U32:
+    case PTX_U64:
+    case PTX_S8:
+    case PTX_S16:
+    case PTX_S32:
+    case PTX_S64:
+        return 'i';
+    default:
+        return 'b';
+    }
+}
+
+bool rules_kinds(const struct decoder *decoder, const struct flat *flat,
+                 const struct instruction *instruction)
+{
+    char kind = type_kind((enum ptx_type)instruction->type);
+    const char *first = flat->source->parts[0];
+    if (kind == 'b' || instruction->form->op_class > CLASS_HALF || strcmp(first, "set") == 0 ||
+        strcmp(first, "slct") == 0) /* these have two types */
+        return true;
+    int size = ptx_type_size((enum ptx_type)instruction->type);
+    for (int i = 0; i < flat->source->n_operands; i++) {
+        const struct ptx_operand *operand = &flat->source->operands[i];
+        if (operand->kind != PTX_OPERAND_REGISTER)
+            continue;
+        enum ptx_type type = decoder->register_types[flat->instance->first_register + operand->reg];
+        if (ptx_type_size(type) == size && type_kind(type) != 'b' && type_kind(type) != kind)
+            return false;
+    }
+    return true;
+}
+
+bool rules_widths(const struct decoder *decoder, const struct flat *flat,
+                  struct instruction *instruction)
+{
+    if (!strchr(instruction->form->operands, 'r'))
+        return true;
+    bool convert = instruction->form->op_class == CLASS_CONVERT;
+    for (int i = 0; i < flat->source->n_operands; i++) {
+        const struct ptx_operand *operand = &flat->source->operands[i];
+        int n = operand->kind == PTX_OPERAND_VECTOR ? operand->n_elements : 1;
+        for (int j = 0; j < n; j++) {
+            const struct ptx_operand *element =
+                operand->kind == PTX_OPERAND_VECTOR ? &operand->elements[j] : operand;
+            if (element->kind != PTX_OPERAND_REGISTER)
+                continue;
+            int size = ptx_type_size(
+                decoder->register_types[flat->instance->first_register + element->reg]);
+            enum ptx_type type = (enum ptx_type)(convert && i > 0 ? convert_source(instruction->aux)
+                                                                  : instruction->type);
+            if (size < ptx_type_size(type) || (type_is_float(type) && size > ptx_type_size(type)))
+                return false;
+            if (i == 0 || !convert)
+                instruction->wide_register = size == 8, instruction->half_register = size == 2;
+            else
+                instruction->wide_source = size == 8;
+        }
+    }
+    return true;
+}

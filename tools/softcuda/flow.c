@@ -1,0 +1,159 @@
+/* Blocks and their order. See flow.h. */
+#include "tools/softcuda/flow.h"
+
+#include <string.h>
+#include "tools/softcuda/forms.h"
+
+struct block {
+    int first, last; /* instructions */
+    int next[2];     /* blocks; -1: none */
+    int number;      /* depth-first; 0: not seen, PLACED: done */
+    int place;
+};
+#define PLACED INT32_MAX
+
+/* A visit that waits for the one of a successor. */
+struct frame {
+    int block, next; /* which successor comes next */
+    int head;        /* the lowest number that it reaches */
+    bool loop;       /* it is the head of a component, or within one */
+    bool component;  /* the second walk: the component without its head */
+};
+
+struct order {
+    struct block *blocks;
+    int n_blocks;
+    int *stack, n_stack;
+    struct frame *frames;
+    int n_frames;
+    int last_number, next_place;
+};
+
+static bool is_exit(const struct instruction *instruction)
+{
+    return strcmp(instruction->form->opcode, "exit") == 0;
+}
+
+static void mark_starts(struct program *program)
+{
+    struct instruction *instructions = program->instructions;
+    instructions[0].block_start = true;
+    for (int i = 0; i < program->n_instructions; i++) {
+        bool branch = instructions[i].target >= 0;
+        if (branch)
+            instructions[instructions[i].target].block_start = true;
+        if ((branch || is_exit(&instructions[i])) && i + 1 < program->n_instructions)
+            instructions[i + 1].block_start = true;
+    }
+}
+
+/* instruction->order is the number of its block for now. */
+static void cut(struct order *order, struct program *program)
+{
+    for (int i = 0; i < program->n_instructions; i++) {
+        if (program->instructions[i].block_start)
+            order->blocks[order->n_blocks++] = (struct block){.first = i};
+        program->instructions[i].order = order->n_blocks - 1;
+        order->blocks[order->n_blocks - 1].last = i;
+    }
+    for (int b = 0; b < order->n_blocks; b++) {
+        struct block *block = &order->blocks[b];
+        const struct instruction *last = &program->instructions[block->last];
+        bool leaves = last->guard < 0 && (last->target >= 0 || is_exit(last));
+        block->next[0] = !leaves && b + 1 < order->n_blocks ? b + 1 : -1;
+        block->next[1] = last->target >= 0 ? program->instructions[last->target].order : -1;
+    }
+}
+
+static void enter(struct order *order, int block)
+{
+    order->blocks[block].number = ++order->last_number;
+    order->stack[order->n_stack++] = block;
+    order->frames[order->n_frames++] = (struct frame){.block = block, .head = order->last_number};
+}
+
+/* The last place that is free goes to it: what is placed later stands before. */
+static void place(struct order *order, int block)
+{
+    order->blocks[block].number = PLACED;
+    order->blocks[block].place = order->next_place--;
+}
+
+/* All successors have been seen: a head's component is taken apart and walked again without it.
+ * true: the frame has still work to do. */
+static bool close_frame(struct order *order, struct frame *frame)
+{
+    if (frame->component) {
+        place(order, frame->block);
+        return false;
+    }
+    if (frame->head != order->blocks[frame->block].number)
+        return false;
+    int member = order->stack[--order->n_stack];
+    while (member != frame->block) {
+        order->blocks[member].number = 0;
+        member = order->stack[--order->n_stack];
+    }
+    if (!frame->loop) {
+        place(order, frame->block);
+        return false;
+    }
+    order->blocks[frame->block].number = PLACED;
+    frame->component = true;
+    frame->next = 0;
+    return true;
+}
+
+static void reach(struct frame *frame, int head)
+{
+    if (!frame->component && head <= frame->head) {
+        frame->head = head;
+        frame->loop = true;
+    }
+}
+
+static void walk(struct order *order, int root)
+{
+    enter(order, root);
+    while (order->n_frames > 0) {
+        struct frame *frame = &order->frames[order->n_frames - 1];
+        if (frame->next < 2) {
+            int next = order->blocks[frame->block].next[frame->next++];
+            if (next >= 0 && order->blocks[next].number == 0)
+                enter(order, next);
+            else if (next >= 0)
+                reach(frame, order->blocks[next].number);
+        } else if (!close_frame(order, frame)) {
+            int head = frame->head;
+            order->n_frames--;
+            if (order->n_frames > 0)
+                reach(&order->frames[order->n_frames - 1], head);
+        }
+    }
+}
+
+enum status flow_order(struct program *program, struct arena *arena, struct err *err)
+{
+    struct arena_mark mark = arena_mark(arena);
+    mark_starts(program);
+    size_t n = 0;
+    for (int i = 0; i < program->n_instructions; i++)
+        n += program->instructions[i].block_start;
+    struct order order = {
+        .blocks = arena_alloc(arena, n, sizeof *order.blocks),
+        .stack = arena_alloc(arena, n, sizeof *order.stack),
+        .frames = arena_alloc(arena, n + 1, sizeof *order.frames),
+    };
+    if (!order.blocks || !order.stack || !order.frames)
+        return err_no_memory(err, "a program's blocks", n * sizeof *order.blocks);
+    cut(&order, program);
+    order.next_place = order.n_blocks - 1;
+    walk(&order, 0);
+    for (int b = 0; b < order.n_blocks; b++) /* what nothing leads to */
+        if (order.blocks[b].number != PLACED)
+            walk(&order, b);
+    for (int i = 0; i < program->n_instructions; i++)
+        program->instructions[i].order = order.blocks[program->instructions[i].order].place;
+    arena_reset(arena, mark);
+    return STATUS_OK;
+}
