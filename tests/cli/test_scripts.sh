@@ -49,6 +49,17 @@ test_setup_reports_what_is_missing() {
     expect_match "$stdout" 'sh tools/setup.sh --demo'
 }
 
+test_setup_gets_nvcc_only_when_asked() {
+    bare_machine
+    PATH=$dir/bin run sh "$dir/project/tools/setup.sh" --check
+    expect_no_match "$stdout" 'nvcc'
+    PATH=$dir/bin run sh "$dir/project/tools/setup.sh" --check --cuda
+    expect_code 1
+    expect_match "$stdout" 'nvcc, with which'
+    expect_match "$stdout" 'python3 with pip'
+    expect_match "$stdout" 'sh tools/setup.sh --cuda'
+}
+
 test_setup_names_the_libraries_on_other_systems() {
     bare_machine
     PATH=$dir/bin run sh "$dir/project/tools/setup.sh"

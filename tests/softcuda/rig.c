@@ -67,6 +67,7 @@ enum status rig_load(struct rig *rig, const char *ptx, size_t size, bool portabl
         .forms = forms_choose(portable),
         .address = variable_address,
         .context = rig,
+        .own_places = rig->own_places,
     };
     rig->n_programs = 0;
     TRY(ptx_parse(&rig->module, ptx, size, "test.ptx", &rig->arena, &rig->err));

@@ -16,6 +16,7 @@
 struct rig {
     struct arena arena;
     struct memory memory;
+    bool own_places; /* programs are loaded without registers that share places */
     struct machine_settings
         settings;             /* the test's to set; zeroed: IEEE sums, late copies, fixed order */
     struct reporter reporter; /* checks: none; silent. Reports go to rig->reports */

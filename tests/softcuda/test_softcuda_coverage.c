@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "host/base/file.h"
 #include "tests/softcuda/alu.h"
 
@@ -28,18 +29,18 @@ static const struct {
     {"ldmatrix", "test_softcuda_matrix"},
     {"movmatrix", "test_softcuda_matrix"},
     {"bra", "test_softcuda_flow"},
-    {"exit", "test_softcuda_flow"},
-    {"ret", "test_softcuda_flow"},
-    {"call", "test_softcuda_decode"},
-    {"trap", "test_softcuda_decode"},
-    {"brkpt", "test_softcuda_decode"},
-    {"pmevent", "test_softcuda_decode"},
-    {"clock", "test_softcuda_decode"},
-    {"clock_hi", "test_softcuda_decode"},
-    {"clock64", "test_softcuda_decode"},
-    {"globaltimer", "test_softcuda_decode"},
-    {"globaltimer_lo", "test_softcuda_decode"},
-    {"globaltimer_hi", "test_softcuda_decode"},
+    {"exit", "test_softcuda_control"},
+    {"ret", "test_softcuda_control"},
+    {"call", "test_softcuda_control"},
+    {"trap", "test_softcuda_control"},
+    {"brkpt", "test_softcuda_control"},
+    {"pmevent", "test_softcuda_control"},
+    {"clock", "test_softcuda_control"},
+    {"clock_hi", "test_softcuda_control"},
+    {"clock64", "test_softcuda_control"},
+    {"globaltimer", "test_softcuda_control"},
+    {"globaltimer_lo", "test_softcuda_control"},
+    {"globaltimer_hi", "test_softcuda_control"},
     {"cvta", "test_softcuda_access"},
     {"isspacep", "test_softcuda_access"},
     {"prefetch", "test_softcuda_access"},
@@ -144,6 +145,17 @@ START_TEST(both_sets_list_the_same)
         ck_assert_str_eq(portable[i]->opcode, other[i]->opcode);
         ck_assert_str_eq(portable[i]->operands, other[i]->operands);
         ck_assert_int_eq(portable[i]->op_class, other[i]->op_class);
+    }
+}
+END_TEST
+
+START_TEST(programs_that_are_named_are_there)
+{
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/tests/%s", build_folder(), elsewhere[i].program);
+        ck_assert_msg(access(path, X_OK) == 0, "%s is tested by %s, which is not there",
+                      elsewhere[i].opcode, path);
     }
 }
 END_TEST
@@ -263,6 +275,7 @@ int main(void)
     tcase_add_test(tests, every_form_has_a_case);
     tcase_add_loop_test(tests, forms_of_an_opcode_stand_together, 0, 2);
     tcase_add_test(tests, both_sets_list_the_same);
+    tcase_add_test(tests, programs_that_are_named_are_there);
     tcase_add_test(tests, every_opcode_of_a_kernel_has_a_case);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

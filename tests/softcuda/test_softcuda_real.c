@@ -9,7 +9,8 @@
 /* ---- settings ------------------------------------------------------------------------------- */
 
 /* Runs that must agree to the bit: fixed order, and shuffled ones, late and early copies, on one
- * thread and on several, with both sets of handlers. */
+ * thread and on several, with both sets of handlers, with registers that share places and without.
+ */
 #define RUNS 6
 
 static bool open_run(struct rig *rig, const char *file, int run, enum mma_model mma)
@@ -23,6 +24,7 @@ static bool open_run(struct rig *rig, const char *file, int run, enum mma_model 
         .async = run < 3 ? ASYNC_LATE : ASYNC_EARLY,
         .n_workers = run % 2 ? 2 : 1,
     };
+    rig->own_places = run == 4;
     rig->reporter.checks = CHECK_ALL;
     if (rig_load_kernel_file(rig, file, run == 1))
         return true;

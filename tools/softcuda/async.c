@@ -43,21 +43,25 @@ void async_commit(struct warp *warp, uint32_t lanes)
         copies->group[__builtin_ctz(left)]++;
 }
 
-/* Lands what `last` allows: of each lane the groups up to last[lane]. */
+/* Lands what `last` allows: of each lane the groups up to last[lane]. Copies that stand together
+ * land together. */
 static void land(struct warp *warp, uint32_t lanes, const uint64_t *last)
 {
     struct async_copies *copies = warp->copies;
     bool late = warp->cta->launch->settings->async == ASYNC_LATE;
     int kept = 0;
-    for (int i = 0; i < copies->count; i++) {
-        struct async_copy *copy = &copies->copies[i];
-        if (!(lanes >> copy->lane & 1) || copy->group > last[copy->lane]) {
-            copies->copies[kept++] = *copy;
-            continue;
+    for (int i = 0, first; i < copies->count; i++) {
+        for (first = i; i < copies->count; i++) {
+            const struct async_copy *copy = &copies->copies[i];
+            if (!(lanes >> copy->lane & 1) || copy->group > last[copy->lane])
+                break;
+            if (late)
+                move_copy(copy->to, copy->data, copy->bytes);
         }
-        if (late)
-            move_copy(copy->to, copy->data, copy->bytes);
-        check_landed(warp, copy);
+        if (i > first)
+            check_landed(warp, &copies->copies[first], i - first);
+        if (i < copies->count)
+            copies->copies[kept++] = copies->copies[i];
     }
     copies->count = kept;
 }

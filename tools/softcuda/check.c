@@ -277,28 +277,41 @@ static bool check_shared(struct warp *warp, const struct instruction *instructio
     return true;
 }
 
-void check_landed(struct warp *warp, const struct async_copy *copy)
+/* Copies of one instruction. */
+static void land(struct warp *warp, const struct instruction *instruction,
+                 const struct access *access)
 {
     struct cta_checks *checks = warp->cta->checks;
-    if (!checks)
+    const struct toucher by = toucher_of(warp, instruction, access);
+    bool races = warp->cta->launch->checks->races;
+    for (uint32_t left = access->lanes; left;) {
+        struct touched group;
+        size_t at = next_group(access, &left, &group) >> GRANULE_SHIFT;
+        checks->written[at] |= (uint16_t)group.bytes;
+        for (int word = 0; races && word < GRANULE / 4; word++)
+            if (group.bytes >> 4 * word & 15 && checks->in_flight[4 * at + (size_t)word] > 0)
+                checks->in_flight[4 * at + (size_t)word]--;
+        if (races && !touch(&by, &checks->touches[at], &checks->pool, &group, 0, false))
+            checks->order.no_memory = true;
+    }
+}
+
+void check_landed(struct warp *warp, const struct async_copy *copies, int n)
+{
+    struct access access = {.kind = ACCESS_ASYNC_WRITE, .space = PTX_SHARED};
+    if (!warp->cta->checks)
         return;
-    struct access access = {.kind = ACCESS_ASYNC_WRITE,
-                            .space = PTX_SHARED,
-                            .bytes = copy->bytes,
-                            .lanes = 1u << copy->lane};
-    access.address[copy->lane] = copy->address;
-    uint32_t left = access.lanes;
-    struct touched group;
-    size_t at = next_group(&access, &left, &group) >> GRANULE_SHIFT;
-    checks->written[at] |= (uint16_t)group.bytes;
-    if (!warp->cta->launch->checks->races)
-        return;
-    for (int word = 0; word < GRANULE / 4; word++)
-        if (group.bytes >> 4 * word & 15 && checks->in_flight[4 * at + (size_t)word] > 0)
-            checks->in_flight[4 * at + (size_t)word]--;
-    const struct toucher by = toucher_of(warp, copy->instruction, &access);
-    if (!touch(&by, &checks->touches[at], &checks->pool, &group, 0, false))
-        checks->order.no_memory = true;
+    for (int i = 0; i < n; i++) {
+        const struct async_copy *copy = &copies[i];
+        access.bytes = copy->bytes;
+        access.lanes |= 1u << copy->lane;
+        access.address[copy->lane] = copy->address;
+        if (i + 1 == n || copies[i + 1].instruction != copy->instruction ||
+            copies[i + 1].lane <= copy->lane) {
+            land(warp, copy->instruction, &access);
+            access.lanes = 0;
+        }
+    }
 }
 
 /* ---- global and local memory ---------------------------------------------------------------- */

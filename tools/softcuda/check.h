@@ -25,8 +25,8 @@ bool check_access(struct warp *warp, const struct instruction *instruction,
                   const struct access *access);
 /* A strong access, after its data has moved. */
 void check_strong_done(struct warp *warp, const struct access *access);
-/* A cp.async of a lane has landed. */
-void check_landed(struct warp *warp, const struct async_copy *copy);
+/* cp.async copies, n >= 1, have landed: in the order of their issue. */
+void check_landed(struct warp *warp, const struct async_copy *copies, int n);
 
 /* bar.warp.sync of these lanes; their arrival at a barrier; the barrier's end, while those who wait
  * still do; a fence (of the whole device, or of the CTA). */

@@ -166,8 +166,8 @@ static void release(struct cta *cta, int number)
     if (barrier->whole && cta->n_live < cta->n_threads)
         fault_missing(cta, number);
     barrier->reduced_true = barrier->n_true;
-    barrier->reduced_all = barrier->arrived;
-    barrier->arrived = barrier->expected = barrier->n_true = 0;
+    barrier->reduced_false = barrier->n_false;
+    barrier->arrived = barrier->expected = barrier->n_true = barrier->n_false = 0;
     check_barrier(cta, number);
     for (int i = 0; i < cta->n_warps; i++)
         for (int j = 0; j < cta->warps[i].n_fragments; j++) {
@@ -229,6 +229,7 @@ bool cta_reduce(struct warp *warp, const struct instruction *instruction, uint32
     }
     fragment->reduces = true;
     warp->cta->barriers[number].n_true += __builtin_popcount(yes);
+    warp->cta->barriers[number].n_false += __builtin_popcount(lanes & ~yes);
     return cta_barrier(warp, instruction, lanes, number, expected, false) != NEXT_WAIT;
 }
 
@@ -241,9 +242,18 @@ void cta_threads_left(struct cta *cta)
 
 /* ---- running -------------------------------------------------------------------------------- */
 
-/* A slice of a warp: long in fixed order, so that its registers stay in the cache; short and of
- * changing length when shuffled, so that warps interleave in many ways. */
+/* A slice of a warp: long in fixed order, so that its registers stay in the cache; short when
+ * shuffled, so that warps interleave in many ways. The length changes from turn to turn: a warp
+ * that takes a lock and gives it back in a loop must not hold it at each turn's end. */
 #define FIXED_SLICE 4096
+
+static int slice_of(struct cta *cta, uint64_t random, int64_t left)
+{
+    if (cta->launch->settings->shuffled)
+        return 1 + (int)(random >> 32 & 63);
+    int most = left < FIXED_SLICE ? (int)left : FIXED_SLICE;
+    return most + (int)(cta->n_turns++ * 37 % 64);
+}
 
 static uint64_t next_random(struct cta *cta)
 {
@@ -269,10 +279,7 @@ static enum cta_state run_slice(struct cta *cta, int64_t slice)
         struct warp *warp = &cta->warps[turn];
         int ran = 0;
         enum warp_state state =
-            warp->live == 0
-                ? WARP_DONE
-                : warp_run(warp, settings->shuffled ? 1 + (int)(random >> 32 & 63) : FIXED_SLICE,
-                           &ran);
+            warp->live == 0 ? WARP_DONE : warp_run(warp, slice_of(cta, random, slice), &ran);
         slice -= ran + 1;
         if (state == WARP_STOPPED)
             return CTA_STOPPED;
@@ -292,7 +299,9 @@ enum cta_state cta_run(struct cta *cta, int64_t slice)
         atomic_fetch_add(&cta->launch->n_changes, 1);
     if (cta->swapped != 0)
         atomic_fetch_add(&cta->launch->swapped, cta->swapped);
-    cta->n_changes = cta->swapped = 0;
+    if (cta->n_swaps > 0)
+        atomic_fetch_add(&cta->launch->n_swaps, cta->n_swaps);
+    cta->n_changes = cta->swapped = cta->n_swaps = 0;
     return state;
 }
 

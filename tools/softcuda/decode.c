@@ -262,7 +262,8 @@ static bool plain_fields(const struct ptx_instruction *source, struct instructio
     key[0] = '\0';
     for (int i = 0; i < source->n_parts; i++) {
         const char *part = source->parts[i];
-        if (is(part, "uni") || (matrix && is(part, "aligned")))
+        bool vote = is(source->parts[0], "vote"); /* whose .uni is an operation */
+        if ((is(part, "uni") && !vote) || (matrix && is(part, "aligned")))
             continue;
         bool space = matrix && strncmp(part, "shared", 6) == 0;
         snprintf(key + strlen(key), KEY_SIZE - strlen(key), "%s%s", i > 0 ? "." : "",
@@ -558,5 +559,5 @@ enum status decode_kernel(struct program *program, const struct ptx_module *modu
     for (int i = 0; i < decoder.n_flat; i++)
         TRY(decode_one(&decoder, &program->instructions[i], &decoder.flat[i]));
     TRY(flow_order(program, arena, err));
-    return places_share(program, err);
+    return settings->own_places ? STATUS_OK : places_share(program, err);
 }

@@ -13,6 +13,7 @@ struct decode_settings {
     const struct form_set *forms;
     symbol_address *address;
     void *context;
+    bool own_places; /* each register keeps a place of its own (places.h): for comparison */
 };
 
 /* kernel: an entry of module. Calls are put in line (recursion and calls through pointers are

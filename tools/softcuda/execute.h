@@ -55,7 +55,7 @@ uint64_t cta_state(const struct cta *cta);
 enum next cta_barrier(struct warp *warp, const struct instruction *instruction, uint32_t lanes,
                       int barrier, int expected, bool arrive_only);
 /* bar.red: arrives with the predicates `yes` at the first call (false: return NEXT_WAIT); true at
- * the second, when the barrier's reduced_true and reduced_all are the answer. */
+ * the second, when the barrier's reduced_true and reduced_false are the answer. */
 bool cta_reduce(struct warp *warp, const struct instruction *instruction, uint32_t lanes,
                 int barrier, int expected, uint32_t yes);
 /* Threads have exited: barriers that waited for all may be complete. */

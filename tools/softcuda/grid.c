@@ -124,8 +124,10 @@ static void *work(void *context)
         bool suspects = stuck_suspects(&grid->watch, worker->index);
         for (int i = 0; i < worker->n_ctas; i++) {
             struct cta *cta = worker->ctas[i];
-            enum cta_state state =
-                cta_run(cta, suspects || cta->only_polls ? SUSPECT_SLICE : SLICE);
+            bool waits = suspects || cta->only_polls;
+            /* Of changing length, for the same reason as a warp's turns (cta.c). */
+            int64_t slice = waits ? SUSPECT_SLICE + (int64_t)(cta->n_turns * 29 % 512) : SLICE;
+            enum cta_state state = cta_run(cta, slice);
             if (state == CTA_STOPPED)
                 fail(grid, STATUS_FAILED);
             if (state == CTA_READY)

@@ -51,8 +51,8 @@ struct barrier {
     int expected; /* threads, where a count was given */
     bool whole;   /* all threads that live */
     int arrived;
-    int n_true;                    /* bar.red: predicates of those who have come */
-    int reduced_true, reduced_all; /* of the last time that all had come */
+    int n_true, n_false;             /* bar.red: predicates of those who have come */
+    int reduced_true, reduced_false; /* of the last time that all had come */
 };
 #define BARRIERS 16
 
@@ -71,10 +71,12 @@ struct cta {
     struct cta_counters *counters; /* NULL: not counted */
     struct cta_checks *checks;     /* NULL: not checked */
     int turn;                      /* the warp that ran last */
-    uint64_t random;               /* state, when shuffled */
+    uint32_t n_turns;
+    uint64_t random; /* state, when shuffled */
     /* Signs of progress and of waiting (stuck.h), of the slice that runs. */
     uint64_t n_changes; /* stores that gave memory a new value */
     uint64_t swapped;   /* a sum over the new values of atomics, less the old ones */
+    uint64_t n_swaps;   /* of these atomics */
     uint64_t n_polls;   /* strong reads and atomics */
     bool only_polls;    /* in its last slice: memory stayed as it was */
     uint64_t seen_state;
@@ -113,7 +115,7 @@ struct launch {
     int n_sms;           /* of the card */
     atomic_bool stopped; /* a fault, or the user */
     /* What stores and atomics have changed in memory (stuck.h). */
-    _Atomic uint64_t n_changes, swapped;
+    _Atomic uint64_t n_changes, n_swaps, swapped;
     struct reporter *reporter;    /* where faults go (faults.h) */
     bool checked;                 /* any checker looks at accesses */
     struct launch_checks *checks; /* theirs; NULL: not checked */

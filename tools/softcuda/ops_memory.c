@@ -34,12 +34,47 @@ static inline void put_element(void *registers, int lane, uint64_t value, enum p
         ((uint32_t *)registers)[lane] = (uint32_t)value;
 }
 
+/* Strong ones meet those of other workers: whole, and in order with what stands before and behind.
+ */
+static uint64_t load_strong(const unsigned char *host, int size)
+{
+    switch (size) {
+    case 1:
+        return __atomic_load_n(host, __ATOMIC_ACQUIRE);
+    case 2:
+        return __atomic_load_n((const uint16_t *)(const void *)host, __ATOMIC_ACQUIRE);
+    case 4:
+        return __atomic_load_n((const uint32_t *)(const void *)host, __ATOMIC_ACQUIRE);
+    default:
+        return __atomic_load_n((const uint64_t *)(const void *)host, __ATOMIC_ACQUIRE);
+    }
+}
+
+static void store_strong(unsigned char *host, const unsigned char *from, int size)
+{
+    uint64_t value = 0;
+    move_element(&value, from, size);
+    switch (size) {
+    case 1:
+        __atomic_store_n(host, (uint8_t)value, __ATOMIC_RELEASE);
+        return;
+    case 2:
+        __atomic_store_n((uint16_t *)(void *)host, (uint16_t)value, __ATOMIC_RELEASE);
+        return;
+    case 4:
+        __atomic_store_n((uint32_t *)(void *)host, (uint32_t)value, __ATOMIC_RELEASE);
+        return;
+    default:
+        __atomic_store_n((uint64_t *)(void *)host, value, __ATOMIC_RELEASE);
+    }
+}
+
 static void load_lanes(struct warp *warp, const struct instruction *instruction,
                        const struct access *access)
 {
     enum ptx_type type = (enum ptx_type)instruction->type;
     int size = ptx_type_size(type);
-    bool plain32 = size == 4 && !instruction->wide_register;
+    bool plain32 = size == 4 && !instruction->wide_register && !access->strong;
     for (int element = 0; element < instruction->vector; element++) {
         if (instruction->destinations[element] < 0)
             continue;
@@ -53,7 +88,10 @@ static void load_lanes(struct warp *warp, const struct instruction *instruction,
         for (uint32_t left = access->lanes; left; left &= left - 1) {
             int l = __builtin_ctz(left);
             uint64_t value = 0;
-            move_element(&value, access->host[l] + at, size);
+            if (access->strong)
+                value = load_strong(access->host[l] + at, size);
+            else
+                move_element(&value, access->host[l] + at, size);
             if (instruction->half_register)
                 value = extend(value, type) & 0xFFFF;
             put_element(d, l, value, instruction->half_register ? PTX_U16 : type,
@@ -95,6 +133,12 @@ static enum next store(struct warp *warp, const struct instruction *instruction,
             for (uint32_t left = access.lanes; left; left &= left - 1) {
                 int l = __builtin_ctz(left);
                 unsigned char *to = access.host[l] + element * size;
+                if (access.strong) {
+                    uint64_t old = load_strong(to, size);
+                    changed = changed || memcmp(&old, from + l * stride, (size_t)size) != 0;
+                    store_strong(to, from + l * stride, size);
+                    continue;
+                }
                 changed = changed || memcmp(to, from + l * stride, (size_t)size) != 0;
                 move_element(to, from + l * stride, size);
             }
@@ -227,9 +271,11 @@ static enum next atomic(struct warp *warp, const struct instruction *instruction
             uint64_t compare = cas ? read_source(warp, instruction, 1, l) : 0;
             uint64_t fresh, old = update(instruction, access.host[l], b, compare,
                                          access.space == PTX_GLOBAL, &fresh);
-            if (fresh != old) /* 0 in sum when a lock has been taken and given back */
+            if (fresh != old) { /* 0 in sum when a lock has been taken and given back */
+                warp->cta->n_swaps++;
                 warp->cta->swapped +=
                     swap_weight(access.host[l], fresh) - swap_weight(access.host[l], old);
+            }
             if (instruction->n_destinations > 0 && instruction->destinations[0] >= 0)
                 put_element(DESTINATION(warp, instruction, 0), l, old, PTX_B64,
                             instruction->wide_register);

@@ -258,13 +258,14 @@ static enum next bar_arrive(struct warp *warp, const struct instruction *instruc
     }
 BAR_RED(bar_red_popc, put_all(warp, instruction, lanes, (uint32_t)at->reduced_true))
 BAR_RED(bar_red_and, set_predicate(warp, instruction->destinations[0], lanes,
-                                   at->reduced_true == at->reduced_all ? ALL_LANES : 0))
+                                   at->reduced_false == 0 ? ALL_LANES : 0))
 BAR_RED(bar_red_or, set_predicate(warp, instruction->destinations[0], lanes,
                                   at->reduced_true > 0 ? ALL_LANES : 0))
 
 static enum next fence(struct warp *warp, const struct instruction *instruction, uint32_t lanes)
 {
     check_fence(warp, lanes, instruction->aux != 0);
+    __sync_synchronize(); /* other workers run on other processors */
     return NEXT_GO;
 }
 

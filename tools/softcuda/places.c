@@ -22,6 +22,7 @@ struct value {
     int32_t place; /* before */
     int32_t new_place;
     int begin, end; /* instructions, both included; begin > end: never used */
+    int last_write; /* -1: none */
     bool own;       /* no other shares its place */
 };
 
@@ -95,6 +96,7 @@ static void note_width(struct sharing *sharing, int32_t place, bool predicate, b
         .place = place,
         .begin = INT32_MAX,
         .end = -1,
+        .last_write = -1,
     };
 }
 
@@ -198,8 +200,9 @@ static void stretch(struct value *value, int at)
 
 static void note_interval(struct sharing *sharing, int value, bool write, int at)
 {
-    (void)write;
     stretch(&sharing->values[value], at);
+    if (write)
+        sharing->values[value].last_write = at;
 }
 
 static void find_intervals(struct sharing *sharing)
@@ -261,10 +264,10 @@ static bool assign(struct sharing *sharing, size_t *bytes, int *n_predicates)
             if (value->width != WIDTH_PREDICATE)
                 *bytes += (size_t)WARP_LANES * (value->width == WIDTH_WIDE ? 8 : 4);
         }
-        /* A result that nobody reads is written all the same. */
-        slot->free_from = value->own                  ? INT32_MAX
-                          : value->end > value->begin ? value->end
-                                                      : value->begin + 1;
+        /* A result that nobody reads is written all the same: the instruction's others are to lie
+         * elsewhere. */
+        bool dead = value->last_write == value->end;
+        slot->free_from = value->own ? INT32_MAX : value->end + dead;
         value->new_place = slot->place;
     }
     return true;

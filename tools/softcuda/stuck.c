@@ -3,8 +3,11 @@
 
 #include "tools/softcuda/execute.h"
 
-/* So often must a CTA come back to a state: where warps run in shuffled order, once is no proof. */
-#define RETURNS 8
+/* So often must a CTA come back to a state: where warps run in shuffled order, once is no proof,
+ * and where a lock is taken and given back it may be that others have always come at the wrong
+ * time. */
+#define RETURNS         8
+#define RETURNS_OF_LOCK 64
 /* Rounds of 2,000 instructions a CTA, of CTAs that poll memory, and of any. */
 #define POLLING_ROUNDS 12000
 #define SILENT_ROUNDS  1200000
@@ -48,7 +51,7 @@ bool stuck_suspects(const struct stuck_watch *watch, int worker)
 
 /* Is the CTA where it was some rounds ago? The state to compare with is taken anew after 1, 2, 4,
  * ... rounds, so that circles of any length are found. */
-static bool goes_in_circles(struct cta *cta, int rounds)
+static bool goes_in_circles(struct cta *cta, int rounds, int returns)
 {
     struct launch *launch = cta->launch;
     if (rounds == 1)
@@ -57,15 +60,18 @@ static bool goes_in_circles(struct cta *cta, int rounds)
     cta->n_returns += rounds > 1 && state == cta->seen_state;
     if ((rounds & (rounds - 1)) == 0)
         cta->seen_state = state;
-    return cta->n_returns >= RETURNS;
+    return cta->n_returns >= returns;
 }
 
 static bool look_at(struct stuck_worker *own, struct cta *const *ctas, int n_ctas)
 {
     bool circles = true, polls = true;
-    own->rounds++;
+    uint64_t swaps = atomic_load(&ctas[0]->launch->n_swaps);
+    if (own->rounds++ == 0)
+        own->swaps = swaps;
+    int returns = swaps == own->swaps ? RETURNS : RETURNS_OF_LOCK;
     for (int i = 0; i < n_ctas; i++) {
-        circles &= goes_in_circles(ctas[i], own->rounds);
+        circles &= goes_in_circles(ctas[i], own->rounds, returns);
         polls &= ctas[i]->n_polls > 0;
         ctas[i]->n_polls = 0;
     }

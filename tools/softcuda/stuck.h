@@ -15,6 +15,7 @@
 struct stuck_worker {
     uint64_t generation; /* that the following is of */
     int rounds;
+    uint64_t swaps; /* of the launch, at its start */
     bool stuck, done;
 };
 
