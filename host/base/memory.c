@@ -135,6 +135,23 @@ char *arena_text(struct arena *arena, const char *text, size_t length)
     return copy;
 }
 
+int arena_grow(struct arena *arena, void *array, int count, int *capacity, size_t size)
+{
+    void *old;
+    if (count < *capacity)
+        return 1;
+    int n = *capacity ? 2 * *capacity : 16;
+    void *larger = arena_alloc(arena, (size_t)n, size);
+    if (!larger)
+        return 0;
+    memcpy(&old, array, sizeof old); /* a pointer of any type stands there */
+    if (count > 0)
+        memcpy(larger, old, (size_t)count * size);
+    memcpy(array, &larger, sizeof larger);
+    *capacity = n;
+    return 1;
+}
+
 struct arena_mark arena_mark(const struct arena *arena)
 {
     return (struct arena_mark){

@@ -43,6 +43,10 @@ struct arena_mark {
 void *arena_alloc(struct arena *arena, size_t count, size_t size);
 /* A copy of length bytes with a 0 byte behind. NULL where there is no memory. */
 char *arena_text(struct arena *arena, const char *text, size_t length);
+/* Makes room for one more element in an array of the arena with `count` elements of `size` bytes,
+ * whose pointer stands at `array` (NULL when *capacity is 0): where it is full, a copy of twice the
+ * capacity takes its place. 0 where there is no memory; nothing is changed then. */
+int arena_grow(struct arena *arena, void *array, int count, int *capacity, size_t size);
 /* Everything allocated after arena_mark goes at arena_reset. Marks nest. */
 struct arena_mark arena_mark(const struct arena *arena);
 void arena_reset(struct arena *arena, struct arena_mark mark);

@@ -9,7 +9,10 @@
  * [Chips]  Chips and Cheese, "Microbenchmarking Nvidia's RTX 4090" (2022) and "Nvidia's H100"
  *          (2023): second-level cache and memory latencies and bandwidths, rounded
  * [Luo]    Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture via
- *          Microbenchmarking", arXiv:2402.13499: mma.sync reaches 62 % of the rate of wgmma */
+ *          Microbenchmarking", arXiv:2402.13499: mma.sync reaches 62 % of the rate of wgmma
+ *
+ * The figures have not been compared with these texts line by line; least sure are those of [Chips]
+ * and [Luo], on which projections depend. */
 #include "tools/softcuda/card.h"
 
 #include <string.h>

@@ -6,6 +6,7 @@
 #include "tools/softcuda/async.h"
 #include "tools/softcuda/check.h"
 #include "tools/softcuda/faults.h"
+#include "tools/softcuda/mix.h"
 
 /* ---- making one ----------------------------------------------------------------------------- */
 
@@ -255,14 +256,6 @@ static int slice_of(struct cta *cta, uint64_t random, int64_t left)
     return most + (int)(cta->n_turns++ * 37 % 64);
 }
 
-static uint64_t next_random(struct cta *cta)
-{
-    uint64_t z = cta->random += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
 static enum cta_state run_slice(struct cta *cta, int64_t slice)
 {
     const struct machine_settings *settings = cta->launch->settings;
@@ -272,7 +265,7 @@ static enum cta_state run_slice(struct cta *cta, int64_t slice)
             return CTA_DONE;
         if (atomic_load_explicit(&cta->launch->stopped, memory_order_relaxed))
             return CTA_STOPPED;
-        uint64_t random = settings->shuffled ? next_random(cta) : 0;
+        uint64_t random = settings->shuffled ? next_random(&cta->random) : 0;
         int turn = settings->shuffled && waiting == 0 ? (int)(random % (uint64_t)cta->n_warps)
                                                       : (cta->turn + 1) % cta->n_warps;
         cta->turn = turn;

@@ -19,23 +19,6 @@ enum status decode_error(struct decoder *decoder, const char *what)
                    source->text, what);
 }
 
-bool decode_grow(struct decoder *decoder, void *array, int count, int *capacity, size_t size)
-{
-    void *old, *larger;
-    if (count < *capacity)
-        return true;
-    int n = *capacity ? 2 * *capacity : 16;
-    larger = arena_alloc(decoder->arena, (size_t)n, size);
-    if (!larger)
-        return false;
-    memcpy(&old, array, sizeof old);
-    if (count > 0)
-        memcpy(larger, old, (size_t)count * size);
-    memcpy(array, &larger, sizeof larger);
-    *capacity = n;
-    return true;
-}
-
 /* ---- parts of an opcode --------------------------------------------------------------------- */
 
 static bool is(const char *part, const char *name)

@@ -80,7 +80,4 @@ enum status decode_constant(struct decoder *decoder, uint64_t value, bool wide, 
 /* "MODULE: line N (FILE:LINE): 'OPCODE': WHAT" with STATUS_BAD_DATA. */
 enum status decode_error(struct decoder *decoder, const char *what);
 
-/* Makes room for one more element, as parse_grow does. */
-bool decode_grow(struct decoder *decoder, void *array, int count, int *capacity, size_t size);
-
 #endif

@@ -15,8 +15,8 @@ static enum status add_fill(struct decoder *decoder, struct fill fill, int32_t *
             return STATUS_OK;
         }
     }
-    if (!decode_grow(decoder, &program->fills, program->n_fills, &decoder->fills_capacity,
-                     sizeof fill))
+    if (!arena_grow(decoder->arena, &program->fills, program->n_fills, &decoder->fills_capacity,
+                    sizeof fill))
         return err_no_memory(decoder->err, "a program", sizeof fill);
     fill.place = (int32_t)program->register_bytes;
     program->register_bytes += WARP_LANES * (fill.wide ? 8 : 4);

@@ -2,6 +2,7 @@
  * driver.h. */
 #define _GNU_SOURCE
 #include "tools/softcuda/driver.h"
+#include "tools/softcuda/mix.h"
 
 #include <stdarg.h>
 #include <string.h>
@@ -38,10 +39,7 @@ double seconds_now(void)
 
 uint64_t random_below(uint64_t n)
 {
-    uint64_t z = driver.random += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return (z ^ z >> 31) % n;
+    return next_random(&driver.random) % n;
 }
 
 /* ---- objects -------------------------------------------------------------------------------- */

@@ -40,8 +40,7 @@ const struct form_set *forms_choose(bool portable)
     return !portable && cpu_has(CPU_AVX2) ? &forms_avx2 : &forms_portable;
 }
 
-/* Forms of one opcode need not stand side by side in the tables, but all that share it are in one
- * table, one behind the other, by convention: a test holds the tables to it. */
+/* All forms of an opcode are in one table, one behind the other: a test holds the tables to it. */
 const struct form *forms_find(const struct form_set *set, const char *opcode, int *n)
 {
     for (int i = 0; set->tables[i]; i++)

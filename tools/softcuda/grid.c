@@ -8,6 +8,7 @@
 #include "tools/softcuda/check.h"
 #include "tools/softcuda/count.h"
 #include "tools/softcuda/faults.h"
+#include "tools/softcuda/mix.h"
 #include "tools/softcuda/stuck.h"
 
 /* A CTA that runs this long without an end may be waiting for another: the next one is started. */
@@ -34,19 +35,13 @@ struct worker {
     int index;
 };
 
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
 static void shuffle(int64_t *order, int64_t n, uint64_t seed)
 {
     for (int64_t i = 0; i < n; i++)
         order[i] = i;
     for (int64_t i = n - 1; i > 0; i--) {
-        int64_t j = (int64_t)(mix(seed + (uint64_t)i * 0x9E3779B97F4A7C15u) % (uint64_t)(i + 1));
+        int64_t j =
+            (int64_t)(mix_bits(seed + (uint64_t)i * 0x9E3779B97F4A7C15u) % (uint64_t)(i + 1));
         int64_t swap = order[i];
         order[i] = order[j], order[j] = swap;
     }
@@ -98,7 +93,7 @@ static bool begin_one(struct worker *worker)
         fail(grid, STATUS_RESOURCE);
         return false;
     }
-    cta->random = mix(grid->launch->settings->seed ^ mix((uint64_t)number + 1));
+    cta->random = mix_bits(grid->launch->settings->seed ^ mix_bits((uint64_t)number + 1));
     cta->sm = (int)(number % grid->launch->n_sms);
     cta->position = position;
     worker->ctas[worker->n_ctas++] = cta;

@@ -35,8 +35,8 @@ static enum status place_shared(struct decoder *decoder, const struct ptx_variab
         *offset = align_up(decoder->shared_bytes, variable->align);
         decoder->shared_bytes = *offset + variable->size;
     }
-    if (!decode_grow(decoder, &decoder->shared, decoder->n_shared, &decoder->shared_capacity,
-                     sizeof *decoder->shared))
+    if (!arena_grow(decoder->arena, &decoder->shared, decoder->n_shared, &decoder->shared_capacity,
+                    sizeof *decoder->shared))
         return no_memory(decoder);
     decoder->shared[decoder->n_shared++] = (struct shared_variable){variable, *offset};
     return STATUS_OK;
@@ -82,8 +82,8 @@ static enum status new_instance(struct decoder *decoder, const struct ptx_functi
         }
     }
     for (int i = 0; i < function->n_registers; i++) {
-        if (!decode_grow(decoder, &decoder->register_types, decoder->n_registers,
-                         &decoder->registers_capacity, sizeof *decoder->register_types))
+        if (!arena_grow(decoder->arena, &decoder->register_types, decoder->n_registers,
+                        &decoder->registers_capacity, sizeof *decoder->register_types))
             return no_memory(decoder);
         decoder->register_types[decoder->n_registers++] = function->registers[i].type;
     }
@@ -95,8 +95,8 @@ static enum status add_flat(struct decoder *decoder, struct flat flat)
 {
     if (decoder->n_flat == FLAT_LARGEST)
         return decode_error(decoder, "the kernel with what it calls is too long");
-    if (!decode_grow(decoder, &decoder->flat, decoder->n_flat, &decoder->flat_capacity,
-                     sizeof flat))
+    if (!arena_grow(decoder->arena, &decoder->flat, decoder->n_flat, &decoder->flat_capacity,
+                    sizeof flat))
         return no_memory(decoder);
     decoder->flat[decoder->n_flat++] = flat;
     return STATUS_OK;

@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <string.h>
+#include "host/base/float16.h"
 #include "tools/softcuda/forms.h"
 #include "tools/softcuda/machine.h"
 
@@ -84,18 +85,17 @@ static inline void set_predicate(struct warp *warp, int32_t destination, uint32_
         warp->predicates[destination] = (warp->predicates[destination] & ~lanes) | (value & lanes);
 }
 
-static inline uint32_t float_bits(float x)
+/* f32 results that are NaN have these bits: the cards keep no payload. */
+static inline float canonical(float r)
 {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
+    return r != r ? float_from_bits(0x7FFFFFFFu) : r;
 }
 
-static inline float float_of(uint32_t bits)
+/* .ftz: subnormal numbers become zeros of their sign. */
+static inline float flush(float x)
 {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
+    uint32_t bits = bits_from_float(x);
+    return float_from_bits(bits & 0x7F800000u ? bits : bits & 0x80000000u);
 }
 
 static inline uint64_t double_bits(double x)

@@ -56,7 +56,7 @@ static double read_float(uint64_t bits, enum ptx_type type)
     case PTX_F64:
         return double_of(bits);
     default:
-        return (double)float_of((uint32_t)bits);
+        return (double)float_from_bits((uint32_t)bits);
     }
 }
 
@@ -133,7 +133,7 @@ static uint32_t float_from_double(double x, enum rounding rounding)
     float nearest = (float)x;
     double back = (double)nearest;
     if (back == x || isinf(x))
-        return float_bits(nearest);
+        return bits_from_float(nearest);
     bool above = back > x; /* nearest lies above x */
     bool want_below = rounding == ROUND_RM || (rounding == ROUND_RZ && x > 0);
     bool want_above = rounding == ROUND_RP || (rounding == ROUND_RZ && x < 0);
@@ -141,13 +141,13 @@ static uint32_t float_from_double(double x, enum rounding rounding)
         nearest = nextafterf(nearest, -INFINITY);
     else if (!above && want_above)
         nearest = nextafterf(nearest, INFINITY);
-    return float_bits(nearest);
+    return bits_from_float(nearest);
 }
 
 /* To tf32: 10 bits of fraction, ties away from zero; the low 13 bits are 0. */
 static uint32_t tf32_from_float(float x)
 {
-    uint32_t bits = float_bits(x);
+    uint32_t bits = bits_from_float(x);
     if (x != x)
         return 0x7FFFFFFFu;
     if ((bits & 0x7F800000u) == 0x7F800000u)

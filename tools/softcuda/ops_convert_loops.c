@@ -17,7 +17,7 @@ static inline uint32_t f32_of_bf16(uint32_t x)
 static inline uint32_t f32_of_f16(uint32_t x)
 {
     uint32_t sign = (x & 0x8000u) << 16, magnitude = x & 0x7FFFu;
-    uint32_t finite = float_bits(float_of(magnitude << 13) * 0x1p112f);
+    uint32_t finite = bits_from_float(float_from_bits(magnitude << 13) * 0x1p112f);
     uint32_t other = magnitude == 0x7C00u ? 0x7F800000u : NAN_BITS;
     uint32_t bits = sign | (magnitude < 0x7C00u ? finite : other);
     return magnitude > 0x7C00u ? NAN_BITS : bits;
@@ -35,7 +35,7 @@ static inline uint32_t f16_of_f32(uint32_t bits)
     uint32_t sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7FFFFFFFu;
     uint32_t normal = (magnitude - 0x38000000u + 0xFFFu + (magnitude >> 13 & 1)) >> 13;
     /* Below 2^-14 a sum with 0.5 puts the last place of f16 at that of f32. */
-    uint32_t small = float_bits(float_of(magnitude) + 0.5f) - 0x3F000000u;
+    uint32_t small = bits_from_float(float_from_bits(magnitude) + 0.5f) - 0x3F000000u;
     uint32_t result = magnitude < 0x38800000u ? small : normal;
     result = magnitude >= 0x47800000u ? 0x7C00u : result;
     return magnitude > 0x7F800000u ? 0x7FFFu : sign | result;

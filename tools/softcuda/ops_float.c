@@ -7,16 +7,6 @@
 #endif
 #include "tools/softcuda/ops.h"
 
-static inline float canonical(float r)
-{
-    return r != r ? float_of(0x7FFFFFFFu) : r;
-}
-/* Subnormal numbers become zeros of their sign. */
-static inline float flush(float x)
-{
-    uint32_t bits = float_bits(x);
-    return float_of(bits & 0x7F800000u ? bits : bits & 0x80000000u);
-}
 /* To [0, 1]; NaN gives +0. */
 static inline float saturate(float x)
 {
@@ -154,7 +144,7 @@ ROUNDED3(rcp_f64)
 #define LESS(x, y) ((x) < (y) || ((x) == (y) && signbit(x) && !signbit(y)))
 #define MIN(x, y)  ((x) != (x) ? (y) : (y) != (y) ? (x) : LESS(x, y) ? (x) : (y))
 #define MAX(x, y)  ((x) != (x) ? (y) : (y) != (y) ? (x) : LESS(x, y) ? (y) : (x))
-#define NAN_OR(r)  ((x) != (x) || (y) != (y) ? float_of(0x7FFFFFFFu) : (r))
+#define NAN_OR(r)  ((x) != (x) || (y) != (y) ? float_from_bits(0x7FFFFFFFu) : (r))
 OP2(min_f32, float, float, float, canonical(MIN(x, y)))
 OP2(max_f32, float, float, float, canonical(MAX(x, y)))
 OP2(min_f32_ftz, float, float, float, ((x = flush(x)), (y = flush(y)), canonical(MIN(x, y))))
@@ -168,9 +158,9 @@ OP2(max_f64, double, double, double, MAX(x, y))
 
 /* Signs are bits: a NaN keeps its payload. */
 OP1(abs_f32, uint32_t, uint32_t, x & 0x7FFFFFFFu)
-OP1(abs_f32_ftz, float, float, float_of(float_bits(flush(x)) & 0x7FFFFFFFu))
+OP1(abs_f32_ftz, float, float, float_from_bits(bits_from_float(flush(x)) & 0x7FFFFFFFu))
 OP1(neg_f32, uint32_t, uint32_t, x ^ 0x80000000u)
-OP1(neg_f32_ftz, float, float, float_of(float_bits(flush(x)) ^ 0x80000000u))
+OP1(neg_f32_ftz, float, float, float_from_bits(bits_from_float(flush(x)) ^ 0x80000000u))
 OP1(abs_f64, uint64_t, uint64_t, x &INT64_MAX)
 OP1(neg_f64, uint64_t, uint64_t, x ^ (uint64_t)1 << 63)
 OP2(copysign_f32, uint32_t, uint32_t, uint32_t, (x & 0x80000000u) | (y & 0x7FFFFFFFu))

@@ -218,7 +218,7 @@ SELP(selp_32, uint32_t)
 SELP(selp_64, uint64_t)
 
 /* slct d, a, b, c: a where c >= 0. .ftz: a subnormal c is a zero. */
-#define FLUSHED_ZERO(z) ((float_bits(z) & 0x7F800000u) == 0)
+#define FLUSHED_ZERO(z) ((bits_from_float(z) & 0x7F800000u) == 0)
 OP3(slct_32_s32, uint32_t, uint32_t, uint32_t, int32_t, z >= 0 ? x : y)
 OP3(slct_64_s32, uint64_t, uint64_t, uint64_t, int32_t, z >= 0 ? x : y)
 OP3(slct_32_f32, uint32_t, uint32_t, uint32_t, float, z >= 0 ? x : y)

@@ -14,7 +14,6 @@
 #endif
 #include "tools/softcuda/access.h"
 #include "tools/softcuda/execute.h"
-#include "host/base/float16.h"
 #include "tools/softcuda/half.h"
 #include "tools/softcuda/ops.h"
 
@@ -42,7 +41,7 @@ ALWAYS_INLINE float half_value(uint16_t half, enum ptx_type type)
 /* The cards ignore the low 13 bits. */
 ALWAYS_INLINE float tf32_value(uint32_t word)
 {
-    return float_of(word & 0xFFFFE000u);
+    return float_from_bits(word & 0xFFFFE000u);
 }
 
 /* Eight or four consecutive elements of row or column `index`. */
@@ -118,7 +117,7 @@ ALWAYS_INLINE void read_c(const struct warp *warp, const struct instruction *ins
 
 ALWAYS_INLINE uint32_t canonical_bits(float x)
 {
-    return x != x ? 0x7FFFFFFFu : float_bits(x);
+    return x != x ? 0x7FFFFFFFu : bits_from_float(x);
 }
 
 ALWAYS_INLINE void write_d(struct warp *warp, const struct instruction *instruction, const float *d,

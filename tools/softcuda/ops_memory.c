@@ -159,8 +159,8 @@ static uint32_t flushed(uint32_t bits, bool flush)
 /* In global memory subnormal numbers are zeros of their sign, in shared memory they are not. */
 static uint32_t float_add_bits(uint32_t a, uint32_t b, bool flush)
 {
-    float sum = float_of(flushed(a, flush)) + float_of(flushed(b, flush));
-    return sum != sum ? 0x7FFFFFFFu : flushed(float_bits(sum), flush);
+    float sum = float_from_bits(flushed(a, flush)) + float_from_bits(flushed(b, flush));
+    return sum != sum ? 0x7FFFFFFFu : flushed(bits_from_float(sum), flush);
 }
 
 static uint64_t combine_integer(enum atomic_operation operation, uint64_t a, uint64_t b, int bits,

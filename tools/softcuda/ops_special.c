@@ -3,18 +3,8 @@
  * within all of the bounds. The special cases are the manual's. */
 #include "tools/softcuda/ops.h"
 
-static inline float canonical(float r)
-{
-    return r != r ? float_of(0x7FFFFFFFu) : r;
-}
-static inline float flush(float x)
-{
-    uint32_t bits = float_bits(x);
-    return float_of(bits & 0x7F800000u ? bits : bits & 0x80000000u);
-}
-
-/* 2^x, to 2 units in the last place: by halves of an octave and a polynomial of degree 6 in
- * binary32 pairs, written so that it vectorises. */
+/* 2^x, within 2 units in the last place: by whole octaves, and a Taylor polynomial of degree 8 in
+ * binary64, written so that it vectorises. */
 static inline float exp2_lane(float x)
 {
     float clamped = x < -160 ? -160 : x > 130 ? 130 : x;
@@ -31,7 +21,7 @@ static inline float exp2_lane(float x)
     double scale;
     memcpy(&scale, &scale_bits, sizeof scale);
     float result = (float)(p * scale);
-    return x != x ? float_of(0x7FFFFFFFu) : result;
+    return x != x ? float_from_bits(0x7FFFFFFFu) : result;
 }
 OP1(ex2, float, float, exp2_lane(x))
 OP1(ex2_ftz, float, float, flush(exp2_lane(flush(x))))
@@ -55,7 +45,7 @@ OP1(tanh_approx, float, float, canonical(DOUBLE(tanh((double)x))))
  * and so is the quotient; div.full has the range of the true one. */
 #define DIV_APPROX(x, y)                                                                           \
     (fabsf(y) > 0x1p126f && fabsf(y) < INFINITY                                                    \
-         ? (isinf(x) ? float_of(0x7FFFFFFFu) : (x)*0.0f * (y > 0 ? 1 : -1))                        \
+         ? (isinf(x) ? float_from_bits(0x7FFFFFFFu) : (x)*0.0f * (y > 0 ? 1 : -1))                 \
          : (x) / (y))
 OP2(div_approx, float, float, float, canonical(DIV_APPROX(x, y)))
 OP2(div_approx_ftz, float, float, float,

@@ -69,23 +69,6 @@ enum status parse_no_memory(struct parser *parser)
     return err_no_memory(parser->err, "the tree of a PTX module", parser->arena->total);
 }
 
-bool parse_grow(struct parser *parser, void *array, int count, int *capacity, size_t size)
-{
-    void *old, *larger;
-    if (count < *capacity)
-        return true;
-    int n = *capacity ? 2 * *capacity : 16;
-    larger = arena_alloc(parser->arena, (size_t)n, size);
-    if (!larger)
-        return false;
-    memcpy(&old, array, sizeof old);
-    if (count > 0)
-        memcpy(larger, old, (size_t)count * size);
-    memcpy(array, &larger, sizeof larger);
-    *capacity = n;
-    return true;
-}
-
 bool parse_take(struct parser *parser, char character)
 {
     if (!token_is_char(&parser->lexer.token, character))
@@ -193,7 +176,7 @@ static enum status put_symbol(struct parser *parser, struct initialiser *initial
         TRY(parse_integer(parser, &relocation.addend));
     if (ptx_type_size(variable->type) != 8)
         return parse_error(parser, "an address needs a type of 8 bytes");
-    if (!parse_grow(parser, &variable->relocations, variable->n_relocations,
+    if (!arena_grow(parser->arena, &variable->relocations, variable->n_relocations,
                     &initialiser->relocations_capacity, sizeof relocation))
         return parse_no_memory(parser);
     variable->relocations[variable->n_relocations++] = relocation;
@@ -299,7 +282,7 @@ enum status parse_variable(struct parser *parser, struct ptx_variable *variable,
 enum status parse_add_variable(struct parser *parser, const struct ptx_variable *variable)
 {
     struct ptx_function *function = parser->function;
-    if (!parse_grow(parser, &function->variables, function->n_variables,
+    if (!arena_grow(parser->arena, &function->variables, function->n_variables,
                     &parser->variables_capacity, sizeof *variable))
         return parse_no_memory(parser);
     function->variables[function->n_variables++] = *variable;
@@ -397,8 +380,8 @@ static enum status parse_function(struct parser *parser, bool is_entry, bool is_
             *known = function;
         return STATUS_OK;
     }
-    if (!parse_grow(parser, &module->functions, module->n_functions, &parser->functions_capacity,
-                    sizeof function))
+    if (!arena_grow(parser->arena, &module->functions, module->n_functions,
+                    &parser->functions_capacity, sizeof function))
         return parse_no_memory(parser);
     module->functions[module->n_functions++] = function;
     return STATUS_OK;
@@ -415,7 +398,7 @@ static enum status parse_file(struct parser *parser)
     if (token->kind != TOKEN_STRING || number < 0 || number > 65535)
         return parse_error(parser, "a file's number and name are expected");
     while (module->n_files <= number) {
-        if (!parse_grow(parser, &module->files, module->n_files, &parser->files_capacity,
+        if (!arena_grow(parser->arena, &module->files, module->n_files, &parser->files_capacity,
                         sizeof *module->files))
             return parse_no_memory(parser);
         module->files[module->n_files++] = NULL;
@@ -486,7 +469,7 @@ static enum status parse_module_variable(struct parser *parser, enum ptx_space s
                 strcmp(module->variables[i].name, variable.name) == 0)
                 return err_set(parser->err, STATUS_BAD_DATA, "%s: line %d: '%s' is declared twice",
                                parser->name, parser->lexer.token.line, variable.name);
-        if (!parse_grow(parser, &module->variables, module->n_variables,
+        if (!arena_grow(parser->arena, &module->variables, module->n_variables,
                         &parser->module_variables_capacity, sizeof variable))
             return parse_no_memory(parser);
         module->variables[module->n_variables++] = variable;

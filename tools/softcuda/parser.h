@@ -20,10 +20,6 @@ struct parser {
 enum status parse_error(struct parser *parser, const char *what);
 enum status parse_no_memory(struct parser *parser);
 
-/* Makes room for one more element of the array whose pointer stands at `array`; false: no memory.
- */
-bool parse_grow(struct parser *parser, void *array, int count, int *capacity, size_t size);
-
 /* Takes the token at hand if it is this one. */
 bool parse_take(struct parser *parser, char character);
 bool parse_take_name(struct parser *parser, const char *name);

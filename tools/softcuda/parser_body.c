@@ -60,7 +60,7 @@ static enum status add_name(struct body *body, const char *text, size_t length, 
         return err_set(body->parser->err, STATUS_BAD_DATA, "%s: line %d: '%.*s' is declared twice",
                        body->parser->name, body->parser->lexer.token.line,
                        length < 60 ? (int)length : 60, text);
-    if (!parse_grow(body->parser, &body->names, body->n_names, &body->names_capacity,
+    if (!arena_grow(body->parser->arena, &body->names, body->n_names, &body->names_capacity,
                     sizeof *body->names))
         return parse_no_memory(body->parser);
     int *bucket = &body->buckets[hash_name(text, length)];
@@ -93,7 +93,7 @@ static const struct name *find_name(const struct body *body, const char *text, s
 
 static enum status open_scope(struct body *body)
 {
-    if (!parse_grow(body->parser, &body->parents, body->n_scopes, &body->scopes_capacity,
+    if (!arena_grow(body->parser->arena, &body->parents, body->n_scopes, &body->scopes_capacity,
                     sizeof *body->parents))
         return parse_no_memory(body->parser);
     body->parents[body->n_scopes] = body->scope;
@@ -107,7 +107,7 @@ static enum status add_register(struct body *body, const char *text, size_t leng
                                 enum ptx_type type)
 {
     struct ptx_function *function = body->parser->function;
-    if (!parse_grow(body->parser, &function->registers, function->n_registers,
+    if (!arena_grow(body->parser->arena, &function->registers, function->n_registers,
                     &body->registers_capacity, sizeof *function->registers))
         return parse_no_memory(body->parser);
     function->registers[function->n_registers] = (struct ptx_register){text, type};
@@ -379,7 +379,7 @@ static enum status parse_instruction(struct body *body)
         struct ptx_operand *operand = &instruction.operands[instruction.n_operands];
         TRY(parse_operand(body, operand, 0));
         if (strcmp(instruction.parts[0], "bra") == 0) {
-            if (!parse_grow(parser, &body->uses, body->n_uses, &body->uses_capacity,
+            if (!arena_grow(parser->arena, &body->uses, body->n_uses, &body->uses_capacity,
                             sizeof *body->uses))
                 return parse_no_memory(parser);
             body->uses[body->n_uses++] =
@@ -392,7 +392,7 @@ static enum status parse_instruction(struct body *body)
     if (strcmp(instruction.parts[0], "bra") == 0 && instruction.n_operands != 1)
         return parse_error(parser, "one label to branch to is expected");
     TRY(parse_expect(parser, ';'));
-    if (!parse_grow(parser, &function->instructions, function->n_instructions,
+    if (!arena_grow(parser->arena, &function->instructions, function->n_instructions,
                     &body->instructions_capacity, sizeof instruction))
         return parse_no_memory(parser);
     function->instructions[function->n_instructions++] = instruction;
@@ -483,7 +483,7 @@ static enum status add_last_ret(struct body *body)
     struct ptx_instruction ret = {
         .text = "ret", .parts = {"ret"}, .n_parts = 1, .guard = -1, .place = body->place};
     ret.place.ptx_line = parser->lexer.token.line;
-    if (!parse_grow(parser, &function->instructions, function->n_instructions,
+    if (!arena_grow(parser->arena, &function->instructions, function->n_instructions,
                     &body->instructions_capacity, sizeof ret))
         return parse_no_memory(parser);
     function->instructions[function->n_instructions++] = ret;

@@ -151,7 +151,6 @@ struct program {
     int shared_bytes; /* static; the dynamic part follows, at 16 bytes' alignment */
     int local_bytes;  /* of one thread: local variables and the param space of calls */
     int max_threads[3], required_threads[3], min_blocks;
-    bool uses_grid_sync; /* a barrier over the whole grid would need a cooperative launch */
 };
 
 #endif
