@@ -145,6 +145,11 @@ static inline uint64_t next_group(const struct access *access, uint32_t *left,
 {
     int first = __builtin_ctz(*left), bytes = access->bytes, n = 1;
     uint64_t address = access->address[first], granule = address & ~(uint64_t)(GRANULE - 1);
+    if (bytes == GRANULE) { /* a lane has one to itself */
+        *group = (struct touched){1u << first, (1u << GRANULE) - 1, 0, ALL_OF_THEM};
+        *left &= *left - 1;
+        return granule;
+    }
     bool ascends = false, same = false;
     *group = (struct touched){1u << first, byte_mask(address, bytes), 0, ALL_OF_THEM};
     *left &= *left - 1;
@@ -174,7 +179,7 @@ static int lane_at(const struct touched *group, int byte)
                                        : group->base + (byte >> group->shift);
 }
 
-static struct toucher toucher_of(struct warp *warp, const struct instruction *instruction,
+static inline struct toucher toucher_of(struct warp *warp, const struct instruction *instruction,
                                  const struct access *access)
 {
     static const uint8_t kinds[] = {
