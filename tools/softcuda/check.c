@@ -180,7 +180,7 @@ static int lane_at(const struct touched *group, int byte)
 }
 
 static inline struct toucher toucher_of(struct warp *warp, const struct instruction *instruction,
-                                 const struct access *access)
+                                        const struct access *access)
 {
     static const uint8_t kinds[] = {
         [ACCESS_READ] = TOUCH_READ,

@@ -9,12 +9,18 @@
 
 static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
 
+#define LARGE ((uint64_t)1 << 21)
+
 /* Zeroed, and real only where it is touched: shadows are larger than what they shadow. */
 static void *map(uint64_t count, size_t size)
 {
     void *pages = mmap(NULL, count * size, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return pages == MAP_FAILED ? NULL : pages;
+    if (pages == MAP_FAILED)
+        return NULL;
+    if (count * size >= LARGE) /* read from one end to the other, mostly */
+        madvise(pages, count * size, MADV_HUGEPAGE);
+    return pages;
 }
 
 static void drop(void *context)
