@@ -13,6 +13,18 @@
 
 #define RIG_KERNELS 64
 
+/* A kernel's race on two workers is one of this process too: ThreadSanitizer ends the test then. */
+#if defined(__SANITIZE_THREAD__)
+#define RACES_ARE_FATAL true
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define RACES_ARE_FATAL true
+#endif
+#endif
+#ifndef RACES_ARE_FATAL
+#define RACES_ARE_FATAL false
+#endif
+
 struct rig {
     struct arena arena;
     struct memory memory;
