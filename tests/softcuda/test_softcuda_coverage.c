@@ -44,6 +44,10 @@ static const struct {
     {"cvta", "test_softcuda_access"},
     {"isspacep", "test_softcuda_access"},
     {"prefetch", "test_softcuda_access"},
+    {"prefetchu", "test_softcuda_access"},
+    {"applypriority", "test_softcuda_access"},
+    {"discard", "test_softcuda_access"},
+    {"createpolicy", "test_softcuda_access"},
 };
 
 static const char *program_of(const char *opcode)

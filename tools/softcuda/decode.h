@@ -57,6 +57,7 @@ struct decoder {
     struct shared_variable *shared; /* those that have a place already */
     int fills_capacity, n_shared, shared_capacity;
     int32_t *places;       /* of each register: in the register file, or among predicates */
+    int32_t carry;         /* the predicate that is CC.CF */
     const struct flat *at; /* for messages */
 };
 

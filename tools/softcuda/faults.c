@@ -212,6 +212,7 @@ static const char *verb(enum access_kind kind)
 {
     return kind == ACCESS_WRITE || kind == ACCESS_ASYNC_WRITE ? "write"
            : kind == ACCESS_ATOMIC                            ? "atomic"
+           : kind == ACCESS_HINT                              ? "hint"
                                                               : "read";
 }
 
