@@ -305,6 +305,9 @@ START_TEST(windows)
                   "isspacep.param %p1, %d14; @%p1 or.b32 %r1, %r1, 8;\n"
                   "isspacep.const %p1, %d15; @%p1 or.b32 %r1, %r1, 16;\n"
                   "isspacep.global %p1, %d12; @%p1 or.b32 %r1, %r1, 32;\n"
+                  "isspacep.shared::cta %p1, %d12; @%p1 or.b32 %r1, %r1, 4096;\n"
+                  "cvta.shared::cta.u64 %d16, %d2; setp.eq.u64 %p1, %d16, %d12;\n"
+                  "@%p1 or.b32 %r1, %r1, 8192;\n"
                   "isspacep.shared %p1, %d13; @%p1 or.b32 %r1, %r1, 64;\n"
                   "isspacep.local %p1, %d1; @%p1 or.b32 %r1, %r1, 128;\n"
                   "isspacep.param %p1, %d12; @%p1 or.b32 %r1, %r1, 256;\n"
@@ -321,7 +324,7 @@ START_TEST(windows)
         STATUS_OK);
     uint32_t got;
     memcpy(&got, rig_host(&rig, out), 4);
-    ck_assert_uint_eq(got, 31 | 512 | 1024 | 2048);
+    ck_assert_uint_eq(got, 31 | 512 | 1024 | 2048 | 4096 | 8192);
     rig_free_all(&rig);
     rig_close(&rig);
 }

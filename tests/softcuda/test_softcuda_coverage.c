@@ -29,6 +29,7 @@ static const struct {
     {"ldmatrix", "test_softcuda_matrix"},
     {"movmatrix", "test_softcuda_matrix"},
     {"bra", "test_softcuda_flow"},
+    {"brx", "test_softcuda_flow"},
     {"exit", "test_softcuda_control"},
     {"ret", "test_softcuda_control"},
     {"call", "test_softcuda_control"},

@@ -174,6 +174,8 @@ static enum status decode_one(struct decoder *decoder, struct instruction *instr
                      : decoder->places[flat->instance->first_register + source->guard],
         .guard_negated = source->guard_negated,
         .target = flat->target,
+        .targets = flat->targets,
+        .n_targets = flat->n_targets,
         .place = source->place,
         .text = source->text,
     };
@@ -187,6 +189,13 @@ static enum status decode_one(struct decoder *decoder, struct instruction *instr
         return special_form(decoder, instruction, "bra");
     if (is(first, "ret") || is(first, "exit"))
         return special_form(decoder, instruction, "exit");
+    if (is(first, "brx")) { /* the list is in place already */
+        struct ptx_instruction shorter = *source;
+        struct flat changed = *flat;
+        shorter.n_operands = 1;
+        changed.source = &shorter;
+        return look_up(decoder, instruction, &changed);
+    }
     char key[FORM_KEY_SIZE];
     if (reads_clock(source, key))
         return decode_clock(decoder, instruction, flat, key);

@@ -39,7 +39,9 @@ struct instance {
 struct flat {
     const struct ptx_instruction *source; /* NULL: a jump to `target` that leaves a call */
     const struct instance *instance;
-    int target; /* of a bra: index among the flat ones */
+    int target;             /* of a bra: index among the flat ones */
+    const int32_t *targets; /* of a brx.idx: such indexes */
+    int n_targets;
 };
 
 struct decoder {

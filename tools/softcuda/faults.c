@@ -281,6 +281,15 @@ enum next fault_trap(struct warp *warp, const struct instruction *instruction, u
     return NEXT_STOP;
 }
 
+enum next fault_branch(struct warp *warp, const struct instruction *instruction, int lane,
+                       uint32_t index)
+{
+    report(warp, instruction, lane, CHECK_MEMORY, "%s: index %u of a list of %d targets",
+           instruction->text, (unsigned)index, (int)instruction->n_targets);
+    stop(warp->cta->launch, OUTCOME_TRAP);
+    return NEXT_STOP;
+}
+
 enum next fault_assert(struct warp *warp, const struct instruction *instruction, int lane,
                        const char *file, int line, const char *function, const char *message)
 {
