@@ -35,15 +35,16 @@ FUZZ_SOURCES      := $(wildcard tests/fuzz/fuzz_*.c)
 -include build/cuda.mk
 NVCC         ?= $(shell command -v nvcc)
 PTXAS         = $(firstword $(wildcard $(dir $(NVCC))ptxas $(dir $(realpath $(NVCC)))ptxas) ptxas)
-CUDA_KERNELS := $(if $(NVCC),$(wildcard kernels/*.cu))
+CUDA_KERNELS := $(if $(NVCC),$(wildcard kernels/*.cu bench/*.cu))
 CUDA_CODES    = $(filter sm_80 sm_86 sm_89 sm_90 sm_120,$(shell $(NVCC) --list-gpu-code))
 CUDA_FLAGS   := -I. -lineinfo -std=c++17
 comma        := ,
 empty        :=
 # One front end for all: each card's code descends from the PTX that the tests run.
 CUDA_TARGETS  = arch=compute_80$(comma)code=[$(subst $(empty) $(empty),$(comma),$(strip $(CUDA_CODES)))$(comma)compute_80]
-CUDA_IMAGES  := $(patsubst kernels/%.cu,$(BUILD)/cuda/%.fatbin,$(CUDA_KERNELS))
-CUDA_PTX     := $(patsubst kernels/%.cu,$(BUILD)/ptx/%.ptx,$(CUDA_KERNELS))
+CUDA_IMAGES  := $(patsubst %.cu,$(BUILD)/cuda/%.fatbin,$(notdir $(CUDA_KERNELS)))
+CUDA_PTX     := $(patsubst %.cu,$(BUILD)/ptx/%.ptx,$(notdir $(CUDA_KERNELS)))
+vpath %.cu kernels bench
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIBRARY := $(BUILD)/libmidashi.a
@@ -61,11 +62,11 @@ $(BUILD)/obj/%.o: %.c Makefile tools/softcuda/rules.mk $(wildcard build/setup.mk
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c $< -o $@
 
-$(BUILD)/cuda/%.fatbin: kernels/%.cu Makefile $(wildcard build/cuda.mk)
+$(BUILD)/cuda/%.fatbin: %.cu Makefile $(wildcard build/cuda.mk)
 	@mkdir -p $(@D)
 	$(NVCC) -fatbin --no-compress $(CUDA_FLAGS) -gencode '$(CUDA_TARGETS)' -MMD -MF $@.d $< -o $@
 
-$(BUILD)/ptx/%.ptx: kernels/%.cu Makefile $(wildcard build/cuda.mk)
+$(BUILD)/ptx/%.ptx: %.cu Makefile $(wildcard build/cuda.mk)
 	@mkdir -p $(@D)
 	$(NVCC) -ptx -arch=compute_80 $(CUDA_FLAGS) -MMD -MF $@.d $< -o $@
 

@@ -28,11 +28,11 @@ struct match {
 
 /* ---- the rows that both have ---------------------------------------------------------------- */
 
-static enum status start(struct match *match, struct err *err)
+static enum status start(struct match *match, int processor, struct err *err)
 {
     const struct against_settings *settings = match->settings;
-    TRY(worker_start(&match->a, settings->other, settings->arguments, err));
-    return worker_start(&match->b, settings->program, settings->arguments, err);
+    TRY(worker_start(&match->a, settings->other, settings->arguments, processor, err));
+    return worker_start(&match->b, settings->program, settings->arguments, processor, err);
 }
 
 static void stop(struct match *match)
@@ -137,25 +137,31 @@ static enum status run_row(struct match *match, int i, struct err *err)
     return STATUS_OK;
 }
 
-static int count_uncertain(const struct match *match)
+/* Nothing is called slower that was not looked at twice. */
+static bool wants_more(const struct against_row *row)
+{
+    return row->uncertain || (row->slower && row->n_turns < 2 * PASSES * TURNS);
+}
+
+static int count_wanting(const struct match *match)
 {
     int n = 0;
     for (int i = 0; i < match->n_rows; i++)
-        n += match->rows[i].uncertain;
+        n += wants_more(&match->rows[i]);
     return n;
 }
 
-/* All rows in the first passes, then those that are not certain yet. */
+/* All rows in the first passes, then those that want more. */
 static enum status pass(struct match *match, int number, const struct progress *progress,
                         struct err *err)
 {
-    TRY(start(match, err));
+    TRY(start(match, match->settings->one_processor ? number : -1, err));
     TRY(greet(match, err));
-    size_t total = (size_t)(number < PASSES ? match->n_rows : count_uncertain(match)), done = 0;
-    const char *stage = number < PASSES ? "in turns" : "again, what is uncertain";
+    size_t total = (size_t)(number < PASSES ? match->n_rows : count_wanting(match)), done = 0;
+    const char *stage = number < PASSES ? "in turns" : "again, what is not certain";
     progress_report(progress, stage, "rows", 0, total);
     for (int i = 0; i < match->n_rows; i++) {
-        if (number >= PASSES && !match->rows[i].uncertain)
+        if (number >= PASSES && !wants_more(&match->rows[i]))
             continue;
         TRY(run_row(match, i, err));
         progress_report(progress, stage, "rows", ++done, total);
@@ -170,7 +176,7 @@ enum status against_run(struct against_row **rows, int *n_rows,
     struct match match = {.settings = settings, .arena = arena};
     enum status status = STATUS_OK;
     for (int i = 0; i < PASSES_MOST && status == STATUS_OK; i++) {
-        if (i >= PASSES && count_uncertain(&match) == 0)
+        if (i >= PASSES && count_wanting(&match) == 0)
             break;
         status = pass(&match, i, progress, err);
         stop(&match);

@@ -10,8 +10,10 @@
 struct against_settings {
     const char *program, *other;  /* B, which is judged, and A */
     const char *const *arguments; /* of both, to choose the rows; NULL at the end */
-    double tolerance;             /* by which share B may be slower */
-    double slice;                 /* seconds of a turn */
+    bool one_processor; /* both on the same one, another in each pass: for rows of one thread,
+                           where processors are not equally busy */
+    double tolerance;   /* by which share B may be slower */
+    double slice;       /* seconds of a turn */
 };
 
 /* One row: processor time of B over that of A. */
@@ -28,8 +30,9 @@ struct against_row {
 
 /* Runs the rows that both have, in the order of B's. Each turn runs A and B one behind the other,
  * the first of them changing; both are started anew four times, since where a process finds itself
- * in memory stays with it. More turns follow, up to 64, while a row is uncertain. Results live in
- * the arena. STATUS_FAILED: a program does not serve; STATUS_USAGE: they share no row. */
+ * in memory stays with it. More turns follow, up to 72, while a row is uncertain, and before one is
+ * called slower. Results live in the arena. STATUS_FAILED: a program does not serve; STATUS_USAGE:
+ * they share no row. */
 enum status against_run(struct against_row **rows, int *n_rows,
                         const struct against_settings *settings, const struct progress *progress,
                         struct arena *arena, struct err *err);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include "host/base/cuda_device.h"
 
 /* ---- rows ----------------------------------------------------------------------------------- */
 
@@ -122,15 +123,61 @@ enum status bench_rows(struct bench_row **rows, int *n_rows,
     return STATUS_OK;
 }
 
+/* ---- places --------------------------------------------------------------------------------- */
+
+enum status bench_place_open(struct bench_place *place, const char *name, int threads,
+                             struct err *err)
+{
+    *place = (struct bench_place){.software = false};
+    TRY(device_open(&place->device, name, threads, err));
+    bool cuda = place->device.kind == DEVICE_CUDA;
+    const char *colon = strchr(name, ':');
+    snprintf(place->name, sizeof place->name, "%s",
+             cuda && !colon ? "cuda:0"
+             : cuda         ? name
+                            : "cpu");
+    place->software = cuda && place->device.cuda->driver.software;
+    if (!cuda)
+        return measure_cpu_limits(&place->cpu, &place->device, err);
+    return place->software ? STATUS_OK : cuda_measure_limits(&place->cuda, &place->device, err);
+}
+
+void bench_place_close(struct bench_place *place)
+{
+    device_close(&place->device);
+    *place = (struct bench_place){.software = false};
+}
+
+bool bench_place_has(const struct bench_place *place, const struct bench_operation *operation)
+{
+    return place->device.kind == DEVICE_CPU || operation->cuda;
+}
+
+const char *bench_dtype(const struct bench_place *place, const struct bench_operation *operation)
+{
+    bool activations = strcmp(operation->dtype, "f32") == 0;
+    return place->device.kind == DEVICE_CUDA && activations ? "bf16" : operation->dtype;
+}
+
 /* ---- running -------------------------------------------------------------------------------- */
 
+static enum status measure(struct bench_result *result, struct trial *trial,
+                           const struct bench_place *place, double seconds, struct err *err)
+{
+    if (place->software)
+        return cuda_count_trial(&result->report, trial, err);
+    if (place->device.kind == DEVICE_CUDA)
+        return cuda_measure_trial(&result->measurement, trial, &place->cuda, seconds, err);
+    return measure_trial(&result->measurement, trial, seconds, err);
+}
+
 enum status bench_run_row(struct bench_result *result, const struct bench_row *row,
-                          struct device *device, double seconds, struct err *err)
+                          struct bench_place *place, double seconds, struct err *err)
 {
     struct trial trial;
     struct verdict verdict = {0, 0};
     *result = (struct bench_result){.verified = false};
-    enum status status = trial_open(&trial, row->operation, row->size, device, err);
+    enum status status = trial_open(&trial, row->operation, row->size, &place->device, err);
     if (status == STATUS_OK)
         status = trial_verify(&trial, &verdict, err);
     if (status == STATUS_OK) {
@@ -140,7 +187,7 @@ enum status bench_run_row(struct bench_result *result, const struct bench_row *r
         result->bytes = trial.bytes_read + trial.bytes_written;
     }
     if (result->verified)
-        status = measure_trial(&result->measurement, &trial, seconds, err);
+        status = measure(result, &trial, place, seconds, err);
     trial_close(&trial);
     return status;
 }

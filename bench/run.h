@@ -2,7 +2,8 @@
 #ifndef MIDASHI_BENCH_RUN_H
 #define MIDASHI_BENCH_RUN_H
 
-#include "bench/measure.h"
+#include "bench/cuda_rows.h"
+#include "bench/limits.h"
 
 /* What to run. */
 struct bench_choice {
@@ -28,16 +29,36 @@ enum status bench_rows(struct bench_row **rows, int *n_rows,
                        const struct bench_operation *const *operations,
                        const struct bench_choice *choice, struct arena *arena, struct err *err);
 
-/* A row after it was run on the CPU. */
+/* Where rows run, and what it can do at best. */
+struct bench_place {
+    struct device device;
+    char name[16];           /* "cpu", "cuda:0" */
+    bool software;           /* softcuda: rows are counted, not timed */
+    struct cpu_limits cpu;   /* of a CPU */
+    struct cuda_limits cuda; /* of a GPU that is none of software */
+};
+
+/* Opens a device (device_open's names) and measures its limits. Close it also when it fails. */
+enum status bench_place_open(struct bench_place *place, const char *name, int threads,
+                             struct err *err);
+void bench_place_close(struct bench_place *place); /* a zeroed one is allowed */
+
+/* Whether the operation runs there. */
+bool bench_place_has(const struct bench_place *place, const struct bench_operation *operation);
+/* The type of the weights, or of the activations where there are none, there: "nf4", "bf16". */
+const char *bench_dtype(const struct bench_place *place, const struct bench_operation *operation);
+
+/* A row after it was run. */
 struct bench_result {
     bool verified;      /* held against the reference and right; else it was not timed */
     double worst_error; /* in units of what is allowed */
     double operations, bytes;
-    struct measurement measurement;
+    struct measurement measurement; /* but on softcuda, where there is: */
+    json_t *report;                 /* its report of one run; owned */
 };
 
-/* Verifies, then times for about `seconds`. */
+/* Verifies, then times for about `seconds`, or counts. The caller releases result->report. */
 enum status bench_run_row(struct bench_result *result, const struct bench_row *row,
-                          struct device *device, double seconds, struct err *err);
+                          struct bench_place *place, double seconds, struct err *err);
 
 #endif

@@ -1,7 +1,8 @@
 /* See worker.h. */
+#define _GNU_SOURCE /* sched_setaffinity */
 #include "bench/worker.h"
 
-#include <signal.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -91,8 +92,24 @@ enum status worker_serve(const struct bench_row *rows, int n_rows, struct device
 
 #define ARGUMENTS_LARGEST 16
 
-static void become(const char *program, const char *const *arguments, int in, int out)
+static void stay_on(int processor)
 {
+    cpu_set_t allowed, one;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return;
+    int left = processor % CPU_COUNT(&allowed), cpu = 0;
+    while (!CPU_ISSET(cpu, &allowed) || left-- > 0)
+        cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    sched_setaffinity(0, sizeof one, &one);
+}
+
+static void become(const char *program, const char *const *arguments, int processor, int in,
+                   int out)
+{
+    if (processor >= 0)
+        stay_on(processor);
     const char *words[ARGUMENTS_LARGEST + 4] = {program, "bench", "--worker"};
     for (int i = 0; i < ARGUMENTS_LARGEST && arguments[i]; i++)
         words[3 + i] = arguments[i];
@@ -105,7 +122,7 @@ static void become(const char *program, const char *const *arguments, int in, in
 }
 
 enum status worker_start(struct worker *worker, const char *program, const char *const *arguments,
-                         struct err *err)
+                         int processor, struct err *err)
 {
     int to[2], from[2];
     *worker = (struct worker){.name = program};
@@ -118,7 +135,7 @@ enum status worker_start(struct worker *worker, const char *program, const char 
     fflush(NULL);
     worker->pid = fork();
     if (worker->pid == 0)
-        become(program, arguments, to[0], from[1]);
+        become(program, arguments, processor, to[0], from[1]);
     close(to[0]), close(from[1]);
     worker->requests = fdopen(to[1], "w");
     worker->answers = fdopen(from[0], "r");

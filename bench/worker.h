@@ -25,12 +25,13 @@ struct worker {
     FILE *requests, *answers;
 };
 
-/* Starts `program bench --worker ARGUMENTS`; arguments end with NULL, at most 16. STATUS_FAILED: it
- * does not start, or is none that serves. */
+/* Starts `program bench --worker ARGUMENTS`; arguments end with NULL, at most 16. processor: the
+ * one that it may run on, counted from 0 among those that this process may, and round again; -1:
+ * all of them. STATUS_RESOURCE: it does not start. */
 enum status worker_start(struct worker *worker, const char *program, const char *const *arguments,
-                         struct err *err);
-/* The number of the row with this title, -1: it has none. Titles are read once, by worker_start's
- * caller, in order. */
+                         int processor, struct err *err);
+/* The titles of its rows, in order, in the arena: to be read once, first. STATUS_FAILED: it is none
+ * that serves. */
 enum status worker_titles(struct worker *worker, char ***titles, int *n_titles, struct arena *arena,
                           struct err *err);
 

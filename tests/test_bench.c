@@ -12,6 +12,7 @@
 #include "bench/run.h"
 #include "bench/statistics.h"
 #include "bench/trial.h"
+#include "host/base/cuda_device.h"
 
 /* ---- statistics ----------------------------------------------------------------------------- */
 
@@ -236,7 +237,7 @@ static enum status run_spoiled(struct trial *trial, struct err *err)
 
 START_TEST(wrong_rows_are_found)
 {
-    struct device device;
+    struct bench_place place;
     struct err err;
     struct bench_result result;
     spoiled_operation = bench_operations[_i];
@@ -244,24 +245,25 @@ START_TEST(wrong_rows_are_found)
     struct bench_row row = {.operation = &spoiled};
     spoiled.run = run_spoiled;
     some_size(row.size, spoiled_operation, 3);
-    ck_assert_int_eq(device_open(&device, "cpu", 1, &err), STATUS_OK);
-    ck_assert_int_eq(bench_run_row(&result, &row, &device, 0.001, &err), STATUS_OK);
+    ck_assert_int_eq(bench_place_open(&place, "cpu", 1, &err), STATUS_OK);
+    ck_assert_int_eq(bench_run_row(&result, &row, &place, 0.001, &err), STATUS_OK);
     ck_assert_msg(!result.verified && result.worst_error > 1, "%s %s: %g", spoiled.name,
                   spoiled.dtype, result.worst_error);
     ck_assert_int_eq(result.measurement.n_runs, 0);
-    device_close(&device);
+    bench_place_close(&place);
 }
 END_TEST
 
 START_TEST(rows_are_measured)
 {
-    struct device device;
+    struct bench_place place;
     struct err err;
     struct bench_result result;
     struct bench_row row = {.operation = &bench_nf4_matmul, .size = {64, 128, 256}};
-    ck_assert_int_eq(device_open(&device, "cpu", 2, &err), STATUS_OK);
-    ck_assert_int_eq(bench_run_row(&result, &row, &device, 0.05, &err), STATUS_OK);
-    device_close(&device);
+    ck_assert_int_eq(bench_place_open(&place, "cpu", 1, &err), STATUS_OK);
+    ck_assert(place.cpu.arithmetic > 0 && place.cpu.read > 0 && place.cpu.copy > 0);
+    ck_assert_int_eq(bench_run_row(&result, &row, &place, 0.05, &err), STATUS_OK);
+    bench_place_close(&place);
     const struct measurement *m = &result.measurement;
     ck_assert(result.verified);
     ck_assert(result.operations == 2.0 * 64 * 128 * 256);
@@ -272,6 +274,56 @@ START_TEST(rows_are_measured)
               m->seconds <= m->interval[1]);
     ck_assert(m->processor_seconds > 0 && m->bound_seconds > 0 && m->share_of_bound > 0);
     ck_assert_int_eq(m->bound, BOUND_ARITHMETIC);
+}
+END_TEST
+
+/* On softcuda: counted, and timed as on a GPU, though the times mean nothing. */
+START_TEST(rows_run_on_a_gpu)
+{
+    char driver[4096];
+    struct bench_place place;
+    struct err err;
+    if (!cuda_has_kernels())
+        SKIP("this build has no CUDA kernels");
+    snprintf(driver, sizeof driver, "%s/softcuda/libcuda.so.1", build_folder());
+    setenv("MIDASHI_CUDA_DRIVER", driver, 1);
+    setenv("SOFTCUDA_CHECK", "all", 1);
+    ck_assert_msg(bench_place_open(&place, "cuda", 1, &err) == STATUS_OK, "%s", err.text);
+    ck_assert(place.software);
+    ck_assert_str_eq(place.name, "cuda:0");
+    ck_assert_msg(cuda_measure_limits(&place.cuda, &place.device, &err) == STATUS_OK, "%s",
+                  err.text);
+    ck_assert(place.cuda.tensor > 0 && place.cuda.copy > 0 && place.cuda.launch_seconds > 0);
+    for (int i = 0; bench_operations[i]; i++) {
+        struct bench_row row = {.operation = bench_operations[i]};
+        struct bench_result result;
+        struct trial trial;
+        struct measurement measurement;
+        struct verdict verdict;
+        if (!bench_place_has(&place, row.operation))
+            continue;
+        some_size(row.size, row.operation, 2);
+        ck_assert_msg(bench_run_row(&result, &row, &place, 0, &err) == STATUS_OK, "%s", err.text);
+        ck_assert_msg(result.verified, "%s: %g", row.operation->name, result.worst_error);
+        const json_t *kernels = json_object_get(result.report, "kernels");
+        ck_assert_int_eq(json_array_size(kernels), 1);
+        ck_assert_int_eq(
+            json_integer_value(json_object_get(json_array_get(kernels, 0), "launches")), 1);
+        json_decref(result.report);
+        ck_assert_int_eq(trial_open(&trial, row.operation, row.size, &place.device, &err),
+                         STATUS_OK);
+        ck_assert_msg(cuda_measure_trial(&measurement, &trial, &place.cuda, 0, &err) == STATUS_OK,
+                      "%s", err.text);
+        ck_assert_int_eq(measurement.n_runs, 9);
+        ck_assert(measurement.best > 0 && measurement.share_of_bound > 0);
+        /* Both turns' operands are right. */
+        for (int turn = 0; turn < 2; turn++) {
+            ck_assert_int_eq(trial_verify(&trial, &verdict, &err), STATUS_OK);
+            ck_assert(verdict.worst <= 1);
+        }
+        trial_close(&trial);
+    }
+    bench_place_close(&place);
 }
 END_TEST
 
@@ -308,6 +360,7 @@ int main(void)
     tcase_add_loop_test(tests, rows_are_right_on_every_device, 0, n);
     tcase_add_loop_test(tests, wrong_rows_are_found, 0, n);
     tcase_add_test(tests, rows_are_measured);
+    tcase_add_test(tests, rows_run_on_a_gpu);
     tcase_add_test(tests, verdicts_are_strict);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

@@ -14,8 +14,8 @@ small='--shape m=4,n=16,k=64 --seconds 0.01 --threads 1'
 test_bench_prints_a_table() {
     run "$MIDASHI" bench $small
     expect_code 0
-    expect_match "$stdout" '^limits measured now: [0-9.]+ GFLOP/s, reading [0-9.]+ GB/s'
-    expect_match "$stdout" '^nf4_matmul_fwd nf4  +m=4 n=16 k=64 +1 +[0-9.]+ us .* % of (memory|arithmetic)$'
+    expect_match "$stdout" '^cpu, [a-z0-9]+, 1 thread, at best now: [0-9.]+ GFLOP/s, reading [0-9.]+ GB/s'
+    expect_match "$stdout" '^nf4_matmul_fwd nf4  +m=4 n=16 k=64 +cpu x1 +[0-9.]+ us .* % of (memory|arithmetic)$'
     expect_match "$stdout" '^matmul_fwd bf16 '
     run "$MIDASHI" bench $small bf16
     expect_code 0
@@ -31,7 +31,7 @@ test_bench_prints_json() {
 import json, sys
 run = json.load(open(sys.argv[1]))
 assert run["schema"] == "midashi-bench-1"
-assert run["limits"]["cpu"]["flops_per_second"] > 0 and run["machine"]["threads"] == 1
+assert run["limits"]["cpu x1"]["flops_per_second"] > 0 and run["machine"]["processors"] >= 1
 (row,) = run["rows"]
 assert row["operation"] == "nf4_matmul_fwd" and row["dtype"] == "nf4" and row["device"] == "cpu"
 assert row["shape"] == {"m": 4, "n": 16, "k": 64} and row["threads"] == 1
@@ -48,7 +48,40 @@ test_bench_prints_csv() {
     expect_code 0
     expect_line_count "$stdout" 4
     expect_match "$stdout" '^operation,dtype,device,'
-    expect_match "$stdout" '^matmul_fwd,f32,cpu,[a-z0-9]+,1,m=4 n=16 k=64,.*,true$'
+    expect_match "$stdout" '^matmul_fwd,f32,cpu,[a-z0-9]+,1,measured,m=4 n=16 k=64,.*,true$'
+}
+
+# On softcuda rows are counted.
+test_bench_counts_on_softcuda() {
+    need_command python3
+    driver=$(dirname "$MIDASHI")/softcuda/libcuda.so.1
+    if MIDASHI_CUDA_DRIVER=$driver "$MIDASHI" devices | grep -q 'there was no nvcc'; then
+        skip 'this build has no CUDA kernels'
+    fi
+    MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_CARD=rtx3080 run "$MIDASHI" bench rmsnorm --device cuda
+    expect_code 0
+    expect_match "$stdout" '^cuda:0, .*: a software device\. Counted, not measured; a projection is no measurement\.$'
+    expect_match "$stdout" '^rmsnorm_fwd bf16 +n=256 d=576 +cuda:0 +[0-9]+ +[0-9]+ +0 +[0-9.]+ us$'
+    MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_CARD=rtx3080 run "$MIDASHI" bench rmsnorm --device cuda --json
+    expect_code 0
+    python3 - "$stdout" <<'PYTHON' || fail 'the JSON is not as documented'
+import json, sys
+run = json.load(open(sys.argv[1]))
+(row,) = run["rows"]
+assert row["kind"] == "counted" and row["card"] == "rtx3080" and "seconds" not in row
+(kernel,) = row["kernels"]
+assert kernel["name"] == "rmsnorm_bf16" and kernel["ctas"] == 256
+# x twice, once from L1; y once; 576 * 2 bytes a row
+assert kernel["counters"]["global_store_bytes"] == 256 * 576 * 2
+assert row["projected_seconds"] == kernel["projection"]["seconds"] > 0
+assert run["limits"]["cuda:0"]["software"] is True
+PYTHON
+    MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_REPORT=$dir/report.json run "$MIDASHI" bench rmsnorm --device cuda
+    expect_code 71
+    expect_match "$stderr" 'softcudaCountBegin: CUDA_ERROR_NOT_PERMITTED'
+    MIDASHI_CUDA_DRIVER=$driver run "$MIDASHI" bench swiglu --device cuda
+    expect_code 2
+    expect_match "$stderr" 'no row that is chosen runs on --device cuda'
 }
 
 test_bench_finds_wrong_rows() {

@@ -109,6 +109,7 @@ enum status bench_compare_against(const struct options *options, const char *pat
         .program = self,
         .other = options->against,
         .arguments = arguments,
+        .one_processor = options->threads <= 1,
         .tolerance = options->tolerance,
         .slice = 0.02,
     };

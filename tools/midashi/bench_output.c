@@ -3,10 +3,25 @@
 
 #include <stdio.h>
 #include <string.h>
+#include "host/base/cuda_device.h"
 #include "tools/midashi/bench_machine.h"
 #include "tools/midashi/output.h"
 
 static const char *const bound_names[] = {"arithmetic", "memory"};
+
+static bool is_cpu(const struct bench_place *place)
+{
+    return place->device.kind == DEVICE_CPU;
+}
+
+/* "cpu x2", "cuda:0" */
+static void format_place(char *text, size_t size, const struct bench_place *place)
+{
+    if (is_cpu(place))
+        snprintf(text, size, "cpu x%d", threads_size(place->device.threads));
+    else
+        snprintf(text, size, "%s", place->name);
+}
 
 /* "163 GFLOP/s": of what the row's bound is in. */
 static void format_rate(char *text, size_t size, const struct bench_result *result)
@@ -18,7 +33,7 @@ static void format_rate(char *text, size_t size, const struct bench_result *resu
         snprintf(text, size, "%.1f GB/s", 1e-9 * result->bytes / m->seconds);
 }
 
-/* Three or four digits and a unit. */
+/* Four digits and a unit. */
 static void format_seconds(char *text, size_t size, double seconds)
 {
     double scale = seconds < 1e-3 ? 1e6 : seconds < 1 ? 1e3 : 1;
@@ -27,19 +42,59 @@ static void format_seconds(char *text, size_t size, double seconds)
     snprintf(text, size, "%.*f %s", value < 10 ? 3 : value < 100 ? 2 : 1, value, unit);
 }
 
+/* ---- softcuda's report of one run ----------------------------------------------------------- */
+
+static const char *card_of(const json_t *report)
+{
+    const char *card = json_string_value(json_object_get(report, "card"));
+    return card ? card : "?";
+}
+
+/* The projection of a kernel on the report's card; NULL: none. */
+static json_t *projection_of(const json_t *report, const json_t *kernel)
+{
+    size_t i;
+    json_t *entry;
+    json_array_foreach(json_object_get(kernel, "cards"), i, entry)
+    {
+        const char *name = json_string_value(json_object_get(entry, "card"));
+        if (name && strcmp(name, card_of(report)) == 0)
+            return json_object_get(entry, "projection");
+    }
+    return NULL;
+}
+
+/* Over the kernels of the run. */
+static double sum_of_counter(const json_t *report, const char *name)
+{
+    size_t i;
+    double sum = 0;
+    json_t *kernel;
+    json_array_foreach(json_object_get(report, "kernels"), i, kernel)
+    {
+        sum += json_number_value(json_object_get(json_object_get(kernel, "counters"), name));
+    }
+    return sum;
+}
+
+static double projected_seconds(const json_t *report)
+{
+    size_t i;
+    double sum = 0;
+    json_t *kernel;
+    json_array_foreach(json_object_get(report, "kernels"), i, kernel)
+    {
+        sum += json_number_value(json_object_get(projection_of(report, kernel), "seconds"));
+    }
+    return sum;
+}
+
 /* ---- table ---------------------------------------------------------------------------------- */
 
-static void table_row(const struct bench_row *row, const struct device *device,
-                      const struct bench_result *result)
+static void table_measured(const struct bench_result *result)
 {
     const struct measurement *m = &result->measurement;
-    char median[32], rate[32], name[48];
-    snprintf(name, sizeof name, "%s %s", row->operation->name, row->operation->dtype);
-    printf("%-24s %-40s %2d ", name, row->shape, threads_size(device->threads));
-    if (!result->verified) {
-        printf(" WRONG: %.3g times the error that is allowed\n", result->worst_error);
-        return;
-    }
+    char median[32], rate[32];
     format_seconds(median, sizeof median, m->seconds);
     format_rate(rate, sizeof rate, result);
     double spread = 50 * (m->interval[1] - m->interval[0]) / m->seconds;
@@ -47,17 +102,58 @@ static void table_row(const struct bench_row *row, const struct device *device,
            bound_names[m->bound]);
 }
 
+static void table_counted(const struct bench_result *result)
+{
+    char projected[32];
+    const json_t *report = result->report;
+    format_seconds(projected, sizeof projected, projected_seconds(report));
+    printf("%12.0f %10.0f %10.3g %11s\n", sum_of_counter(report, "warp_instructions"),
+           sum_of_counter(report, "dram_read_bytes") + sum_of_counter(report, "dram_write_bytes"),
+           sum_of_counter(report, "mma_macs"), projected);
+}
+
+static void table_row(const struct bench_row *row, const struct bench_place *place,
+                      const struct bench_result *result)
+{
+    char name[48], where[24];
+    format_place(where, sizeof where, place);
+    snprintf(name, sizeof name, "%s %s", row->operation->name, bench_dtype(place, row->operation));
+    printf("%-25s %-40s %-6s ", name, row->shape, where);
+    if (!result->verified)
+        printf("WRONG: %.3g times the error that is allowed\n", result->worst_error);
+    else if (result->report)
+        table_counted(result);
+    else
+        table_measured(result);
+}
+
+static void table_place(const struct bench_place *place)
+{
+    print_limits(place);
+    if (place->software)
+        printf("%-25s %-40s %-6s %12s %10s %10s %11s\n", "operation", "shape", "on", "instructions",
+               "DRAM bytes", "mma MACs", "projection");
+    else
+        printf("%-25s %-40s %-6s %10s %7s %14s %s\n", "operation", "shape", "on", "median", "+-",
+               "rate", "share of the bound");
+}
+
 /* ---- CSV ------------------------------------------------------------------------------------ */
 
-static void csv_row(const struct bench_row *row, const struct device *device,
+static void csv_row(const struct bench_row *row, const struct bench_place *place,
                     const struct bench_result *result)
 {
     const struct measurement *m = &result->measurement;
-    printf("%s,%s,cpu,%s,%d,%s,%.9g,%.9g,%.9g,%.9g,%.9g,%d,%.9g,%.9g,%s,%.6g,%s\n",
-           row->operation->name, row->operation->dtype, cpu_isa_name(device->isa),
-           threads_size(device->threads), row->shape, m->seconds, m->interval[0], m->interval[1],
-           m->best, m->processor_seconds, m->n_runs, result->operations, result->bytes,
-           bound_names[m->bound], m->share_of_bound, result->verified ? "true" : "false");
+    printf("%s,%s,%s,%s,%d,%s,%s,", row->operation->name, bench_dtype(place, row->operation),
+           place->name, cpu_isa_name(place->device.isa), threads_size(place->device.threads),
+           result->report ? "counted" : "measured", row->shape);
+    if (result->verified && !result->report)
+        printf("%.9g,%.9g,%.9g,%.9g,%.9g,%d,%.9g,%.9g,%s,%.6g,true\n", m->seconds, m->interval[0],
+               m->interval[1], m->best, m->processor_seconds, m->n_runs, result->operations,
+               result->bytes, bound_names[m->bound], m->share_of_bound);
+    else
+        printf(",,,,,,%.9g,%.9g,,,%s\n", result->operations, result->bytes,
+               result->verified ? "true" : "false");
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
@@ -73,31 +169,59 @@ static json_t *shape_json(const struct bench_row *row)
     return shape;
 }
 
-/* What was measured; of a row that is wrong nothing was. */
-static int add_measurement(json_t *json, const struct bench_result *result)
+static json_t *measured_json(const struct bench_result *result)
 {
     const struct measurement *m = &result->measurement;
-    json_t *more = json_pack(
-        "{s:f, s:[f,f], s:f, s:f, s:i, s:f, s:f, s:s, s:f, s:f}", "seconds", m->seconds, "interval",
-        m->interval[0], m->interval[1], "best", m->best, "processor_seconds", m->processor_seconds,
-        "runs", m->n_runs, "flops_per_second", result->operations / m->seconds, "bytes_per_second",
-        result->bytes / m->seconds, "bound", bound_names[m->bound], "bound_seconds",
-        m->bound_seconds, "share_of_bound", m->share_of_bound);
+    return json_pack("{s:f, s:[f,f], s:f, s:f, s:i, s:f, s:f, s:s, s:f, s:f}", "seconds",
+                     m->seconds, "interval", m->interval[0], m->interval[1], "best", m->best,
+                     "processor_seconds", m->processor_seconds, "runs", m->n_runs,
+                     "flops_per_second", result->operations / m->seconds, "bytes_per_second",
+                     result->bytes / m->seconds, "bound", bound_names[m->bound], "bound_seconds",
+                     m->bound_seconds, "share_of_bound", m->share_of_bound);
+}
+
+static json_t *counted_json(const struct bench_result *result)
+{
+    size_t i;
+    json_t *kernel, *kernels = json_array();
+    json_array_foreach(json_object_get(result->report, "kernels"), i, kernel)
+    {
+        json_t *entry = json_pack(
+            "{s:O*, s:O*, s:O*, s:O*, s:O*}", "name", json_object_get(kernel, "name"), "ctas",
+            json_object_get(kernel, "ctas"), "counters", json_object_get(kernel, "counters"), "mma",
+            json_object_get(kernel, "mma"), "projection", projection_of(result->report, kernel));
+        if (json_array_append_new(kernels, entry) != 0) {
+            json_decref(kernels);
+            kernels = NULL;
+        }
+    }
+    return json_pack("{s:s, s:f, s:o}", "card", card_of(result->report), "projected_seconds",
+                     projected_seconds(result->report), "kernels", kernels);
+}
+
+/* Adds what was measured or counted; of a row that is wrong nothing was. */
+static int add_result(json_t *json, const struct bench_result *result)
+{
+    if (!result->verified)
+        return 0;
+    json_t *more = result->report ? counted_json(result) : measured_json(result);
     int failed = more ? json_object_update(json, more) : -1;
     json_decref(more);
     return failed;
 }
 
-static json_t *row_json(const struct bench_row *row, const struct device *device,
+static json_t *row_json(const struct bench_row *row, const struct bench_place *place,
                         const struct bench_result *result)
 {
     json_t *shape = shape_json(row);
-    json_t *json = json_pack(
-        "{s:s, s:s, s:s, s:s, s:i, s:o, s:f, s:f, s:b}", "operation", row->operation->name, "dtype",
-        row->operation->dtype, "device", "cpu", "instructions", cpu_isa_name(device->isa),
-        "threads", threads_size(device->threads), "shape", shape, "flops", result->operations,
-        "bytes", result->bytes, "verified", (int)result->verified);
-    if (json && result->verified && add_measurement(json, result) != 0) {
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:f, s:f, s:b}", "operation",
+                  row->operation->name, "dtype", bench_dtype(place, row->operation), "device",
+                  place->name, "kind", result->report ? "counted" : "measured", "instructions",
+                  is_cpu(place) ? cpu_isa_name(place->device.isa) : place->device.cuda->info.name,
+                  "threads", threads_size(place->device.threads), "shape", shape, "flops",
+                  result->operations, "bytes", result->bytes, "verified", (int)result->verified);
+    if (json && add_result(json, result) != 0) {
         json_decref(json);
         return NULL;
     }
@@ -106,9 +230,8 @@ static json_t *row_json(const struct bench_row *row, const struct device *device
 
 /* ---- all ------------------------------------------------------------------------------------ */
 
-enum status bench_output_begin(struct bench_output *output, const struct options *options,
-                               const struct device *device, const struct cpu_limits *limits,
-                               struct err *err)
+enum status bench_output_open(struct bench_output *output, const struct options *options,
+                              struct err *err)
 {
     *output = (struct bench_output){
         .format = options->json  ? BENCH_JSON
@@ -118,54 +241,71 @@ enum status bench_output_begin(struct bench_output *output, const struct options
     switch (output->format) {
     case BENCH_JSON:
         output->rows = json_array();
-        return output->rows ? STATUS_OK : err_no_memory(err, "the rows", 0);
+        output->limits = json_object();
+        return output->rows && output->limits ? STATUS_OK : err_no_memory(err, "the rows", 0);
     case BENCH_CSV:
-        puts("operation,dtype,device,instructions,threads,shape,seconds,interval_low,interval_high,"
-             "best,processor_seconds,runs,flops,bytes,bound,share_of_bound,verified");
+        puts("operation,dtype,device,instructions,threads,kind,shape,seconds,interval_low,"
+             "interval_high,best,processor_seconds,runs,flops,bytes,bound,share_of_bound,verified");
         return STATUS_OK;
     case BENCH_TABLE:
-        print_machine(device, limits);
-        printf("\n%-24s %-40s %2s %10s %7s %14s %s\n", "operation", "shape", "th", "median", "+-",
-               "rate", "share of the bound");
+        print_machine();
+        return STATUS_OK;
+    }
+    return STATUS_OK;
+}
+
+void bench_output_close(struct bench_output *output)
+{
+    json_decref(output->rows);
+    json_decref(output->limits);
+    *output = (struct bench_output){.rows = NULL};
+}
+
+enum status bench_output_place(struct bench_output *output, const struct bench_place *place,
+                               struct err *err)
+{
+    char name[24];
+    switch (output->format) {
+    case BENCH_JSON:
+        format_place(name, sizeof name, place);
+        if (json_object_set_new(output->limits, name, limits_json(place)) != 0)
+            return err_no_memory(err, "the limits", 0);
+        return STATUS_OK;
+    case BENCH_CSV:
+        return STATUS_OK;
+    case BENCH_TABLE:
+        table_place(place);
+        fflush(stdout);
         return STATUS_OK;
     }
     return STATUS_OK;
 }
 
 enum status bench_output_row(struct bench_output *output, const struct bench_row *row,
-                             const struct device *device, const struct bench_result *result,
+                             const struct bench_place *place, const struct bench_result *result,
                              struct err *err)
 {
     switch (output->format) {
     case BENCH_JSON:
-        if (json_array_append_new(output->rows, row_json(row, device, result)) != 0)
+        if (json_array_append_new(output->rows, row_json(row, place, result)) != 0)
             return err_no_memory(err, "the rows", 0);
         return STATUS_OK;
     case BENCH_CSV:
-        csv_row(row, device, result);
+        csv_row(row, place, result);
         break;
     case BENCH_TABLE:
-        table_row(row, device, result);
+        table_row(row, place, result);
         break;
     }
     fflush(stdout);
     return STATUS_OK;
 }
 
-enum status bench_output_end(struct bench_output *output, const struct device *device,
-                             const struct cpu_limits *limits, struct err *err)
+enum status bench_output_end(struct bench_output *output, struct err *err)
 {
     if (output->format != BENCH_JSON)
         return STATUS_OK;
-    json_t *rows = output->rows;
-    output->rows = NULL;
-    return print_json(json_pack("{s:s, s:o, s:o, s:o}", "schema", "midashi-bench-1", "machine",
-                                machine_json(device), "limits", limits_json(device, limits), "rows",
-                                rows),
-                      err);
-}
-
-void bench_output_close(struct bench_output *output)
-{
-    json_decref(output->rows);
+    json_t *root = json_pack("{s:s, s:o, s:O, s:O}", "schema", "midashi-bench-1", "machine",
+                             machine_json(), "limits", output->limits, "rows", output->rows);
+    return print_json(root, err);
 }

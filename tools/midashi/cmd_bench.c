@@ -2,6 +2,7 @@
 #include <string.h>
 #include "bench/operations.h"
 #include "bench/worker.h"
+#include "host/base/interrupt.h"
 #include "tools/midashi/bench_compare.h"
 #include "tools/midashi/bench_output.h"
 #include "tools/midashi/commands.h"
@@ -15,43 +16,74 @@ struct job {
     int n_rows, n_run, n_wrong;
 };
 
-static enum status run_rows(struct job *job, struct device *device, struct err *err)
+static enum status run_row(struct job *job, struct bench_place *place, int i, struct err *err)
 {
-    for (int i = 0; i < job->n_rows; i++) {
-        struct bench_result result;
-        meter_status(&job->meter, "%d of %d: %s", i + 1, job->n_rows, job->rows[i].title);
-        TRY(bench_run_row(&result, &job->rows[i], device, job->options->seconds, err));
-        meter_clear(&job->meter);
-        TRY(bench_output_row(&job->output, &job->rows[i], device, &result, err));
-        job->n_run++;
-        job->n_wrong += !result.verified;
-    }
-    return STATUS_OK;
+    struct bench_result result;
+    meter_status(&job->meter, "%d of %d: %s", i + 1, job->n_rows, job->rows[i].title);
+    TRY(interrupt_check(err));
+    enum status status = bench_run_row(&result, &job->rows[i], place, job->options->seconds, err);
+    meter_clear(&job->meter);
+    if (status == STATUS_OK)
+        status = bench_output_row(&job->output, &job->rows[i], place, &result, err);
+    json_decref(result.report);
+    job->n_run++;
+    job->n_wrong += !result.verified;
+    return status;
 }
 
-/* All rows on all threads; with --full on one thread first. */
-static enum status run_devices(struct job *job, struct err *err)
+/* The rows that this place has. */
+static enum status run_place(struct job *job, const char *name, int threads, struct err *err)
+{
+    struct bench_place place;
+    enum status status = bench_place_open(&place, name, threads, err);
+    bool any = false;
+    for (int i = 0; status == STATUS_OK && i < job->n_rows; i++) {
+        if (!bench_place_has(&place, job->rows[i].operation))
+            continue;
+        if (!any)
+            status = bench_output_place(&job->output, &place, err);
+        any = true;
+        if (status == STATUS_OK)
+            status = run_row(job, &place, i, err);
+    }
+    bench_place_close(&place);
+    return status;
+}
+
+/* --device auto is the CPU, and a GPU where there is one. */
+static enum status run_cpu(struct job *job, struct err *err)
+{
+    const struct options *options = job->options;
+    if (options->full && options->threads != 1)
+        TRY(run_place(job, "cpu", 1, err));
+    return run_place(job, "cpu", options->threads, err);
+}
+
+static bool has_gpu(void)
 {
     struct device device;
-    struct cpu_limits limits;
-    TRY(device_open(&device, "cpu", job->options->threads, err));
-    enum status status = measure_cpu_limits(&limits, &device, err);
-    if (status == STATUS_OK)
-        status = bench_output_begin(&job->output, job->options, &device, &limits, err);
-    if (status == STATUS_OK && job->options->full && threads_size(device.threads) > 1) {
-        struct device single;
-        status = device_open(&single, "cpu", 1, err);
-        if (status == STATUS_OK) {
-            status = run_rows(job, &single, err);
-            device_close(&single);
-        }
-    }
-    if (status == STATUS_OK)
-        status = run_rows(job, &device, err);
-    if (status == STATUS_OK)
-        status = bench_output_end(&job->output, &device, &limits, err);
+    struct err err;
+    bool has = device_open(&device, "cuda", 1, &err) == STATUS_OK;
     device_close(&device);
-    return status;
+    return has;
+}
+
+static enum status run_places(struct job *job, struct err *err)
+{
+    const char *name = job->options->device;
+    TRY(bench_output_open(&job->output, job->options, err));
+    if (strcmp(name, "auto") == 0) {
+        TRY(run_cpu(job, err));
+        if (has_gpu())
+            TRY(run_place(job, "cuda", job->options->threads, err));
+    } else if (strcmp(name, "cpu") == 0) {
+        TRY(run_cpu(job, err));
+    } else {
+        TRY(run_place(job, name, job->options->threads, err));
+    }
+    if (job->n_run == 0)
+        return err_set(err, STATUS_USAGE, "no row that is chosen runs on --device %s", name);
+    return bench_output_end(&job->output, err);
 }
 
 /* Serves rows on one device, silently. */
@@ -82,7 +114,7 @@ static enum status run_bench(const struct options *options, const char *pattern,
     meter_open(&job.meter, options->quiet);
     enum status status = bench_rows(&job.rows, &job.n_rows, bench_operations, &choice, &arena, err);
     if (status == STATUS_OK)
-        status = options->worker ? serve(&job, err) : run_devices(&job, err);
+        status = options->worker ? serve(&job, err) : run_places(&job, err);
     meter_close(&job.meter);
     bench_output_close(&job.output);
     arena_free(&arena);
@@ -121,8 +153,8 @@ static void defaults(struct options *options)
 }
 
 static const char *const option_names[] = {
-    "--set",     "--shape",     "--full",   "--seconds", "--threads", "--json", "--csv",
-    "--against", "--tolerance", "--worker", "--quiet",   "--help",    NULL};
+    "--device", "--set",     "--shape",     "--full",   "--seconds", "--threads", "--json",
+    "--csv",    "--against", "--tolerance", "--worker", "--quiet",   "--help",    NULL};
 
 const struct command command_bench = {
     .name = "bench",

@@ -14,6 +14,7 @@ enum status open_device(struct device *device, const struct options *options, st
 void processor_name(char *text, size_t size);
 /* What the system says of the clock of the first processor now, in MHz; 0 where it does not. */
 double processor_clock(void);
+int processor_count(void);    /* that are online */
 size_t physical_memory(void); /* bytes, 0 where the system does not tell */
 
 #endif

@@ -126,7 +126,8 @@ static void report_leaks(void)
 static void write_report(void)
 {
     struct err err;
-    if (driver.report && count_report_write(driver.report, driver.settings.report, &err))
+    if (driver.report && driver.settings.report &&
+        count_report_write(driver.report, driver.settings.report, &err))
         say("error: %s", err.text);
 }
 
