@@ -137,7 +137,7 @@ enum status bench_compare_against(const struct options *options, const char *pat
 
 #define RUN_LARGEST ((size_t)64 << 20) /* bytes */
 
-static enum status read_run(json_t **run, const char *path, struct err *err)
+enum status bench_read_run(json_t **run, const char *path, struct err *err)
 {
     TRY(json_read_file(run, path, RUN_LARGEST, 0, err));
     const char *schema = json_string_value(json_object_get(*run, "schema"));
@@ -237,9 +237,9 @@ enum status bench_compare_files(const struct options *options, const char *path_
         return err_set(err, STATUS_USAGE,
                        "bench compare of two files prints a table; --json goes with --against");
     meter_open(&meter, options->quiet);
-    enum status status = read_run(&a, path_a, err);
+    enum status status = bench_read_run(&a, path_a, err);
     if (status == STATUS_OK)
-        status = read_run(&b, path_b, err);
+        status = bench_read_run(&b, path_b, err);
     if (status == STATUS_OK) {
         const json_t *machine_a = json_object_get(a, "machine");
         const json_t *machine_b = json_object_get(b, "machine");

@@ -301,6 +301,43 @@ enum status bench_output_row(struct bench_output *output, const struct bench_row
     return STATUS_OK;
 }
 
+static json_t *stage_json(const struct stage *stage, const char *model, int threads)
+{
+    char name[48];
+    snprintf(name, sizeof name, "pipeline_%s", stage->name);
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:f, s:s, s:f, s:I}", "operation", name, "device",
+                     "cpu", "kind", "pipeline", "model", model, "threads", threads, "items",
+                     stage->items, "unit", stage->unit, "seconds", stage->seconds, "peak_bytes",
+                     (json_int_t)stage->peak_bytes);
+}
+
+static void stage_row(const struct bench_output *output, const struct stage *stage, int threads)
+{
+    char seconds[32];
+    if (output->format == BENCH_CSV) {
+        printf("pipeline_%s,,cpu,,%d,pipeline,%.0f %s,%.9g,,,,,,,,,,\n", stage->name, threads,
+               stage->items, stage->unit, stage->seconds);
+        return;
+    }
+    format_seconds(seconds, sizeof seconds, stage->seconds);
+    printf("pipeline_%-16s %14.0f %-8s %10s %12.0f a second %10.1f MB\n", stage->name, stage->items,
+           stage->unit, seconds, stage->items / stage->seconds, 1e-6 * (double)stage->peak_bytes);
+}
+
+enum status bench_output_stages(struct bench_output *output, const char *model, int threads,
+                                const struct stage *stages, int n_stages, struct err *err)
+{
+    if (output->format == BENCH_TABLE)
+        printf("\n%s, cpu, %d thread%s\n%-25s %23s %10s %21s %13s\n", model, threads,
+               threads == 1 ? "" : "s", "step", "", "time", "", "peak resident");
+    for (int i = 0; i < n_stages; i++)
+        if (output->format != BENCH_JSON)
+            stage_row(output, &stages[i], threads);
+        else if (json_array_append_new(output->rows, stage_json(&stages[i], model, threads)) != 0)
+            return err_no_memory(err, "the rows", 0);
+    return STATUS_OK;
+}
+
 enum status bench_output_end(struct bench_output *output, struct err *err)
 {
     if (output->format != BENCH_JSON)

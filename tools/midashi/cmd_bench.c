@@ -5,8 +5,11 @@
 #include "host/base/interrupt.h"
 #include "tools/midashi/bench_compare.h"
 #include "tools/midashi/bench_output.h"
+#include "tools/midashi/bench_pipeline.h"
+#include "tools/midashi/bench_roofline.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/progress.h"
+#include "tools/midashi/system.h"
 
 struct job {
     const struct options *options;
@@ -71,7 +74,6 @@ static bool has_gpu(void)
 static enum status run_places(struct job *job, struct err *err)
 {
     const char *name = job->options->device;
-    TRY(bench_output_open(&job->output, job->options, err));
     if (strcmp(name, "auto") == 0) {
         TRY(run_cpu(job, err));
         if (has_gpu())
@@ -81,8 +83,28 @@ static enum status run_places(struct job *job, struct err *err)
     } else {
         TRY(run_place(job, name, job->options->threads, err));
     }
-    if (job->n_run == 0)
+    if (job->n_run == 0 && job->n_rows > 0)
         return err_set(err, STATUS_USAGE, "no row that is chosen runs on --device %s", name);
+    return STATUS_OK;
+}
+
+static enum status run_pipeline(struct job *job, struct err *err)
+{
+    struct stage stages[STAGES_LARGEST];
+    int n_stages, threads = job->options->threads;
+    TRY(bench_pipeline(stages, &n_stages, job->options, &job->meter, err));
+    meter_close(&job->meter);
+    return bench_output_stages(&job->output, job->options->model,
+                               threads ? threads : processor_count(), stages, n_stages, err);
+}
+
+static enum status run_all(struct job *job, bool pipeline, struct err *err)
+{
+    TRY(bench_output_open(&job->output, job->options, err));
+    if (job->n_rows > 0)
+        TRY(run_places(job, err));
+    if (pipeline)
+        TRY(run_pipeline(job, err));
     return bench_output_end(&job->output, err);
 }
 
@@ -111,10 +133,16 @@ static enum status run_bench(const struct options *options, const char *pattern,
         return err_set(err, STATUS_USAGE, "--json and --csv contradict each other");
     if (options->shape)
         TRY(shape_parse(&shape, options->shape, err));
+    bool pipeline = bench_pipeline_matches(pattern) && !options->shape && !options->worker;
+    if (pipeline && *pattern && !options->model)
+        return err_set(err, STATUS_USAGE, "the pipeline's rows need a --model to run");
+    pipeline = pipeline && options->model;
     meter_open(&job.meter, options->quiet);
     enum status status = bench_rows(&job.rows, &job.n_rows, bench_operations, &choice, &arena, err);
+    if (status != STATUS_OK && pipeline && *pattern)
+        status = STATUS_OK; /* the pipeline's rows alone */
     if (status == STATUS_OK)
-        status = options->worker ? serve(&job, err) : run_places(&job, err);
+        status = options->worker ? serve(&job, err) : run_all(&job, pipeline, err);
     meter_close(&job.meter);
     bench_output_close(&job.output);
     arena_free(&arena);
@@ -141,6 +169,15 @@ static enum status run(const struct options *options, struct err *err)
     if (strcmp(first, "compare") == 0)
         return n != 3 ? too_many(options, "midashi bench compare A.json B.json", err)
                       : bench_compare_files(options, second, options->arguments[2], err);
+    if (strcmp(first, "roofline") == 0)
+        return n != 2 || !options->output
+                   ? too_many(options, "midashi bench roofline RUN.json --output FILE.svg", err)
+                   : bench_roofline(second, options->output, err);
+    if (strcmp(first, "scaling") == 0)
+        return n != 1 ? too_many(options, "midashi bench scaling [--model MODEL]", err)
+                      : bench_scaling(options, err);
+    if (options->output)
+        return err_set(err, STATUS_USAGE, "--output goes with midashi bench roofline and scaling");
     if (options->against)
         return err_set(err, STATUS_USAGE, "--against goes with midashi bench compare");
     return n > 1 ? err_set(err, STATUS_USAGE, "midashi bench takes one PATTERN, not %s too", second)
@@ -153,19 +190,24 @@ static void defaults(struct options *options)
 }
 
 static const char *const option_names[] = {
-    "--device", "--set",     "--shape",     "--full",   "--seconds", "--threads", "--json",
-    "--csv",    "--against", "--tolerance", "--worker", "--quiet",   "--help",    NULL};
+    "--device", "--threads",   "--set",    "--shape", "--full",   "--seconds", "--model",
+    "--corpus", "--precision", "--topics", "--seed",  "--output", "--against", "--tolerance",
+    "--json",   "--csv",       "--worker", "--quiet", "--help",   NULL};
 
 const struct command command_bench = {
     .name = "bench",
-    .usage = "[PATTERN] | compare A.json B.json | compare --against BINARY [PATTERN]",
+    .usage = "[PATTERN] | compare | roofline | scaling",
     .summary = "what each operation costs here, beside the machine's own limits",
-    .details = "A row is held against the float64 reference first, then timed: the median of its\n"
-               "runs, half of the 95 % interval of the median, and the share of the bound that\n"
-               "applies, which is measured between the runs. PATTERN is part of a row's name or\n"
-               "shape. compare joins two runs stored with --json; compare --against runs this\n"
-               "build and another in turns and fails where this one is slower: that is the one to\n"
-               "trust on a noisy machine.",
+    .details =
+        "A row is held against the float64 reference first, then timed: the median of its runs, "
+        "half of the 95 % interval of the median, and the share of the bound that applies, which "
+        "is measured between the runs. PATTERN is part of a row's name or shape. --model adds the "
+        "steps of the pipeline.\n\n"
+        "bench compare A.json B.json joins two runs stored with --json. bench compare --against "
+        "BINARY [PATTERN] runs this build and another in turns, and fails where this one is "
+        "slower: that is the one to trust on a noisy machine. bench roofline RUN.json --output "
+        "FILE.svg draws a stored run. bench scaling [--model MODEL] [--output FILE.svg] runs "
+        "k-means and the pipeline at growing sizes.",
     .options = option_names,
     .least_arguments = 0,
     .most_arguments = 3,

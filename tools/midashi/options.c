@@ -119,6 +119,8 @@ static const struct option {
      "all shapes of a set, on one thread and on all"},
     {"--seconds", "S", OPTION_DECIMAL, offsetof(struct options, seconds), 0, 0,
      "how long each row is timed (0.5)"},
+    {"--corpus", "CORPUS", OPTION_TEXT, offsetof(struct options, corpus), 0, 0,
+     "the texts of the pipeline's rows (1,000 synthetic ones)"},
     {"--against", "BINARY", OPTION_TEXT, offsetof(struct options, against), 0, 0,
      "bench compare: another build of midashi, in turns with this one"},
     {"--worker", NULL, OPTION_FLAG, offsetof(struct options, worker), 0, 0,

@@ -38,7 +38,7 @@ struct options {
     const char **embeddings; /* files, in order */
     int n_embeddings;
     /* bench */
-    const char *set, *shape, *against;
+    const char *set, *shape, *against, *corpus;
     double seconds;
     bool full, csv, worker;
     /* tokenize */
