@@ -2,6 +2,7 @@
 # midashi bench: its forms of output, rows that are wrong, and comparing.
 # shellcheck disable=SC2317 # run_tests calls the functions by their names
 . tests/cli/tap.sh
+. tests/cli/model.sh
 
 # The harness with planted operations, and the same a tenth slower.
 planted=$(dirname "$MIDASHI")/tests/tool_bench
@@ -134,6 +135,53 @@ test_compare_joins_stored_runs() {
     expect_match "$stdout" '^\? +\? .* not timed in both'
     run "$MIDASHI" bench compare "$dir/a.json" "$dir/absent.json"
     expect_error 66 'absent\.json'
+}
+
+test_bench_runs_the_pipeline() {
+    need_command python3
+    run "$MIDASHI" bench pipeline --model "$model" --corpus "$corpus" --topics 4 --json
+    expect_code 0
+    python3 - "$stdout" <<'PYTHON' || fail 'the JSON is not as documented'
+import json, sys
+rows = {row["operation"]: row for row in json.load(open(sys.argv[1]))["rows"]}
+names = "quantise load tokenise embed words kmeans after_embedding topics".split()
+assert list(rows) == ["pipeline_" + name for name in names], list(rows)
+assert all(row["kind"] == "pipeline" and row["seconds"] > 0 for row in rows.values())
+assert rows["pipeline_topics"]["items"] == 60 and rows["pipeline_topics"]["peak_bytes"] > 1e6
+whole = rows["pipeline_after_embedding"]["seconds"]
+assert rows["pipeline_words"]["seconds"] + rows["pipeline_kmeans"]["seconds"] <= whole
+PYTHON
+    [ -z "$(find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'midashi-bench-*' -newer "$corpus")" ] ||
+        fail 'a temporary folder stayed'
+    run "$MIDASHI" bench pipeline_embed
+    expect_error 2 "the pipeline's rows need a --model"
+}
+
+test_roofline_is_drawn() {
+    "$MIDASHI" bench --shape m=16,n=64,k=64 --seconds 0.01 --json >"$dir/run.json"
+    sed 's/"operation": "nf4_matmul_fwd"/"operation": "<script>\&\\"x"/' "$dir/run.json" >"$dir/hostile.json"
+    run "$MIDASHI" bench roofline "$dir/hostile.json" -o "$dir/roofline.svg"
+    expect_code 0
+    expect_match "$dir/roofline.svg" '&lt;script&gt;&amp;&quot;x nf4'
+    expect_no_match "$dir/roofline.svg" '<script'
+    if command -v python3 >/dev/null; then
+        python3 -c 'import sys, xml.dom.minidom as m; m.parse(sys.argv[1])' "$dir/roofline.svg" ||
+            fail 'the picture is no XML'
+    fi
+    "$MIDASHI" bench --shape n=3,d=8 rmsnorm --seconds 0.01 --json >"$dir/none.json"
+    run "$MIDASHI" bench roofline "$dir/none.json" -o "$dir/none.svg"
+    expect_error 65 'has no row of the CPU that counts operations'
+    expect_absent "$dir/none.svg"
+    run "$MIDASHI" bench roofline "$dir/run.json"
+    expect_error 2 'usage: midashi bench roofline RUN\.json --output FILE\.svg'
+}
+
+test_scaling_grows() {
+    run "$MIDASHI" bench scaling --model "$model" --topics 4 --output "$dir/scaling.svg"
+    expect_code 0
+    expect_match "$stdout" '^ +30000 '
+    expect_match "$stdout" '^ +n  x1 .* exponent [0-9.]+$'
+    expect_match "$dir/scaling.svg" 'embed, exponent'
 }
 
 test_bench_refuses_by_name() {
