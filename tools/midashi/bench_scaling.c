@@ -188,7 +188,7 @@ static enum status measure(struct scaling *scaling, const struct options *option
     enum status status = STATUS_OK;
     if (options->model)
         status = scaling_texts(scaling->runs, &scaling->n_runs, &device, &settings,
-                               options->full ? 1000000 : 30000, &progress, err);
+                               (size_t)options->largest, &progress, err);
     if (status == STATUS_OK)
         status = scaling_kmeans(scaling->kmeans, &device, &progress, err);
     device_close(&device);

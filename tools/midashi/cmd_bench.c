@@ -190,9 +190,9 @@ static void defaults(struct options *options)
 }
 
 static const char *const option_names[] = {
-    "--device", "--threads",   "--set",    "--shape", "--full",   "--seconds", "--model",
-    "--corpus", "--precision", "--topics", "--seed",  "--output", "--against", "--tolerance",
-    "--json",   "--csv",       "--worker", "--quiet", "--help",   NULL};
+    "--device",    "--threads",   "--set",    "--shape",  "--full",   "--seconds", "--model",
+    "--corpus",    "--precision", "--topics", "--seed",   "--output", "--largest", "--against",
+    "--tolerance", "--json",      "--csv",    "--worker", "--quiet",  "--help",    NULL};
 
 const struct command command_bench = {
     .name = "bench",

@@ -121,6 +121,8 @@ static const struct option {
      "how long each row is timed (0.5)"},
     {"--corpus", "CORPUS", OPTION_TEXT, offsetof(struct options, corpus), 0, 0,
      "the texts of the pipeline's rows (1,000 synthetic ones)"},
+    {"--largest", "N", OPTION_INT, offsetof(struct options, largest), 1000, 1000000,
+     "bench scaling: up to N texts (30000)"},
     {"--against", "BINARY", OPTION_TEXT, offsetof(struct options, against), 0, 0,
      "bench compare: another build of midashi, in turns with this one"},
     {"--worker", NULL, OPTION_FLAG, offsetof(struct options, worker), 0, 0,
@@ -292,6 +294,7 @@ static void set_defaults(struct options *options)
         .min_df = "auto",
         .set = "smollm2",
         .seconds = 0.5,
+        .largest = 30000,
     };
 }
 

@@ -40,6 +40,7 @@ struct options {
     /* bench */
     const char *set, *shape, *against, *corpus;
     double seconds;
+    int largest;
     bool full, csv, worker;
     /* tokenize */
     bool no_special, jsonl;
