@@ -181,7 +181,7 @@ static bool some_size(int64_t *size, const struct bench_operation *operation, in
         return false;
     memcpy(size, sizes[which], sizeof *sizes);
     for (int i = 0; i < SHAPE_DIMENSIONS && operation->dimensions[i]; i++)
-        if (strcmp(operation->dimensions[i], "head_dim") == 0 && size[i] % 2)
+        if (strcmp(operation->dimensions[i], "dim") == 0 && size[i] % 2)
             size[i]++;
     return true;
 }

@@ -22,7 +22,7 @@ static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *
 static const char *refuse(const int64_t *size)
 {
     if (size[HEADS] % size[KV_HEADS])
-        return "kv_heads divides heads";
+        return "kv divides heads";
     if (size[HEADS] > ATTENTION_HEADS_LARGEST || size[HEAD_DIM] > ATTENTION_HEAD_DIM_LARGEST)
         return "at most 512 heads of 1024";
     if ((size[LENGTH] + 1) * size[TEXTS] > ATTENTION_ROWS_LARGEST)
@@ -85,7 +85,7 @@ static enum status verify(struct trial *trial, struct verdict *verdict, struct e
 const struct bench_operation bench_attention = {
     .name = "attention_fwd",
     .dtype = "f32",
-    .dimensions = {"texts", "length", "heads", "kv_heads", "head_dim"},
+    .dimensions = {"texts", "length", "heads", "kv", "dim"},
     .shapes = shapes,
     .refuse = refuse,
     .prepare = prepare,

@@ -20,7 +20,7 @@ static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *
 
 static const char *refuse(const int64_t *size)
 {
-    return size[HEAD_DIM] % 2 || size[HEAD_DIM] > 1024 ? "head_dim is even, at most 1024" : NULL;
+    return size[HEAD_DIM] % 2 || size[HEAD_DIM] > 1024 ? "dim is even, at most 1024" : NULL;
 }
 
 static enum status prepare(struct trial *trial, struct err *err)
@@ -68,7 +68,7 @@ static enum status verify(struct trial *trial, struct verdict *verdict, struct e
 const struct bench_operation bench_rope = {
     .name = "rope_fwd",
     .dtype = "f32",
-    .dimensions = {"n", "heads", "head_dim"},
+    .dimensions = {"n", "heads", "dim"},
     .shapes = shapes,
     .refuse = refuse,
     .prepare = prepare,

@@ -98,8 +98,8 @@ static void table_measured(const struct bench_result *result)
     format_seconds(median, sizeof median, m->seconds);
     format_rate(rate, sizeof rate, result);
     double spread = 50 * (m->interval[1] - m->interval[0]) / m->seconds;
-    printf("%10s %5.1f %% %14s %5.1f %% of %s\n", median, spread, rate, 100 * m->share_of_bound,
-           bound_names[m->bound]);
+    printf("%10s %5.1f %% %14s %5.1f %% %s\n", median, spread, rate, 100 * m->share_of_bound,
+           m->bound == BOUND_ARITHMETIC ? "fma" : "memory");
 }
 
 static void table_counted(const struct bench_result *result)
@@ -112,13 +112,14 @@ static void table_counted(const struct bench_result *result)
            sum_of_counter(report, "mma_macs"), projected);
 }
 
-static void table_row(const struct bench_row *row, const struct bench_place *place,
-                      const struct bench_result *result)
+/* A heading for each operation. */
+static void table_row(struct bench_output *output, const struct bench_row *row,
+                      const struct bench_place *place, const struct bench_result *result)
 {
-    char name[48], where[24];
-    format_place(where, sizeof where, place);
-    snprintf(name, sizeof name, "%s %s", row->operation->name, bench_dtype(place, row->operation));
-    printf("%-25s %-40s %-6s ", name, row->shape, where);
+    if (output->last_operation != row->operation)
+        printf("%s %s\n", row->operation->name, bench_dtype(place, row->operation));
+    output->last_operation = row->operation;
+    printf("  %-30s ", row->shape);
     if (!result->verified)
         printf("WRONG: %.3g times the error that is allowed\n", result->worst_error);
     else if (result->report)
@@ -127,15 +128,16 @@ static void table_row(const struct bench_row *row, const struct bench_place *pla
         table_measured(result);
 }
 
-static void table_place(const struct bench_place *place)
+static void table_place(struct bench_output *output, const struct bench_place *place)
 {
+    output->last_operation = NULL;
     print_limits(place);
     if (place->software)
-        printf("%-25s %-40s %-6s %12s %10s %10s %11s\n", "operation", "shape", "on", "instructions",
-               "DRAM bytes", "mma MACs", "projection");
+        printf("%-32s %12s %10s %10s %11s\n", "operation, shape", "instructions", "DRAM bytes",
+               "mma MACs", "projection");
     else
-        printf("%-25s %-40s %-6s %10s %7s %14s %s\n", "operation", "shape", "on", "median", "+-",
-               "rate", "share of the bound");
+        printf("%-32s %10s %7s %14s %13s\n", "operation, shape", "median", "+-", "rate",
+               "of the bound");
 }
 
 /* ---- CSV ------------------------------------------------------------------------------------ */
@@ -274,7 +276,7 @@ enum status bench_output_place(struct bench_output *output, const struct bench_p
     case BENCH_CSV:
         return STATUS_OK;
     case BENCH_TABLE:
-        table_place(place);
+        table_place(output, place);
         fflush(stdout);
         return STATUS_OK;
     }
@@ -294,7 +296,7 @@ enum status bench_output_row(struct bench_output *output, const struct bench_row
         csv_row(row, place, result);
         break;
     case BENCH_TABLE:
-        table_row(row, place, result);
+        table_row(output, row, place, result);
         break;
     }
     fflush(stdout);

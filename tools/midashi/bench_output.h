@@ -11,7 +11,8 @@ enum bench_format { BENCH_TABLE, BENCH_CSV, BENCH_JSON };
 
 struct bench_output {
     enum bench_format format;
-    json_t *rows, *limits; /* of JSON */
+    json_t *rows, *limits;                        /* of JSON */
+    const struct bench_operation *last_operation; /* of the table: under whose name rows come */
 };
 
 /* Close it also when it fails. */

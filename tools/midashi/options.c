@@ -413,12 +413,12 @@ enum status options_parse(struct options *options, const struct command *command
 #define HELP_COLUMN 4
 #define HELP_WIDTH  79 /* the least terminal */
 
-/* Prints words of text, broken at HELP_WIDTH. */
+/* Prints words of text, broken at HELP_WIDTH; an empty line begins a paragraph. */
 static void print_wrapped(FILE *stream, const char *text, int indent)
 {
     int column = 0;
     while (*text) {
-        int length = (int)strcspn(text, " ");
+        int length = (int)strcspn(text, " \n");
         if (column == 0 || column + 1 + length > HELP_WIDTH) {
             fprintf(stream, "%s%*s", column ? "\n" : "", indent, "");
             column = indent;
@@ -429,7 +429,11 @@ static void print_wrapped(FILE *stream, const char *text, int indent)
         fwrite(text, 1, (size_t)length, stream);
         column += length;
         text += length;
-        text += strspn(text, " ");
+        if (strncmp(text, "\n\n", 2) == 0) {
+            fputs("\n\n", stream);
+            column = 0;
+        }
+        text += strspn(text, " \n");
     }
     fputc('\n', stream);
 }
