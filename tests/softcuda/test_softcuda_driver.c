@@ -219,7 +219,7 @@ START_TEST(contexts_stand_on_a_stack)
     EXPECT(ERROR_INVALID_CONTEXT, cu.CtxPopCurrent(&current));
     GOOD(cu.CtxSetCurrent(primary));
     GOOD(cu.DevicePrimaryCtxRelease(0));
-    EXPECT(ERROR_INVALID_CONTEXT, cu.MemAlloc(&p, 4)); /* it is gone */
+    EXPECT(ERROR_CONTEXT_IS_DESTROYED, cu.MemAlloc(&p, 4));
     EXPECT(ERROR_INVALID_CONTEXT, cu.DevicePrimaryCtxRelease(0));
     GOOD(cu.DevicePrimaryCtxGetState(0, &flags, &active));
     ck_assert_int_eq(active, 0);
