@@ -70,16 +70,14 @@ START_TEST(external_events_outside_a_capture)
     CUevent event;
     CUgraph graph;
     driver_open();
-    CUresult (*record)(CUevent, CUstream, unsigned);
-    *(void **)&record = driver_symbol("cuEventRecordWithFlags");
     GOOD(cu.StreamCreate(&stream, CU_STREAM_NON_BLOCKING));
     GOOD(cu.EventCreate(&event, CU_EVENT_DISABLE_TIMING));
-    GOOD(record(event, stream, 0));
-    EXPECT(ERROR_INVALID_VALUE, record(event, stream, 1));
-    EXPECT(ERROR_INVALID_VALUE, record(event, stream, 2));
+    GOOD(cu.EventRecordWithFlags(event, stream, 0));
+    EXPECT(ERROR_INVALID_VALUE, cu.EventRecordWithFlags(event, stream, 1));
+    EXPECT(ERROR_INVALID_VALUE, cu.EventRecordWithFlags(event, stream, 2));
     EXPECT(ERROR_INVALID_VALUE, cu.StreamWaitEvent(stream, event, 1));
     GOOD(cu.StreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_RELAXED));
-    EXPECT(ERROR_NOT_SUPPORTED, record(event, stream, 1)); /* not by softcuda */
+    EXPECT(ERROR_NOT_SUPPORTED, cu.EventRecordWithFlags(event, stream, 1)); /* not by softcuda */
     EXPECT(ERROR_NOT_SUPPORTED, cu.StreamWaitEvent(stream, event, 1));
     GOOD(cu.StreamEndCapture(stream, &graph));
 }
