@@ -14,8 +14,8 @@
  * [latency] GitHub, markdewing/AI_kernels, latency/data (4090.dat, h100sxm.dat): pointers chased,
  *           clocks of a load from L1, L2 and memory: 40, 296, 635 and 40, 291, 695
  * [benches] GitHub, RRZE-HPC/gpu-benches of February 2025: gpu-latency/a40.txt (250 and 556 clocks
- *           of 1740 MHz), gpu-cache/a40.txt (2.5 TB/s), gpu-l2-cache/l40.txt (5.2 TB/s), README
- *           ("about 5.x TB/s", an H100 among them), gpu-small-kernels (see launch_s)
+ *           of 1740 MHz), gpu-cache/a40.txt (2.5 TB/s), gpu-l2-cache/l40.txt (5.2 TB/s),
+ *           gpu-small-kernels (see launch_s)
  * [Luo]     Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture via
  *           Microbenchmarking", arXiv:2402.13499: mma.sync against wgmma
  *
@@ -105,7 +105,7 @@ static const struct card cards[] = {
         .memory_bytes = 80 * GB,    /* [H100] */
         .bandwidth = 3.35e12,       /* [H100]; 2 * 2619 MHz * 5120 bits */
         .l2_bytes = 50 * MB,        /* [H100], [query]: two parts of 25 */
-        .l2_bandwidth = 5.6e12,     /* [benches], its first digit */
+        .l2_bandwidth = 5.6e12,     /* not confirmed: amid what is published */
         .memory_latency_s = 351e-9, /* [latency], at 1980 MHz */
         .l2_latency_s = 147e-9,     /* the same */
         .launch_s = 2.5e-6,         /* [benches] */

@@ -1,13 +1,14 @@
 /* See rates.h.
  *
- * Sources: CUDA C++ Programming Guide 11 (its table 3, which has 8.0 and 8.6) and Best Practices
- * Guide 13 (12.1.1, where the table has moved to), "Throughput of Native Arithmetic Instructions":
- * results in a clock and multiprocessor. Programming Guide 13, 5.1, "Memory Information" and
+ * Sources: CUDA C++ Programming Guide 11, table 3, "Throughput of Native Arithmetic Instructions"
+ * (which has moved to section 12.1.1 of the Best Practices Guide since): results in a clock and
+ * multiprocessor, 8.6 as the newest. What stands for 8.9 and 9.0 and differs from 8.6 is from
+ * NVIDIA's whitepapers of AD102 and the H100. Programming Guide 13, 5.1, "Memory Information" and
  * "Shared Memory Capacity": L1 and shared memory together.
  *
- * half: guide 11 has 256 results for 8.6, 128 pairs; but float16 outside tensor cores is as fast as
- * float32 in NVIDIA's whitepapers of GA102 and AD102 (29.8 and 82.6 TFLOP/s), and a pair takes both
- * float32 pipes (NVIDIA forum, "Separate CUDA core pipeline for FP16 and FP32", 302018): 64 pairs.
+ * half: guide 11 has 256 results for 8.6, 128 pairs; but outside tensor cores these cards are
+ * specified as fast in float16 as in float32, and a pair takes both float32 pipes (NVIDIA forum,
+ * "Separate CUDA core pipeline for FP16 and FP32", 302018): 64 pairs, of 8.9 too (guide 12: 128).
  * The H100 has 133.8 TFLOP/s of float16, twice its float32: 128.
  *
  * convert: 64 is the row of 8 and 16-bit integers; what makes or takes numbers of floating point is
