@@ -8,8 +8,8 @@
  *
  * half: guide 11 has 256 results for 8.6, 128 pairs; but outside tensor cores these cards are
  * specified as fast in float16 as in float32, and a pair takes both float32 pipes (NVIDIA forum,
- * "Separate CUDA core pipeline for FP16 and FP32", 302018): 64 pairs, of 8.9 too (guide 12: 128).
- * The H100 has 133.8 TFLOP/s of float16, twice its float32: 128.
+ * "Separate CUDA core pipeline for FP16 and FP32", 302018): 64 pairs, of 8.9 too (guide 12: 128
+ * results). The H100 has 133.8 TFLOP/s of float16, twice its float32: 128.
  *
  * convert: 64 is the row of 8 and 16-bit integers; what makes or takes numbers of floating point is
  * 16 ("all other type conversions"), which one class for all of them cannot tell: a projection is
