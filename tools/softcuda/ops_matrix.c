@@ -9,13 +9,14 @@
  * Two models of the sum (machine.h): one chain of fused multiply-adds in ascending k; and, as
  * measured on cards (Fasi et al. 2021, "Numerical behavior of NVIDIA tensor cores"), sums of a few
  * products and the accumulator, aligned to the largest of them and truncated. */
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
 #include "tools/softcuda/access.h"
 #include "tools/softcuda/execute.h"
 #include "tools/softcuda/half.h"
 #include "tools/softcuda/ops.h"
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#define MMA_VECTORS 1
+#include "tools/softcuda/mma_vectors.h"
+#endif
 
 #define ROWS    16
 #define COLUMNS 8
@@ -140,25 +141,6 @@ ALWAYS_INLINE void write_d(struct warp *warp, const struct instruction *instruct
 
 /* ---- sums ----------------------------------------------------------------------------------- */
 
-#if defined(__AVX2__) && defined(__FMA__)
-/* Eight rows at a time, a register each. */
-ALWAYS_INLINE void multiply_ieee(float *d, const float *a, const float *b, int k)
-{
-    for (int first = 0; first < ROWS; first += 8) {
-        __m256 sums[8];
-        for (int row = 0; row < 8; row++)
-            sums[row] = _mm256_loadu_ps(d + (first + row) * COLUMNS);
-        for (int i = 0; i < k; i++) {
-            __m256 line = _mm256_loadu_ps(b + i * COLUMNS);
-            for (int row = 0; row < 8; row++)
-                sums[row] = _mm256_fmadd_ps(_mm256_broadcast_ss(a + (first + row) * k + i), line,
-                                            sums[row]);
-        }
-        for (int row = 0; row < 8; row++)
-            _mm256_storeu_ps(d + (first + row) * COLUMNS, sums[row]);
-    }
-}
-#else
 ALWAYS_INLINE void multiply_ieee(float *d, const float *a, const float *b, int k)
 {
     for (int row = 0; row < ROWS; row++)
@@ -167,7 +149,6 @@ ALWAYS_INLINE void multiply_ieee(float *d, const float *a, const float *b, int k
                 d[row * COLUMNS + column] = __builtin_fmaf(a[row * k + i], b[i * COLUMNS + column],
                                                            d[row * COLUMNS + column]);
 }
-#endif
 
 /* The exponent of a finite number other than 0, as frexp has it; very low for 0. */
 static inline int exponent_of(double x)
@@ -230,10 +211,17 @@ ALWAYS_INLINE enum next mma(struct warp *warp, const struct instruction *instruc
     enum next next;
     if (!warp_gather_all(warp, instruction, lanes, &next))
         return next;
+    bool ieee = warp->cta->launch->settings->mma == MMA_IEEE;
+#ifdef MMA_VECTORS
+    if (ieee) {
+        mma_by_vectors(warp, instruction, type, k, halves);
+        return NEXT_GO;
+    }
+#endif
     read_a(warp, instruction, a, type, k, a_registers);
     read_b(warp, instruction, b, type, a_registers, b_registers);
     read_c(warp, instruction, d, a_registers + b_registers, halves);
-    if (warp->cta->launch->settings->mma == MMA_IEEE)
+    if (ieee)
         multiply_ieee(d, a, b, k);
     else
         multiply_truncating(d, a, b, k, type == PTX_TF32 ? 4 : 8);
