@@ -1,5 +1,5 @@
 /* cp.async and its groups. */
-#include "tools/softcuda/access.h"
+#include "tools/softcuda/access_plain.h"
 #include "tools/softcuda/async.h"
 #include "tools/softcuda/faults.h"
 #include "tools/softcuda/ops.h"
@@ -25,14 +25,14 @@ static enum next copy(struct warp *warp, const struct instruction *instruction, 
     struct access to, from;
     int bytes = instruction->aux;
     const uint32_t *sizes = instruction->n_sources > 2 ? SOURCE(warp, instruction, 2) : NULL;
-    if (!access_resolve(warp, instruction, lanes, 0, instruction->offset, PTX_SHARED,
-                        ACCESS_ASYNC_WRITE, bytes, &to))
+    if (!access_reach(warp, instruction, lanes, 0, instruction->offset, PTX_SHARED,
+                      ACCESS_ASYNC_WRITE, bytes, bytes, &to))
         return NEXT_STOP;
     for (uint32_t left = lanes; left;) {
         int size; /* where it is 0 the address does not matter */
         uint32_t same = lanes_alike(left, sizes, bytes, &size);
-        if (size > 0 && !access_resolve_part(warp, instruction, same, 1, instruction->offset2,
-                                             PTX_GLOBAL, ACCESS_ASYNC_READ, size, bytes, &from))
+        if (size > 0 && !access_reach(warp, instruction, same, 1, instruction->offset2, PTX_GLOBAL,
+                                      ACCESS_ASYNC_READ, size, bytes, &from))
             return NEXT_STOP;
         if (!async_add(warp, instruction, same, &to, &from, size))
             return fault_no_memory(warp, instruction);

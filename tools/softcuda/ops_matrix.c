@@ -9,7 +9,7 @@
  * Two models of the sum (machine.h): one chain of fused multiply-adds in ascending k; and, as
  * measured on cards (Fasi et al. 2021, "Numerical behavior of NVIDIA tensor cores"), sums of a few
  * products and the accumulator, aligned to the largest of them and truncated. */
-#include "tools/softcuda/access.h"
+#include "tools/softcuda/access_plain.h"
 #include "tools/softcuda/execute.h"
 #include "tools/softcuda/half.h"
 #include "tools/softcuda/ops.h"
@@ -319,8 +319,8 @@ ALWAYS_INLINE enum next load_matrices(struct warp *warp, const struct instructio
     uint32_t rows = n == 4 ? ALL_LANES : (1u << 8 * n) - 1;
     if (lanes != ALL_LANES && (rows & ~lanes))
         rows &= lanes;
-    if (!access_resolve(warp, instruction, rows, 0, instruction->offset, PTX_SHARED, ACCESS_READ,
-                        16, &access))
+    if (!access_reach(warp, instruction, rows, 0, instruction->offset, PTX_SHARED, ACCESS_READ, 16,
+                      16, &access))
         return NEXT_STOP;
     for (int i = 0; i < n; i++) {
         uint16_t matrix[8][8] = {{0}};

@@ -1,6 +1,6 @@
 /* ld, st, atom, red, cvta and prefetch. */
 #include <stdatomic.h>
-#include "tools/softcuda/access.h"
+#include "tools/softcuda/access_plain.h"
 #include "tools/softcuda/half.h"
 #include "tools/softcuda/op_fields.h"
 #include "tools/softcuda/ops.h"
@@ -105,8 +105,8 @@ static enum next load(struct warp *warp, const struct instruction *instruction, 
     int bytes = instruction->vector * ptx_type_size((enum ptx_type)instruction->type);
     struct access access;
     while (lanes) {
-        if (!access_resolve(warp, instruction, lanes, 0, instruction->offset,
-                            (enum ptx_space)instruction->space, ACCESS_READ, bytes, &access))
+        if (!access_reach(warp, instruction, lanes, 0, instruction->offset,
+                          (enum ptx_space)instruction->space, ACCESS_READ, bytes, bytes, &access))
             return NEXT_STOP;
         load_lanes(warp, instruction, &access);
         access_done(warp, &access);
@@ -115,33 +115,66 @@ static enum next load(struct warp *warp, const struct instruction *instruction, 
     return NEXT_GO;
 }
 
+static bool store_strong_lanes(const struct access *access, int at, const unsigned char *from,
+                               int stride, int size)
+{
+    bool changed = false;
+    for (uint32_t left = access->lanes; left; left &= left - 1) {
+        int l = __builtin_ctz(left);
+        uint64_t old = load_strong(access->host[l] + at, size);
+        changed |= memcmp(&old, from + l * stride, (size_t)size) != 0;
+        store_strong(access->host[l] + at, from + l * stride, size);
+    }
+    return changed;
+}
+
+#define STORE_LANES(T)                                                                             \
+    for (uint32_t left = access->lanes; left; left &= left - 1) {                                  \
+        int l = __builtin_ctz(left);                                                               \
+        T old, fresh;                                                                              \
+        memcpy(&old, access->host[l] + at, sizeof old);                                            \
+        memcpy(&fresh, from + l * stride, sizeof fresh);                                           \
+        memcpy(access->host[l] + at, &fresh, sizeof fresh);                                        \
+        changed |= (uint64_t)(old ^ fresh);                                                        \
+    }                                                                                              \
+    break
+
+/* Byte `at` of each lane's place and on; true: a value has changed. */
+static bool store_lanes(const struct access *access, int at, const unsigned char *from, int stride,
+                        int size)
+{
+    uint64_t changed = 0;
+    switch (size) {
+    case 1:
+        STORE_LANES(uint8_t);
+    case 2:
+        STORE_LANES(uint16_t);
+    case 4:
+        STORE_LANES(uint32_t);
+    default:
+        STORE_LANES(uint64_t);
+    }
+    return changed != 0;
+}
+
 static enum next store(struct warp *warp, const struct instruction *instruction, uint32_t lanes)
 {
-    int size = ptx_type_size((enum ptx_type)instruction->type);
+    int size = ptx_type_size((enum ptx_type)instruction->type), bytes = instruction->vector * size;
     struct access access;
     bool changed = false; /* who waits in a loop may go on */
     while (lanes) {
-        if (!access_resolve(warp, instruction, lanes, 0, instruction->offset,
-                            (enum ptx_space)instruction->space, ACCESS_WRITE,
-                            instruction->vector * size, &access))
+        if (!access_reach(warp, instruction, lanes, 0, instruction->offset,
+                          (enum ptx_space)instruction->space, ACCESS_WRITE, bytes, bytes, &access))
             return NEXT_STOP;
         for (int element = 0; element < instruction->vector; element++) {
             const unsigned char *from = SOURCE(warp, instruction, 1 + element);
             int stride = instruction->wide_register ? 8 : 4;
             if (instruction->constant_sources >> (1 + element) & 1)
                 stride = 8; /* constants of `r` have 8 bytes a lane */
-            for (uint32_t left = access.lanes; left; left &= left - 1) {
-                int l = __builtin_ctz(left);
-                unsigned char *to = access.host[l] + element * size;
-                if (access.strong) {
-                    uint64_t old = load_strong(to, size);
-                    changed = changed || memcmp(&old, from + l * stride, (size_t)size) != 0;
-                    store_strong(to, from + l * stride, size);
-                    continue;
-                }
-                changed = changed || memcmp(to, from + l * stride, (size_t)size) != 0;
-                move_element(to, from + l * stride, size);
-            }
+            if (access.strong)
+                changed |= store_strong_lanes(&access, element * size, from, stride, size);
+            else
+                changed |= store_lanes(&access, element * size, from, stride, size);
         }
         warp->cta->n_changes += changed && access.space != PTX_LOCAL;
         lanes &= ~access.lanes;
@@ -262,8 +295,8 @@ static enum next atomic(struct warp *warp, const struct instruction *instruction
     bool cas = instruction->aux == ATOMIC_CAS;
     struct access access;
     while (lanes) {
-        if (!access_resolve(warp, instruction, lanes, 0, instruction->offset,
-                            (enum ptx_space)instruction->space, ACCESS_ATOMIC, size, &access))
+        if (!access_reach(warp, instruction, lanes, 0, instruction->offset,
+                          (enum ptx_space)instruction->space, ACCESS_ATOMIC, size, size, &access))
             return NEXT_STOP;
         for (uint32_t left = access.lanes; left; left &= left - 1) {
             int l = __builtin_ctz(left);
