@@ -323,15 +323,23 @@ ALWAYS_INLINE enum next load_matrices(struct warp *warp, const struct instructio
                       16, &access))
         return NEXT_STOP;
     for (int i = 0; i < n; i++) {
-        uint16_t matrix[8][8] = {{0}};
-        for (int row = 0; row < 8; row++)
-            if (rows >> (8 * i + row) & 1)
-                memcpy(matrix[row], access.host[8 * i + row], 16);
+        uint32_t present = rows >> 8 * i & 0xFF;
         if (instruction->destinations[i] < 0)
             continue;
         uint32_t *d = DESTINATION(warp, instruction, i);
+        if (!transposed && present == 0xFF) { /* lane l: the pair l of the rows, read on */
+            for (int row = 0; row < 8; row++)
+                memcpy(d + 4 * row, access.host[8 * i + row], 16);
+            continue;
+        }
+        uint16_t matrix[8][8];
+        for (int row = 0; row < 8; row++)
+            if (present >> row & 1)
+                memcpy(matrix[row], access.host[8 * i + row], 16);
+            else
+                memset(matrix[row], 0, 16);
         if (!transposed) {
-            memcpy(d, matrix, sizeof matrix); /* lane l: the pair l of the rows, read on */
+            memcpy(d, matrix, sizeof matrix);
             continue;
         }
         for (int row = 0; row < 8; row++)
