@@ -10,10 +10,8 @@
 #include <immintrin.h>
 #include "tools/softcuda/ops.h"
 
-#define MMA_INLINE static inline __attribute__((always_inline))
-
 /* Four by four words within each half. */
-MMA_INLINE void transpose_halves(__m256 *to, __m256 a, __m256 b, __m256 c, __m256 d)
+ALWAYS_INLINE void transpose_halves(__m256 *to, __m256 a, __m256 b, __m256 c, __m256 d)
 {
     __m256d ab_low = _mm256_castps_pd(_mm256_unpacklo_ps(a, b));
     __m256d ab_high = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
@@ -25,14 +23,14 @@ MMA_INLINE void transpose_halves(__m256 *to, __m256 a, __m256 b, __m256 c, __m25
     to[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab_high, cd_high));
 }
 
-MMA_INLINE void read_words(__m256 words[4], const void *place)
+ALWAYS_INLINE void read_words(__m256 words[4], const void *place)
 {
     const float *from = place;
     transpose_halves(words, _mm256_loadu_ps(from), _mm256_loadu_ps(from + 8),
                      _mm256_loadu_ps(from + 16), _mm256_loadu_ps(from + 24));
 }
 
-MMA_INLINE void write_words(void *place, const __m256 words[4])
+ALWAYS_INLINE void write_words(void *place, const __m256 words[4])
 {
     __m256 groups[4];
     transpose_halves(groups, words[0], words[1], words[2], words[3]);
@@ -41,7 +39,7 @@ MMA_INLINE void write_words(void *place, const __m256 words[4])
 }
 
 /* Of each word the halves as floats. */
-MMA_INLINE void split_words(__m256 *low, __m256 *high, __m256 words, bool bf16)
+ALWAYS_INLINE void split_words(__m256 *low, __m256 *high, __m256 words, bool bf16)
 {
     __m256i bits = _mm256_castps_si256(words);
     if (bf16) {
@@ -57,13 +55,13 @@ MMA_INLINE void split_words(__m256 *low, __m256 *high, __m256 words, bool bf16)
     *high = _mm256_cvtph_ps(_mm256_extracti128_si256(bits, 1));
 }
 
-MMA_INLINE __m256 tf32_of_words(__m256 words)
+ALWAYS_INLINE __m256 tf32_of_words(__m256 words)
 {
     return _mm256_and_ps(words, _mm256_castsi256_ps(_mm256_set1_epi32((int32_t)0xFFFFE000u)));
 }
 
 /* The columns of a register: four of words, or eight of halves. */
-MMA_INLINE void read_columns(__m256 *columns, int stride, const void *place, enum ptx_type type)
+ALWAYS_INLINE void read_columns(__m256 *columns, int stride, const void *place, enum ptx_type type)
 {
     __m256 words[4];
     read_words(words, place);
@@ -76,7 +74,7 @@ MMA_INLINE void read_columns(__m256 *columns, int stride, const void *place, enu
 }
 
 /* b[column][i]: register `r` holds eight halves or four words of each column. */
-MMA_INLINE void read_b_register(float *b, int k, const void *place, int r, enum ptx_type type)
+ALWAYS_INLINE void read_b_register(float *b, int k, const void *place, int r, enum ptx_type type)
 {
     for (int column = 0; column < 8; column++) {
         const void *from = (const char *)place + 16 * column;
@@ -94,14 +92,14 @@ MMA_INLINE void read_b_register(float *b, int k, const void *place, int r, enum 
     }
 }
 
-MMA_INLINE __m256 canonical_vector(__m256 x)
+ALWAYS_INLINE __m256 canonical_vector(__m256 x)
 {
     return _mm256_blendv_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF)),
                             _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
 }
 
 /* To f16, to nearest even, a number in the lower half of each word. */
-MMA_INLINE __m256i f16_words(__m256 x)
+ALWAYS_INLINE __m256i f16_words(__m256 x)
 {
     __m256i halves =
         _mm256_cvtepu16_epi32(_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -110,8 +108,8 @@ MMA_INLINE __m256i f16_words(__m256 x)
 }
 
 /* c[column][which eight rows]; registers as in read_c and write_d of the portable code. */
-MMA_INLINE void read_sums(__m256 c[8][2], const struct warp *warp,
-                          const struct instruction *instruction, int first, bool halves)
+ALWAYS_INLINE void read_sums(__m256 c[8][2], const struct warp *warp,
+                             const struct instruction *instruction, int first, bool halves)
 {
     for (int rows = 0; rows < 2; rows++) {
         if (halves) {
@@ -127,8 +125,8 @@ MMA_INLINE void read_sums(__m256 c[8][2], const struct warp *warp,
     }
 }
 
-MMA_INLINE void write_sums(struct warp *warp, const struct instruction *instruction, __m256 c[8][2],
-                           bool halves)
+ALWAYS_INLINE void write_sums(struct warp *warp, const struct instruction *instruction,
+                              __m256 c[8][2], bool halves)
 {
     for (int r = 0; r < (halves ? 2 : 4); r++) {
         __m256 words[4];
@@ -145,8 +143,8 @@ MMA_INLINE void write_sums(struct warp *warp, const struct instruction *instruct
 }
 
 /* The whole instruction; k of 4, 8 or 16. */
-MMA_INLINE void mma_by_vectors(struct warp *warp, const struct instruction *instruction,
-                               enum ptx_type type, int k, bool halves)
+ALWAYS_INLINE void mma_by_vectors(struct warp *warp, const struct instruction *instruction,
+                                  enum ptx_type type, int k, bool halves)
 {
     __m256 a[16][2], c[8][2];
     float b[8 * 16];

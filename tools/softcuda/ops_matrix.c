@@ -32,8 +32,6 @@ static inline uint32_t lane_word(const struct warp *warp, const struct instructi
 
 /* A register of A or B holds, in lanes 4i to 4i + 3, eight consecutive halves or four consecutive
  * tf32 of row i of A, or of column i of B: read as an array, they lie in order. */
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
 ALWAYS_INLINE float half_value(uint16_t half, enum ptx_type type)
 {
     return type == PTX_BF16 ? bf16_to_float(half) : f16_to_float(half);
@@ -131,8 +129,8 @@ ALWAYS_INLINE void write_d(struct warp *warp, const struct instruction *instruct
         const float *from = halves ? d + r * 8 * COLUMNS : d + r / 2 * 8 * COLUMNS + r % 2;
         for (int lane = 0; lane < WARP_LANES; lane++) {
             if (halves)
-                to[lane] = half_from_float(from[2 * lane], false, HALF_NEAREST) |
-                           (uint32_t)half_from_float(from[2 * lane + 1], false, HALF_NEAREST) << 16;
+                to[lane] = half_from_float(from[2 * lane], false) |
+                           half_from_float(from[2 * lane + 1], false) << 16;
             else
                 to[lane] = canonical_bits(from[2 * lane]);
         }

@@ -356,7 +356,7 @@ static uint64_t combine(const struct instruction *instruction, uint64_t a, uint6
     if (operation == ATOMIC_ADD && type == PTX_F64)
         return double_bits(double_of(a) + double_of(b));
     if (operation == ATOMIC_ADD && (type == PTX_F16 || type == PTX_BF16))
-        return half_add((uint16_t)a, (uint16_t)b, type == PTX_BF16);
+        return half_add(a & 0xFFFF, b & 0xFFFF, type == PTX_BF16);
     if (operation == ATOMIC_ADD && (type == PTX_F16X2 || type == PTX_BF16X2))
         return half_add((uint16_t)a, (uint16_t)b, type == PTX_BF16X2) |
                (uint64_t)half_add((uint16_t)(a >> 16), (uint16_t)(b >> 16), type == PTX_BF16X2)
