@@ -13,42 +13,39 @@
     X(GetErrorName)                                                                                \
     X(GetErrorString)                                                                              \
     X(GetProcAddress)                                                                              \
-    X(GetProcAddress_v2) X(DeviceGet) X(DeviceGetCount) X(DeviceGetName) X(DeviceGetAttribute) X(  \
-        DeviceTotalMem) X(DeviceComputeCapability) X(DeviceCanAccessPeer) X(DeviceGetUuid)         \
-        X(DevicePrimaryCtxRetain) X(DevicePrimaryCtxRelease) X(DevicePrimaryCtxReset) X(           \
-            DevicePrimaryCtxGetState) X(DevicePrimaryCtxSetFlags) X(CtxCreate) X(CtxDestroy)       \
-            X(CtxSetCurrent) X(CtxGetCurrent) X(CtxPushCurrent) X(CtxPopCurrent) X(                \
-                CtxGetDevice) X(CtxSynchronize) X(MemGetInfo) X(MemAlloc) X(MemFree)               \
-                X(MemAllocAsync) X(MemFreeAsync) X(MemGetAddressRange) X(MemAllocHost) X(          \
-                    MemHostAlloc) X(MemFreeHost) X(MemHostGetDevicePointer) X(MemHostRegister)     \
-                    X(MemHostUnregister) X(PointerGetAttribute) X(Memcpy) X(MemcpyAsync) X(        \
-                        MemcpyHtoD) X(MemcpyDtoH) X(MemcpyDtoD) X(MemcpyHtoDAsync)                 \
-                        X(MemcpyDtoHAsync) X(MemcpyDtoDAsync) X(MemsetD8) X(MemsetD16) X(          \
-                            MemsetD32) X(MemsetD8Async) X(MemsetD32Async) X(ModuleLoad)            \
-                            X(ModuleLoadData) X(ModuleLoadDataEx) X(ModuleLoadFatBinary) X(        \
-                                ModuleUnload) X(ModuleGetFunction) X(ModuleGetFunctionCount)       \
-                                X(ModuleGetGlobal) X(LibraryLoadData) X(LibraryGetKernel) X(       \
-                                    LibraryUnload) X(KernelGetFunction) X(FuncGetAttribute)        \
-                                    X(FuncSetAttribute) X(FuncSetCacheConfig) X(FuncGetName) X(    \
-                                        OccupancyMaxActiveBlocksPerMultiprocessor)                 \
-                                        X(OccupancyMaxPotentialBlockSize) X(LaunchKernel) X(       \
-                                            LaunchCooperativeKernel) X(LaunchKernelEx)             \
-                                            X(LaunchHostFunc) X(StreamCreate) X(                   \
-                                                StreamCreateWithPriority) X(StreamDestroy)         \
-                                                X(StreamGetPriority) X(StreamQuery) X(             \
-                                                    StreamSynchronize) X(StreamWaitEvent)          \
-                                                    X(EventCreate) X(EventDestroy) X(              \
-                                                        EventRecord) X(EventQuery)                 \
-                                                        X(EventSynchronize) X(EventElapsedTime) X( \
-                                                            StreamBeginCapture)                    \
-                                                            X(StreamEndCapture) X(                 \
-                                                                StreamIsCapturing)                 \
-                                                                X(ThreadExchangeStreamCaptureMode) \
-                                                                    X(GraphGetNodes) X(            \
-                                                                        GraphInstantiateWithFlags) \
-                                                                        X(GraphLaunch)             \
-                                                                            X(GraphDestroy) X(     \
-                                                                                GraphExecDestroy)
+    X(GetProcAddress_v2)                                                                           \
+    X(DeviceGet) X(DeviceGetCount) X(DeviceGetName) X(DeviceGetAttribute) X(DeviceTotalMem) X(     \
+        DeviceComputeCapability) X(DeviceCanAccessPeer) X(DeviceGetUuid) X(DevicePrimaryCtxRetain) \
+        X(DevicePrimaryCtxRelease) X(DevicePrimaryCtxReset) X(DevicePrimaryCtxGetState) X(         \
+            DevicePrimaryCtxSetFlags) X(CtxCreate) X(CtxDestroy) X(CtxSetCurrent) X(CtxGetCurrent) \
+            X(CtxPushCurrent) X(CtxPopCurrent) X(CtxGetDevice) X(CtxSynchronize) X(MemGetInfo) X(  \
+                MemAlloc) X(MemFree) X(MemAllocAsync) X(MemFreeAsync) X(MemGetAddressRange)        \
+                X(MemAllocHost) X(MemHostAlloc) X(MemFreeHost) X(MemHostGetDevicePointer) X(       \
+                    MemHostRegister) X(MemHostUnregister) X(PointerGetAttribute) X(Memcpy)         \
+                    X(MemcpyAsync) X(MemcpyHtoD) X(MemcpyDtoH) X(MemcpyDtoD) X(MemcpyHtoDAsync) X( \
+                        MemcpyDtoHAsync) X(MemcpyDtoDAsync) X(MemsetD8) X(MemsetD16) X(MemsetD32)  \
+                        X(MemsetD8Async) X(MemsetD32Async) X(ModuleLoad) X(ModuleLoadData) X(      \
+                            ModuleLoadDataEx) X(ModuleLoadFatBinary) X(ModuleUnload)               \
+                            X(ModuleGetFunction) X(ModuleGetFunctionCount) X(ModuleGetGlobal) X(   \
+                                LibraryLoadData) X(LibraryGetKernel) X(LibraryUnload)              \
+                                X(KernelGetFunction) X(FuncGetAttribute) X(FuncSetAttribute) X(    \
+                                    FuncSetCacheConfig) X(FuncGetName)                             \
+                                    X(OccupancyMaxActiveBlocksPerMultiprocessor) X(                \
+                                        OccupancyMaxPotentialBlockSize) X(LaunchKernel)            \
+                                        X(LaunchCooperativeKernel) X(LaunchKernelEx) X(            \
+                                            LaunchHostFunc) X(StreamCreate)                        \
+                                            X(StreamCreateWithPriority) X(StreamDestroy) X(        \
+                                                StreamGetPriority) X(StreamQuery)                  \
+                                                X(StreamSynchronize) X(StreamWaitEvent) X(         \
+                                                    EventCreate) X(EventDestroy) X(EventRecord)    \
+                                                    X(EventQuery) X(EventSynchronize) X(           \
+                                                        EventElapsedTime) X(StreamBeginCapture)    \
+                                                        X(StreamEndCapture) X(StreamIsCapturing)   \
+                                                            X(ThreadExchangeStreamCaptureMode)     \
+                                                                X(GraphGetNodes) X(                \
+                                                                    GraphInstantiateWithFlags)     \
+                                                                    X(GraphLaunch) X(GraphDestroy) \
+                                                                        X(GraphExecDestroy)
 
 struct driver_functions {
 #define DRIVER_POINTER(name) __typeof__(&cu##name) name;

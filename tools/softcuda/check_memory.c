@@ -30,6 +30,8 @@ static void drop(void *context)
         munmap(shadow->written, shadow->n_granules * sizeof *shadow->written);
     if (shadow->touches)
         munmap(shadow->touches, shadow->n_granules * sizeof *shadow->touches);
+    if (shadow->lines)
+        munmap(shadow->lines, shadow->n_granules / LINE_GRANULES * sizeof *shadow->lines);
     mem_free(shadow);
 }
 
@@ -43,13 +45,14 @@ static struct memory_shadow *make(const struct allocation *allocation)
     struct memory_shadow *shadow = mem_alloc_zero(1, sizeof *shadow);
     if (!shadow)
         return NULL;
-    uint64_t end = (allocation->base + allocation->size + GRANULE - 1) >> GRANULE_SHIFT;
-    shadow->first_granule = allocation->base >> GRANULE_SHIFT;
-    shadow->n_granules = end - shadow->first_granule;
+    uint64_t end = allocation->base + allocation->size, first = allocation->base / LINE;
+    shadow->first_granule = first * LINE_GRANULES;
+    shadow->n_granules = ((end + LINE - 1) / LINE - first) * LINE_GRANULES;
     shadow->always_written = allocation->pinned || allocation->label; /* variables start as zeros */
     shadow->written = map(shadow->n_granules, sizeof *shadow->written);
     shadow->touches = map(shadow->n_granules, sizeof *shadow->touches);
-    if (shadow->written && shadow->touches)
+    shadow->lines = map(shadow->n_granules / LINE_GRANULES, sizeof *shadow->lines);
+    if (shadow->written && shadow->touches && shadow->lines)
         return shadow;
     drop(shadow);
     return NULL;
