@@ -134,6 +134,7 @@ struct toucher toucher_of(struct warp *warp, const struct instruction *instructi
         .launch = launch,
         .cta = number,
         .warps = 1u << warp->index,
+        .floor = checks->order.floor,
         .tag = at | serial << 48 | kind << 56,
         .whole_warps = !cta->launch->checks->tells && !checks->order.lane_wise,
         .across_ctas = !shared,

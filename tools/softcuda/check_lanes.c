@@ -4,6 +4,8 @@
 uint32_t whole_pieces(const struct access *access, int piece)
 {
     int bytes = access->bytes, n = piece / bytes;
+    if (bytes == piece)
+        return access->lanes;
     if (bytes & (bytes - 1) || n > WARP_LANES)
         return 0;
     uint64_t ones = ((uint64_t)1 << n) - 1;

@@ -47,7 +47,7 @@ static bool check_group(const struct toucher *by, const struct touched *group, u
 static inline __attribute__((always_inline)) bool passes(const struct toucher *by,
                                                          struct cta_checks *checks,
                                                          const struct touched *group, size_t at,
-                                                         bool writes, bool issues)
+                                                         bool writes, bool issues, bool apart)
 {
     struct touch *head = &checks->touches[at];
     uint64_t tag = touch_tag(by, group);
@@ -57,7 +57,7 @@ static inline __attribute__((always_inline)) bool passes(const struct toucher *b
     if (in_flight || (!writes && !issues && group->bytes & ~(unsigned)checks->written[at]))
         return false;
     if (!touch_again(by, head, group->lanes, tag) &&
-        !(touched_apart(group) && touch_quietly(by, head, &checks->pool, group->lanes, tag)))
+        !(apart && touch_quietly(by, head, &checks->pool, group->lanes, tag)))
         return false;
     if (writes)
         checks->written[at] |= (uint16_t)group->bytes;
@@ -72,12 +72,17 @@ static inline __attribute__((always_inline)) bool
 check_whole(const struct toucher *by, uint32_t firsts, bool writes, bool issues)
 {
     struct cta_checks *checks = by->warp->cta->checks;
+    const uint64_t *address = by->access->address;
+    const struct touched begin = whole_granule(by->access, 0);
+    struct toucher quick = *by; /* nobody else's: it stays in registers */
+    quick.across_ctas = false;
     for (; firsts; firsts &= firsts - 1) {
-        int l = __builtin_ctz(firsts);
-        uint64_t granule = by->access->address[l];
-        const struct touched group = whole_granule(by->access, l);
-        if (!passes(by, checks, &group, granule >> GRANULE_SHIFT, writes, issues) &&
-            !check_group(by, &group, granule))
+        int l = __builtin_ctz(firsts), base = begin.shift == ALL_OF_THEM ? 0 : l;
+        const struct touched one = {begin.lanes << l, ALL_BYTES, base, begin.shift};
+        if (passes(&quick, checks, &one, address[l] >> GRANULE_SHIFT, writes, issues, false))
+            continue;
+        const struct touched slow = one;
+        if (!check_group(by, &slow, address[l]))
             return false;
     }
     return true;
@@ -89,7 +94,7 @@ static bool check_apart(const struct toucher *by, const struct touched *group, u
     const struct launch_checks *launch = by->warp->cta->launch->checks;
     if (launch->races && launch->writes &&
         passes(by, by->warp->cta->checks, group, granule >> GRANULE_SHIFT,
-               by->access->kind == ACCESS_WRITE, false))
+               by->access->kind == ACCESS_WRITE, false, true))
         return true;
     for (uint32_t left = group->lanes; left; left &= left - 1) {
         const struct touched one = one_lane(by->access, __builtin_ctz(left));

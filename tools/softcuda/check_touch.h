@@ -89,6 +89,7 @@ struct toucher {
     struct order *order;
     touch_half first; /* of all records */
     uint32_t launch, cta, warps;
+    uint32_t floor;   /* of order */
     uint64_t tag;     /* without bytes, shift and base */
     bool whole_warps; /* no lane knows what its warp does not: a record may name more of them */
     bool across_ctas; /* global memory: the barrier of a CTA ends nothing */
@@ -111,7 +112,7 @@ static inline bool touched_apart(const struct touched *what)
 /* Nobody that may come can meet it unordered: what is behind it in its list is as old. */
 static inline bool touch_is_stale(const struct toucher *by, const struct touch *record)
 {
-    return by->across_ctas ? record->launch != by->launch : record->stamp <= by->order->floor;
+    return by->across_ctas ? record->launch != by->launch : record->stamp <= by->floor;
 }
 
 /* The same threads touched the same bytes in the same way: the newer record says all. */
