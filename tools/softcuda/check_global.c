@@ -11,6 +11,21 @@ struct spot {
     struct stripe *stripe;
 };
 
+/* Lanes that touch another granule than the lane before. */
+static uint32_t jumps(const struct access *access)
+{
+    uint32_t found = 0;
+    uint64_t last = UINT64_MAX;
+    if (access->bytes == GRANULE)
+        return access->lanes;
+    for (uint32_t left = access->lanes; left; left &= left - 1) {
+        uint64_t granule = access->address[__builtin_ctz(left)] >> GRANULE_SHIFT;
+        found |= granule != last ? left & -left : 0;
+        last = granule;
+    }
+    return found;
+}
+
 /* A warp's lanes may lie far apart, in memory that no cache holds: first the heads of their lists,
  * then what comes behind, where no other thread can change that. */
 static void fetch_ahead(const struct access *access, uint32_t firsts, bool lines,
@@ -134,8 +149,8 @@ bool check_global(struct warp *warp, const struct instruction *instruction,
     struct spot spot = {access->allocation, memory_shadow_of(access->allocation), NULL};
     uint32_t lines = checks->races ? whole_pieces(access, LINE) : 0;
     bool good = spot.shadow != NULL;
-    if (good && (lines || access->bytes == GRANULE))
-        fetch_ahead(access, lines ? lines : access->lanes, lines != 0, spot.shadow, checks);
+    if (good)
+        fetch_ahead(access, lines ? lines : jumps(access), lines != 0, spot.shadow, checks);
     for (uint32_t left = lines; good && left; left &= left - 1) {
         int first = __builtin_ctz(left);
         good = go_to(&spot, launch, access->address[first]) && check_line(&by, &spot, first);

@@ -291,14 +291,20 @@ static bool part(struct touch *head, struct touch_pool *pool, const struct touch
     return true;
 }
 
-bool touch_list(const struct toucher *by, struct touch *head, struct touch_pool *pool,
-                uint32_t lanes, uint64_t tag, uint64_t address, bool compares)
+static inline struct touch touch_of(const struct toucher *by, uint32_t lanes, uint64_t tag)
 {
     struct touch now;
-    int n = 1;
     now.halves[0] = by->first;
     now.halves[0][1] |= (uint64_t)lanes << 32;
     now.halves[1] = (touch_half){by->warps, tag};
+    return now;
+}
+
+bool touch_list(const struct toucher *by, struct touch *head, struct touch_pool *pool,
+                uint32_t lanes, uint64_t tag, uint64_t address, bool compares)
+{
+    struct touch now = touch_of(by, lanes, tag);
+    int n = 1;
     if (!part(head, pool, &now))
         return false;
     if (touch_is_same(head, &now)) { /* at another time */
@@ -332,11 +338,9 @@ bool touch_list(const struct toucher *by, struct touch *head, struct touch_pool 
     return push(by, head, pool, &now, n);
 }
 
-/* Nothing would be said of a record. */
+/* Nothing would be said of a record that has some of the bytes. */
 static bool is_quiet(const struct toucher *by, const struct touch *old, const struct touch *now)
 {
-    if (!(old->bytes & now->bytes))
-        return true;
     if (must_part(old, now) || must_part(now, old))
         return false;
     return !conflict(old, now) || is_settled(by, old) ||
@@ -346,14 +350,20 @@ static bool is_quiet(const struct toucher *by, const struct touch *old, const st
 bool touch_quietly(const struct toucher *by, struct touch *head, struct touch_pool *pool,
                    uint32_t lanes, uint64_t tag)
 {
-    const struct touch now = {.cta = by->cta, .lanes = lanes, .warps = by->warps, .tag = tag};
+    const struct touch now = touch_of(by, lanes, tag);
+    int n = 0;
+    bool alone = by->across_ctas; /* elsewhere some may be stale */
     for (const struct touch *old = head;; old = &pool->records[old->next]) {
-        if (!is_quiet(by, old, &now))
-            return false;
+        n++;
+        if (old->bytes & now.bytes) {
+            alone = false;
+            if (!is_quiet(by, old, &now))
+                return false;
+        }
         if (!old->next)
             break;
     }
-    if (!touch_list(by, head, pool, lanes, tag, 0, false))
+    if (!(alone ? push(by, head, pool, &now, n) : touch_list(by, head, pool, lanes, tag, 0, false)))
         by->order->no_memory = true;
     return true;
 }
