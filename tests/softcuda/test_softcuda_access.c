@@ -103,9 +103,11 @@ static uint64_t combined(const struct alu_case *alu, uint64_t a, uint64_t b, uin
     int bits = alu->bits;
     memcpy(copy, alu->opcode, sizeof copy);
     *strrchr(copy, '.') = '\0';
-    char *noftz = strstr(copy, ".noftz");
-    if (noftz)
-        *noftz = '\0';
+    for (int i = 0; i < 2; i++) {
+        char *behind = strstr(copy, i ? ".L2::" : ".noftz");
+        if (behind)
+            *behind = '\0';
+    }
     operation = strrchr(copy, '.') + 1;
     bool signed_less = (int64_t)(a << (64 - bits)) < (int64_t)(b << (64 - bits));
     bool less = alu->is_signed ? signed_less : a < b;
@@ -303,6 +305,9 @@ START_TEST(windows)
                   "isspacep.param %p1, %d14; @%p1 or.b32 %r1, %r1, 8;\n"
                   "isspacep.const %p1, %d15; @%p1 or.b32 %r1, %r1, 16;\n"
                   "isspacep.global %p1, %d12; @%p1 or.b32 %r1, %r1, 32;\n"
+                  "isspacep.shared::cta %p1, %d12; @%p1 or.b32 %r1, %r1, 4096;\n"
+                  "cvta.shared::cta.u64 %d16, %d2; setp.eq.u64 %p1, %d16, %d12;\n"
+                  "@%p1 or.b32 %r1, %r1, 8192;\n"
                   "isspacep.shared %p1, %d13; @%p1 or.b32 %r1, %r1, 64;\n"
                   "isspacep.local %p1, %d1; @%p1 or.b32 %r1, %r1, 128;\n"
                   "isspacep.param %p1, %d12; @%p1 or.b32 %r1, %r1, 256;\n"
@@ -311,8 +316,6 @@ START_TEST(windows)
                   "setp.eq.u64 %p1, %d12, %d2; @%p1 or.b32 %r1, %r1, 512;\n"
                   "setp.eq.u64 %p1, %d13, %d3; @%p1 or.b32 %r1, %r1, 1024;\n"
                   "setp.eq.u64 %p1, %d14, %d4; @%p1 or.b32 %r1, %r1, 2048;\n"
-                  "prefetch.global.L1 [%d1]; prefetch.global.L2 [%d1]; prefetch.L1 [%d1]; "
-                  "prefetch.L2 [%d1];\n"
                   "st.global.u32 [%d1], %r1;",
                   _i);
     uint64_t out = rig_upload(&rig, NULL, 64);
@@ -321,7 +324,7 @@ START_TEST(windows)
         STATUS_OK);
     uint32_t got;
     memcpy(&got, rig_host(&rig, out), 4);
-    ck_assert_uint_eq(got, 31 | 512 | 1024 | 2048);
+    ck_assert_uint_eq(got, 31 | 512 | 1024 | 2048 | 4096 | 8192);
     rig_free_all(&rig);
     rig_close(&rig);
 }
@@ -388,6 +391,54 @@ START_TEST(edges)
 }
 END_TEST
 
+/* Hints: none moves a byte, a policy is some value, and only what must be there is looked for. */
+START_TEST(hints)
+{
+    static const struct {
+        const char *body;
+        enum outcome outcome;
+    } bodies[] = {
+        {"prefetch.global.L1 [%d1]; prefetch.global.L2 [%d1]; prefetch.L1 [%d1]; prefetch.L2 "
+         "[%d1];\n"
+         "prefetch.local.L1 [%d2]; prefetchu.L1 [%d1]; prefetch.global.L2 [%d1+4096];\n"
+         "prefetch.global.L2::evict_last [%d1]; prefetch.global.L2::evict_normal [%d1];",
+         OUTCOME_GOOD},
+        {"applypriority.global.L2::evict_normal [%d1], 128; discard.L2 [%d1+128], 128;\n"
+         "applypriority.L2::evict_normal [%d1+128], 128; discard.global.L2 [%d1+128], 128;",
+         OUTCOME_GOOD},
+        {"discard.global.L2 [%d1+256], 128;", OUTCOME_ILLEGAL_ADDRESS},
+        {"discard.global.L2 [%d1+64], 128;", OUTCOME_MISALIGNED},
+        {"applypriority.global.L2::evict_normal [%d1+256], 128;", OUTCOME_ILLEGAL_ADDRESS},
+        {"createpolicy.fractional.L2::evict_last.b64 %d3; mov.f32 %f1, 0f3F000000;\n"
+         "createpolicy.fractional.L2::evict_first.L2::evict_unchanged.b64 %d3, %f1;\n"
+         "createpolicy.fractional.L2::evict_normal.b64 %d3, 0.5; mov.u32 %r1, 64;\n"
+         "createpolicy.range.L2::evict_last.L2::evict_first.b64 %d3, [%d1], %r1, 128;\n"
+         "createpolicy.range.global.L2::evict_last.b64 %d3, [%d1], 64, 128;\n"
+         "createpolicy.cvt.L2.b64 %d4, %d3; ld.global.L2::cache_hint.u32 %r2, [%d1], %d4;",
+         OUTCOME_GOOD},
+    };
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        struct rig rig;
+        char body[1024];
+        unsigned char bytes[256], *after;
+        for (int j = 0; j < 256; j++)
+            bytes[j] = memory_byte(j);
+        rig_open(&rig);
+        snprintf(body, sizeof body, "mov.u64 %%d2, 0; ld.param.u64 %%d1, [p0];\n%s",
+                 bodies[i].body);
+        rig_load_body(&rig, 1, body, _i);
+        uint64_t out = rig_upload(&rig, bytes, 256);
+        rig_launch(&rig, NULL, (uint32_t[3]){1, 1, 1}, (uint32_t[3]){1, 1, 1}, 0, 1, &out);
+        ck_assert_msg(rig.reporter.outcome == bodies[i].outcome, "%s\n%s", bodies[i].body,
+                      rig.reports);
+        after = rig_host(&rig, out);
+        ck_assert_mem_eq(after, bytes, 256);
+        rig_free_all(&rig);
+        rig_close(&rig);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("softcuda_access");
@@ -398,6 +449,7 @@ int main(void)
     tcase_add_loop_test(tests, stores_of_constants, 0, 2);
     tcase_add_loop_test(tests, windows, 0, 2);
     tcase_add_loop_test(tests, edges, 0, 2);
+    tcase_add_loop_test(tests, hints, 0, 2);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -19,6 +19,7 @@ static void run_family(family *add, bool portable)
     }                                                                                              \
     END_TEST
 FAMILY(integer)
+FAMILY(carry)
 FAMILY(logic)
 FAMILY(floating)
 FAMILY(half)
@@ -61,6 +62,7 @@ int main(void)
     TCase *tests = tcase_create("portable and avx2");
     tcase_set_timeout(tests, 600);
     tcase_add_loop_test(tests, integer, 0, 2);
+    tcase_add_loop_test(tests, carry, 0, 2);
     tcase_add_loop_test(tests, logic, 0, 2);
     tcase_add_loop_test(tests, floating, 0, 2);
     tcase_add_loop_test(tests, half, 0, 2);

@@ -40,7 +40,9 @@ struct instance {
 struct flat {
     const struct ptx_instruction *source; /* NULL: a jump to `target` that leaves a call */
     const struct instance *instance;
-    int target; /* of a bra: index among the flat ones */
+    int target;             /* of a bra: index among the flat ones */
+    const int32_t *targets; /* of a brx.idx: such indexes */
+    int n_targets;
 };
 
 struct decoder {
@@ -58,6 +60,7 @@ struct decoder {
     struct shared_variable *shared; /* those that have a place already */
     int fills_capacity, n_shared, shared_capacity;
     int32_t *places;       /* of each register: in the register file, or among predicates */
+    int32_t carry;         /* the predicate that is CC.CF */
     const struct flat *at; /* for messages */
 };
 

@@ -20,11 +20,11 @@ static uint32_t lanes_alike(uint32_t left, const uint32_t *sizes, int bytes, int
 
 /* cp.async.ca|cg.shared.global [to], [from], size{, source size}: what the source does not cover is
  * zeros. */
-static enum next copy(struct warp *warp, const struct instruction *instruction, uint32_t lanes)
+static enum next copy_some(struct warp *warp, const struct instruction *instruction, uint32_t lanes,
+                           const uint32_t *sizes)
 {
     struct access to, from;
     int bytes = instruction->aux;
-    const uint32_t *sizes = instruction->n_sources > 2 ? SOURCE(warp, instruction, 2) : NULL;
     if (!access_reach(warp, instruction, lanes, 0, instruction->offset, PTX_SHARED,
                       ACCESS_ASYNC_WRITE, bytes, bytes, &to))
         return NEXT_STOP;
@@ -39,6 +39,17 @@ static enum next copy(struct warp *warp, const struct instruction *instruction, 
         left &= ~same;
     }
     return NEXT_GO;
+}
+
+static enum next copy(struct warp *warp, const struct instruction *instruction, uint32_t lanes)
+{
+    return copy_some(warp, instruction, lanes, NULL);
+}
+
+static enum next copy_sized(struct warp *warp, const struct instruction *instruction,
+                            uint32_t lanes)
+{
+    return copy_some(warp, instruction, lanes, SOURCE(warp, instruction, 2));
 }
 
 static enum next commit_group(struct warp *warp, const struct instruction *instruction,
@@ -69,7 +80,10 @@ static enum next wait_all(struct warp *warp, const struct instruction *instructi
     }
 
 const struct form OPS_EXPORT(forms_async)[] = {
-    FORM("cp.async", "aai?w", copy),
+    FORM("cp.async", "aai", copy),
+    FORM("cp.async", "aaiw", copy_sized),
+    FORM("cp.async.hint", "aaid", copy), /* a cache policy comes last */
+    FORM("cp.async.hint", "aaiwd", copy_sized),
     FORM("cp.async.commit_group", "", commit_group),
     FORM("cp.async.wait_group", "i", wait_group),
     FORM("cp.async.wait_all", "", wait_all),

@@ -179,8 +179,9 @@ static float sum_truncating(float c, const float *a, const float *b, int n)
     /* Units of 2^(largest - 24): whole numbers below 2^30, whose sum is exact. */
     for (int i = 0; i <= n; i++)
         sum += trunc(ldexp(terms[i], 24 - largest));
-    /* To 24 bits, toward zero. */
-    int drop = exponent_of(sum) - 24;
+    /* To 24 bits, or to whole units of 2^-149, toward zero. */
+    int drop = exponent_of(sum) - 24, least = -149 - (largest - 24);
+    drop = drop > least ? drop : least;
     if (sum != 0 && drop > 0)
         sum = ldexp(trunc(ldexp(sum, -drop)), drop);
     return (float)ldexp(sum, largest - 24);

@@ -1,4 +1,4 @@
-/* ld, st, atom, red, cvta and prefetch. */
+/* ld, st, atom, red and cvta. */
 #include <stdatomic.h>
 #include "tools/softcuda/access_plain.h"
 #include "tools/softcuda/half.h"
@@ -468,12 +468,6 @@ IS_SPACE(is_shared, WINDOW_SHARED, WINDOW_SHARED)
 IS_SPACE(is_local, WINDOW_LOCAL, WINDOW_LOCAL)
 IS_SPACE(is_param, WINDOW_PARAM, WINDOW_PARAM)
 
-static enum next nothing(struct warp *warp, const struct instruction *instruction, uint32_t lanes)
-{
-    (void)warp, (void)instruction, (void)lanes;
-    return NEXT_GO;
-}
-
 #define CVTA(space, to_generic, from_generic)                                                      \
     {"cvta." space ".u64", "d=d", CLASS_INTEGER, to_generic},                                      \
     {                                                                                              \
@@ -490,6 +484,16 @@ const struct form OPS_EXPORT(forms_memory)[] = {
     {"atom", "r=ar", CLASS_ATOMIC, atomic},
     {"atom.cas", "r=arr", CLASS_ATOMIC, atomic},
     {"red", "ar", CLASS_ATOMIC, atomic},
+    /* With a cache policy behind all others, which changes nothing here. */
+    {"ld.hint", "r=ad", CLASS_LOAD, load},
+    {"ld.hint", "2r=ad", CLASS_LOAD, load},
+    {"ld.hint", "4r=ad", CLASS_LOAD, load},
+    {"st.hint", "ard", CLASS_STORE, store},
+    {"st.hint", "a2rd", CLASS_STORE, store},
+    {"st.hint", "a4rd", CLASS_STORE, store},
+    {"atom.hint", "r=ard", CLASS_ATOMIC, atomic},
+    {"atom.cas.hint", "r=arrd", CLASS_ATOMIC, atomic},
+    {"red.hint", "ard", CLASS_ATOMIC, atomic},
     CVTA("global", identity, identity),
     CVTA("const", identity, identity),
     CVTA("shared", from_shared, without_window),
@@ -500,9 +504,5 @@ const struct form OPS_EXPORT(forms_memory)[] = {
     {"isspacep.shared", "p=d", CLASS_INTEGER, is_shared},
     {"isspacep.local", "p=d", CLASS_INTEGER, is_local},
     {"isspacep.param", "p=d", CLASS_INTEGER, is_param},
-    {"prefetch.global.L1", "a", CLASS_LOAD, nothing},
-    {"prefetch.global.L2", "a", CLASS_LOAD, nothing},
-    {"prefetch.L1", "a", CLASS_LOAD, nothing},
-    {"prefetch.L2", "a", CLASS_LOAD, nothing},
     {0},
 };
