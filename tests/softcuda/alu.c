@@ -98,6 +98,7 @@ void alu_free(struct alu_list *list)
 void alu_all(struct alu_list *list)
 {
     alu_integer(list);
+    alu_carry(list);
     alu_logic(list);
     alu_floating(list);
     alu_half(list);
@@ -126,7 +127,7 @@ static struct shape shape_of(const struct alu_case *alu)
             source = true;
         if (*c >= '2' && *c <= '8' && c[1] != '_')
             n = *c++ - '0';
-        if (strchr("hwdpn_", *c))
+        if (strchr("hwdpnc_", *c))
             for (int i = 0; i < n; i++)
                 *(source ? &shape.sources[shape.n_sources++] : &shape.results[shape.n_results++]) =
                     *c;
@@ -162,9 +163,9 @@ static const char *register_of(char letter, int number)
     static int turn;
     char *name = names[turn++ % 8];
     snprintf(name, sizeof names[0], "%s%%%c%d", letter == 'n' ? "!" : "",
-             letter == 'w'   ? 'r'
-             : letter == 'n' ? 'p'
-                             : letter,
+             letter == 'w'          ? 'r'
+             : strchr("nc", letter) ? 'p'
+                                    : letter,
              number);
     return name;
 }
@@ -172,7 +173,7 @@ static const char *register_of(char letter, int number)
 static void put_load(struct writer *writer, char letter, int number, const char *from, int64_t at)
 {
     static const char *const types[] = {['h'] = "u16", ['w'] = "u32", ['d'] = "u64"};
-    if (strchr("pn", letter))
+    if (strchr("pnc", letter))
         put(writer, "ld.global.u32 %%r9, [%s+%lld]; setp.ne.u32 %%p%d, %%r9, 0;\n", from,
             (long long)at, number);
     else if (letter != '_')
@@ -186,7 +187,7 @@ static void put_result(struct writer *writer, char letter, int number, int64_t a
 {
     if (letter == '_')
         return;
-    if (letter == 'p') {
+    if (strchr("pc", letter)) {
         put(writer, "selp.u32 %%r9, 1, 0, %%p%d; st.global.u32 [%%d6+%lld], %%r9;\n", number,
             (long long)at);
         return;
@@ -208,6 +209,10 @@ static void put_operands(struct writer *writer, const struct alu_case *alu, cons
     for (const char *c = alu->operands; *c; c++) {
         if (*c == '=') {
             source = 1;
+            continue;
+        }
+        if (*c == 'c') {
+            number[source]++;
             continue;
         }
         put(writer, "%s ", comma);
@@ -238,6 +243,31 @@ static void put_operands(struct writer *writer, const struct alu_case *alu, cons
     }
 }
 
+/* The register of a carry flag; -1: there is none. */
+static int carry_of(const char *letters, int first)
+{
+    const char *found = strchr(letters, 'c');
+    return found ? first + (int)(found - letters) : -1;
+}
+
+/* The flag as the opcode finds it: its source, or where it is held back what its result was. */
+static void put_carry_in(struct writer *writer, const struct shape *shape)
+{
+    int in = carry_of(shape->sources, 10), out = carry_of(shape->results, 14);
+    if (in < 0 && out < 0)
+        return;
+    put(writer, "selp.u32 %%r8, 1, 0, %%p%d; selp.u32 %%r9, 1, 0, %%p%d;\n", in < 0 ? out : in,
+        out < 0 ? in : out);
+    put(writer, "selp.u32 %%r9, %%r8, %%r9, %%p1; add.cc.u32 %%r9, %%r9, -1;\n");
+}
+
+static void put_carry_out(struct writer *writer, const struct shape *shape)
+{
+    int out = carry_of(shape->results, 14);
+    if (out >= 0)
+        put(writer, "addc.u32 %%r9, 0, 0; setp.ne.u32 %%p%d, %%r9, 0;\n", out);
+}
+
 void alu_write(const struct alu_case *alu, int n, const char *immediate, char *text, size_t size)
 {
     struct writer writer = {.text = text, .size = size};
@@ -256,9 +286,11 @@ void alu_write(const struct alu_case *alu, int n, const char *immediate, char *t
     for (int k = 0; k < shape.n_results; k++)
         put_load(&writer, shape.results[k], 14 + k, "%d4", (int64_t)k * n * 8);
     put_load(&writer, 'p', 1, "%d5", 0);
+    put_carry_in(&writer, &shape);
     put(&writer, "@%%p1 %s", alu->opcode);
     put_operands(&writer, alu, immediate);
     put(&writer, ";\n");
+    put_carry_out(&writer, &shape);
     for (int k = 0; k < shape.n_results; k++)
         put_result(&writer, shape.results[k], 14 + k, (int64_t)k * n * 8);
     put(&writer, "ret; }\n");

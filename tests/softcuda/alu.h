@@ -27,11 +27,11 @@ struct alu_case {
     char opcode[64]; /* as PTX writes it */
     /* Registers: results, '=', sources; h, w, d of 16, 32, 64 bits, p a predicate, n a negated one.
      * "2h" is a vector {a, b}, "D" before two letters the pair a|b, '_' a sink, 'i' the number
-     * `aux`. */
+     * `aux`, 'c' the carry flag, which the opcode does not name. */
     char operands[16];
     /* For each source what its edge values are: i integer of the register's width, s a shift's
-     * amount, h f16, b bf16, H and B pairs of them, f f32, e f64, p predicate, x all of 16 bits,
-     * u f32 around all f16, v f32 around all bf16. */
+     * amount, n a count of either sign, h f16, b bf16, H and B pairs of them, f f32, e f64, p
+     * predicate, x all of 16 bits, u f32 around all f16, v f32 around all bf16. */
     char values[8];
     alu_reference *reference;
     alu_check *check;    /* NULL: bit by bit */
@@ -66,6 +66,7 @@ void alu_free(struct alu_list *list);
 /* ---- the families --------------------------------------------------------------------------- */
 
 void alu_integer(struct alu_list *list);
+void alu_carry(struct alu_list *list);
 void alu_logic(struct alu_list *list);
 void alu_floating(struct alu_list *list);
 void alu_half(struct alu_list *list);

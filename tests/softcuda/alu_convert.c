@@ -36,6 +36,17 @@ static quad source(const struct alu_case *alu, uint64_t bits)
     return exact_value(bits, format);
 }
 
+/* .satfinite: an infinity of a format becomes its largest number. */
+static uint64_t kept_finite(const struct alu_case *alu, uint64_t bits,
+                            const struct exact_format *format)
+{
+    uint64_t sign = (uint64_t)1 << (format->exponent_bits + format->fraction_bits);
+    uint64_t infinity = (((uint64_t)1 << format->exponent_bits) - 1) << format->fraction_bits;
+    if (!strstr(alu->opcode, ".satfinite") || (bits & ~sign) != infinity)
+        return bits;
+    return (bits & sign) | (infinity - 1);
+}
+
 static uint64_t float_result(const struct alu_case *alu, quad value)
 {
     const struct exact_format *format = TO(alu)->format;
@@ -52,6 +63,7 @@ static uint64_t float_result(const struct alu_case *alu, quad value)
     uint64_t bits = exact_round(value, 0, format, alu->aux >> 16 ? EXACT_RN : alu->rounding);
     if (alu->relu && bits >> (TO(alu)->bits - 1) & 1 && !exact_is_nan(bits, format))
         bits = 0;
+    bits = kept_finite(alu, bits, format);
     return alu->ftz && format == &exact_f32 ? exact_flush(bits, format) : bits;
 }
 
@@ -158,6 +170,8 @@ static void pair_of_types(struct alu_list *list, int to, int from)
         if (ftz_in && types[to].bits == 16) {
             add(list, to, from, ".rn", false, ".relu");
             add(list, to, from, ".rz", false, ".relu");
+            add(list, to, from, ".rn", false, ".satfinite");
+            add(list, to, from, ".rz", false, ".relu.satfinite");
         }
     } else {
         for (int i = -1; i < (to == from ? 4 : 0); i++) {
@@ -196,12 +210,39 @@ static void convert_pair(const struct alu_case *alu, const uint64_t *x, uint64_t
 /* 10 bits of fraction, ties away from zero, the low 13 bits 0. */
 static void to_tf32(const struct alu_case *alu, const uint64_t *x, uint64_t *out)
 {
-    (void)alu;
     const struct exact_format tf32 = {8, 10, 0};
     if (exact_is_nan(x[0], &exact_f32))
         out[0] = 0x7FFFFFFF;
     else
-        out[0] = exact_round(exact_value(x[0], &exact_f32), 0, &tf32, EXACT_RNA) << 13;
+        out[0] =
+            kept_finite(alu, exact_round(exact_value(x[0], &exact_f32), 0, &tf32, EXACT_RNA), &tf32)
+            << 13;
+}
+
+/* cvt.pack: b in the low bits, a above it, c above both. aux: the bits of one, 32 less where they
+ * are a signed number. */
+static void pack(const struct alu_case *alu, const uint64_t *x, uint64_t *out)
+{
+    bool is_signed = alu->aux < 0;
+    int bits = is_signed ? alu->aux + 32 : alu->aux;
+    uint64_t ones = ((uint64_t)1 << bits) - 1;
+    out[0] = 0;
+    for (int i = 0; i < 2; i++) {
+        wide_signed value = clamp_number(number_of(x[1 - i], 32, true), bits, is_signed);
+        out[0] |= ((uint64_t)value & ones) << bits * i;
+    }
+    out[0] |= bits == 16 ? 0 : x[2] << 2 * bits;
+}
+
+static void packs(struct alu_list *list)
+{
+    for (int bits = 2; bits <= 16; bits *= 2)
+        for (const char *sign = "us"; *sign; sign++) {
+            char name[64];
+            alu_opcode(name, "cvt.pack.sat.%c%d.s32%s", *sign, bits, bits == 16 ? "" : ".b32");
+            alu_add(list, name, bits == 16 ? "w=ww" : "w=www", &"iii"[bits == 16], pack)->aux =
+                *sign == 's' ? bits - 32 : bits;
+        }
 }
 
 void alu_convert(struct alu_list *list)
@@ -210,13 +251,16 @@ void alu_convert(struct alu_list *list)
         for (int from = 0; from < N_TYPES; from++)
             pair_of_types(list, to, from);
     around_halves(list);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 8; i++) {
         char name[64];
-        const char *relu = i & 2 ? ".relu" : "";
+        static const char *const modifiers[] = {"", ".relu", ".satfinite", ".satfinite.relu"};
+        const char *relu = modifiers[i / 2];
         alu_opcode(name, "cvt%s%s.f16x2.f32", directions[i & 1], relu);
         alu_add(list, name, "w=ww", "ff", convert_pair)->aux = 8 | 10 << 8;
         alu_opcode(name, "cvt%s%s.bf16x2.f32", directions[i & 1], relu);
         alu_add(list, name, "w=ww", "ff", convert_pair)->aux = 9 | 10 << 8;
     }
     alu_add(list, "cvt.rna.tf32.f32", "w=w", "f", to_tf32);
+    alu_add(list, "cvt.rna.satfinite.tf32.f32", "w=w", "f", to_tf32);
+    packs(list);
 }

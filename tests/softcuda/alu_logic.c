@@ -115,6 +115,48 @@ static void table(const struct alu_case *alu, const uint64_t *x, uint64_t *out)
     }
 }
 
+/* aux of the table with bit 8: p is (d != 0) and q, else or q. */
+static void table_and_predicate(const struct alu_case *alu, const uint64_t *x, uint64_t *out)
+{
+    bool both_hold = strncmp(alu->opcode, "lop3.and", 8) == 0;
+    table(alu, x, out);
+    bool some = out[0] != 0, q = x[3] != 0;
+    out[1] = both_hold ? some && q : some || q;
+}
+
+/* The manual's pseudo-code of bmsk, szext and fns, in numbers of 64 bits. */
+static void mask_of_bits(const struct alu_case *alu, const uint64_t *x, uint64_t *out)
+{
+    bool clamp = strstr(alu->opcode, ".clamp") != NULL;
+    uint64_t a = x[0] & 31, b = x[1] & 31, ones = 0xFFFFFFFF;
+    uint64_t mask0 = clamp && x[0] >= 32 ? 0 : ones << a & ones;
+    uint64_t mask1 = a + b >= 32 || (clamp && (x[0] >= 32 || x[1] >= 32)) ? 0 : ones << (a + b);
+    out[0] = mask0 & ~mask1 & ones;
+}
+
+static void extend(const struct alu_case *alu, const uint64_t *x, uint64_t *out)
+{
+    bool too_large = strstr(alu->opcode, ".clamp") && x[1] >= 32;
+    uint64_t b = x[1] & 31, mask = too_large ? 0 : 0xFFFFFFFFull << b & 0xFFFFFFFF;
+    bool sign = alu->is_signed && b != 0 && !too_large && x[0] >> ((b - 1) & 31) & 1;
+    out[0] = (x[0] & ~mask) | (sign ? mask : 0);
+}
+
+static void nth_set(const struct alu_case *alu, const uint64_t *x, uint64_t *out)
+{
+    (void)alu;
+    int64_t offset = (int32_t)x[2], position = (int64_t)x[1];
+    int64_t count = (offset < 0 ? -offset : offset) - 1;
+    out[0] = 0xFFFFFFFF;
+    if (offset == 0 && position < 32 && x[0] >> position & 1)
+        out[0] = (uint64_t)position;
+    for (; offset != 0 && position >= 0 && position<32; position += offset> 0 ? 1 : -1)
+        if (x[0] >> position & 1 && count-- == 0) {
+            out[0] = (uint64_t)position;
+            return;
+        }
+}
+
 /* Vectors: the first element is the lowest. aux: bits of one. */
 static void pack(const struct alu_case *alu, const uint64_t *x, uint64_t *out)
 {
@@ -262,4 +304,21 @@ void alu_logic(struct alu_list *list)
     }
     for (int i = 0; i < 256; i++)
         alu_add(list, "lop3.b32", "w=wwwi", "iii", table)->aux = i;
+    for (int i = 0; i < 256; i += 17) {
+        struct alu_case *alu = alu_add(list, i % 2 ? "lop3.or.b32" : "lop3.and.b32", "Dwp=wwwip",
+                                       "iiip", table_and_predicate);
+        alu->aux = i;
+        alu->few = true;
+        alu = alu_add(list, i % 2 ? "lop3.and.b32" : "lop3.or.b32",
+                      i % 3 ? "D_p=wwwin" : "Dwp=wwwin", "iiip", table_and_predicate);
+        alu->aux = i;
+        alu->few = true;
+    }
+    alu_add(list, "bmsk.clamp.b32", "w=ww", "ss", mask_of_bits);
+    alu_add(list, "bmsk.wrap.b32", "w=ww", "ss", mask_of_bits);
+    alu_add(list, "szext.clamp.u32", "w=ww", "is", extend);
+    alu_add(list, "szext.clamp.s32", "w=ww", "is", extend);
+    alu_add(list, "szext.wrap.u32", "w=ww", "is", extend);
+    alu_add(list, "szext.wrap.s32", "w=ww", "is", extend);
+    alu_add(list, "fns.b32", "w=www", "isn", nth_set);
 }

@@ -15,6 +15,7 @@ static const char head[] =
     ".visible .entry kernel(.param .u64 p0, .param .u64 p1, .param .u64 p2, .param .u64 p3, "
     ".param .align 16 .b8 bytes[512])\n"
     "{ .reg .pred %%p<4>; .reg .b16 %%h<16>; .reg .b32 %%r<32>; .reg .b64 %%d<32>;\n"
+    "createpolicy.fractional.L2::evict_last.b64 %%d20;\n"
     ".shared .align 16 .b8 in_shared[512]; .local .align 16 .b8 in_local[16];\n"
     "mov.u32 %%r1, %%tid.x; mul.wide.u32 %%d1, %%r1, 16; mul.wide.u32 %%d2, %%r1, 8;\n"
     "ld.param.u64 %%d3, [p0]; add.u64 %%d3, %%d3, %%d1;\n"
@@ -87,6 +88,12 @@ static void put_registers(char *text, size_t size, char letter, int n, int first
     put(text, size, "%s", n > 1 ? "}" : "");
 }
 
+/* ", %d20": the cache policy of opcodes that take one. */
+static const char *policy_of(const struct alu_case *alu)
+{
+    return strstr(alu->opcode, "L2::cache_hint") ? ", %d20" : "";
+}
+
 static int bits_of(char letter)
 {
     return letter == 'h' ? 16 : letter == 'w' ? 32 : 64;
@@ -109,7 +116,7 @@ void memory_write_load(const struct alu_case *alu, char *text, size_t size)
             letter == 'w' ? 'r' : letter, 10 + i, 256 * i);
     put(text, size, "@%%p1 %s ", alu->opcode);
     put_registers(text, size, letter, n, 10);
-    put(text, size, ", [%s];\n", address);
+    put(text, size, ", [%s]%s;\n", address, policy_of(alu));
     for (int i = 0; i < n; i++)
         put(text, size, "st.global.u%d [%%d6+%d], %%%c%d;\n", bits_of(letter), 256 * i,
             letter == 'w' ? 'r' : letter, 10 + i);
@@ -128,7 +135,7 @@ void memory_write_store(const struct alu_case *alu, char *text, size_t size)
             letter == 'w' ? 'r' : letter, 10 + i, 256 * i);
     put(text, size, "@%%p1 %s [%s], ", alu->opcode, address);
     put_registers(text, size, letter, n, 10);
-    put(text, size, ";\nld.param.u64 %%d8, [p3]; add.u64 %%d8, %%d8, %%d1;\n");
+    put(text, size, "%s;\nld.param.u64 %%d8, [p3]; add.u64 %%d8, %%d8, %%d1;\n", policy_of(alu));
     for (int i = 0; i < 16; i++)
         put(text, size, "ld%s.u8 %%h15, [%s+%d]; st.global.u8 [%%d8+%d], %%h15;\n",
             memory_spaces[place], address, i, i);
@@ -164,7 +171,8 @@ void memory_write_atomic(const struct alu_case *alu, char *text, size_t size)
     put(text, size, "[%%d8], %%%c10", r);
     if (cas)
         put(text, size, ", %%%c11", r);
-    put(text, size, ";\nst.global.u%d [%%d6], %%%c12;\nbar.sync 0;\n", alu->bits, r);
+    put(text, size, "%s;\nst.global.u%d [%%d6], %%%c12;\nbar.sync 0;\n", policy_of(alu), alu->bits,
+        r);
     put(text, size, "ld.param.u64 %%d10, [p3]; add.u64 %%d10, %%d10, %%d1;\n");
     const char *from =
         place == MEMORY_SHARED || place == MEMORY_GENERIC_SHARED ? ".shared" : ".global";
@@ -217,6 +225,19 @@ static void family(struct alu_list *list, const char *first, enum memory_place p
         }
 }
 
+/* With a cache policy. */
+static void hinted(struct alu_list *list)
+{
+    static const char *const vectors[] = {"", ".v2", ".v4"};
+    for (int v = 0; v < 3; v++) {
+        char name[64];
+        alu_opcode(name, "ld.global.nc.L2::cache_hint%s.u32", vectors[v]);
+        add(list, name, "wd", 32, false, MEMORY_GLOBAL, memory_write_load);
+        alu_opcode(name, "st.global.L2::cache_hint%s.u32", vectors[v]);
+        add(list, name, "wd", 32, false, MEMORY_GLOBAL, memory_write_store);
+    }
+}
+
 void alu_memory(struct alu_list *list)
 {
     /* Cache hints and orders change no result. */
@@ -243,10 +264,14 @@ void alu_memory(struct alu_list *list)
         add(list, loads[i], "w", 32, false, MEMORY_GLOBAL, memory_write_load);
     for (size_t i = 0; i < sizeof stores / sizeof *stores; i++)
         add(list, stores[i], "w", 32, false, MEMORY_GLOBAL, memory_write_store);
+    hinted(list);
 }
 
 void alu_atomic(struct alu_list *list)
 {
+    static const char *const with_policy[] = {"atom.global.add.L2::cache_hint.u32",
+                                              "atom.global.cas.L2::cache_hint.b64",
+                                              "red.global.min.L2::cache_hint.s32"};
     static const struct {
         const char *operation, *types[12];
     } operations[] = {
@@ -281,4 +306,9 @@ void alu_atomic(struct alu_list *list)
                         alu->written = memory_write_atomic;
                         alu->aux = (int)places[p] | words[w] << 4;
                     }
+    for (size_t i = 0; i < sizeof with_policy / sizeof *with_policy; i++) {
+        struct alu_case *alu = alu_add(list, with_policy[i], "", "", NULL);
+        alu->written = memory_write_atomic;
+        alu->aux = MEMORY_GLOBAL | 3 << 4;
+    }
 }

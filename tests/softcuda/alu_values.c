@@ -95,6 +95,9 @@ static const uint64_t f64[] = {0,
                                0x43E0000000000000,
                                0x43F0000000000000,
                                0x3FD0000000000000};
+static const uint64_t counts[] = {0,          1,  0xFFFFFFFF, 2,          0xFFFFFFFE, 5,
+                                  0xFFFFFFFB, 31, 0xFFFFFFE1, 32,         0xFFFFFFE0, 33,
+                                  3,          17, 0x80000000, 0x7FFFFFFF, 0xFFFFFFFD, 9};
 static const uint64_t predicates[] = {0, 1};
 
 #define SET(values, n_core)                                                                        \
@@ -138,6 +141,8 @@ int alu_edges(char kind, int bits, const uint64_t **out, int *core)
     switch (kind) {
     case 's':
         SET(shifts, 12);
+    case 'n':
+        SET(counts, 12);
     case 'h':
         SET(f16, 12);
     case 'b':

@@ -103,9 +103,11 @@ static uint64_t combined(const struct alu_case *alu, uint64_t a, uint64_t b, uin
     int bits = alu->bits;
     memcpy(copy, alu->opcode, sizeof copy);
     *strrchr(copy, '.') = '\0';
-    char *noftz = strstr(copy, ".noftz");
-    if (noftz)
-        *noftz = '\0';
+    for (int i = 0; i < 2; i++) {
+        char *behind = strstr(copy, i ? ".L2::" : ".noftz");
+        if (behind)
+            *behind = '\0';
+    }
     operation = strrchr(copy, '.') + 1;
     bool signed_less = (int64_t)(a << (64 - bits)) < (int64_t)(b << (64 - bits));
     bool less = alu->is_signed ? signed_less : a < b;
@@ -303,6 +305,9 @@ START_TEST(windows)
                   "isspacep.param %p1, %d14; @%p1 or.b32 %r1, %r1, 8;\n"
                   "isspacep.const %p1, %d15; @%p1 or.b32 %r1, %r1, 16;\n"
                   "isspacep.global %p1, %d12; @%p1 or.b32 %r1, %r1, 32;\n"
+                  "isspacep.shared::cta %p1, %d12; @%p1 or.b32 %r1, %r1, 4096;\n"
+                  "cvta.shared::cta.u64 %d16, %d2; setp.eq.u64 %p1, %d16, %d12;\n"
+                  "@%p1 or.b32 %r1, %r1, 8192;\n"
                   "isspacep.shared %p1, %d13; @%p1 or.b32 %r1, %r1, 64;\n"
                   "isspacep.local %p1, %d1; @%p1 or.b32 %r1, %r1, 128;\n"
                   "isspacep.param %p1, %d12; @%p1 or.b32 %r1, %r1, 256;\n"
@@ -311,8 +316,6 @@ START_TEST(windows)
                   "setp.eq.u64 %p1, %d12, %d2; @%p1 or.b32 %r1, %r1, 512;\n"
                   "setp.eq.u64 %p1, %d13, %d3; @%p1 or.b32 %r1, %r1, 1024;\n"
                   "setp.eq.u64 %p1, %d14, %d4; @%p1 or.b32 %r1, %r1, 2048;\n"
-                  "prefetch.global.L1 [%d1]; prefetch.global.L2 [%d1]; prefetch.L1 [%d1]; "
-                  "prefetch.L2 [%d1];\n"
                   "st.global.u32 [%d1], %r1;",
                   _i);
     uint64_t out = rig_upload(&rig, NULL, 64);
@@ -321,9 +324,118 @@ START_TEST(windows)
         STATUS_OK);
     uint32_t got;
     memcpy(&got, rig_host(&rig, out), 4);
-    ck_assert_uint_eq(got, 31 | 512 | 1024 | 2048);
+    ck_assert_uint_eq(got, 31 | 512 | 1024 | 2048 | 4096 | 8192);
     rig_free_all(&rig);
     rig_close(&rig);
+}
+END_TEST
+
+/* Lane 5 goes to an offset of its own in 256 bytes of memory, the others to 8 times theirs. */
+struct edge {
+    int64_t offset;
+    enum outcome outcome;
+};
+
+static void go_to_edge(int space, const struct edge *edge, uint32_t guards, bool portable)
+{
+    /* %d4: the offset, %r1: its low half, %d1: the 256 bytes in global memory; %p1 guards. */
+    static const char *const bodies[] = {
+        "add.u64 %d5, %d1, %d4; @%p1 ld.global.u64 %d6, [%d5]; @%p1 st.global.u64 [%d5], %d6;",
+        "add.u64 %d5, %d1, %d4; @%p1 ld.u64 %d6, [%d5]; @%p1 st.u64 [%d5], %d6;",
+        "mov.u32 %r2, s; add.u32 %r2, %r2, %r1; @%p1 ld.shared.u64 %d6, [%r2];"
+        "@%p1 st.shared.u64 [%r2], %d6;",
+        "mov.u64 %d5, s; add.u64 %d5, %d5, %d4; @%p1 ld.shared.u64 %d6, [%d5];"
+        "@%p1 st.shared.u64 [%d5], %d6;",
+        "mov.u64 %d5, s; cvta.shared.u64 %d5, %d5; add.u64 %d5, %d5, %d4; @%p1 ld.u64 %d6, [%d5];"
+        "@%p1 st.u64 [%d5], %d6;",
+    };
+    struct rig rig;
+    char body[2048];
+    uint64_t offsets[LANES];
+    for (int l = 0; l < LANES; l++)
+        offsets[l] = l == 5 ? (uint64_t)edge->offset : 8 * (uint64_t)l;
+    snprintf(body, sizeof body,
+             ".shared .align 16 .b8 s[256];\n"
+             "ld.param.u64 %%d1, [p0]; ld.param.u64 %%d2, [p1]; mov.u32 %%r3, %%tid.x;\n"
+             "mul.wide.u32 %%d3, %%r3, 8; add.u64 %%d2, %%d2, %%d3; ld.global.u64 %%d4, [%%d2];\n"
+             "cvt.u32.u64 %%r1, %%d4; mov.u32 %%r4, %u; shr.u32 %%r4, %%r4, %%r3;\n"
+             "and.b32 %%r4, %%r4, 1; setp.ne.u32 %%p1, %%r4, 0;\n%s",
+             guards, bodies[space]);
+    rig_open(&rig);
+    rig_load_body(&rig, 2, body, portable);
+    const uint64_t parameters[] = {rig_upload(&rig, NULL, 256),
+                                   rig_upload(&rig, offsets, sizeof offsets)};
+    rig_launch(&rig, NULL, (uint32_t[3]){1, 1, 1}, (uint32_t[3]){LANES, 1, 1}, 0, 2, parameters);
+    enum outcome want = guards >> 5 & 1 ? edge->outcome : OUTCOME_GOOD;
+    ck_assert_msg(rig.reporter.outcome == want, "space %d, offset %lld, guards %08x: %d, not %d",
+                  space, (long long)edge->offset, guards, (int)rig.reporter.outcome, (int)want);
+    rig_free_all(&rig);
+    rig_close(&rig);
+}
+
+/* Nothing looks on, and yet what leaves its memory or lies askew is found, in every lane that takes
+ * part and in no other. */
+START_TEST(edges)
+{
+    static const struct edge all[] = {
+        {248, OUTCOME_GOOD},           {252, OUTCOME_MISALIGNED},
+        {1, OUTCOME_MISALIGNED},       {256, OUTCOME_ILLEGAL_ADDRESS},
+        {-8, OUTCOME_ILLEGAL_ADDRESS}, {1 << 30, OUTCOME_ILLEGAL_ADDRESS},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        for (int space = 0; space < 5; space++) {
+            go_to_edge(space, &all[i], UINT32_MAX, _i);
+            go_to_edge(space, &all[i], 0xF00000F0u, _i);
+            go_to_edge(space, &all[i], ~(1u << 5), _i);
+        }
+}
+END_TEST
+
+/* Hints: none moves a byte, a policy is some value, and only what must be there is looked for. */
+START_TEST(hints)
+{
+    static const struct {
+        const char *body;
+        enum outcome outcome;
+    } bodies[] = {
+        {"prefetch.global.L1 [%d1]; prefetch.global.L2 [%d1]; prefetch.L1 [%d1]; prefetch.L2 "
+         "[%d1];\n"
+         "prefetch.local.L1 [%d2]; prefetchu.L1 [%d1]; prefetch.global.L2 [%d1+4096];\n"
+         "prefetch.global.L2::evict_last [%d1]; prefetch.global.L2::evict_normal [%d1];",
+         OUTCOME_GOOD},
+        {"applypriority.global.L2::evict_normal [%d1], 128; discard.L2 [%d1+128], 128;\n"
+         "applypriority.L2::evict_normal [%d1+128], 128; discard.global.L2 [%d1+128], 128;",
+         OUTCOME_GOOD},
+        {"discard.global.L2 [%d1+256], 128;", OUTCOME_ILLEGAL_ADDRESS},
+        {"discard.global.L2 [%d1+64], 128;", OUTCOME_MISALIGNED},
+        {"applypriority.global.L2::evict_normal [%d1+256], 128;", OUTCOME_ILLEGAL_ADDRESS},
+        {"createpolicy.fractional.L2::evict_last.b64 %d3; mov.f32 %f1, 0f3F000000;\n"
+         "createpolicy.fractional.L2::evict_first.L2::evict_unchanged.b64 %d3, %f1;\n"
+         "createpolicy.fractional.L2::evict_normal.b64 %d3, 0.5; mov.u32 %r1, 64;\n"
+         "createpolicy.range.L2::evict_last.L2::evict_first.b64 %d3, [%d1], %r1, 128;\n"
+         "createpolicy.range.global.L2::evict_last.b64 %d3, [%d1], 64, 128;\n"
+         "createpolicy.cvt.L2.b64 %d4, %d3; ld.global.L2::cache_hint.u32 %r2, [%d1], %d4;",
+         OUTCOME_GOOD},
+    };
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        struct rig rig;
+        char body[1024];
+        unsigned char bytes[256], *after;
+        for (int j = 0; j < 256; j++)
+            bytes[j] = memory_byte(j);
+        rig_open(&rig);
+        snprintf(body, sizeof body, "mov.u64 %%d2, 0; ld.param.u64 %%d1, [p0];\n%s",
+                 bodies[i].body);
+        rig_load_body(&rig, 1, body, _i);
+        uint64_t out = rig_upload(&rig, bytes, 256);
+        rig_launch(&rig, NULL, (uint32_t[3]){1, 1, 1}, (uint32_t[3]){1, 1, 1}, 0, 1, &out);
+        ck_assert_msg(rig.reporter.outcome == bodies[i].outcome, "%s\n%s", bodies[i].body,
+                      rig.reports);
+        after = rig_host(&rig, out);
+        ck_assert_mem_eq(after, bytes, 256);
+        rig_free_all(&rig);
+        rig_close(&rig);
+    }
 }
 END_TEST
 
@@ -336,6 +448,8 @@ int main(void)
     tcase_add_loop_test(tests, atomics, 0, 2);
     tcase_add_loop_test(tests, stores_of_constants, 0, 2);
     tcase_add_loop_test(tests, windows, 0, 2);
+    tcase_add_loop_test(tests, edges, 0, 2);
+    tcase_add_loop_test(tests, hints, 0, 2);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

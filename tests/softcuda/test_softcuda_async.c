@@ -54,18 +54,19 @@ START_TEST(sizes)
     static const int largest[] = {4, 8, 16, 16};
     unsigned char inputs[LANES * 64];
     uint32_t results[LANES * 8];
-    int size = largest[_i / 4];
-    bool part = _i / 2 % 2;
+    int way = _i / 4 % 4, size = largest[way];
+    bool part = _i / 2 % 2, policy = _i / 16;
     char body[1024];
     fill_inputs(inputs);
     snprintf(body, sizeof body,
              "rem.u32 %%r11, %%r1, %d; setp.eq.u32 %%p2, %%r11, 0; mov.u64 %%d11, %%d10;\n"
              "%s"
-             "cp.async.%s.shared.global [%%r10+16], [%%d11+16], %d%s;\n"
+             "createpolicy.fractional.L2::evict_first.b64 %%d20;\n"
+             "cp.async.%s.shared.global%s [%%r10+16], [%%d11+16], %d%s%s;\n"
              "cp.async.wait_all; ld.shared.v4.u32 {%%r20, %%r21, %%r22, %%r23}, [%%r10+16];\n"
              "ld.shared.v4.u32 {%%r24, %%r25, %%r26, %%r27}, [%%r10+32];",
-             size + 1, part ? "@%p2 mov.u64 %d11, 0;\n" : "", ways[_i / 4], size,
-             part ? ", %r11" : "");
+             size + 1, part ? "@%p2 mov.u64 %d11, 0;\n" : "", ways[way],
+             policy ? ".L2::cache_hint" : "", size, part ? ", %r11" : "", policy ? ", %d20" : "");
     run_copies(body, inputs, results, ASYNC_LATE, _i % 2);
     for (int l = 0; l < LANES; l++) {
         unsigned char want[32];
@@ -149,7 +150,7 @@ int main(void)
 {
     Suite *suite = suite_create("softcuda_async");
     TCase *tests = tcase_create("portable and avx2");
-    tcase_add_loop_test(tests, sizes, 0, 16);
+    tcase_add_loop_test(tests, sizes, 0, 32);
     tcase_add_loop_test(tests, groups, 0, 4);
     tcase_add_loop_test(tests, groups_of_lanes, 0, 2);
     suite_add_tcase(suite, tests);

@@ -364,12 +364,18 @@ START_TEST(prints)
     struct rig rig;
     char text[1024];
     rig_open(&rig);
-    /* "%d %5.2f %s|\n" with the thread, half of it, "ab" */
+    /* "%d %5.2f %s|\n" with the thread, half of it, "ab"; then what printf gave back, by "%d%%\n"
+     * itself: the number of arguments, and -1 without a format. */
+#define PRINT_RETURNED                                                                             \
+    "st.local.u32 [%d1], %r2; mov.u64 %d5, short; cvta.global.u64 %d5, %d5;\n"                     \
+    "st.param.b64 [one], %d5; @%p1 call.uni (back), vprintf, (one, two);\n"                        \
+    "ld.param.b32 %r2, [back];\n"
     load_text(
         &rig,
         ".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n"
         ".global .align 1 .b8 format[15] = {37,100,32,37,53,46,50,102,32,37,115,124,10,0,0};\n"
         ".global .align 1 .b8 word[3] = {97, 98, 0};\n"
+        ".global .align 1 .b8 short[6] = {37, 100, 37, 37, 10, 0};\n"
         ".visible .entry kernel() {\n.local .align 8 .b8 frame[24];\n"
         ".reg .pred %p<4>; .reg .b32 %r<9>; .reg .b64 %d<9>; .reg .f64 %e<9>;\n"
         "mov.u32 %r1, %tid.x; setp.ne.u32 %p1, %r1, 1; mov.u64 %d1, frame;\n"
@@ -379,11 +385,14 @@ START_TEST(prints)
         "mov.u64 %d4, format; cvta.global.u64 %d4, %d4;\n{\n"
         ".param .b64 one; .param .b64 two; .param .b32 back;\n"
         "st.param.b64 [one], %d4; st.param.b64 [two], %d2;\n"
-        "@%p1 call.uni (back), vprintf, (one, two);\nld.param.b32 %r2, [back];\n}\nret;\n}\n",
+        "@%p1 call.uni (back), vprintf, (one, two);\nld.param.b32 %r2, [back];\n" PRINT_RETURNED
+            PRINT_RETURNED "mov.u64 %d6, 0; st.param.b64 [one], %d6;\n"
+        "@%p1 call.uni (back), vprintf, (one, two);\nld.param.b32 %r2, [back];\n" PRINT_RETURNED
+        "}\nret;\n}\n",
         _i);
     capture(&rig, text, sizeof text);
     ck_assert_msg(rig.reporter.outcome == OUTCOME_GOOD, "%s", rig.reports);
-    ck_assert_str_eq(text, "0  0.00 ab|\n2  1.00 ab|\n");
+    ck_assert_str_eq(text, "0  0.00 ab|\n2  1.00 ab|\n3%\n3%\n1%\n1%\n-1%\n-1%\n");
     rig_close(&rig);
 }
 END_TEST

@@ -29,6 +29,7 @@ static const struct {
     {"ldmatrix", "test_softcuda_matrix"},
     {"movmatrix", "test_softcuda_matrix"},
     {"bra", "test_softcuda_flow"},
+    {"brx", "test_softcuda_flow"},
     {"exit", "test_softcuda_control"},
     {"ret", "test_softcuda_control"},
     {"call", "test_softcuda_control"},
@@ -44,6 +45,10 @@ static const struct {
     {"cvta", "test_softcuda_access"},
     {"isspacep", "test_softcuda_access"},
     {"prefetch", "test_softcuda_access"},
+    {"prefetchu", "test_softcuda_access"},
+    {"applypriority", "test_softcuda_access"},
+    {"discard", "test_softcuda_access"},
+    {"createpolicy", "test_softcuda_access"},
 };
 
 static const char *program_of(const char *opcode)

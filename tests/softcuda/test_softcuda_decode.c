@@ -70,6 +70,13 @@ static const struct {
     {BODY("add.s32 %r1|%p1, %r2, %r3;"), AT "'add.s32': a pair of registers"},
     /* flow */
     {BODY("bra NOWHERE;"), "test.ptx: line 8: there is no label 'NOWHERE' to branch to"},
+    {BODY("brx.idx %r1, L; L: ret;"), "test.ptx: line 8: there is no .branchtargets 'L'"},
+    {BODY("brx.idx %r1;"), "test.ptx: line 8: an index and a list of targets are expected"},
+    {BODY("T: .branchtargets L, M; L: brx.idx %r1, T;"),
+     "test.ptx: line 8: there is no label 'M' to branch to"},
+    {BODY("T: .branchtargets; brx.idx %r1, T;"), "test.ptx: line 8: a name is expected"},
+    {BODY("T: .branchtargets L; L: brx.idx %d1, T;"),
+     AT "'brx.idx': a register of another width or kind"},
     {BODY("bra;"), "test.ptx: line 8: one label to branch to is expected, not ';'"},
     {BODY("call %d1, ();"), AT "'call': a call through a pointer cannot be run: name the function"},
     {BODY("proto: .callprototype (.param .b32 _) _ (.param .b32 _, .param .align 8 .b8 _[16]);\n"
@@ -86,6 +93,11 @@ static const struct {
      "test.ptx: line 8 (place.cu:9): 'call': a function without a body cannot be called"},
     {HEAD ".func f(.param .b32 a) { ret; }\n.entry kernel() {\n.loc 1 9 0\ncall f, (); }\n",
      "test.ptx: line 8 (place.cu:9): 'call': a call with another number of parameters"},
+    /* no place in a source: the line of the text alone */
+    {HEAD ".entry kernel() {\n.reg .b32 %r<3>;\nfrob.s32 %r1, %r2; }\n",
+     "test.ptx: line 7: 'frob.s32': this opcode cannot be run"},
+    {HEAD ".func f() {\nadd.s32 1, 2, 3; }\n.entry kernel() {\n.loc 1 9 0\ncall f, (); }\n",
+     "test.ptx: line 6: 'add.s32': a register is expected as the result"},
     /* names */
     {BODY(".reg .b32 %r1;"), "test.ptx: line 8: '%r1' is declared twice"},
     {BODY("L: ret; L: ret;"), "test.ptx: line 8: 'L' is declared twice"},

@@ -87,15 +87,16 @@ START_TEST(shuffles)
     snprintf(body, sizeof body,
              "shfl.sync.%s.b32 %%r20|%%p1, %%r10, %%r11, %%r12, -1; selp.b32 %%r21, 1, 0, %%p1;\n"
              "shfl.sync.%s.b32 %%r22, %%r10, %%r11, %%r12, -1;\n"
+             "shfl.sync.%s.b32 _|%%p3, %%r10, %%r11, %%r12, -1; @%%p3 or.b32 %%r21, %%r21, 2;\n"
              "shfl.sync.%s.b32 %%r10|%%p2, %%r10, %%r11, %%r12, -1; mov.b32 %%r23, %%r10;",
-             mode, mode, mode);
+             mode, mode, mode, mode);
     run_threads(body, in, out, BLOCKS, LANES, 0, _i % 2);
     for (int i = 0; i < BLOCKS * LANES; i++) {
         bool p;
         int from = source_of(mode, i % LANES, in[4 * i + 1], in[4 * i + 2], &p);
         uint32_t want = in[4 * (i - i % LANES + from)];
-        ck_assert_msg(out[4 * i] == want && out[4 * i + 1] == p && out[4 * i + 2] == want &&
-                          out[4 * i + 3] == want,
+        ck_assert_msg(out[4 * i] == want && out[4 * i + 1] == (p ? 3 : 0) &&
+                          out[4 * i + 2] == want && out[4 * i + 3] == want,
                       "%s, block %d, lane %d: 0x%X (%u), not 0x%X (%d) from %d", mode, i / LANES,
                       i % LANES, out[4 * i], out[4 * i + 1], want, p, from);
     }
@@ -194,9 +195,11 @@ START_TEST(matches)
     bool wide = _i / 2;
     run_threads(wide ? PART "match.any.sync.b64 %r20, %d10, %r40;\n"
                             "match.all.sync.b64 %r21|%p1, %d10, %r40; selp.u32 %r22, 1, 0, %p1;\n"
+                            "match.all.sync.b64 _|%p2, %d10, %r40; @%p2 or.b32 %r22, %r22, 2;\n"
                             "match.all.sync.b64 %r23, %d10, %r40;"
                      : PART "match.any.sync.b32 %r20, %r10, %r40;\n"
                             "match.all.sync.b32 %r21|%p1, %r10, %r40; selp.u32 %r22, 1, 0, %p1;\n"
+                            "match.all.sync.b32 _|%p2, %r10, %r40; @%p2 or.b32 %r22, %r22, 2;\n"
                             "match.all.sync.b32 %r23, %r10, %r40;",
                 in, out, BLOCKS, LANES, 0, _i % 2);
     for (int b = 0; b < BLOCKS; b++)
@@ -210,7 +213,7 @@ START_TEST(matches)
             same &= part;
             ck_assert_uint_eq(got[0], same);
             ck_assert_uint_eq(got[1], same == part ? part : 0);
-            ck_assert_uint_eq(got[2], same == part);
+            ck_assert_uint_eq(got[2], same == part ? 3 : 0);
             ck_assert_uint_eq(got[3], same == part ? part : 0);
         }
     free(in), free(out);

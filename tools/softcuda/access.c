@@ -176,6 +176,8 @@ bool access_resolve_part(struct warp *warp, const struct instruction *instructio
         return fault_at(warp, instruction, access, __builtin_ctz(lanes), FAULT_BOUNDS);
     if (!resolve(warp, instruction, access))
         return false;
+    if (kind == ACCESS_HINT)
+        return true;
     struct cta *cta = warp->cta;
     if (cta->counters)
         count_access(cta->counters, instruction, access);

@@ -12,6 +12,7 @@ enum access_kind {
     ACCESS_ATOMIC,      /* reads and writes at once */
     ACCESS_ASYNC_READ,  /* cp.async: from global memory */
     ACCESS_ASYNC_WRITE, /* cp.async: to shared memory; lands later */
+    ACCESS_HINT,        /* no byte is moved: nothing but bounds and alignment is looked at */
 };
 
 struct access {

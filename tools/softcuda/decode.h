@@ -19,7 +19,8 @@ struct decode_settings {
 /* kernel: an entry of module. Calls are put in line (recursion and calls through pointers are
  * refused); vprintf and __assertfail become instructions of their own. Everything is in the arena;
  * module must outlive the program. STATUS_BAD_DATA: "MODULE: line N (FILE:LINE): what cannot be
- * run": an opcode, type, width or operand that is unknown or does not fit. */
+ * run": an opcode, type, width or operand that is unknown or does not fit; N counts lines of the
+ * PTX, and (FILE:LINE) is left out where no .loc stands before. */
 enum status decode_kernel(struct program *program, const struct ptx_module *module,
                           const struct ptx_function *kernel, const struct decode_settings *settings,
                           struct arena *arena, struct err *err);
@@ -39,7 +40,9 @@ struct instance {
 struct flat {
     const struct ptx_instruction *source; /* NULL: a jump to `target` that leaves a call */
     const struct instance *instance;
-    int target; /* of a bra: index among the flat ones */
+    int target;             /* of a bra: index among the flat ones */
+    const int32_t *targets; /* of a brx.idx: such indexes */
+    int n_targets;
 };
 
 struct decoder {
@@ -57,6 +60,7 @@ struct decoder {
     struct shared_variable *shared; /* those that have a place already */
     int fills_capacity, n_shared, shared_capacity;
     int32_t *places;       /* of each register: in the register file, or among predicates */
+    int32_t carry;         /* the predicate that is CC.CF */
     const struct flat *at; /* for messages */
 };
 
@@ -77,7 +81,7 @@ enum status decode_shared_offset(struct decoder *decoder, const char *name, bool
 /* The place of a constant in every lane. */
 enum status decode_constant(struct decoder *decoder, uint64_t value, bool wide, int32_t *place);
 
-/* "MODULE: line N (FILE:LINE): 'OPCODE': WHAT" with STATUS_BAD_DATA. */
+/* "MODULE: line N (FILE:LINE): 'OPCODE': WHAT" with STATUS_BAD_DATA, as decode_kernel's. */
 enum status decode_error(struct decoder *decoder, const char *what);
 
 #endif

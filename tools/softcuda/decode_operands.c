@@ -283,6 +283,13 @@ static enum status place_pair(struct placing *placing, struct instruction *instr
     return *fits ? place_one(placing, instruction, &second, letters[1], true, fits) : STATUS_OK;
 }
 
+static void place_carry(const struct decoder *decoder, struct instruction *instruction, bool result)
+{
+    uint8_t *n = result ? &instruction->n_destinations : &instruction->n_sources;
+    *(result ? &instruction->predicate_destinations : &instruction->predicate_sources) |= 1u << *n;
+    (result ? instruction->destinations : instruction->sources)[(*n)++] = decoder->carry;
+}
+
 enum status decode_operands(struct decoder *decoder, struct instruction *instruction,
                             const struct flat *flat, const char *operands, bool *fits,
                             const char **why)
@@ -299,6 +306,10 @@ enum status decode_operands(struct decoder *decoder, struct instruction *instruc
     for (const char *letter = operands; *letter && *fits; letter++) {
         if (*letter == '=') {
             result = false;
+            continue;
+        }
+        if (*letter == 'c') {
+            place_carry(decoder, instruction, result);
             continue;
         }
         bool optional = *letter == '?';

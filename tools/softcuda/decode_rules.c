@@ -35,15 +35,16 @@ bool rules_convert(enum ptx_type to, enum ptx_type from, enum rounding rounding,
     bool integral = rounding >= ROUND_RNI && rounding <= ROUND_RPI;
     bool to_half = to == PTX_F16 || to == PTX_BF16 || is_pair(to);
     if (to == PTX_TF32)
-        return from == PTX_F32 && rounding == ROUND_RNA && flags == 0;
+        return from == PTX_F32 && rounding == ROUND_RNA && (flags & ~CONVERT_SATFINITE) == 0;
     if (rounding == ROUND_RNA || from == PTX_TF32)
         return false;
-    if (flags & CONVERT_RELU && (!to_half || from != PTX_F32 || flags != CONVERT_RELU ||
-                                 (rounding != ROUND_RN && rounding != ROUND_RZ)))
+    int to_finite = CONVERT_RELU | CONVERT_SATFINITE;
+    if (flags & to_finite && (!to_half || from != PTX_F32 || flags & ~to_finite ||
+                              (rounding != ROUND_RN && rounding != ROUND_RZ)))
         return false;
     if (is_pair(to))
         return from == PTX_F32 && (rounding == ROUND_RN || rounding == ROUND_RZ) &&
-               (flags & ~CONVERT_RELU) == 0;
+               (flags & ~to_finite) == 0;
     if (flags & CONVERT_FTZ && from != PTX_F32 && (to != PTX_F32 || !type_is_float(from)))
         return false;
     if (is_integer(to) && is_integer(from))
@@ -146,7 +147,8 @@ bool rules_widths(const struct decoder *decoder, const struct flat *flat,
     if (!strchr(instruction->form->operands, 'r'))
         return true;
     bool convert = instruction->form->op_class == CLASS_CONVERT;
-    for (int i = 0; i < flat->source->n_operands; i++) {
+    bool policy = strstr(instruction->form->opcode, ".hint") != NULL; /* last, and of no type */
+    for (int i = 0; i < flat->source->n_operands - policy; i++) {
         const struct ptx_operand *operand = &flat->source->operands[i];
         int n = operand->kind == PTX_OPERAND_VECTOR ? operand->n_elements : 1;
         for (int j = 0; j < n; j++) {

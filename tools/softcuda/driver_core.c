@@ -173,11 +173,8 @@ CUresult enter_context(struct context **context)
     *context = NULL;
     if (result)
         return result;
-    struct context *current = context_current();
-    if (!current)
-        return CUDA_ERROR_INVALID_CONTEXT;
-    *context = current;
-    return current->fault;
+    result = context_current(context);
+    return result ? result : (*context)->fault;
 }
 
 CUresult leave(CUresult result)

@@ -212,6 +212,7 @@ static const char *verb(enum access_kind kind)
 {
     return kind == ACCESS_WRITE || kind == ACCESS_ASYNC_WRITE ? "write"
            : kind == ACCESS_ATOMIC                            ? "atomic"
+           : kind == ACCESS_HINT                              ? "hint"
                                                               : "read";
 }
 
@@ -276,6 +277,15 @@ void fault_access(struct warp *warp, const struct instruction *instruction,
 enum next fault_trap(struct warp *warp, const struct instruction *instruction, uint32_t lanes)
 {
     report(warp, instruction, __builtin_ctz(lanes), CHECK_MEMORY, "%s", instruction->text);
+    stop(warp->cta->launch, OUTCOME_TRAP);
+    return NEXT_STOP;
+}
+
+enum next fault_branch(struct warp *warp, const struct instruction *instruction, int lane,
+                       uint32_t index)
+{
+    report(warp, instruction, lane, CHECK_MEMORY, "%s: index %u of a list of %d targets",
+           instruction->text, (unsigned)index, (int)instruction->n_targets);
     stop(warp->cta->launch, OUTCOME_TRAP);
     return NEXT_STOP;
 }

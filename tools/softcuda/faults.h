@@ -89,6 +89,9 @@ void fault_describe(char *text, size_t size, const struct launch *launch, uint64
 void fault_access(struct warp *warp, const struct instruction *instruction,
                   const struct access *access, int lane, enum fault fault);
 enum next fault_trap(struct warp *warp, const struct instruction *instruction, uint32_t lanes);
+/* A brx.idx beyond its list. */
+enum next fault_branch(struct warp *warp, const struct instruction *instruction, int lane,
+                       uint32_t index);
 /* assert(message) in function of file:line. */
 enum next fault_assert(struct warp *warp, const struct instruction *instruction, int lane,
                        const char *file, int line, const char *function, const char *message);

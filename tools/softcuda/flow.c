@@ -5,9 +5,11 @@
 #include "tools/softcuda/forms.h"
 
 struct block {
-    int first, last; /* instructions */
-    int next[2];     /* blocks; -1: none */
-    int number;      /* depth-first; 0: not seen, PLACED: done */
+    int first, last;        /* instructions */
+    int behind;             /* the block that it falls into; -1: none */
+    const int32_t *targets; /* instructions that it may branch to */
+    int n_targets;
+    int number; /* depth-first; 0: not seen, PLACED: done */
     int place;
 };
 #define PLACED INT32_MAX
@@ -21,6 +23,7 @@ struct frame {
 };
 
 struct order {
+    const struct program *program;
     struct block *blocks;
     int n_blocks;
     int *stack, n_stack;
@@ -39,10 +42,11 @@ static void mark_starts(struct program *program)
     struct instruction *instructions = program->instructions;
     instructions[0].block_start = true;
     for (int i = 0; i < program->n_instructions; i++) {
-        bool branch = instructions[i].target >= 0;
-        if (branch)
-            instructions[instructions[i].target].block_start = true;
-        if ((branch || is_exit(&instructions[i])) && i + 1 < program->n_instructions)
+        int n;
+        const int32_t *targets = branch_targets(&instructions[i], &n);
+        for (int t = 0; t < n; t++)
+            instructions[targets[t]].block_start = true;
+        if ((n > 0 || is_exit(&instructions[i])) && i + 1 < program->n_instructions)
             instructions[i + 1].block_start = true;
     }
 }
@@ -59,9 +63,9 @@ static void cut(struct order *order, struct program *program)
     for (int b = 0; b < order->n_blocks; b++) {
         struct block *block = &order->blocks[b];
         const struct instruction *last = &program->instructions[block->last];
-        bool leaves = last->guard < 0 && (last->target >= 0 || is_exit(last));
-        block->next[0] = !leaves && b + 1 < order->n_blocks ? b + 1 : -1;
-        block->next[1] = last->target >= 0 ? program->instructions[last->target].order : -1;
+        block->targets = branch_targets(last, &block->n_targets);
+        bool leaves = last->guard < 0 && (block->n_targets > 0 || is_exit(last));
+        block->behind = !leaves && b + 1 < order->n_blocks ? b + 1 : -1;
     }
 }
 
@@ -112,13 +116,21 @@ static void reach(struct frame *frame, int head)
     }
 }
 
+/* Of its successors the first is the block behind it; -1: none. */
+static int successor(const struct order *order, int block, int number)
+{
+    const struct block *from = &order->blocks[block];
+    return number == 0 ? from->behind
+                       : order->program->instructions[from->targets[number - 1]].order;
+}
+
 static void walk(struct order *order, int root)
 {
     enter(order, root);
     while (order->n_frames > 0) {
         struct frame *frame = &order->frames[order->n_frames - 1];
-        if (frame->next < 2) {
-            int next = order->blocks[frame->block].next[frame->next++];
+        if (frame->next <= order->blocks[frame->block].n_targets) {
+            int next = successor(order, frame->block, frame->next++);
             if (next >= 0 && order->blocks[next].number == 0)
                 enter(order, next);
             else if (next >= 0)
@@ -140,6 +152,7 @@ enum status flow_order(struct program *program, struct arena *arena, struct err 
     for (int i = 0; i < program->n_instructions; i++)
         n += program->instructions[i].block_start;
     struct order order = {
+        .program = program,
         .blocks = arena_alloc(arena, n, sizeof *order.blocks),
         .stack = arena_alloc(arena, n, sizeof *order.stack),
         .frames = arena_alloc(arena, n + 1, sizeof *order.frames),

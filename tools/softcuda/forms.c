@@ -7,6 +7,7 @@
 /* clang-format off */
 #define FAMILIES(F, isa)                                                    \
     F(forms_integer_##isa) \
+    F(forms_carry_##isa) \
     F(forms_logic_##isa) \
     F(forms_float_##isa) \
     F(forms_half_##isa) \
@@ -15,6 +16,7 @@
     F(forms_convert_loops_##isa) \
     F(forms_special_##isa) \
     F(forms_memory_##isa) \
+    F(forms_hint_##isa) \
     F(forms_warp_##isa) \
     F(forms_async_##isa) \
     F(forms_matrix_##isa) \

@@ -15,6 +15,7 @@
  *   h  16 bits              i  a whole number known at load, into `aux`
  *   w  32 bits              r  a register of any width (ld, st, cvt: the type says how much of it)
  *   d  64 bits              D  a pair d|p: two letters follow, the second may be absent
+ *   c  the carry flag of the thread, a predicate that the text does not name
  * "2w" is a vector {a, b}; "?" before a letter: the operand may be absent.
  *
  * Several forms may share an opcode and differ in operands: the first that fits is taken. */

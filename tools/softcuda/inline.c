@@ -181,6 +181,19 @@ static bool is_opcode(const struct ptx_instruction *instruction, const char *nam
     return strcmp(instruction->parts[0], name) == 0;
 }
 
+static enum status flatten_targets(struct decoder *decoder, struct flat *flat, const int *places)
+{
+    const struct ptx_operand *list = &flat->source->operands[1];
+    int32_t *targets = arena_alloc(decoder->arena, (size_t)list->n_elements, sizeof *targets);
+    if (!targets)
+        return no_memory(decoder);
+    for (int i = 0; i < list->n_elements; i++)
+        targets[i] = places[list->elements[i].integer];
+    flat->targets = targets;
+    flat->n_targets = list->n_elements;
+    return STATUS_OK;
+}
+
 /* Appends an instance's instructions. Branches name instructions of the function: they are resolved
  * when all of it is there. A `ret` of a callee jumps behind its last instruction. */
 static enum status flatten(struct decoder *decoder, struct instance *instance)
@@ -207,6 +220,8 @@ static enum status flatten(struct decoder *decoder, struct instance *instance)
             continue;
         if (is_opcode(flat->source, "bra"))
             flat->target = places[flat->source->operands[flat->source->n_operands - 1].integer];
+        else if (is_opcode(flat->source, "brx"))
+            TRY(flatten_targets(decoder, flat, places));
         else if (is_opcode(flat->source, "ret") && instance->caller)
             flat->target = end;
     }

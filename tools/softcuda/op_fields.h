@@ -62,9 +62,10 @@ enum rounding {
     ROUND_RPI,
     ROUND_RNA, /* to nearest, ties away from zero */
 };
-#define CONVERT_FTZ  1
-#define CONVERT_SAT  2
-#define CONVERT_RELU 4
+#define CONVERT_FTZ       1
+#define CONVERT_SAT       2
+#define CONVERT_RELU      4
+#define CONVERT_SATFINITE 8
 
 static inline int32_t convert_pack(enum ptx_type to, enum ptx_type from, int rounding, int flags)
 {

@@ -1,4 +1,5 @@
 /* Branches, exits, traps, and the calls that nvcc leaves: printf and assert. */
+#include "tools/softcuda/execute.h"
 #include "tools/softcuda/faults.h"
 #include "tools/softcuda/machine.h"
 #include "tools/softcuda/ops.h"
@@ -8,6 +9,41 @@ static enum next bra(struct warp *warp, const struct instruction *instruction, u
 {
     (void)warp, (void)instruction, (void)lanes;
     return NEXT_BRANCH;
+}
+
+/* Lanes to instruction `at`: as the fragment itself while it has none, else as a new one. */
+static void put_lanes(struct warp *warp, struct fragment *fragment, int32_t at, uint32_t lanes)
+{
+    struct fragment *to = fragment->lanes == 0 ? fragment : &warp->fragments[warp->n_fragments++];
+    *to = (struct fragment){.at = at, .lanes = lanes, .ran_at = warp_age(warp)};
+}
+
+/* brx.idx: lanes with one target stay together. The first ones are the fragment that ran. */
+static enum next branch_by_index(struct warp *warp, const struct instruction *instruction,
+                                 uint32_t lanes)
+{
+    struct fragment *fragment = &warp->fragments[warp->current];
+    const uint32_t *indexes = SOURCE(warp, instruction, 0);
+    uint32_t held_back = fragment->lanes & ~lanes;
+    int32_t behind = fragment->at + 1;
+    for (uint32_t left = lanes; left; left &= left - 1) {
+        int lane = __builtin_ctz(left);
+        if (indexes[lane] >= (uint32_t)instruction->n_targets)
+            return fault_branch(warp, instruction, lane, indexes[lane]);
+    }
+    fragment->lanes = 0;
+    for (uint32_t left = lanes; left;) {
+        int32_t target = instruction->targets[indexes[__builtin_ctz(left)]];
+        uint32_t same = 0;
+        for (uint32_t l = left; l; l &= l - 1)
+            if (instruction->targets[indexes[__builtin_ctz(l)]] == target)
+                same |= l & -l;
+        put_lanes(warp, fragment, target, same);
+        left &= ~same;
+    }
+    if (held_back)
+        put_lanes(warp, fragment, behind, held_back);
+    return NEXT_WAIT;
 }
 
 static enum next leave(struct warp *warp, const struct instruction *instruction, uint32_t lanes)
@@ -67,6 +103,7 @@ static enum next nothing(struct warp *warp, const struct instruction *instructio
 
 const struct form OPS_EXPORT(forms_control)[] = {
     FORM("bra", "", bra),
+    FORM("brx.idx", "w", branch_by_index),
     FORM("exit", "", leave),
     FORM("trap", "", trap),
     FORM("brkpt", "", trap),

@@ -170,6 +170,16 @@ static uint64_t write_float(double x, enum ptx_type to, enum rounding rounding)
     }
 }
 
+/* .satfinite: what is beyond the largest number becomes it; NaN stays. */
+static uint64_t keep_finite(uint64_t bits, enum ptx_type to)
+{
+    bool word = to == PTX_TF32;
+    uint64_t infinity = word ? 0x7F800000u : to == PTX_BF16 ? 0x7F80u : 0x7C00u;
+    uint64_t sign = word ? 0x80000000u : 0x8000u;
+    uint64_t largest = infinity - (word ? 0x2000u : 1u); /* tf32 lacks the low 13 bits */
+    return (bits & ~sign) == infinity ? (bits & sign) | largest : bits;
+}
+
 static double flush_double(double x)
 {
     return fabs(x) < 0x1p-126 ? copysign(0, x) : x;
@@ -191,7 +201,7 @@ static uint64_t to_float(double x, int32_t aux)
     uint64_t bits = write_float(x, to, rounding);
     if (flags & CONVERT_FTZ && to == PTX_F32 && (bits & 0x7F800000u) == 0)
         bits &= 0x80000000u;
-    return bits;
+    return flags & CONVERT_SATFINITE ? keep_finite(bits, to) : bits;
 }
 
 static uint64_t convert(uint64_t bits, int32_t aux)
@@ -253,8 +263,47 @@ static enum next cvt_x2(struct warp *warp, const struct instruction *instruction
     return NEXT_GO;
 }
 
+/* ---- cvt.pack ------------------------------------------------------------------------------- */
+
+/* Clamped to an integer of `bits` bits, and cut to them. */
+static inline uint32_t clamp_bits(int32_t x, int bits, bool is_signed)
+{
+    int32_t low = is_signed ? -(1 << (bits - 1)) : 0, high = (1 << (bits - is_signed)) - 1;
+    return (uint32_t)(x < low ? low : x > high ? high : x) & ((1u << bits) - 1);
+}
+
+/* cvt.pack d, a, b: b into the low bits, a above it; with c: c above them. */
+#define PACK(name, bits, is_signed)                                                                \
+    OP2(pack_##name, uint32_t, int32_t, int32_t,                                                   \
+        clamp_bits(y, bits, is_signed) | clamp_bits(x, bits, is_signed) << (bits))
+#define PACK_ON(name, bits, is_signed)                                                             \
+    OP3(pack_##name, uint32_t, int32_t, int32_t, uint32_t,                                         \
+        clamp_bits(y, bits, is_signed) | clamp_bits(x, bits, is_signed) << (bits) |                \
+            z << 2 * (bits))
+PACK(u16, 16, false)
+PACK(s16, 16, true)
+PACK_ON(u8, 8, false)
+PACK_ON(s8, 8, true)
+PACK_ON(u4, 4, false)
+PACK_ON(s4, 4, true)
+PACK_ON(u2, 2, false)
+PACK_ON(s2, 2, true)
+
+#define PACK_FORM(type, c, operands, run)                                                          \
+    {                                                                                              \
+        "cvt.pack.sat." type ".s32" c, operands, CLASS_CONVERT, run                                \
+    }
+
 const struct form OPS_EXPORT(forms_convert)[] = {
     {"cvt", "r=r", CLASS_CONVERT, cvt},
     {"cvt.x2", "w=ww", CLASS_CONVERT, cvt_x2},
+    PACK_FORM("u16", "", "w=ww", pack_u16),
+    PACK_FORM("s16", "", "w=ww", pack_s16),
+    PACK_FORM("u8", ".b32", "w=www", pack_u8),
+    PACK_FORM("s8", ".b32", "w=www", pack_s8),
+    PACK_FORM("u4", ".b32", "w=www", pack_u4),
+    PACK_FORM("s4", ".b32", "w=www", pack_s4),
+    PACK_FORM("u2", ".b32", "w=www", pack_u2),
+    PACK_FORM("s2", ".b32", "w=www", pack_s2),
     {0},
 };

@@ -163,6 +163,73 @@ static enum next lop3(struct warp *warp, const struct instruction *instruction, 
                                       (terms[6] & x & y & ~z) | (terms[7] & x & y & z))
 }
 
+/* d = lop3 and p = (d != 0) or q, and q: q is the last source. */
+#define LOP3_PRED(name, combine)                                                                   \
+    static enum next name(struct warp *warp, const struct instruction *instruction,                \
+                          uint32_t lanes)                                                          \
+    {                                                                                              \
+        const uint32_t *xs = SOURCE(warp, instruction, 0), *ys = SOURCE(warp, instruction, 1);     \
+        const uint32_t *zs = SOURCE(warp, instruction, 2);                                         \
+        uint32_t q = predicate_source(warp, instruction, 3), some = 0, results[WARP_LANES];        \
+        for (int l = 0; l < WARP_LANES; l++) {                                                     \
+            results[l] = lop3_word(xs[l], ys[l], zs[l], instruction->aux);                         \
+            some |= (uint32_t)(results[l] != 0) << l;                                              \
+        }                                                                                          \
+        uint32_t *d = DESTINATION(warp, instruction, 0);                                           \
+        for (uint32_t left = lanes; left && instruction->destinations[0] >= 0; left &= left - 1)   \
+            d[__builtin_ctz(left)] = results[__builtin_ctz(left)];                                 \
+        set_predicate(warp, instruction->destinations[1], lanes, some combine q);                  \
+        return NEXT_GO;                                                                            \
+    }
+static inline uint32_t lop3_word(uint32_t x, uint32_t y, uint32_t z, int32_t table)
+{
+    uint32_t result = 0;
+    for (int i = 0; i < 8; i++)
+        if (table >> i & 1)
+            result |= (i & 4 ? x : ~x) & (i & 2 ? y : ~y) & (i & 1 ? z : ~z);
+    return result;
+}
+LOP3_PRED(lop3_or, |)
+LOP3_PRED(lop3_and, &)
+
+/* bmsk: `width` ones from bit `position` on, cut at the top. */
+static inline uint32_t bit_mask(uint32_t position, uint32_t width, bool clamp)
+{
+    if (clamp && position > 31)
+        return 0;
+    uint32_t from = UINT32_MAX << (position & 31), end = (position & 31) + (width & 31);
+    return end > 31 || (clamp && width > 31) ? from : from & ~(UINT32_MAX << end);
+}
+OP2(bmsk_clamp, uint32_t, uint32_t, uint32_t, bit_mask(x, y, true))
+OP2(bmsk_wrap, uint32_t, uint32_t, uint32_t, bit_mask(x, y, false))
+
+/* szext: the low `width` bits as a number; none of them is 0, more than 31 are all. */
+static inline uint32_t extend_low(uint32_t x, uint32_t width, bool clamp, bool is_signed)
+{
+    if (clamp && width > 31)
+        return x;
+    uint32_t above = UINT32_MAX << (width & 31), top = x >> ((width - 1) & 31) & 1;
+    return is_signed && (width & 31) != 0 && top ? x | above : x & ~above;
+}
+OP2(szext_clamp_u32, uint32_t, uint32_t, uint32_t, extend_low(x, y, true, false))
+OP2(szext_clamp_s32, uint32_t, uint32_t, uint32_t, extend_low(x, y, true, true))
+OP2(szext_wrap_u32, uint32_t, uint32_t, uint32_t, extend_low(x, y, false, false))
+OP2(szext_wrap_s32, uint32_t, uint32_t, uint32_t, extend_low(x, y, false, true))
+
+/* fns: the place of the n-th bit that is 1, from `base` on upward, or downward where n is negative;
+ * n = 0: `base` itself. All ones: there is none. */
+static inline uint32_t find_nth(uint32_t mask, uint32_t base, int32_t n)
+{
+    if (n == 0)
+        return base < 32 && mask >> base & 1 ? base : UINT32_MAX;
+    uint32_t left = n < 0 ? 0 - (uint32_t)n : (uint32_t)n, step = n < 0 ? UINT32_MAX : 1;
+    for (uint32_t at = base; at < 32; at += step)
+        if (mask >> at & 1 && --left == 0)
+            return at;
+    return UINT32_MAX;
+}
+OP3(fns, uint32_t, uint32_t, uint32_t, int32_t, find_nth(x, y, z))
+
 /* ---- moves ---------------------------------------------------------------------------------- */
 
 OP1(mov_32, uint32_t, uint32_t, x)
@@ -327,6 +394,15 @@ const struct form OPS_EXPORT(forms_logic)[] = {
     FORM("prmt.b32.ecr", "w=www", prmt_ecr),
     FORM("prmt.b32.rc16", "w=www", prmt_rc16),
     FORM("lop3.b32", "w=wwwi", lop3),
+    FORM("lop3.or.b32", "Dwp=wwwip", lop3_or),
+    FORM("lop3.and.b32", "Dwp=wwwip", lop3_and),
+    FORM("bmsk.clamp.b32", "w=ww", bmsk_clamp),
+    FORM("bmsk.wrap.b32", "w=ww", bmsk_wrap),
+    FORM("szext.clamp.u32", "w=ww", szext_clamp_u32),
+    FORM("szext.clamp.s32", "w=ww", szext_clamp_s32),
+    FORM("szext.wrap.u32", "w=ww", szext_wrap_u32),
+    FORM("szext.wrap.s32", "w=ww", szext_wrap_s32),
+    FORM("fns.b32", "w=www", fns),
     TYPED("mov", "h=h", "w=w", "d=d", mov_32, mov_64),
     FORM("mov.b32", "w=w", mov_32),
     FORM("mov.b32", "w=2h", pack_hh),

@@ -26,6 +26,12 @@ struct use {
     int instruction, operand, scope;
 };
 
+/* "NAME: .branchtargets LABEL, ...;": where a brx.idx that names it may lead. */
+struct targets {
+    const char *name, **labels;
+    int scope, n;
+};
+
 #define BUCKETS 4096
 
 struct body {
@@ -37,6 +43,8 @@ struct body {
     int n_scopes, scopes_capacity, scope;
     struct use *uses;
     int n_uses, uses_capacity;
+    struct targets *targets;
+    int n_targets, targets_capacity;
     int registers_capacity, instructions_capacity;
     struct ptx_place place;
 };
@@ -378,7 +386,8 @@ static enum status parse_instruction(struct body *body)
             return parse_error(parser, "fewer operands are expected");
         struct ptx_operand *operand = &instruction.operands[instruction.n_operands];
         TRY(parse_operand(body, operand, 0));
-        if (strcmp(instruction.parts[0], "bra") == 0) {
+        bool list = strcmp(instruction.parts[0], "brx") == 0 && instruction.n_operands == 1;
+        if (strcmp(instruction.parts[0], "bra") == 0 || list) {
             if (!arena_grow(parser->arena, &body->uses, body->n_uses, &body->uses_capacity,
                             sizeof *body->uses))
                 return parse_no_memory(parser);
@@ -391,6 +400,8 @@ static enum status parse_instruction(struct body *body)
     }
     if (strcmp(instruction.parts[0], "bra") == 0 && instruction.n_operands != 1)
         return parse_error(parser, "one label to branch to is expected");
+    if (strcmp(instruction.parts[0], "brx") == 0 && instruction.n_operands != 2)
+        return parse_error(parser, "an index and a list of targets are expected");
     TRY(parse_expect(parser, ';'));
     if (!arena_grow(parser->arena, &function->instructions, function->n_instructions,
                     &body->instructions_capacity, sizeof instruction))
@@ -409,13 +420,76 @@ static bool at_label(const struct lexer *lexer)
     return token_is_char(&ahead.token, ':') && !(ahead.next < ahead.end && *ahead.next == ':');
 }
 
+static enum status parse_targets(struct body *body, const struct token *token)
+{
+    struct parser *parser = body->parser;
+    struct targets targets = {.scope = body->scope};
+    int capacity = 0;
+    targets.name = arena_text(parser->arena, token->text, token->length);
+    if (!targets.name)
+        return parse_no_memory(parser);
+    do {
+        if (!arena_grow(parser->arena, &targets.labels, targets.n, &capacity,
+                        sizeof *targets.labels))
+            return parse_no_memory(parser);
+        TRY(parse_name(parser, &targets.labels[targets.n++]));
+    } while (parse_take(parser, ','));
+    if (!arena_grow(parser->arena, &body->targets, body->n_targets, &body->targets_capacity,
+                    sizeof targets))
+        return parse_no_memory(parser);
+    body->targets[body->n_targets++] = targets;
+    return parse_expect(parser, ';');
+}
+
 static enum status parse_label(struct body *body)
 {
     struct parser *parser = body->parser;
     struct token token = parser->lexer.token;
     TRY(add_name(body, token.text, token.length, NAME_LABEL, parser->function->n_instructions));
     lexer_next(&parser->lexer);
-    return parse_expect(parser, ':');
+    TRY(parse_expect(parser, ':'));
+    return parse_take_name(parser, ".branchtargets") ? parse_targets(body, &token) : STATUS_OK;
+}
+
+static enum status resolve_label(struct body *body, const struct use *use, const char *text,
+                                 struct ptx_operand *operand)
+{
+    struct ptx_function *function = body->parser->function;
+    const struct name *label = find_name(body, text, strlen(text), true, use->scope);
+    if (!label || label->number >= function->n_instructions)
+        return err_set(body->parser->err, STATUS_BAD_DATA,
+                       "%s: line %d: there is no label '%s' to branch to", body->parser->name,
+                       function->instructions[use->instruction].place.ptx_line, text);
+    *operand = (struct ptx_operand){
+        .kind = PTX_OPERAND_LABEL, .reg = -1, .pair = -1, .variable = -1, .integer = label->number};
+    return STATUS_OK;
+}
+
+/* The name of a brx.idx becomes the list that it stands for. */
+static enum status resolve_targets(struct body *body, const struct use *use,
+                                   struct ptx_operand *operand)
+{
+    const char *text = operand->kind == PTX_OPERAND_SYMBOL ? operand->symbol : "";
+    const struct targets *found = NULL;
+    for (int i = 0; i < body->n_targets; i++) {
+        const struct targets *targets = &body->targets[i];
+        if (strcmp(targets->name, text) == 0 && encloses(body, targets->scope, use->scope) &&
+            (!found || targets->scope > found->scope))
+            found = targets;
+    }
+    if (!found)
+        return err_set(body->parser->err, STATUS_BAD_DATA,
+                       "%s: line %d: there is no .branchtargets '%s'", body->parser->name,
+                       body->parser->function->instructions[use->instruction].place.ptx_line, text);
+    operand->kind = PTX_OPERAND_LIST;
+    operand->n_elements = found->n;
+    operand->elements =
+        arena_alloc(body->parser->arena, (size_t)found->n, sizeof *operand->elements);
+    if (!operand->elements)
+        return parse_no_memory(body->parser);
+    for (int i = 0; i < found->n; i++)
+        TRY(resolve_label(body, use, found->labels[i], &operand->elements[i]));
+    return STATUS_OK;
 }
 
 static enum status resolve_labels(struct body *body)
@@ -426,23 +500,19 @@ static enum status resolve_labels(struct body *body)
         struct ptx_instruction *instruction = &function->instructions[use->instruction];
         struct ptx_operand *operand = &instruction->operands[use->operand];
         const char *text = operand->kind == PTX_OPERAND_SYMBOL ? operand->symbol : "";
-        const struct name *label = find_name(body, text, strlen(text), true, use->scope);
-        if (!label || label->number >= function->n_instructions)
-            return err_set(body->parser->err, STATUS_BAD_DATA,
-                           "%s: line %d: there is no label '%s' to branch to", body->parser->name,
-                           instruction->place.ptx_line, text);
-        operand->kind = PTX_OPERAND_LABEL;
-        operand->integer = label->number;
+        if (strcmp(instruction->parts[0], "brx") == 0)
+            TRY(resolve_targets(body, use, operand));
+        else
+            TRY(resolve_label(body, use, text, operand));
     }
     return STATUS_OK;
 }
 
-/* "NAME: .callprototype ...;" says what a call through a pointer takes; .calltargets and
- * .branchtargets list where one may lead. Such calls and branches are refused where they stand. */
+/* "NAME: .callprototype ...;" says what a call through a pointer takes, .calltargets where it may
+ * lead. Such calls are refused where they stand. */
 static bool at_targets(const struct lexer *lexer)
 {
-    return token_is(&lexer->token, ".callprototype") || token_is(&lexer->token, ".calltargets") ||
-           token_is(&lexer->token, ".branchtargets");
+    return token_is(&lexer->token, ".callprototype") || token_is(&lexer->token, ".calltargets");
 }
 
 static enum status skip_statement(struct parser *parser)

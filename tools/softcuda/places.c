@@ -27,7 +27,10 @@ struct value {
 };
 
 struct block {
-    int first, last, next[2];
+    int first, last;
+    int behind;             /* the block that it falls into; -1: none */
+    const int32_t *targets; /* instructions that it may branch to */
+    int n_targets;
     uint64_t *live_in, *live_out, *used, *defined; /* bits by value */
 };
 
@@ -151,7 +154,7 @@ static bool cut_blocks(struct sharing *sharing)
     memset(bits, 0, 4 * (size_t)n * (size_t)sharing->words * sizeof *bits);
     for (int b = 0; b < n; b++) {
         struct block *block = &sharing->blocks[b];
-        *block = (struct block){.next = {-1, -1}};
+        *block = (struct block){.behind = -1};
         block->live_in = bits, bits += sharing->words;
         block->live_out = bits, bits += sharing->words;
         block->used = bits, bits += sharing->words;
@@ -165,10 +168,9 @@ static bool cut_blocks(struct sharing *sharing)
         block->last = i;
         visit_instruction(sharing, i, note_block_use);
         /* Exits end a life as well; to take them for falling through is only cautious. */
-        bool jumps = instruction->target >= 0 && instruction->guard < 0;
-        block->next[0] = jumps || i + 1 == program->n_instructions ? -1 : sharing->block_of[i + 1];
-        if (instruction->target >= 0)
-            block->next[1] = sharing->block_of[instruction->target];
+        block->targets = branch_targets(instruction, &block->n_targets);
+        bool jumps = block->n_targets > 0 && instruction->guard < 0;
+        block->behind = jumps || i + 1 == program->n_instructions ? -1 : sharing->block_of[i + 1];
     }
     return true;
 }
@@ -180,9 +182,9 @@ static void iterate(struct sharing *sharing)
         for (int b = sharing->n_blocks - 1; b >= 0; b--) {
             struct block *block = &sharing->blocks[b];
             for (int w = 0; w < sharing->words; w++) {
-                uint64_t out = 0;
-                for (int i = 0; i < 2; i++)
-                    out |= block->next[i] >= 0 ? sharing->blocks[block->next[i]].live_in[w] : 0;
+                uint64_t out = block->behind < 0 ? 0 : sharing->blocks[block->behind].live_in[w];
+                for (int i = 0; i < block->n_targets; i++)
+                    out |= sharing->blocks[sharing->block_of[block->targets[i]]].live_in[w];
                 uint64_t in = block->used[w] | (out & ~block->defined[w]);
                 changed |= in != block->live_in[w] || out != block->live_out[w];
                 block->live_in[w] = in;

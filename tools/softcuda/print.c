@@ -60,6 +60,7 @@ static uint64_t frame_value(const struct warp *warp, int lane, int32_t offset)
 struct arguments {
     const unsigned char *bytes;
     size_t left, at;
+    int n_taken;
 };
 
 static uint64_t take(struct arguments *arguments, size_t size)
@@ -69,6 +70,7 @@ static uint64_t take(struct arguments *arguments, size_t size)
     if (arguments->at + size <= arguments->left)
         memcpy(&value, arguments->bytes + arguments->at, size);
     arguments->at += size;
+    arguments->n_taken++;
     return value;
 }
 
@@ -123,22 +125,24 @@ enum next print_lanes(struct warp *warp, const struct instruction *instruction, 
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&lock); /* a warp's lines stay together */
     for (uint32_t left = lanes; left; left &= left - 1) {
-        int lane = __builtin_ctz(left), n = 0;
-        char format[1024];
+        int lane = __builtin_ctz(left);
+        char format[1024] = "";
         struct arguments arguments = {0};
-        read_text(warp, lane, frame_value(warp, lane, instruction->sources[0]), format,
-                  sizeof format);
+        uint64_t text = frame_value(warp, lane, instruction->sources[0]);
+        if (text != 0)
+            read_text(warp, lane, text, format, sizeof format);
         arguments.bytes =
             look(warp, lane, frame_value(warp, lane, instruction->sources[1]), &arguments.left);
-        for (const char *at = format; *at; n++) {
+        for (const char *at = format; *at;) {
             if (*at == '%')
                 at = print_conversion(warp, lane, at, &arguments);
             else
                 putchar(*at++);
         }
+        int result = text ? arguments.n_taken : -1; /* printf's on a card */
         memcpy(warp->local + (size_t)lane * (size_t)warp->cta->launch->program->local_bytes +
                    instruction->offset2,
-               &n, sizeof n);
+               &result, sizeof result);
     }
     fflush(stdout);
     pthread_mutex_unlock(&lock);

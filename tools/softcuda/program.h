@@ -17,7 +17,7 @@ enum next {
     NEXT_GO,     /* the instruction behind it */
     NEXT_BRANCH, /* `taken` of the warp holds the lanes that go to instruction->target */
     NEXT_EXIT,   /* the lanes are done */
-    NEXT_WAIT,   /* the fragment has been put to wait (execute.h) */
+    NEXT_WAIT,   /* the fragment has been put to wait (execute.h), or elsewhere */
     NEXT_YIELD,  /* on, but let others run first */
     NEXT_STOP,   /* the launch ends: a fault has been reported */
 };
@@ -66,8 +66,10 @@ struct instruction {
     uint32_t predicate_sources, predicate_destinations; /* bit i: it is one */
     uint32_t
         constant_sources; /* bit i: source i is a constant; of letter 'r' it has 8 bytes a lane */
-    int64_t offset, offset2;  /* of the first address, and of the second */
-    int32_t target;           /* of a branch: an instruction's index */
+    int64_t offset, offset2; /* of the first address, and of the second */
+    int32_t target;          /* of a branch: an instruction's index; -1: none */
+    const int32_t *targets;  /* of a brx.idx, whose target is -1: such indexes */
+    int32_t n_targets;
     uint8_t space;            /* enum ptx_space of a memory operation */
     uint8_t type;             /* enum ptx_type of one element of it */
     uint8_t vector;           /* elements: 1, 2, 4 */
@@ -84,6 +86,13 @@ struct instruction {
     struct ptx_place place;
     const char *text; /* the opcode, for reports */
 };
+
+/* Where a branch may lead to, apart from the instruction behind it: *n places. */
+static inline const int32_t *branch_targets(const struct instruction *instruction, int *n)
+{
+    *n = instruction->n_targets > 0 ? instruction->n_targets : instruction->target >= 0;
+    return instruction->n_targets > 0 ? instruction->targets : &instruction->target;
+}
 
 /* A register's place filled at the start of each warp. */
 enum fill_kind {

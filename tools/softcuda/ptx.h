@@ -76,7 +76,7 @@ enum ptx_operand_kind {
     PTX_OPERAND_ADDRESS,  /* [reg + integer] or [symbol + integer] or [integer] */
     PTX_OPERAND_VECTOR,   /* {a, b, ...}: elements */
     PTX_OPERAND_SINK,     /* _ */
-    PTX_OPERAND_LIST,     /* (a, b, ...) of a call: elements */
+    PTX_OPERAND_LIST,     /* (a, b, ...) of a call, and the labels of a brx.idx: elements */
 };
 
 struct ptx_operand {
