@@ -26,7 +26,7 @@ TOOL_SOURCES      := $(wildcard tools/midashi/*.c)
 REFERENCE_SOURCES := $(wildcard tests/reference/*.c)
 TEST_SOURCES      := $(wildcard tests/test_*.c)
 TEST_SUPPORT      := tests/support.c tests/model_writer.c
-BENCH_SOURCES     := $(wildcard bench/*.c)
+BENCH_SOURCES     := $(wildcard bench/*.c bench/rows/*.c)
 FUZZ_SOURCES      := $(wildcard tests/fuzz/fuzz_*.c)
 
 # ---- kernels for GPUs: where there is no nvcc, the program computes on the CPU only -----------
@@ -35,15 +35,16 @@ FUZZ_SOURCES      := $(wildcard tests/fuzz/fuzz_*.c)
 -include build/cuda.mk
 NVCC         ?= $(shell command -v nvcc)
 PTXAS         = $(firstword $(wildcard $(dir $(NVCC))ptxas $(dir $(realpath $(NVCC)))ptxas) ptxas)
-CUDA_KERNELS := $(if $(NVCC),$(wildcard kernels/*.cu))
+CUDA_KERNELS := $(if $(NVCC),$(wildcard kernels/*.cu bench/*.cu))
 CUDA_CODES    = $(filter sm_80 sm_86 sm_89 sm_90 sm_120,$(shell $(NVCC) --list-gpu-code))
 CUDA_FLAGS   := -I. -lineinfo -std=c++17
 comma        := ,
 empty        :=
 # One front end for all: each card's code descends from the PTX that the tests run.
 CUDA_TARGETS  = arch=compute_80$(comma)code=[$(subst $(empty) $(empty),$(comma),$(strip $(CUDA_CODES)))$(comma)compute_80]
-CUDA_IMAGES  := $(patsubst kernels/%.cu,$(BUILD)/cuda/%.fatbin,$(CUDA_KERNELS))
-CUDA_PTX     := $(patsubst kernels/%.cu,$(BUILD)/ptx/%.ptx,$(CUDA_KERNELS))
+CUDA_IMAGES  := $(patsubst %.cu,$(BUILD)/cuda/%.fatbin,$(notdir $(CUDA_KERNELS)))
+CUDA_PTX     := $(patsubst %.cu,$(BUILD)/ptx/%.ptx,$(notdir $(CUDA_KERNELS)))
+vpath %.cu kernels bench
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIBRARY := $(BUILD)/libmidashi.a
@@ -52,7 +53,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SOURCES))
 
 .DEFAULT_GOAL := all
 include tools/softcuda/rules.mk
-.PHONY: all demo check asan ubsan tsan bench fuzz fuzzers format install clean help tests softcuda-tests
+.PHONY: FORCE all demo check asan ubsan tsan bench fuzz fuzzers format install clean help tests softcuda-tests
 .SECONDARY:
 
 all: $(BUILD)/midashi $(SOFTCUDA_COMMAND) $(SOFTCUDA_CUDA) $(if $(NVCC),$(BUILD)/ptx/resources.json) ## build build/midashi and build/softcuda/softcuda
@@ -61,11 +62,11 @@ $(BUILD)/obj/%.o: %.c Makefile tools/softcuda/rules.mk $(wildcard build/setup.mk
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c $< -o $@
 
-$(BUILD)/cuda/%.fatbin: kernels/%.cu Makefile $(wildcard build/cuda.mk)
+$(BUILD)/cuda/%.fatbin: %.cu Makefile $(wildcard build/cuda.mk)
 	@mkdir -p $(@D)
 	$(NVCC) -fatbin --no-compress $(CUDA_FLAGS) -gencode '$(CUDA_TARGETS)' -MMD -MF $@.d $< -o $@
 
-$(BUILD)/ptx/%.ptx: kernels/%.cu Makefile $(wildcard build/cuda.mk)
+$(BUILD)/ptx/%.ptx: %.cu Makefile $(wildcard build/cuda.mk)
 	@mkdir -p $(@D)
 	$(NVCC) -ptx -arch=compute_80 $(CUDA_FLAGS) -MMD -MF $@.d $< -o $@
 
@@ -83,11 +84,23 @@ $(BUILD)/obj/cuda_images.o: $(BUILD)/cuda/images.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c $< -o $@
 
+# Which commit `midashi bench` says it is: written anew only when it has changed.
+build/commit.h: FORCE
+	@mkdir -p $(@D)
+	@commit=$$(git describe --always --dirty --abbrev=10 2>/dev/null || echo unknown); \
+	line="#define MIDASHI_COMMIT \"$$commit\""; \
+	[ "$$(cat $@ 2>/dev/null)" = "$$line" ] || echo "$$line" >$@
+$(BUILD)/obj/tools/midashi/bench_machine.o: build/commit.h
+FORCE:
+
 $(LIBRARY): $(call objects,$(LIBRARY_SOURCES)) $(BUILD)/obj/cuda_images.o
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$(BUILD)/midashi: $(call objects,$(TOOL_SOURCES)) $(LIBRARY)
+# What `midashi bench` needs beside the library: its rows, and the references that verify them.
+BENCH_OBJECTS = $(call objects,$(BENCH_SOURCES) $(REFERENCE_SOURCES))
+
+$(BUILD)/midashi: $(call objects,$(TOOL_SOURCES)) $(BENCH_OBJECTS) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
 
 $(BUILD)/quality: $(call objects,$(wildcard tools/quality/*.c)) $(LIBRARY)
@@ -99,11 +112,11 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call objects,$(TEST_SUPPORT)) \
 	$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIBRARY) $(shell $(PKG_CONFIG) --libs check) $(LIBS) -o $@
 
 # This one runs the commands themselves.
-$(BUILD)/tests/test_out_of_memory: $(filter-out %/main.o,$(call objects,$(TOOL_SOURCES)))
+$(BUILD)/tests/test_out_of_memory: $(filter-out %/main.o,$(call objects,$(TOOL_SOURCES) $(BENCH_SOURCES)))
 
-$(BUILD)/bench/bench: $(call objects,$(BENCH_SOURCES)) $(call objects,$(REFERENCE_SOURCES)) $(LIBRARY)
-	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
+$(BUILD)/tests/test_bench: $(call objects,$(BENCH_SOURCES))
+# `midashi bench` with operations of its own.
+$(BUILD)/tests/tool_bench: $(filter-out %/main.o %/operations.o,$(call objects,$(TOOL_SOURCES) $(BENCH_SOURCES)))
 
 # By tests/fuzz/run.sh, which sets compiler and sanitizers.
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/support.o \
@@ -112,7 +125,7 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/s
 	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(filter-out %.a,$^) $(SOFTCUDA_LIBRARY) $(LIBRARY) $(LIBS) -o $@
 
 # This one reads the command line.
-$(BUILD)/fuzz/fuzz_options: $(filter-out %/main.o,$(call objects,$(TOOL_SOURCES)))
+$(BUILD)/fuzz/fuzz_options: $(filter-out %/main.o,$(call objects,$(TOOL_SOURCES))) $(BENCH_OBJECTS)
 
 fuzzers: $(FUZZERS)
 
@@ -133,8 +146,8 @@ ubsan: ## the tests under UndefinedBehaviorSanitizer
 tsan: ## the tests under ThreadSanitizer
 	$(MAKE) BUILD=build/tsan SANITIZE="-fsanitize=thread" check
 
-bench: $(BUILD)/bench/bench ## time the kernels against this machine's own limits
-	$(BUILD)/bench/bench
+bench: $(BUILD)/midashi ## time the kernels against this machine's own limits (midashi bench)
+	$(BUILD)/midashi bench
 
 FUZZ_SECONDS ?= 60
 fuzz: ## each fuzzer for a minute (FUZZ_SECONDS=60); needs clang

@@ -1,23 +1,36 @@
-/* What this machine can do at best, measured: the bounds that bench holds the kernels against.
+/* What this machine can do at best, measured: the bounds that rows are held against.
  *
  * Other work on the machine comes and goes, so a bound is measured in short slices between the runs
- * of a kernel, and the best slice is compared with the best run. A slice of arithmetic lasts as
- * long as a run, so that both have the same chance of not being interrupted. */
+ * of an operation, and the best slice is compared with the best run. */
 #ifndef MIDASHI_BENCH_LIMITS_H
 #define MIDASHI_BENCH_LIMITS_H
 
 #include "host/base/device.h"
 
-double seconds_now(void); /* a monotonic clock */
-
-/* Floating-point operations a second of all workers of the device together, in one slice of at
- * least the given length (and 1 ms): independent chains of fused multiply-adds in registers (AVX2),
- * of multiplication and addition in 128-bit vectors (portable). A multiply-add counts as two. */
+/* Floating-point operations a second of all workers of the device together, in one slice of about
+ * the given length, at most a second, on a processor of 3 GHz: independent chains of fused
+ * multiply-adds in registers (AVX2), of multiplication and addition in 128-bit vectors (portable).
+ * A multiply-add counts as two. */
 double measure_arithmetic(struct device *device, double seconds);
 
-/* Bytes read and written a second by memcpy of 64 MiB by the calling thread, in one slice. buffers:
- * two of COPY_BYTES. */
-#define COPY_BYTES ((size_t)64 << 20)
-double measure_copy(char *to, const char *from);
+/* Memory to be read and written as an operation must at least: as much of both, by all workers, so
+ * that it comes from the cache that would hold the operation's own. */
+struct traffic {
+    char *from, *to;
+    size_t read, written; /* bytes */
+};
+/* STATUS_RESOURCE: no memory. Close it with traffic_close, also when it fails. */
+enum status traffic_open(struct traffic *traffic, double read, double written, struct err *err);
+void traffic_close(struct traffic *traffic);
+/* Seconds of one pass: what is both read and written is copied by memcpy, the rest only read or
+ * only written. */
+double measure_traffic(struct device *device, const struct traffic *traffic);
+
+/* The machine's own, of a device on the CPU, each the best of some slices. */
+struct cpu_limits {
+    double arithmetic; /* operations a second, of the device's instruction set */
+    double read, copy; /* bytes a second of memory, 128 MiB; a copied byte counts twice */
+};
+enum status measure_cpu_limits(struct cpu_limits *limits, struct device *device, struct err *err);
 
 #endif

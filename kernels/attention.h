@@ -47,9 +47,13 @@ void attention_fwd_cpu(struct device *device, float *out, const float *q, const 
                        const float *v, const int32_t *cu_seqlens, int n_texts, int n_heads,
                        int n_kv_heads, int head_dim, float scale, int window);
 
-/* The same in float64, naive. scores: room for the longest text. Tests and bench only. */
+/* The same in float64, naive. scores: room for the longest text. Tests and bench
+ * only (tests/reference). */
 void attention_fwd_ref(double *out, const double *q, const double *k, const double *v,
                        const int32_t *cu_seqlens, int n_texts, int n_heads, int n_kv_heads,
                        int head_dim, double scale, int window, double *scores);
+/* What float32 may differ by, absolutely, for q, k and v of deviation 1 to 1.5 and the usual scale,
+ * over at most n_keys keys. */
+double attention_fwd_tolerance(int head_dim, int n_keys);
 
 #endif

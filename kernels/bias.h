@@ -13,7 +13,7 @@ enum status bias_fwd(struct device *device, void *y, const float *bias, int n, i
 
 void bias_fwd_cpu(struct device *device, float *y, const float *bias, int n, int d);
 
-/* The same in float64. Tests only. */
+/* The same in float64. Tests and bench only (tests/reference). */
 void bias_fwd_ref(double *y, const double *bias, int n, int d);
 
 #endif

@@ -16,7 +16,7 @@ enum status embedding_fwd(struct device *device, void *y, const int32_t *tokens,
 void embedding_fwd_cpu(struct device *device, float *y, const int32_t *tokens,
                        const struct dense_matrix *table, int n);
 
-/* The same with float64 output. Tests only. */
+/* The same with float64 output. Tests and bench only (tests/reference). */
 void embedding_fwd_ref(double *y, const int32_t *tokens, const struct dense_matrix *table, int n);
 
 #endif

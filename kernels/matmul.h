@@ -24,5 +24,7 @@ void matmul_fwd_cpu(struct device *device, float *y, const float *x, const struc
  * rounding error is proportional; NULL leaves it out. Tests and bench only (tests/reference). */
 void matmul_fwd_ref(double *y, double *magnitude, const double *x, const double *w, int m, int rows,
                     int columns, bool add);
+/* What float32 may differ by, as a share of the magnitude. */
+double matmul_fwd_tolerance(int columns);
 
 #endif

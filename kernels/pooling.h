@@ -27,7 +27,7 @@ enum status pooling_fwd(struct device *device, float *out, const void *hidden, c
 void pooling_fwd_cpu(struct device *device, float *out, const float *hidden, const int32_t *begin,
                      const int32_t *end, int n_texts, int d, enum pooling pooling);
 
-/* The same in float64. Tests only. */
+/* The same in float64. Tests and bench only (tests/reference). */
 void pooling_fwd_ref(double *out, const double *hidden, const int32_t *begin, const int32_t *end,
                      int n_texts, int d, enum pooling pooling);
 

@@ -19,7 +19,7 @@ void residual_add_fwd_cpu(struct device *device, float *y, const float *x, int n
 enum status residual_add_fwd_cuda(struct device *device, enum precision type, void *y,
                                   const void *x, int n, int d, struct err *err);
 
-/* The same in float64. Tests only. */
+/* The same in float64. Tests and bench only (tests/reference). */
 void residual_add_fwd_ref(double *y, const double *x, int n, int d);
 
 #endif

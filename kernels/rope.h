@@ -43,7 +43,8 @@ enum status rope_fwd(struct device *device, void *x, const int32_t *positions,
 void rope_fwd_cpu(struct device *device, float *x, const int32_t *positions, const float *cos_table,
                   const float *sin_table, int n, int n_heads, int head_dim);
 
-/* The same in float64 from the formulas above, without tables, in place. Tests only. */
+/* The same in float64 from the formulas above, without tables, in place. Tests and bench only
+ * (tests/reference). */
 void rope_frequencies_ref(double *inv_freq, int head_dim, const struct rope_config *config);
 void rope_fwd_ref(double *x, const int32_t *positions, const double *inv_freq, int n, int n_heads,
                   int head_dim);

@@ -27,5 +27,7 @@ void squared_distance_rows_cpu(enum cpu_isa isa, double *out, size_t out_stride,
 /* The same in float64, naive. Tests and bench only (tests/reference). */
 void squared_distance_fwd_ref(double *out, const double *x, const double *centres, int n, int k,
                               int d);
+/* What float64 in another order may differ by, relative to the reference. */
+double squared_distance_fwd_tolerance(int d);
 
 #endif

@@ -16,7 +16,7 @@ enum status swiglu_fwd(struct device *device, void *y, const void *gate, const v
 void swiglu_fwd_cpu(struct device *device, float *y, const float *gate, const float *up, int n,
                     int d);
 
-/* The same in float64. Tests only. */
+/* The same in float64. Tests and bench only (tests/reference). */
 void swiglu_fwd_ref(double *y, const double *gate, const double *up, int n, int d);
 
 #endif

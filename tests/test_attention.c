@@ -92,16 +92,6 @@ static double *reference(const struct batch *batch)
     return out;
 }
 
-/* With u = 2^-24 and deviation 1.5, a scaled score is a chain of d products of about 2.25 / sqrt(d)
- * each; its partial sums reach 2.25, so d roundings of random sign leave u * 2.25 * sqrt(d), which
- * becomes a relative error of a probability. Sums over n keys in order add u * sqrt(n); exp, the
- * rescaling and the division a few u. |v| < 5, and 5 is also the factor between the deviation of
- * such an error and the largest of a million. Measured: a third of this. */
-static double tolerance(int head_dim, int n_keys)
-{
-    return 0x1p-24 * 5 * (2.25 * sqrt(head_dim) + sqrt(n_keys) + 8);
-}
-
 START_TEST(attention_matches_reference)
 {
     int c = _i;
@@ -114,7 +104,7 @@ START_TEST(attention_matches_reference)
         for (size_t j = 0; j < batch.q_size; j++)
             batch.out[j] = NAN;
         run(&device, &batch);
-        check_close(batch.out, want, batch.q_size, tolerance(batch.head_dim, 500), 0,
+        check_close(batch.out, want, batch.q_size, attention_fwd_tolerance(batch.head_dim, 500), 0,
                     "%s %d/%d x %d, window %d", test_device_name(&device), batch.n_heads,
                     batch.n_kv_heads, batch.head_dim, batch.window);
         device_close(&device);
@@ -294,7 +284,7 @@ START_TEST(attention_takes_long_texts)
     double *want = reference(&batch);
     for (int i = 0; test_device(i, &device); i++) {
         run(&device, &batch);
-        check_close(batch.out, want, batch.q_size, tolerance(8, 8200), 0, "%s",
+        check_close(batch.out, want, batch.q_size, attention_fwd_tolerance(8, 8200), 0, "%s",
                     test_device_name(&device));
         device_close(&device);
     }
@@ -311,7 +301,7 @@ START_TEST(attention_takes_many_heads_on_one)
     double *want = reference(&batch);
     for (int i = 0; test_device(i, &device); i++) {
         run(&device, &batch);
-        check_close(batch.out, want, batch.q_size, tolerance(4, 20), 0, "%s",
+        check_close(batch.out, want, batch.q_size, attention_fwd_tolerance(4, 20), 0, "%s",
                     test_device_name(&device));
         device_close(&device);
     }
@@ -333,8 +323,8 @@ START_TEST(attention_takes_large_scores)
     double growth = 40 * 40 / 2.25;
     for (int i = 0; test_device(i, &device); i++) {
         run(&device, &batch);
-        check_close(batch.out, want, batch.q_size, growth * tolerance(16, 300), 0, "%s",
-                    test_device_name(&device));
+        check_close(batch.out, want, batch.q_size, growth * attention_fwd_tolerance(16, 300), 0,
+                    "%s", test_device_name(&device));
         device_close(&device);
     }
     free(want);
@@ -358,8 +348,8 @@ START_TEST(attention_takes_scores_of_any_size)
         double *want = reference(&batch);
         for (int i = 0; test_device(i, &device); i++) {
             run(&device, &batch);
-            check_close(batch.out, want, batch.q_size, tolerance(12, 300), 0, "%s, deviation %g",
-                        test_device_name(&device), (double)deviations[s]);
+            check_close(batch.out, want, batch.q_size, attention_fwd_tolerance(12, 300), 0,
+                        "%s, deviation %g", test_device_name(&device), (double)deviations[s]);
             device_close(&device);
         }
         free(want);

@@ -87,16 +87,6 @@ static void multiply(struct device *device, float *y, const float *x, const stru
     ck_assert_int_eq(status, STATUS_OK);
 }
 
-/* Sums are cut at every 256 columns. A product passes at most 256 roundings within its piece (each
- * step one by FMA; two without, of which the product's own is one more), one for each piece after
- * it, one of what y held; each is at most 2^-24 of the sum of magnitudes. Cancellation is why the
- * error is held against the magnitudes, not against the result. */
-static double tolerance(int columns)
-{
-    int piece = columns < 256 ? columns : 256;
-    return 0x1p-24 * (piece + columns / 256 + 3);
-}
-
 static void check_case(struct device *device, const struct weight *w, int m, bool add)
 {
     size_t n_x = (size_t)m * (size_t)w->columns, n_y = (size_t)m * (size_t)w->rows;
@@ -109,7 +99,8 @@ static void check_case(struct device *device, const struct weight *w, int m, boo
     matmul_fwd_ref(want, magnitude, x64, w->values, m, w->rows, w->columns, add);
     multiply(device, y, x, w, m, add);
     for (size_t i = 0; i < n_y; i++) {
-        double limit = tolerance(w->columns) * (magnitude[i] + (add ? fabs(before[i]) : 0));
+        double limit =
+            matmul_fwd_tolerance(w->columns) * (magnitude[i] + (add ? fabs(before[i]) : 0));
         ck_assert_msg(fabs(y[i] - want[i]) <= limit,
                       "%s %s, %d x (%d, %d)%s: element %zu: got %.9g, want %.9g, limit %.3g",
                       test_device_name(device), format_names[w->format], m, w->rows, w->columns,

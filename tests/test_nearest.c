@@ -31,12 +31,6 @@ static double *doubles_of(size_t n)
     return values;
 }
 
-/* float64 rounding of d squares in sums of d/4 + 4 additions, all of one sign. */
-static double tolerance(int d)
-{
-    return 0x1p-52 * (d / 4.0 + 6);
-}
-
 START_TEST(squared_distance_matches_reference)
 {
     struct device device;
@@ -56,7 +50,7 @@ START_TEST(squared_distance_matches_reference)
             ck_assert_int_eq(squared_distance_fwd(&device, got, x, centres, n, k, d, &err),
                              STATUS_OK);
             for (size_t j = 0; j < size; j++)
-                ck_assert_msg(fabs(got[j] - want[j]) <= tolerance(d) * want[j],
+                ck_assert_msg(fabs(got[j] - want[j]) <= squared_distance_fwd_tolerance(d) * want[j],
                               "%s %d x %d x %d: element %zu: %.17g, want %.17g",
                               test_device_name(&device), n, k, d, j, got[j], want[j]);
             ck_assert(got[size] == 12345);
@@ -90,9 +84,11 @@ START_TEST(nearest_matches_reference)
                              STATUS_OK);
             for (int j = 0; j < n; j++) {
                 ck_assert_int_eq(got[j], want[j]);
-                ck_assert(fabs(distance[j] - want_distance[j]) <= tolerance(d) * want_distance[j]);
+                ck_assert(fabs(distance[j] - want_distance[j]) <=
+                          squared_distance_fwd_tolerance(d) * want_distance[j]);
                 ck_assert(second[j] == want_second[j] ||
-                          fabs(second[j] - want_second[j]) <= tolerance(d) * want_second[j]);
+                          fabs(second[j] - want_second[j]) <=
+                              squared_distance_fwd_tolerance(d) * want_second[j]);
             }
             memset(want, 0, (size_t)n * sizeof *want);
             nearest_fwd_cpu(&device, want, NULL, NULL, x, centres, n, k, d);

@@ -14,12 +14,6 @@ static const struct {
     {15, 31, 1e-5f}, {16, 33, 1e-5f}, {17, 64, 1e-6f}, {33, 576, 1e-5f}, {5, 4096, 1e-5f},
 };
 
-/* float32 rounding of a sum of d squares in 8 chains, a root and two products: eps * (d/8 + 16). */
-static double tolerance(int d)
-{
-    return 0x1p-24 * (d / 8.0 + 16);
-}
-
 static void check_case(struct device *device, int n, int d, float eps, bool in_place)
 {
     size_t size = (size_t)n * (size_t)d;
@@ -32,8 +26,8 @@ static void check_case(struct device *device, int n, int d, float eps, bool in_p
     rmsnorm_fwd_ref(want, x64, weight64, n, d, (double)eps);
     struct err err;
     ck_assert_int_eq(rmsnorm_fwd(device, y, x, weight, n, d, eps, &err), STATUS_OK);
-    check_close(y, want, size, 0, tolerance(d), "%s %d x %d%s", test_device_name(device), n, d,
-                in_place ? " in place" : "");
+    check_close(y, want, size, 0, rmsnorm_fwd_tolerance(d), "%s %d x %d%s",
+                test_device_name(device), n, d, in_place ? " in place" : "");
     free(x64), free(weight64), free(want);
     check_guarded(x, size);
     if (!in_place)

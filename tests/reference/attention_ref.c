@@ -36,3 +36,13 @@ void attention_fwd_ref(double *out, const double *q, const double *k, const doub
                 }
             }
 }
+
+/* With u = 2^-24 and deviation 1.5, a scaled score is a chain of d products of about 2.25 / sqrt(d)
+ * each; its partial sums reach 2.25, so d roundings of random sign leave u * 2.25 * sqrt(d), which
+ * becomes a relative error of a probability. Sums over n keys in order add u * sqrt(n); exp, the
+ * rescaling and the division a few u. |v| < 5, and 5 is also the factor between the deviation of
+ * such an error and the largest of a million. Measured: a third of this. */
+double attention_fwd_tolerance(int head_dim, int n_keys)
+{
+    return 0x1p-24 * 5 * (2.25 * sqrt(head_dim) + sqrt(n_keys) + 8);
+}

@@ -21,3 +21,13 @@ void matmul_fwd_ref(double *y, double *magnitude, const double *x, const double 
                 magnitude[at] = absolute;
         }
 }
+
+/* Sums are cut at every 256 columns. A product passes at most 256 roundings within its piece (each
+ * step one by FMA; two without, of which the product's own is one more), one for each piece after
+ * it, one of what y held; each is at most 2^-24 of the sum of magnitudes. Cancellation is why the
+ * error is held against the magnitudes, not against the result. */
+double matmul_fwd_tolerance(int columns)
+{
+    int piece = columns < 256 ? columns : 256;
+    return 0x1p-24 * (piece + columns / 256 + 3);
+}

@@ -15,3 +15,9 @@ void rmsnorm_fwd_ref(double *y, const double *x, const double *weight, int n, in
             y[(size_t)i * (size_t)d + (size_t)j] = row[j] / root * weight[j];
     }
 }
+
+/* float32 rounding of a sum of d squares in 8 chains, a root and two products: eps * (d/8 + 16). */
+double rmsnorm_fwd_tolerance(int d)
+{
+    return 0x1p-24 * (d / 8.0 + 16);
+}

@@ -15,3 +15,9 @@ void squared_distance_fwd_ref(double *out, const double *x, const double *centre
             out[(size_t)i * (size_t)k + (size_t)c] = sum;
         }
 }
+
+/* float64 rounding of d squares in sums of d/4 + 4 additions, all of one sign. */
+double squared_distance_fwd_tolerance(int d)
+{
+    return 0x1p-52 * (d / 4.0 + 6);
+}

@@ -4,6 +4,9 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include "host/base/file.h"
+#include "host/base/memory.h"
 
 struct driver_functions cu;
 static void *library;
@@ -103,4 +106,35 @@ void driver_copy(CUfunction function, CUdeviceptr to, CUdeviceptr from, CUstream
 {
     void *values[] = {&to, &from};
     GOOD(cu.LaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, stream, values, NULL));
+}
+
+char *driver_kernel_text(const char *name)
+{
+    char path[4096];
+    struct file_map map;
+    struct err err;
+    snprintf(path, sizeof path, "%s/tests/ptx/%s.ptx", build_folder(), name);
+    if (file_map(&map, path, &err) != STATUS_OK)
+        return NULL;
+    char *text = mem_alloc_zero(map.size + 1, 1);
+    ck_assert_ptr_nonnull(text);
+    memcpy(text, map.data, map.size);
+    file_unmap(&map);
+    return text;
+}
+
+double processor_seconds(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+CUmodule driver_load_timed(const char *text, double *seconds)
+{
+    CUmodule module;
+    double start = processor_seconds();
+    GOOD(cu.ModuleLoadData(&module, text));
+    *seconds = processor_seconds() - start;
+    return module;
 }

@@ -330,6 +330,67 @@ START_TEST(windows)
 }
 END_TEST
 
+/* Lane 5 goes to an offset of its own in 256 bytes of memory, the others to 8 times theirs. */
+struct edge {
+    int64_t offset;
+    enum outcome outcome;
+};
+
+static void go_to_edge(int space, const struct edge *edge, uint32_t guards, bool portable)
+{
+    /* %d4: the offset, %r1: its low half, %d1: the 256 bytes in global memory; %p1 guards. */
+    static const char *const bodies[] = {
+        "add.u64 %d5, %d1, %d4; @%p1 ld.global.u64 %d6, [%d5]; @%p1 st.global.u64 [%d5], %d6;",
+        "add.u64 %d5, %d1, %d4; @%p1 ld.u64 %d6, [%d5]; @%p1 st.u64 [%d5], %d6;",
+        "mov.u32 %r2, s; add.u32 %r2, %r2, %r1; @%p1 ld.shared.u64 %d6, [%r2];"
+        "@%p1 st.shared.u64 [%r2], %d6;",
+        "mov.u64 %d5, s; add.u64 %d5, %d5, %d4; @%p1 ld.shared.u64 %d6, [%d5];"
+        "@%p1 st.shared.u64 [%d5], %d6;",
+        "mov.u64 %d5, s; cvta.shared.u64 %d5, %d5; add.u64 %d5, %d5, %d4; @%p1 ld.u64 %d6, [%d5];"
+        "@%p1 st.u64 [%d5], %d6;",
+    };
+    struct rig rig;
+    char body[2048];
+    uint64_t offsets[LANES];
+    for (int l = 0; l < LANES; l++)
+        offsets[l] = l == 5 ? (uint64_t)edge->offset : 8 * (uint64_t)l;
+    snprintf(body, sizeof body,
+             ".shared .align 16 .b8 s[256];\n"
+             "ld.param.u64 %%d1, [p0]; ld.param.u64 %%d2, [p1]; mov.u32 %%r3, %%tid.x;\n"
+             "mul.wide.u32 %%d3, %%r3, 8; add.u64 %%d2, %%d2, %%d3; ld.global.u64 %%d4, [%%d2];\n"
+             "cvt.u32.u64 %%r1, %%d4; mov.u32 %%r4, %u; shr.u32 %%r4, %%r4, %%r3;\n"
+             "and.b32 %%r4, %%r4, 1; setp.ne.u32 %%p1, %%r4, 0;\n%s",
+             guards, bodies[space]);
+    rig_open(&rig);
+    rig_load_body(&rig, 2, body, portable);
+    const uint64_t parameters[] = {rig_upload(&rig, NULL, 256),
+                                   rig_upload(&rig, offsets, sizeof offsets)};
+    rig_launch(&rig, NULL, (uint32_t[3]){1, 1, 1}, (uint32_t[3]){LANES, 1, 1}, 0, 2, parameters);
+    enum outcome want = guards >> 5 & 1 ? edge->outcome : OUTCOME_GOOD;
+    ck_assert_msg(rig.reporter.outcome == want, "space %d, offset %lld, guards %08x: %d, not %d",
+                  space, (long long)edge->offset, guards, (int)rig.reporter.outcome, (int)want);
+    rig_free_all(&rig);
+    rig_close(&rig);
+}
+
+/* Nothing looks on, and yet what leaves its memory or lies askew is found, in every lane that takes
+ * part and in no other. */
+START_TEST(edges)
+{
+    static const struct edge all[] = {
+        {248, OUTCOME_GOOD},           {252, OUTCOME_MISALIGNED},
+        {1, OUTCOME_MISALIGNED},       {256, OUTCOME_ILLEGAL_ADDRESS},
+        {-8, OUTCOME_ILLEGAL_ADDRESS}, {1 << 30, OUTCOME_ILLEGAL_ADDRESS},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        for (int space = 0; space < 5; space++) {
+            go_to_edge(space, &all[i], UINT32_MAX, _i);
+            go_to_edge(space, &all[i], 0xF00000F0u, _i);
+            go_to_edge(space, &all[i], ~(1u << 5), _i);
+        }
+}
+END_TEST
+
 /* Hints: none moves a byte, a policy is some value, and only what must be there is looked for. */
 START_TEST(hints)
 {
@@ -387,6 +448,7 @@ int main(void)
     tcase_add_loop_test(tests, atomics, 0, 2);
     tcase_add_loop_test(tests, stores_of_constants, 0, 2);
     tcase_add_loop_test(tests, windows, 0, 2);
+    tcase_add_loop_test(tests, edges, 0, 2);
     tcase_add_loop_test(tests, hints, 0, 2);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

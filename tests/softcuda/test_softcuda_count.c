@@ -65,6 +65,8 @@ enum pattern {
     REVERSED,
     SCATTERED,
     CLUSTERED, /* scattered over 16 elements */
+    SAME_BUT_LAST,
+    SIDE_BY_SIDE_BUT_ONE,
     PATTERNS,
 };
 
@@ -85,6 +87,8 @@ static void fill_pattern(struct lane_access *lanes, enum pattern pattern, int by
             [REVERSED] = 31 - l,
             [SCATTERED] = random % (ROOM / 16),
             [CLUSTERED] = random % 16,
+            [SAME_BUT_LAST] = l < 31 ? 5 : 5 + 32,
+            [SIDE_BY_SIDE_BUT_ONE] = l == 17 ? 16 + 32 : l,
         };
         lanes[l] = (struct lane_access){element[pattern] * (uint32_t)bytes, mask >> l & 1};
     }

@@ -93,6 +93,11 @@ static const struct {
      "test.ptx: line 8 (place.cu:9): 'call': a function without a body cannot be called"},
     {HEAD ".func f(.param .b32 a) { ret; }\n.entry kernel() {\n.loc 1 9 0\ncall f, (); }\n",
      "test.ptx: line 8 (place.cu:9): 'call': a call with another number of parameters"},
+    /* no place in a source: the line of the text alone */
+    {HEAD ".entry kernel() {\n.reg .b32 %r<3>;\nfrob.s32 %r1, %r2; }\n",
+     "test.ptx: line 7: 'frob.s32': this opcode cannot be run"},
+    {HEAD ".func f() {\nadd.s32 1, 2, 3; }\n.entry kernel() {\n.loc 1 9 0\ncall f, (); }\n",
+     "test.ptx: line 6: 'add.s32': a register is expected as the result"},
     /* names */
     {BODY(".reg .b32 %r1;"), "test.ptx: line 8: '%r1' is declared twice"},
     {BODY("L: ret; L: ret;"), "test.ptx: line 8: 'L' is declared twice"},

@@ -147,19 +147,23 @@ static void pack(const struct shape *shape, const struct problem *problem, uint3
     }
 }
 
-static int list_registers(char *text, size_t size, int first, int n)
+static int list_registers(char *text, size_t size, int first, int n, int step)
 {
     int at = snprintf(text, size, "{");
     for (int i = 0; i < n; i++)
-        at += snprintf(text + at, size - (size_t)at, "%s%%r%d", i ? ", " : "", first + i);
+        at += snprintf(text + at, size - (size_t)at, "%s%%r%d", i ? ", " : "", first + step * i);
     return at + snprintf(text + at, size - (size_t)at, "}");
 }
 
+/* Where D lies: apart, over the registers of A, or over those of C from the last one on. */
+enum { APART, OVER_A, OVER_C, WAYS };
+
 /* Block i of 32 threads multiplies problem i. p0: results, p1: words. */
-static void load_mma(struct rig *rig, const struct shape *shape, bool portable)
+static void load_mma(struct rig *rig, const struct shape *shape, bool portable, int way)
 {
     struct counts counts = counts_of(shape);
     int n = counts.a + counts.b + counts.c;
+    int d = way == APART ? 30 : way == OVER_A ? 10 : 9 + n, step = way == OVER_C ? -1 : 1;
     char body[4096], *at = body;
     at += sprintf(at, "mov.u32 %%r1, %%tid.x; mov.u32 %%r2, %%ctaid.x;\n"
                       "mad.lo.u32 %%r3, %%r2, 320, %%r1; mul.wide.u32 %%d1, %%r3, 4;\n"
@@ -169,29 +173,29 @@ static void load_mma(struct rig *rig, const struct shape *shape, bool portable)
     for (int i = 0; i < n; i++)
         at += sprintf(at, "ld.global.u32 %%r%d, [%%d3+%d];\n", 10 + i, 128 * i);
     at += sprintf(at, "%s ", shape->opcode);
-    at += list_registers(at, 200, 30, counts.c);
+    at += list_registers(at, 200, d, counts.c, step);
     at += sprintf(at, ", ");
-    at += list_registers(at, 200, 10, counts.a);
+    at += list_registers(at, 200, 10, counts.a, 1);
     at += sprintf(at, ", ");
-    at += list_registers(at, 200, 10 + counts.a, counts.b);
+    at += list_registers(at, 200, 10 + counts.a, counts.b, 1);
     at += sprintf(at, ", ");
-    at += list_registers(at, 200, 10 + counts.a + counts.b, counts.c);
+    at += list_registers(at, 200, 10 + counts.a + counts.b, counts.c, 1);
     at += sprintf(at, ";\n");
     for (int i = 0; i < counts.c; i++)
-        at += sprintf(at, "st.global.u32 [%%d4+%d], %%r%d;\n", 128 * i, 30 + i);
+        at += sprintf(at, "st.global.u32 [%%d4+%d], %%r%d;\n", 128 * i, d + step * i);
     rig_load_body(rig, 2, body, portable);
 }
 
 /* Results as bits (n, 16, 8), the caller's to free. */
 static uint32_t *multiply(const struct shape *shape, const struct problem *problems, int n,
-                          enum mma_model model, bool portable)
+                          enum mma_model model, bool portable, int way)
 {
     struct rig rig;
     uint32_t *words = malloc((size_t)n * REGISTERS * LANES * sizeof *words);
     uint32_t *results = calloc((size_t)n * 128, sizeof *results);
     rig_open(&rig);
     rig.settings.mma = model;
-    load_mma(&rig, shape, portable);
+    load_mma(&rig, shape, portable, way);
     for (int i = 0; i < n; i++)
         pack(shape, &problems[i], words + i * REGISTERS * LANES);
     const uint64_t parameters[] = {rig_upload(&rig, results, (size_t)n * 128 * 4),
@@ -298,7 +302,7 @@ START_TEST(one_product)
         problems[p].a[row][i] = one_of(shape, 3);
         problems[p].b[j][column] = one_of(shape, 5);
     }
-    uint32_t *results = multiply(shape, problems, n, MMA_IEEE, _i % 2);
+    uint32_t *results = multiply(shape, problems, n, MMA_IEEE, _i % 2, APART);
     for (int p = 0; p < n; p++)
         for (int at = 0; at < 128; at++) {
             bool lit = p < n_lit && at == p % 16 * 8 + p / 16 % 8;
@@ -317,7 +321,7 @@ START_TEST(accumulators_keep_their_places)
     struct problem problem = {0};
     for (int at = 0; at < 128; at++)
         problem.c[at / 8][at % 8] = accumulator(shape, (float)(at - 64));
-    uint32_t *results = multiply(shape, &problem, 1, MMA_IEEE, _i % 2);
+    uint32_t *results = multiply(shape, &problem, 1, MMA_IEEE, _i % 2, APART);
     for (int at = 0; at < 128; at++)
         ck_assert_uint_eq(results[at], accumulator(shape, (float)(at - 64)));
     free(results);
@@ -461,7 +465,7 @@ START_TEST(random_floats)
         return;
     }
     fill_random(shape, problems);
-    uint32_t *results = multiply(shape, problems, RANDOM, model, _i % 2);
+    uint32_t *results = multiply(shape, problems, RANDOM, model, _i % 2, _i / 2 % WAYS);
     for (int p = 0; p < RANDOM; p++)
         for (int at = 0; at < 128; at++) {
             double exact, magnitude;
@@ -508,7 +512,7 @@ START_TEST(random_bytes)
                                               : (mix64(1, at) & 1 ? 0x7FFFFFFFu : 0x80000000u) ^
                                                     (uint32_t)(mix64(1, at) >> 52 & 0xFFF);
     }
-    uint32_t *results = multiply(shape, problems, RANDOM, MMA_IEEE, _i % 2);
+    uint32_t *results = multiply(shape, problems, RANDOM, MMA_IEEE, _i % 2, _i / 2 % WAYS);
     int n_over = 0;
     for (int p = 0; p < RANDOM; p++)
         for (int at = 0; at < 128; at++) {

@@ -1,21 +1,16 @@
 /* How fast softcuda runs an NF4 GEMM (kernels/real_gemm.cu) on one processor: with nothing looking
- * on, with counters, with all checkers, with both. For docs/speed.md.
+ * on, with counters, with all checkers, with both; and how long it takes to load a module of 20
+ * kernels (kernels/module.cu). For docs/speed.md.
  *
  *   build/tests/tool_softcuda_speed      (from the project's root; MIDASHI_CPU=portable) */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+#include "host/base/memory.h"
+#include "tests/softcuda/driver_rig.h"
 #include "tests/softcuda/rig.h"
 #include "tools/softcuda/card.h"
 
 enum { M = 512, N = 512, K = 512, SHARED = 2 * 128 * 80 + 128 * 80 + 2 * 128 * 16 + 2048 };
-
-static double processor_seconds(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
 
 static double run(bool portable, unsigned checks, bool counted)
 {
@@ -71,12 +66,28 @@ START_TEST(speed)
 }
 END_TEST
 
+START_TEST(loading)
+{
+    char *text = driver_kernel_text("module");
+    double best = 1e9, seconds;
+    driver_open();
+    for (int i = 0; text && i < 5; i++) {
+        GOOD(cu.ModuleUnload(driver_load_timed(text, &seconds)));
+        best = seconds < best ? seconds : best;
+    }
+    if (text)
+        printf("20 kernels loaded in %.3f s\n", best);
+    mem_free(text);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("softcuda_speed");
     TCase *tests = tcase_create("NF4 GEMM");
     tcase_set_timeout(tests, 600);
     tcase_add_test(tests, speed);
+    tcase_add_test(tests, loading);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

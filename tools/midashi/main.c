@@ -11,7 +11,7 @@
 
 static const struct command *const commands[] = {
     &command_topics,   &command_embed, &command_cluster, &command_tokenize,
-    &command_quantize, &command_info,  &command_devices,
+    &command_quantize, &command_info,  &command_bench,   &command_devices,
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 

@@ -95,7 +95,9 @@ static const struct option {
     {"--max-iterations", "N", OPTION_INT, offsetof(struct options, max_iterations), 1, 1000000,
      "k-means iterations at most (300)"},
     {"--tolerance", "X", OPTION_DECIMAL, offsetof(struct options, tolerance), 0, 0,
-     "k-means stops when the centres move less, relative to the variance (1e-4)"},
+     "k-means stops when the centres move less, relative to the variance (1e-4); bench compare: "
+     "the "
+     "share by which a row may be slower (0.05)"},
     {"--spherical", NULL, OPTION_FLAG, offsetof(struct options, spherical), 0, 0,
      "k-means by angle: rows and centres of length 1"},
     {"--words", "N", OPTION_INT, offsetof(struct options, n_words), 1, 1000, "words a topic (20)"},
@@ -109,6 +111,24 @@ static const struct option {
      "take these vectors, in order the parts of one array (the texts are embedded)"},
     {"--centres", "FILE.npy", OPTION_TEXT, offsetof(struct options, centres), 0, 0,
      "write the cluster centres too (not written)"},
+    {"--set", "MODEL", OPTION_TEXT, offsetof(struct options, set), 0, 0,
+     "the shapes of smollm2, llama2-7b, llama3-8b or all (smollm2)"},
+    {"--shape", "m=M,n=N,...", OPTION_TEXT, offsetof(struct options, shape), 0, 0,
+     "a shape by hand: the operations that have these dimensions (the set's)"},
+    {"--full", NULL, OPTION_FLAG, offsetof(struct options, full), 0, 0,
+     "all shapes of a set, on one thread and on all"},
+    {"--seconds", "S", OPTION_DECIMAL, offsetof(struct options, seconds), 0, 0,
+     "how long each row is timed (0.5)"},
+    {"--corpus", "CORPUS", OPTION_TEXT, offsetof(struct options, corpus), 0, 0,
+     "the texts of the pipeline's rows (1,000 synthetic ones)"},
+    {"--largest", "N", OPTION_INT, offsetof(struct options, largest), 1000, 1000000,
+     "bench scaling: up to N texts (30000)"},
+    {"--against", "BINARY", OPTION_TEXT, offsetof(struct options, against), 0, 0,
+     "bench compare: another build of midashi, in turns with this one"},
+    {"--worker", NULL, OPTION_FLAG, offsetof(struct options, worker), 0, 0,
+     "serve rows on standard input: what --against starts"},
+    {"--csv", NULL, OPTION_FLAG, offsetof(struct options, csv), 0, 0,
+     "comma-separated values on standard output"},
     {"--no-special", NULL, OPTION_FLAG, offsetof(struct options, no_special), 0, 0,
      "without BOS and its kin"},
     {"--jsonl", NULL, OPTION_FLAG, offsetof(struct options, jsonl), 0, 0,
@@ -272,6 +292,9 @@ static void set_defaults(struct options *options)
         .tolerance = 1e-4,
         .n_words = 20,
         .min_df = "auto",
+        .set = "smollm2",
+        .seconds = 0.5,
+        .largest = 30000,
     };
 }
 
@@ -341,6 +364,8 @@ enum status options_parse(struct options *options, const struct command *command
                           char **argv, const char **arguments, struct err *err)
 {
     set_defaults(options);
+    if (command->defaults)
+        command->defaults(options);
     options->arguments = arguments;
     options->embeddings = arguments + argc;
     bool only_arguments = false;
@@ -359,6 +384,8 @@ enum status options_parse(struct options *options, const struct command *command
         }
         if (strcmp(word, "-h") == 0)
             word = "--help";
+        if (strcmp(word, "-o") == 0)
+            word = "--output";
         const char *equals = strchr(word, '=');
         size_t length = equals ? (size_t)(equals - word) : strlen(word);
         const struct option *option = find_option(word, length);
@@ -386,12 +413,12 @@ enum status options_parse(struct options *options, const struct command *command
 #define HELP_COLUMN 4
 #define HELP_WIDTH  79 /* the least terminal */
 
-/* Prints words of text, broken at HELP_WIDTH. */
+/* Prints words of text, broken at HELP_WIDTH; an empty line begins a paragraph. */
 static void print_wrapped(FILE *stream, const char *text, int indent)
 {
     int column = 0;
     while (*text) {
-        int length = (int)strcspn(text, " ");
+        int length = (int)strcspn(text, " \n");
         if (column == 0 || column + 1 + length > HELP_WIDTH) {
             fprintf(stream, "%s%*s", column ? "\n" : "", indent, "");
             column = indent;
@@ -402,7 +429,11 @@ static void print_wrapped(FILE *stream, const char *text, int indent)
         fwrite(text, 1, (size_t)length, stream);
         column += length;
         text += length;
-        text += strspn(text, " ");
+        if (strncmp(text, "\n\n", 2) == 0) {
+            fputs("\n\n", stream);
+            column = 0;
+        }
+        text += strspn(text, " \n");
     }
     fputc('\n', stream);
 }

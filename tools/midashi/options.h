@@ -37,6 +37,11 @@ struct options {
     bool keep_single;
     const char **embeddings; /* files, in order */
     int n_embeddings;
+    /* bench */
+    const char *set, *shape, *against, *corpus;
+    double seconds;
+    int largest;
+    bool full, csv, worker;
     /* tokenize */
     bool no_special, jsonl;
 
@@ -53,7 +58,8 @@ struct command {
     const char *const
         *options; /* names from the table, NULL at the end; groups expand: "@common" */
     int least_arguments, most_arguments;
-    bool first_is_model; /* the first argument is what --model is elsewhere */
+    bool first_is_model;                       /* the first argument is what --model is elsewhere */
+    void (*defaults)(struct options *options); /* its own, where they differ; or NULL */
     enum status (*run)(const struct options *options, struct err *err);
 };
 

@@ -5,16 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include "tools/midashi/columns.h"
-
-double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 void meter_open(struct meter *meter, bool quiet)
 {
@@ -129,6 +121,13 @@ void meter_note(struct meter *meter, const char *format, ...)
     vfprintf(stderr, format, arguments);
     va_end(arguments);
     fputc('\n', stderr);
+}
+
+void meter_clear(struct meter *meter)
+{
+    if (meter->line_open)
+        fputs("\r\033[K", stderr);
+    meter->line_open = false;
 }
 
 void meter_close(struct meter *meter)

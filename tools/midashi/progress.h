@@ -3,6 +3,7 @@
 #define MIDASHI_TOOLS_PROGRESS_H
 
 #include <stdbool.h>
+#include "host/base/clock.h"
 #include "host/base/progress.h"
 
 /* What a command shows while it works: count, rate and time left, redrawn in place on a terminal,
@@ -21,9 +22,9 @@ void meter_status(struct meter *meter, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* One line for the user, unless quiet. */
 void meter_note(struct meter *meter, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Takes away a line of meter_status, before other output on the terminal. */
+void meter_clear(struct meter *meter);
 /* Ends a line that is still open, so that an error begins on its own. */
 void meter_close(struct meter *meter);
-
-double seconds_now(void); /* monotonic */
 
 #endif

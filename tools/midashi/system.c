@@ -2,6 +2,7 @@
 #include "tools/midashi/system.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,22 +17,41 @@ enum status open_device(struct device *device, const struct options *options, st
                    options->device);
 }
 
-void processor_name(char *text, size_t size)
+/* The first line "KEY : VALUE" of /proc/cpuinfo; text stays as it is where there is none. */
+static void read_cpuinfo(const char *key, char *text, size_t size)
 {
-    snprintf(text, size, "unknown processor");
     FILE *file = fopen("/proc/cpuinfo", "r");
     if (!file)
         return;
     char line[512];
     while (fgets(line, sizeof line, file)) {
         const char *value = strchr(line, ':');
-        if (strncmp(line, "model name", 10) != 0 || !value)
+        if (strncmp(line, key, strlen(key)) != 0 || !value)
             continue;
         value += 1 + strspn(value + 1, " \t");
         snprintf(text, size, "%.*s", (int)strcspn(value, "\n"), value);
         break;
     }
     fclose(file);
+}
+
+void processor_name(char *text, size_t size)
+{
+    snprintf(text, size, "unknown processor");
+    read_cpuinfo("model name", text, size);
+}
+
+double processor_clock(void)
+{
+    char text[32] = "0";
+    read_cpuinfo("cpu MHz", text, sizeof text);
+    return atof(text);
+}
+
+int processor_count(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
 }
 
 size_t physical_memory(void)

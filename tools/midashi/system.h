@@ -12,6 +12,9 @@ enum status open_device(struct device *device, const struct options *options, st
 
 /* The processor's name as the system gives it, "unknown processor" where it does not. */
 void processor_name(char *text, size_t size);
+/* What the system says of the clock of the first processor now, in MHz; 0 where it does not. */
+double processor_clock(void);
+int processor_count(void);    /* that are online */
 size_t physical_memory(void); /* bytes, 0 where the system does not tell */
 
 #endif

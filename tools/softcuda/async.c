@@ -16,23 +16,46 @@ static struct async_copies *copies_of(struct warp *warp)
     return warp->copies;
 }
 
-bool async_add(struct warp *warp, struct async_copy copy)
+/* Room for a copy of each lane. */
+static bool make_room(struct async_copies *copies)
+{
+    if (copies->count + WARP_LANES <= copies->capacity)
+        return true;
+    int capacity = copies->capacity ? 2 * copies->capacity : 8 * WARP_LANES;
+    void *larger = mem_resize(copies->copies, (size_t)capacity, sizeof *copies->copies);
+    if (!larger)
+        return false;
+    copies->copies = larger;
+    copies->capacity = capacity;
+    return true;
+}
+
+bool async_add(struct warp *warp, const struct instruction *instruction, uint32_t lanes,
+               const struct access *to, const struct access *from, int size)
 {
     struct async_copies *copies = copies_of(warp);
-    if (!copies)
+    bool early = warp->cta->launch->settings->async == ASYNC_EARLY;
+    if (!copies || !make_room(copies))
         return false;
-    if (copies->count == copies->capacity) {
-        int capacity = copies->capacity ? 2 * copies->capacity : 256;
-        void *larger = mem_resize(copies->copies, (size_t)capacity, sizeof copy);
-        if (!larger)
-            return false;
-        copies->copies = larger;
-        copies->capacity = capacity;
+    for (uint32_t left = lanes; left; left &= left - 1) {
+        int lane = __builtin_ctz(left);
+        struct async_copy *copy = &copies->copies[copies->count++];
+        copy->to = to->host[lane];
+        copy->address = to->address[lane];
+        copy->bytes = to->bytes;
+        copy->lane = lane;
+        copy->group = copies->group[lane];
+        copy->instruction = instruction;
+        if (size == 16) { /* a constant: no call */
+            memcpy(copy->data, from->host[lane], 16);
+        } else {
+            memset(copy->data, 0, sizeof copy->data);
+            if (size > 0)
+                memcpy(copy->data, from->host[lane], (size_t)size);
+        }
+        if (early)
+            move_copy(copy->to, copy->data, copy->bytes);
     }
-    copy.group = copies->group[copy.lane];
-    copies->copies[copies->count++] = copy;
-    if (warp->cta->launch->settings->async == ASYNC_EARLY)
-        move_copy(copy.to, copy.data, copy.bytes);
     return true;
 }
 

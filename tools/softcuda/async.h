@@ -21,8 +21,12 @@ struct async_copies {
     uint64_t group[WARP_LANES]; /* the one that each lane is filling */
 };
 
-/* false: no memory. */
-bool async_add(struct warp *warp, struct async_copy copy);
+struct access;
+
+/* A copy to `to` for each of `lanes`: the first `size` bytes are those at `from`, the others 0.
+ * from is not looked at where size is 0. false: no memory. */
+bool async_add(struct warp *warp, const struct instruction *instruction, uint32_t lanes,
+               const struct access *to, const struct access *from, int size);
 void async_commit(struct warp *warp, uint32_t lanes);
 /* Copies of the lanes' groups land, all but the newest `keep` committed ones. */
 void async_wait(struct warp *warp, uint32_t lanes, int keep);

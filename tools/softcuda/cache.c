@@ -2,7 +2,7 @@
 #include "tools/softcuda/cache.h"
 
 #include <string.h>
-#include "host/base/memory.h"
+#include "tools/softcuda/pages.h"
 
 #define KEY_SHIFT  8
 #define EPOCH_MASK 0x7FFFu
@@ -14,13 +14,13 @@ bool cache_open(struct cache *cache, uint64_t bytes)
     if (bytes == 0)
         return true;
     cache->sets = sets < 1 ? 1 : (uint32_t)sets;
-    cache->entries = mem_alloc_zero((size_t)cache->sets * CACHE_WAYS, sizeof *cache->entries);
+    cache->entries = pages_map((uint64_t)cache->sets * CACHE_WAYS, sizeof *cache->entries);
     return cache->entries != NULL;
 }
 
 void cache_close(struct cache *cache)
 {
-    mem_free(cache->entries);
+    pages_unmap(cache->entries, (uint64_t)cache->sets * CACHE_WAYS, sizeof *cache->entries);
     *cache = (struct cache){0};
 }
 

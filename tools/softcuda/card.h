@@ -21,6 +21,8 @@ struct card {
     double l2_bandwidth;     /* bytes a second, measured by others (card.c) */
     double memory_latency_s; /* of a load that misses all caches */
     double l2_latency_s;     /* of one that hits the second level */
+    double launch_s;         /* of a kernel behind another, measured by others */
+    int copy_engines;
 
     int shared_per_sm;    /* bytes */
     int shared_per_block; /* without opt-in */
@@ -46,7 +48,9 @@ const struct card *card_named(const char *name);
 
 #define CARD_REGISTERS_PER_THREAD 255
 #define CARD_THREADS_PER_BLOCK    1024
-/* The largest block and grid of every card since 3.0. */
+#define CARD_CONSTANT_BYTES       65536
+/* The largest block and grid of all these cards: CUDA Programming Guide, 5.1, "Device and Streaming
+ * Multiprocessor Information". */
 #define CARD_BLOCK_Z 64
 #define CARD_GRID_X  INT32_MAX
 #define CARD_GRID_YZ 65535
@@ -60,8 +64,10 @@ enum occupancy_limit {
 
 /* Blocks of `threads` threads that fit an SM at a time, each thread with `registers` registers and
  * each block with `shared` bytes of shared memory, static and dynamic. 0: not even one. limit: what
- * bounds it; may be NULL. The formula of NVIDIA's occupancy calculator: registers by 256 a warp on
- * four equal parts of the SM, shared memory by 128 bytes, the system's share included. */
+ * bounds it; may be NULL. The formula of NVIDIA's cuda_occupancy.h, with which it agrees in
+ * 3,441,152 combinations of card, threads, registers and shared memory (CUDA 13.0): registers by
+ * 256 a warp on four equal parts of the SM, shared memory by 128 bytes, the system's share
+ * included. */
 int card_occupancy(const struct card *card, int threads, int registers, size_t shared,
                    enum occupancy_limit *limit);
 

@@ -3,8 +3,7 @@
 
 #include <string.h>
 #include "host/base/memory.h"
-#include "tools/softcuda/check_memory.h"
-#include "tools/softcuda/check_words.h"
+#include "tools/softcuda/check_lanes.h"
 #include "tools/softcuda/faults.h"
 #include "tools/softcuda/forms.h"
 
@@ -12,31 +11,6 @@
  * of another show a race to come as well as all do. */
 #define MOST_SHARED 64
 #define MOST_GLOBAL 3
-
-struct launch_checks {
-    uint32_t serial; /* from 1 */
-    bool concurrent;
-    bool writes, races; /* which checkers are on */
-    bool tells;         /* the kernel has fences or releases: flags in memory order something */
-    bool copies;        /* it has cp.async */
-    struct places places;
-    struct stripe stripes[SHADOW_STRIPES];
-};
-
-struct cta_checks {
-    struct order order;
-    struct places places;  /* in its shared memory */
-    uint8_t serial;        /* of accesses */
-    uint16_t *written;     /* (granules of shared memory) a bit a byte */
-    struct touch *touches; /* (granules) */
-    uint8_t *in_flight;    /* (words) copies on their way; NULL: the kernel has none */
-    struct touch_pool pool;
-};
-
-struct warp_checks {
-    size_t granules;    /* of a thread's local memory */
-    uint16_t written[]; /* (lanes, granules) */
-};
 
 /* ---- opening and closing -------------------------------------------------------------------- */
 
@@ -131,56 +105,10 @@ void check_close_cta(struct cta *cta)
     cta->checks = NULL;
 }
 
-/* ---- lanes in groups ------------------------------------------------------------------------ */
+/* ---- accesses ------------------------------------------------------------------------------ */
 
-static unsigned byte_mask(uint64_t address, int bytes)
-{
-    return ((1u << bytes) - 1) << (address & (GRANULE - 1));
-}
-
-/* The lanes from the first of *left on that touch one granule in one way: the same bytes, or bytes
- * that ascend with the lanes. They leave *left. The granule's address. */
-static inline uint64_t next_group(const struct access *access, uint32_t *left,
-                                  struct touched *group)
-{
-    int first = __builtin_ctz(*left), bytes = access->bytes, n = 1;
-    uint64_t address = access->address[first], granule = address & ~(uint64_t)(GRANULE - 1);
-    if (bytes == GRANULE) { /* a lane has one to itself */
-        *group = (struct touched){1u << first, (1u << GRANULE) - 1, 0, ALL_OF_THEM};
-        *left &= *left - 1;
-        return granule;
-    }
-    bool ascends = false, same = false;
-    *group = (struct touched){1u << first, byte_mask(address, bytes), 0, ALL_OF_THEM};
-    *left &= *left - 1;
-    for (int l = first + 1; l < WARP_LANES && *left >> l & 1; l++, n++) {
-        uint64_t next = access->address[l];
-        if (next == address && !ascends && access->kind != ACCESS_WRITE)
-            same = true; /* stores are looked at lane by lane: their values may differ */
-        else if (!same && next == address + (uint64_t)(n * bytes) && next - granule < GRANULE)
-            ascends = true;
-        else
-            break;
-        group->lanes |= 1u << l;
-        group->bytes |= byte_mask(next, bytes);
-        *left &= *left - 1;
-    }
-    if (ascends) {
-        int shift = __builtin_ctz((unsigned)bytes);
-        group->shift = (unsigned)shift;
-        group->base = first - (int)((address - granule) >> shift);
-    }
-    return granule;
-}
-
-static int lane_at(const struct touched *group, int byte)
-{
-    return group->shift == ALL_OF_THEM ? __builtin_ctz(group->lanes)
-                                       : group->base + (byte >> group->shift);
-}
-
-static inline struct toucher toucher_of(struct warp *warp, const struct instruction *instruction,
-                                        const struct access *access)
+struct toucher toucher_of(struct warp *warp, const struct instruction *instruction,
+                          const struct access *access)
 {
     static const uint8_t kinds[] = {
         [ACCESS_READ] = TOUCH_READ,
@@ -206,180 +134,12 @@ static inline struct toucher toucher_of(struct warp *warp, const struct instruct
         .launch = launch,
         .cta = number,
         .warps = 1u << warp->index,
+        .floor = checks->order.floor,
         .tag = at | serial << 48 | kind << 56,
         .whole_warps = !cta->launch->checks->tells && !checks->order.lane_wise,
         .across_ctas = !shared,
         .most = shared ? MOST_SHARED : MOST_GLOBAL,
     };
-}
-
-static bool reads(const struct access *access)
-{
-    return access->kind == ACCESS_READ || access->kind == ACCESS_ATOMIC ||
-           access->kind == ACCESS_ASYNC_READ;
-}
-
-static bool writes(const struct access *access)
-{
-    return access->kind == ACCESS_WRITE || access->kind == ACCESS_ATOMIC;
-}
-
-/* Reads what was written, and has written it. */
-static inline void check_written(struct warp *warp, const struct instruction *instruction,
-                                 const struct access *access, const struct touched *group,
-                                 uint64_t granule, uint16_t *written)
-{
-    if (reads(access) && group->bytes & ~*written) {
-        int byte = __builtin_ctz(group->bytes & ~(unsigned)*written);
-        say_unwritten(warp, instruction, access, lane_at(group, byte), granule + (unsigned)byte);
-    }
-    if (writes(access))
-        *written |= (uint16_t)group->bytes;
-}
-
-/* ---- shared memory -------------------------------------------------------------------------- */
-
-static void check_in_flight(const struct toucher *by, uint8_t *in_flight,
-                            const struct touched *group, uint64_t granule)
-{
-    uint32_t any;
-    memcpy(&any, in_flight, sizeof any);
-    bool issues = by->access->kind == ACCESS_ASYNC_WRITE;
-    if (!any && !issues)
-        return;
-    for (int word = 0; word < GRANULE / 4; word++) {
-        unsigned bytes = group->bytes & 15u << 4 * word;
-        if (bytes && in_flight[word]) {
-            int byte = __builtin_ctz(bytes);
-            say_in_flight(by, lane_at(group, byte), granule + (unsigned)byte);
-        }
-        if (bytes && issues)
-            in_flight[word] =
-                (uint8_t)(in_flight[word] +
-                          (group->shift == ALL_OF_THEM ? __builtin_popcount(group->lanes) : 1));
-    }
-}
-
-static bool check_shared(struct warp *warp, const struct instruction *instruction,
-                         const struct access *access)
-{
-    const struct launch_checks *launch = warp->cta->launch->checks;
-    struct cta_checks *checks = warp->cta->checks;
-    const struct toucher by = toucher_of(warp, instruction, access);
-    for (uint32_t left = access->lanes; left;) {
-        struct touched group;
-        uint64_t granule = next_group(access, &left, &group);
-        size_t at = granule >> GRANULE_SHIFT;
-        if (launch->writes)
-            check_written(warp, instruction, access, &group, granule, &checks->written[at]);
-        if (!launch->races)
-            continue;
-        if (checks->in_flight)
-            check_in_flight(&by, &checks->in_flight[4 * at], &group, granule);
-        if (!touch(&by, &checks->touches[at], &checks->pool, &group, granule, true))
-            return false;
-    }
-    return true;
-}
-
-/* Copies of one instruction. */
-static void land(struct warp *warp, const struct instruction *instruction,
-                 const struct access *access)
-{
-    struct cta_checks *checks = warp->cta->checks;
-    const struct toucher by = toucher_of(warp, instruction, access);
-    bool races = warp->cta->launch->checks->races;
-    for (uint32_t left = access->lanes; left;) {
-        struct touched group;
-        size_t at = next_group(access, &left, &group) >> GRANULE_SHIFT;
-        checks->written[at] |= (uint16_t)group.bytes;
-        for (int word = 0; races && word < GRANULE / 4; word++)
-            if (group.bytes >> 4 * word & 15 && checks->in_flight[4 * at + (size_t)word] > 0)
-                checks->in_flight[4 * at + (size_t)word]--;
-        if (races && !touch(&by, &checks->touches[at], &checks->pool, &group, 0, false))
-            checks->order.no_memory = true;
-    }
-}
-
-void check_landed(struct warp *warp, const struct async_copy *copies, int n)
-{
-    struct access access = {.kind = ACCESS_ASYNC_WRITE, .space = PTX_SHARED};
-    if (!warp->cta->checks)
-        return;
-    for (int i = 0; i < n; i++) {
-        const struct async_copy *copy = &copies[i];
-        access.bytes = copy->bytes;
-        access.lanes |= 1u << copy->lane;
-        access.address[copy->lane] = copy->address;
-        if (i + 1 == n || copies[i + 1].instruction != copy->instruction ||
-            copies[i + 1].lane <= copy->lane) {
-            land(warp, copy->instruction, &access);
-            access.lanes = 0;
-        }
-    }
-}
-
-/* ---- global and local memory ---------------------------------------------------------------- */
-
-/* A warp's granules may lie far apart, in memory that no cache holds: first the heads of their
- * lists, then what comes behind, where no other thread can change that. */
-static void fetch_ahead(const struct access *access, const struct memory_shadow *shadow,
-                        const struct launch_checks *checks)
-{
-    for (int l = 0; l < WARP_LANES; l++) {
-        uint64_t granule = access->address[l] >> GRANULE_SHIFT;
-        if (granule - shadow->first_granule >= shadow->n_granules)
-            return;
-        __builtin_prefetch(&shadow->touches[granule - shadow->first_granule], 1);
-    }
-    if (checks->concurrent)
-        return;
-    for (int l = 0; l < WARP_LANES; l++) {
-        uint64_t granule = access->address[l] >> GRANULE_SHIFT;
-        const struct touch *head = &shadow->touches[granule - shadow->first_granule];
-        if (head->next && head->launch == checks->serial)
-            __builtin_prefetch(&checks->stripes[stripe_index(granule)].pool.records[head->next], 1);
-    }
-}
-
-static bool check_global(struct warp *warp, const struct instruction *instruction,
-                         const struct access *access)
-{
-    struct launch *launch = warp->cta->launch;
-    struct launch_checks *checks = launch->checks;
-    const struct toucher by = toucher_of(warp, instruction, access);
-    const struct allocation *allocation = access->allocation;
-    struct memory_shadow *shadow = memory_shadow_of(allocation);
-    struct stripe *stripe = NULL;
-    bool good = shadow != NULL;
-    if (good && access->bytes == GRANULE && access->lanes == ALL_LANES)
-        fetch_ahead(access, shadow, checks);
-    for (uint32_t left = access->lanes; good && left;) {
-        struct touched group;
-        uint64_t address = access->address[__builtin_ctz(left)];
-        if (address - allocation->base >= allocation->size) {
-            allocation = memory_find(launch->memory, address);
-            shadow = memory_shadow_of(allocation);
-            if (!shadow)
-                break;
-        }
-        uint64_t granule = next_group(access, &left, &group);
-        size_t at = (granule >> GRANULE_SHIFT) - shadow->first_granule;
-        struct stripe *own = &checks->stripes[stripe_index(granule >> GRANULE_SHIFT)];
-        if (own != stripe && checks->concurrent) {
-            if (stripe)
-                stripe_unlock(stripe);
-            stripe_lock(own);
-        }
-        stripe = own;
-        if (checks->writes && !shadow->always_written)
-            check_written(warp, instruction, access, &group, granule, &shadow->written[at]);
-        if (checks->races)
-            good = touch(&by, &shadow->touches[at], &stripe->pool, &group, granule, true);
-    }
-    if (stripe && checks->concurrent)
-        stripe_unlock(stripe);
-    return good && shadow;
 }
 
 static void check_local(struct warp *warp, const struct instruction *instruction,
@@ -389,7 +149,7 @@ static void check_local(struct warp *warp, const struct instruction *instruction
     for (uint32_t left = access->lanes; left; left &= left - 1) {
         int lane = __builtin_ctz(left);
         uint64_t address = access->address[lane];
-        const struct touched one = {1u << lane, byte_mask(address, access->bytes), 0, ALL_OF_THEM};
+        const struct touched one = one_lane(access, lane);
         check_written(
             warp, instruction, access, &one, address & ~(uint64_t)(GRANULE - 1),
             &checks->written[(size_t)lane * checks->granules + (address >> GRANULE_SHIFT)]);
@@ -449,7 +209,7 @@ bool check_access(struct warp *warp, const struct instruction *instruction,
     default:
         good = check_global(warp, instruction, access);
     }
-    if (access->strong && writes(access) && launch->tells && launch->races)
+    if (access->strong && access_writes(access) && launch->tells && launch->races)
         publish(warp, instruction, access);
     if (good && !checks->order.no_memory)
         return true;

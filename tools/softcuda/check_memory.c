@@ -1,35 +1,19 @@
 /* Shadows of allocations. See check_memory.h. */
-#define _GNU_SOURCE
 #include "tools/softcuda/check_memory.h"
 
 #include <sched.h>
 #include <string.h>
-#include <sys/mman.h>
 #include "host/base/memory.h"
+#include "tools/softcuda/pages.h"
 
 static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
-
-#define LARGE ((uint64_t)1 << 21)
-
-/* Zeroed, and real only where it is touched: shadows are larger than what they shadow. */
-static void *map(uint64_t count, size_t size)
-{
-    void *pages = mmap(NULL, count * size, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (pages == MAP_FAILED)
-        return NULL;
-    if (count * size >= LARGE) /* read from one end to the other, mostly */
-        madvise(pages, count * size, MADV_HUGEPAGE);
-    return pages;
-}
 
 static void drop(void *context)
 {
     struct memory_shadow *shadow = context;
-    if (shadow->written)
-        munmap(shadow->written, shadow->n_granules * sizeof *shadow->written);
-    if (shadow->touches)
-        munmap(shadow->touches, shadow->n_granules * sizeof *shadow->touches);
+    pages_unmap(shadow->written, shadow->n_granules, sizeof *shadow->written);
+    pages_unmap(shadow->touches, shadow->n_granules, sizeof *shadow->touches);
+    pages_unmap(shadow->lines, shadow->n_granules / LINE_GRANULES, sizeof *shadow->lines);
     mem_free(shadow);
 }
 
@@ -38,18 +22,20 @@ void check_attach(struct memory *memory)
     memory->drop_shadow = drop;
 }
 
+/* Shadows are larger than what they shadow: what is never touched costs nothing. */
 static struct memory_shadow *make(const struct allocation *allocation)
 {
     struct memory_shadow *shadow = mem_alloc_zero(1, sizeof *shadow);
     if (!shadow)
         return NULL;
-    uint64_t end = (allocation->base + allocation->size + GRANULE - 1) >> GRANULE_SHIFT;
-    shadow->first_granule = allocation->base >> GRANULE_SHIFT;
-    shadow->n_granules = end - shadow->first_granule;
+    uint64_t end = allocation->base + allocation->size, first = allocation->base / LINE;
+    shadow->first_granule = first * LINE_GRANULES;
+    shadow->n_granules = ((end + LINE - 1) / LINE - first) * LINE_GRANULES;
     shadow->always_written = allocation->pinned || allocation->label; /* variables start as zeros */
-    shadow->written = map(shadow->n_granules, sizeof *shadow->written);
-    shadow->touches = map(shadow->n_granules, sizeof *shadow->touches);
-    if (shadow->written && shadow->touches)
+    shadow->written = pages_map(shadow->n_granules, sizeof *shadow->written);
+    shadow->touches = pages_map(shadow->n_granules, sizeof *shadow->touches);
+    shadow->lines = pages_map(shadow->n_granules / LINE_GRANULES, sizeof *shadow->lines);
+    if (shadow->written && shadow->touches && shadow->lines)
         return shadow;
     drop(shadow);
     return NULL;

@@ -19,9 +19,10 @@ void check_host_copy(struct memory *memory, uint64_t to, uint64_t from, uint64_t
 /* ---- for check.c ---------------------------------------------------------------------------- */
 
 struct memory_shadow {
-    uint64_t first_granule, n_granules;
-    uint16_t *written;     /* (n_granules) a bit a byte */
-    struct touch *touches; /* (n_granules) */
+    uint64_t first_granule, n_granules; /* both multiples of LINE_GRANULES */
+    uint16_t *written;                  /* (n_granules) a bit a byte */
+    struct touch *touches;              /* (n_granules) of lines in pieces */
+    struct touch *lines;                /* (n_granules / LINE_GRANULES) */
     bool always_written;
 };
 

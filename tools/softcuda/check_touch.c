@@ -232,22 +232,102 @@ static bool join_readers(const struct toucher *by, struct touch *head, struct to
     return true;
 }
 
-bool touch_list(const struct toucher *by, struct touch *head, struct touch_pool *pool,
-                struct touch *now, uint64_t address, bool compares)
+/* One lane of a record with gaps; no bytes: others have replaced them. */
+static struct touch lane_of(const struct touch *record, int lane)
 {
+    struct touch one = *record;
+    int stride = 1 << (touch_shift(record) & ~APART);
+    one.bytes &= (uint16_t)(((1u << stride) - 1) << (lane - record->base) * stride);
+    one.lanes = 1u << lane;
+    one.base = 0;
+    one.how = (uint8_t)((record->how & 15) | ALL_OF_THEM << 4);
+    return one;
+}
+
+/* A record with gaps becomes one for each lane, the last lane's first, as if they had come one by
+ * one. index: in the pool; 0: the head. false: no memory. */
+static bool take_apart(struct touch *head, struct touch_pool *pool, uint32_t index)
+{
+    const struct touch whole = index ? pool->records[index] : *head;
+    uint32_t lanes = whole.lanes;
+    while (lane_of(&whole, 31 - __builtin_clz(lanes)).bytes == 0)
+        lanes &= ~(1u << (31 - __builtin_clz(lanes)));
+    int last = 31 - __builtin_clz(lanes);
+    *(index ? &pool->records[index] : head) = lane_of(&whole, last);
+    for (lanes &= ~(1u << last); lanes; lanes &= lanes - 1) {
+        struct touch one = lane_of(&whole, __builtin_ctz(lanes));
+        uint32_t fresh = one.bytes ? pool_take(pool) : 0;
+        if (!one.bytes)
+            continue;
+        if (!fresh)
+            return false;
+        struct touch *before = index ? &pool->records[index] : head;
+        one.next = before->next;
+        before->next = fresh;
+        pool->records[fresh] = one;
+    }
+    return true;
+}
+
+static bool is_like(const struct touch *a, const struct touch *b)
+{
+    return a->lanes == b->lanes && a->base == b->base && touch_shift(a) == touch_shift(b);
+}
+
+/* Lanes with gaps are as one only beside others, or among their like. */
+static bool must_part(const struct touch *old, const struct touch *now)
+{
+    return touch_is_apart(old) && old->bytes & now->bytes &&
+           !(is_like(old, now) && old->bytes == now->bytes);
+}
+
+static bool part(struct touch *head, struct touch_pool *pool, const struct touch *now)
+{
+    if (must_part(head, now) && !take_apart(head, pool, 0))
+        return false;
+    for (uint32_t index = head->next; index; index = pool->records[index].next)
+        if (must_part(&pool->records[index], now) && !take_apart(head, pool, index))
+            return false;
+    return true;
+}
+
+static inline struct touch touch_of(const struct toucher *by, uint32_t lanes, uint64_t tag)
+{
+    struct touch now;
+    now.halves[0] = by->first;
+    now.halves[0][1] |= (uint64_t)lanes << 32;
+    now.halves[1] = (touch_half){by->warps, tag};
+    return now;
+}
+
+bool touch_list(const struct toucher *by, struct touch *head, struct touch_pool *pool,
+                uint32_t lanes, uint64_t tag, uint64_t address, bool compares)
+{
+    struct touch now = touch_of(by, lanes, tag);
     int n = 1;
-    if (!(now->how & TOUCH_WRITE) && join_readers(by, head, pool, now))
+    if (!part(head, pool, &now))
+        return false;
+    if (touch_is_same(head, &now)) { /* at another time */
+        put(head, &now, head->next);
         return true;
-    if (compares && conflict(head, now) && head->bytes & now->bytes && !is_settled(by, head))
-        compare(by, head, now, address);
-    if (!survives(by, head, now))
+    }
+    if (head->next == 0 && touch_may_share(by, head, &now)) {
+        head->lanes |= lanes;
+        head->warps |= by->warps;
+        return true;
+    }
+    if (!(now.how & TOUCH_WRITE) && join_readers(by, head, pool, &now))
+        return true;
+    if (compares && conflict(head, &now) && head->bytes & now.bytes && !is_settled(by, head))
+        compare(by, head, &now, address);
+    if (!survives(by, head, &now))
         head->bytes = 0;
     for (uint32_t *link = &head->next; *link;) {
         uint32_t index = *link;
         struct touch *old = &pool->records[index];
-        if (compares && conflict(old, now) && old->bytes & now->bytes && !is_settled(by, old))
-            compare(by, old, now, address);
-        if (touch_is_stale(by, old) || !survives(by, old, now)) {
+        if (compares && conflict(old, &now) && old->bytes & now.bytes && !is_settled(by, old))
+            compare(by, old, &now, address);
+        if (touch_is_stale(by, old) || !survives(by, old, &now)) {
             *link = old->next;
             pool_give(pool, index);
             continue;
@@ -255,5 +335,80 @@ bool touch_list(const struct toucher *by, struct touch *head, struct touch_pool 
         link = &old->next;
         n++;
     }
-    return push(by, head, pool, now, n);
+    return push(by, head, pool, &now, n);
+}
+
+/* Nothing would be said of a record that has some of the bytes. */
+static bool is_quiet(const struct toucher *by, const struct touch *old, const struct touch *now)
+{
+    if (must_part(old, now) || must_part(now, old))
+        return false;
+    return !conflict(old, now) || is_settled(by, old) ||
+           (old->cta == now->cta && old->warps == now->warps && is_like(old, now));
+}
+
+bool touch_quietly(const struct toucher *by, struct touch *head, struct touch_pool *pool,
+                   uint32_t lanes, uint64_t tag)
+{
+    const struct touch now = touch_of(by, lanes, tag);
+    int n = 0;
+    bool alone = by->across_ctas; /* elsewhere some may be stale */
+    for (const struct touch *old = head;; old = &pool->records[old->next]) {
+        n++;
+        if (old->bytes & now.bytes) {
+            alone = false;
+            if (!is_quiet(by, old, &now))
+                return false;
+        }
+        if (!old->next)
+            break;
+    }
+    if (!(alone ? push(by, head, pool, &now, n) : touch_list(by, head, pool, lanes, tag, 0, false)))
+        by->order->no_memory = true;
+    return true;
+}
+
+/* ---- lines ---------------------------------------------------------------------------------- */
+
+/* A record of granule `at` as the line's says it. */
+static void shift_lanes(struct touch *record, int at)
+{
+    bool each = touch_shift(record) == ALL_OF_THEM; /* a lane has a granule to itself */
+    int by = at * (each ? 1 : GRANULE >> touch_shift(record));
+    record->lanes <<= by;
+    if (!each)
+        record->base = (int8_t)(record->base + by);
+}
+
+/* A copy of the line's list for granule `at`. */
+static bool copy_list(const struct touch *line, struct touch *head, struct touch_pool *pool, int at)
+{
+    uint32_t from = line->next, index;
+    *head = *line;
+    head->next = 0;
+    shift_lanes(head, at);
+    for (uint32_t last = 0; from; from = pool->records[from].next, last = index) {
+        index = pool_take(pool);
+        if (!index)
+            return false;
+        pool->records[index] = pool->records[from];
+        pool->records[index].next = 0;
+        shift_lanes(&pool->records[index], at);
+        *(last ? &pool->records[last].next : &head->next) = index;
+    }
+    return true;
+}
+
+bool line_fall(const struct toucher *by, struct touch *line, struct touch *heads,
+               struct touch_pool *pool)
+{
+    if (line->launch == by->launch) {
+        for (int at = 1; at < LINE_GRANULES; at++)
+            if (!copy_list(line, &heads[at], pool, at))
+                return false;
+        heads[0] = *line;
+    }
+    line->halves[0] = by->first;
+    line->halves[1] = (touch_half){0, 0};
+    return true;
 }

@@ -2,17 +2,26 @@
  *
  * A record stands for some bytes of its granule and the lanes of some warps that touched them in
  * one way: either each of its lanes, in each of its warps, touched all of its bytes, or, where a
- * warp's addresses ascend, each byte has the lane base + (byte >> shift). Warps share a record
+ * warp's addresses ascend, each byte has the lane base + (byte >> shift); there may be gaps between
+ * the lanes' bytes, as long as nothing has to be said of them. Warps share a record
  * where they read the same with the same lanes, and nothing was let known between. A list has its
- * newest record at the head; what can matter to nobody any more is dropped when it is met. */
+ * newest record at the head; what can matter to nobody any more is dropped when it is met.
+ *
+ * Global memory has a list for each line of 64 bytes too. As long as a launch touches a line only
+ * whole, by lanes side by side, and nothing in it has to be compared, that list stands for those of
+ * all its granules: it is the first one's, in the others the lanes are as many further on. Then the
+ * line falls into its granules, until the next launch. */
 #ifndef SOFTCUDA_CHECK_TOUCH_H
 #define SOFTCUDA_CHECK_TOUCH_H
 
 #include "tools/softcuda/access.h"
 #include "tools/softcuda/check_order.h"
 
-#define GRANULE_SHIFT 4
-#define GRANULE       16
+#define GRANULE_SHIFT       4
+#define GRANULE             16
+#define LINE_GRANULES_SHIFT 2
+#define LINE_GRANULES       (1 << LINE_GRANULES_SHIFT)
+#define LINE                (LINE_GRANULES * GRANULE)
 
 enum touch_kind {
     TOUCH_READ = 0,
@@ -22,7 +31,9 @@ enum touch_kind {
     TOUCH_ASYNC = 8,  /* cp.async */
 };
 
-#define ALL_OF_THEM 15 /* shift: each lane touched each byte */
+#define ALL_OF_THEM 15      /* shift: each lane touched each byte */
+#define APART       8       /* shift: with gaps between the lanes */
+#define ALL_BYTES   0xFFFFu /* of a granule */
 
 /* Written in halves, from registers: copies of what has just been stored in pieces are slow. */
 typedef uint64_t touch_half __attribute__((vector_size(16)));
@@ -55,6 +66,11 @@ static inline int touch_shift(const struct touch *touch)
     return touch->how >> 4;
 }
 
+static inline bool touch_is_apart(const struct touch *touch)
+{
+    return touch->how >> 7 && touch_shift(touch) != ALL_OF_THEM;
+}
+
 static inline int touch_instruction(const struct touch *touch)
 {
     return touch->instruction[0] | touch->instruction[1] << 8 | touch->instruction[2] << 16;
@@ -73,6 +89,7 @@ struct toucher {
     struct order *order;
     touch_half first; /* of all records */
     uint32_t launch, cta, warps;
+    uint32_t floor;   /* of order */
     uint64_t tag;     /* without bytes, shift and base */
     bool whole_warps; /* no lane knows what its warp does not: a record may name more of them */
     bool across_ctas; /* global memory: the barrier of a CTA ends nothing */
@@ -87,10 +104,15 @@ struct touched {
     unsigned shift;
 };
 
+static inline bool touched_apart(const struct touched *what)
+{
+    return what->shift & APART && what->shift != ALL_OF_THEM;
+}
+
 /* Nobody that may come can meet it unordered: what is behind it in its list is as old. */
 static inline bool touch_is_stale(const struct toucher *by, const struct touch *record)
 {
-    return by->across_ctas ? record->launch != by->launch : record->stamp <= by->order->floor;
+    return by->across_ctas ? record->launch != by->launch : record->stamp <= by->floor;
 }
 
 /* The same threads touched the same bytes in the same way: the newer record says all. */
@@ -111,43 +133,82 @@ static inline bool touch_may_share(const struct toucher *by, const struct touch 
             (touch_shift(now) == ALL_OF_THEM && (by->whole_warps || old->warps == now->warps)));
 }
 
-/* Compares what is not trivial with what is recorded, unless it has landed just now. */
+/* What touch_again leaves of touch, below. */
 bool touch_list(const struct toucher *by, struct touch *head, struct touch_pool *pool,
-                struct touch *now, uint64_t address, bool compares);
+                uint32_t lanes, uint64_t tag, uint64_t address, bool compares);
+
+static inline uint64_t touch_tag(const struct toucher *by, const struct touched *what)
+{
+    return by->tag | (uint64_t)(uint8_t)what->base << 24 | (uint64_t)what->bytes << 32 |
+           (uint64_t)what->shift << 60;
+}
+
+/* Records where there is nothing to compare: over what is stale, or once more what the newest
+ * record says, by the same warp or by another without an event between, since older records have
+ * been compared then. false: for touch_list to say. */
+static inline __attribute__((always_inline)) bool
+touch_again(const struct toucher *by, struct touch *head, uint32_t lanes, uint64_t tag)
+{
+    touch_half first = by->first;
+    first[1] |= (uint64_t)lanes << 32;
+    if (touch_is_stale(by, head)) {
+        head->halves[0] = first;
+        head->halves[1] = (touch_half){by->warps, tag};
+        return true;
+    }
+    if ((head->tag ^ tag) & TAG_OF_TOUCH || head->halves[0][0] != first[0] ||
+        head->halves[0][1] != first[1])
+        return false;
+    if (head->warps == by->warps) {
+        head->tag = tag;
+        return true;
+    }
+    if (head->next || head->how & TOUCH_WRITE)
+        return false;
+    head->warps |= by->warps;
+    return true;
+}
 
 /* Compares with what is recorded, reports races, records. address: of the granule, as reports say
  * it. compares false: a copy has landed, as if it were written just now, and that is all. false: no
  * memory. */
-static inline __attribute__((always_inline)) bool touch(const struct toucher *by,
-                                                        struct touch *head, struct touch_pool *pool,
-                                                        const struct touched *what,
-                                                        uint64_t address, bool compares)
+static inline bool touch(const struct toucher *by, struct touch *head, struct touch_pool *pool,
+                         const struct touched *what, uint64_t address, bool compares)
 {
-    uint64_t tag = by->tag | (uint64_t)(uint8_t)what->base << 24 | (uint64_t)what->bytes << 32 |
-                   (uint64_t)what->shift << 60;
-    touch_half first = by->first, second = {by->warps, tag};
-    first[1] |= (uint64_t)what->lanes << 32;
-    if (touch_is_stale(by, head)) {
-        head->halves[0] = first;
-        head->halves[1] = second;
-        return true;
-    }
-    /* Once more what the newest record says, by the same warp or by another without an event
-     * between: older records have been compared then. */
-    struct touch now;
-    now.halves[0] = first;
-    now.halves[1] = second;
-    if (touch_is_same(head, &now)) {
-        head->halves[0] = first;
-        head->halves[1] = (touch_half){by->warps | (uint64_t)head->next << 32, tag};
-        return true;
-    }
-    if (head->next == 0 && touch_may_share(by, head, &now)) {
-        head->lanes |= what->lanes;
-        head->warps |= by->warps;
-        return true;
-    }
-    return touch_list(by, head, pool, &now, address, compares);
+    uint64_t tag = touch_tag(by, what);
+    return touch_again(by, head, what->lanes, tag) ||
+           touch_list(by, head, pool, what->lanes, tag, address, compares);
+}
+
+/* Records an access of which nothing has to be said. false: it must be compared, nothing is
+ * recorded. Without memory order->no_memory is set. */
+bool touch_quietly(const struct toucher *by, struct touch *head, struct touch_pool *pool,
+                   uint32_t lanes, uint64_t tag);
+
+/* ---- lines ---------------------------------------------------------------------------------- */
+
+bool line_fall(const struct toucher *by, struct touch *line, struct touch *heads,
+               struct touch_pool *pool);
+static inline bool line_is_in_pieces(const struct toucher *by, const struct touch *line)
+{
+    return line->launch == by->launch && line->bytes == 0;
+}
+
+/* An access to a whole line, of which lanes and tag are the first granule's part. false: nothing is
+ * recorded, the line must be in pieces. Without memory order->no_memory is set. */
+static inline bool touch_line(const struct toucher *by, struct touch *line, struct touch_pool *pool,
+                              uint32_t lanes, uint64_t tag)
+{
+    return !line_is_in_pieces(by, line) &&
+           (touch_again(by, line, lanes, tag) || touch_quietly(by, line, pool, lanes, tag));
+}
+
+/* From now on, in this launch, the line's granules have lists of their own, at heads
+ * (LINE_GRANULES). false: no memory. */
+static inline bool line_in_pieces(const struct toucher *by, struct touch *line, struct touch *heads,
+                                  struct touch_pool *pool)
+{
+    return line_is_in_pieces(by, line) || line_fall(by, line, heads, pool);
 }
 
 /* All of its records are forgotten. */

@@ -185,23 +185,42 @@ static int wavefronts_of_phase(const struct access *access, uint32_t lanes, int 
     return most;
 }
 
+#define BITS(n)                                                                                    \
+    1u << (n), 2u << (n), 4u << (n), 8u << (n), 16u << (n), 32u << (n), 64u << (n), 128u << (n)
+
 /* In each phase every bank is asked for once: no conflict, whatever the order. */
 static inline bool is_permutation_of(const struct access *access, int shift)
 {
-    uint32_t seen[2] = {0, 0},
-             banks = (128u >> shift) - 1; /* two, that do not wait for each other */
-    for (uint32_t l = 0; l < WARP_LANES; l += 2) {
-        seen[0] |= 1u << ((l & ~banks) | ((uint32_t)(access->address[l] >> shift) & banks));
-        seen[1] |=
-            1u << (((l + 1) & ~banks) | ((uint32_t)(access->address[l + 1] >> shift) & banks));
+    static const uint32_t bit[WARP_LANES] = {/* quicker than shifts by what is in memory */
+                                             BITS(0), BITS(8), BITS(16), BITS(24)};
+    int banks = 128 >> shift;
+    for (int first = 0; first < WARP_LANES; first += banks) {
+        uint32_t seen = 0;
+        for (int l = first; l < first + banks; l++)
+            seen |= bit[(uint32_t)(access->address[l] >> shift) & (uint32_t)(banks - 1)];
+        if (seen != ALL_LANES >> (WARP_LANES - banks))
+            return false;
     }
-    return (seen[0] | seen[1]) == ALL_LANES;
+    return true;
 }
-static inline bool is_permutation(const struct access *access, int shift)
+
+/* All lanes want one word. */
+static bool is_uniform(const struct access *access, int shift)
 {
-    return shift == 2   ? is_permutation_of(access, 2)
-           : shift == 4 ? is_permutation_of(access, 4)
-                        : is_permutation_of(access, 3);
+    uint64_t differ = 0;
+    if ((access->address[0] ^ access->address[1]) >> shift)
+        return false;
+    for (int l = 2; l < WARP_LANES; l++)
+        differ |= access->address[0] ^ access->address[l];
+    return differ >> shift == 0;
+}
+
+/* A full warp that takes no more wavefronts than it must: most do. */
+static bool is_free_of_conflicts(const struct access *access, int shift)
+{
+    return is_uniform(access, shift) || (shift == 2   ? is_permutation_of(access, 2)
+                                         : shift == 4 ? is_permutation_of(access, 4)
+                                                      : is_permutation_of(access, 3));
 }
 
 static void count_shared(struct cta_counters *counters, struct count_site *site,
@@ -216,7 +235,7 @@ static void count_shared(struct cta_counters *counters, struct count_site *site,
     int shift = access->bytes == 16 ? 4 : access->bytes == 8 ? 3 : 2, wavefronts = 0, least = 0;
     int in_phase = 128 >> shift;
     if (access->lanes == ALL_LANES && access->kind != ACCESS_ATOMIC &&
-        is_permutation(access, shift)) {
+        is_free_of_conflicts(access, shift)) {
         wavefronts = least = WARP_LANES / in_phase;
     } else {
         uint32_t phase = shift == 2 ? ALL_LANES : (1u << in_phase) - 1;

@@ -12,9 +12,13 @@
 enum status decode_error(struct decoder *decoder, const char *what)
 {
     const struct ptx_instruction *source = decoder->at->source;
-    return err_set(decoder->err, STATUS_BAD_DATA, "%s: line %d (%s:%d): '%s': %s",
-                   decoder->settings->module_name, source->place.ptx_line,
-                   ptx_place_file(decoder->module, &source->place, true), source->place.outer_line,
+    const struct ptx_place *place = &source->place;
+    const char *name = decoder->settings->module_name;
+    if (place->outer_file < 0) /* no .loc */
+        return err_set(decoder->err, STATUS_BAD_DATA, "%s: line %d: '%s': %s", name,
+                       place->ptx_line, source->text, what);
+    return err_set(decoder->err, STATUS_BAD_DATA, "%s: line %d (%s:%d): '%s': %s", name,
+                   place->ptx_line, ptx_place_file(decoder->module, place, true), place->outer_line,
                    source->text, what);
 }
 

@@ -19,7 +19,8 @@ struct decode_settings {
 /* kernel: an entry of module. Calls are put in line (recursion and calls through pointers are
  * refused); vprintf and __assertfail become instructions of their own. Everything is in the arena;
  * module must outlive the program. STATUS_BAD_DATA: "MODULE: line N (FILE:LINE): what cannot be
- * run": an opcode, type, width or operand that is unknown or does not fit. */
+ * run": an opcode, type, width or operand that is unknown or does not fit; N counts lines of the
+ * PTX, and (FILE:LINE) is left out where no .loc stands before. */
 enum status decode_kernel(struct program *program, const struct ptx_module *module,
                           const struct ptx_function *kernel, const struct decode_settings *settings,
                           struct arena *arena, struct err *err);
@@ -80,7 +81,7 @@ enum status decode_shared_offset(struct decoder *decoder, const char *name, bool
 /* The place of a constant in every lane. */
 enum status decode_constant(struct decoder *decoder, uint64_t value, bool wide, int32_t *place);
 
-/* "MODULE: line N (FILE:LINE): 'OPCODE': WHAT" with STATUS_BAD_DATA. */
+/* "MODULE: line N (FILE:LINE): 'OPCODE': WHAT" with STATUS_BAD_DATA, as decode_kernel's. */
 enum status decode_error(struct decoder *decoder, const char *what);
 
 #endif

@@ -186,6 +186,8 @@ CUresult capture_wait(struct stream *stream, struct event *event);
 CUresult capture_forbids(struct context *context);
 /* A call on a stream that captures, as cuStreamSynchronize: the same. */
 CUresult capture_forbids_stream(struct stream *stream);
+/* The legacy stream would have to wait for work that is only being recorded. */
+bool stream_waits_for_capture(const struct stream *stream);
 /* Runs a graph's nodes. */
 CUresult graph_execute(struct context *context, struct graph *graph);
 void graph_release(struct graph *graph);
@@ -220,8 +222,8 @@ CUresult enter(void);
 CUresult enter_context(struct context **context);
 /* Unlocks, and ends the process with code 99 where a checker has reported. */
 CUresult leave(CUresult result);
-/* A call that has nothing to lock: *context of this thread, NULL: none. */
-struct context *context_current(void);
+/* The thread's current context. INVALID_CONTEXT: none; CONTEXT_IS_DESTROYED. */
+CUresult context_current(struct context **context);
 
 /* Puts an object into its list, with a number. */
 void object_add(struct object *object, enum object_kind kind, struct context *context);

@@ -10,13 +10,14 @@
 static __thread CUcontext stack[STACK_LARGEST];
 static __thread int depth;
 
-/* A context that another thread has destroyed stays on the stack, and is found to be gone. */
-struct context *context_current(void)
+/* A context that another thread has destroyed stays on the stack, and is found to be gone; so is
+ * the primary one after its last release. */
+CUresult context_current(struct context **context)
 {
-    struct context *context;
-    if (depth == 0 || !stack[depth - 1])
-        return NULL;
-    return object_find(stack[depth - 1], OBJECT_CONTEXT, &context) ? NULL : context;
+    if (depth == 0)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    return object_find(stack[depth - 1], OBJECT_CONTEXT, context) ? CUDA_ERROR_CONTEXT_IS_DESTROYED
+                                                                  : CUDA_SUCCESS;
 }
 
 /* ---- opening and closing -------------------------------------------------------------------- */
@@ -213,7 +214,7 @@ CUresult cuCtxGetCurrent(CUcontext *out)
     if (!result && !out)
         result = CUDA_ERROR_INVALID_VALUE;
     if (!result)
-        *out = (CUcontext)context_current();
+        *out = depth > 0 ? stack[depth - 1] : NULL;
     return leave(result);
 }
 
@@ -243,9 +244,10 @@ CUresult cuCtxPopCurrent(CUcontext *out)
 
 CUresult cuCtxGetDevice(CUdevice *device)
 {
+    struct context *context;
     CUresult result = enter();
-    if (!result && !context_current())
-        result = CUDA_ERROR_INVALID_CONTEXT;
+    if (!result)
+        result = context_current(&context);
     if (!result && !device)
         result = CUDA_ERROR_INVALID_VALUE;
     if (!result)

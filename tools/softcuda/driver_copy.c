@@ -14,13 +14,17 @@ static bool is_device(uint64_t address)
     return address >> WINDOW_SHIFT != WINDOW_HOST;
 }
 
-/* All of it within one allocation of the device, or somewhere in host memory. */
+/* All of it within one allocation, or in host memory that is not pinned: "memory regions spanning
+ * over allocations that are both registered and not registered" are refused. */
 static bool is_valid(uint64_t address, size_t bytes, bool must_be_device)
 {
     const struct allocation *allocation = memory_find(&driver.memory, address);
     if (allocation)
         return bytes <= allocation->size - (address - allocation->base);
-    return !must_be_device && !is_device(address) && address != 0;
+    if (must_be_device || is_device(address) || address == 0)
+        return false;
+    allocation = memory_nearest(&driver.memory, address + bytes - 1);
+    return !allocation || allocation->base < address;
 }
 
 static bool is_pageable(uint64_t address)

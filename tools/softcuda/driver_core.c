@@ -126,7 +126,8 @@ static void report_leaks(void)
 static void write_report(void)
 {
     struct err err;
-    if (driver.report && count_report_write(driver.report, driver.settings.report, &err))
+    if (driver.report && driver.settings.report &&
+        count_report_write(driver.report, driver.settings.report, &err))
         say("error: %s", err.text);
 }
 
@@ -172,11 +173,8 @@ CUresult enter_context(struct context **context)
     *context = NULL;
     if (result)
         return result;
-    struct context *current = context_current();
-    if (!current)
-        return CUDA_ERROR_INVALID_CONTEXT;
-    *context = current;
-    return current->fault;
+    result = context_current(context);
+    return result ? result : (*context)->fault;
 }
 
 CUresult leave(CUresult result)

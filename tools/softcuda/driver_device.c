@@ -199,7 +199,8 @@ CUresult cuDeviceCanAccessPeer(int *can, CUdevice device, CUdevice peer)
     return leave(result);
 }
 
-/* What the table has no entry for is a feature that this device lacks: 0. */
+/* Sizes, clocks and 1 where a real card of these says 1 (deviceQuery, see card.c). What the table
+ * has no entry for is a feature that this device lacks: 0. */
 static int attribute_of(const struct card *card, CUdevice_attribute attribute)
 {
     switch (attribute) {
@@ -217,7 +218,7 @@ static int attribute_of(const struct card *card, CUdevice_attribute attribute)
     case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK:
         return card->shared_per_block;
     case CU_DEVICE_ATTRIBUTE_TOTAL_CONSTANT_MEMORY:
-        return 65536;
+        return CARD_CONSTANT_BYTES;
     case CU_DEVICE_ATTRIBUTE_WARP_SIZE:
         return WARP_LANES;
     case CU_DEVICE_ATTRIBUTE_MAX_PITCH:
@@ -241,7 +242,7 @@ static int attribute_of(const struct card *card, CUdevice_attribute attribute)
     case CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED:
         return 1;
     case CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT:
-        return 2;
+        return card->copy_engines;
     case CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE:
         return card->memory_clock_mhz * 1000;
     case CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH:

@@ -392,6 +392,8 @@ CUresult cuStreamIsCapturing(CUstream handle, CUstreamCaptureStatus *status)
         result = stream_find(context, handle, &stream);
     if (!result && !status)
         result = CUDA_ERROR_INVALID_VALUE;
+    if (!result && stream_waits_for_capture(stream))
+        result = CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
     if (!result)
         *status = !stream->capture          ? CU_STREAM_CAPTURE_STATUS_NONE
                   : stream->capture->broken ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
@@ -441,12 +443,22 @@ static CUresult instantiate(struct context *context, CUgraphExec *out, CUgraph h
     return CUDA_SUCCESS;
 }
 
+/* Of memory nodes, of which a capture here has none; launches by the device; of priorities. */
+#define AUTO_FREE_ON_LAUNCH 1
+#define DEVICE_LAUNCH       4
+#define USE_NODE_PRIORITY   8
+
 CUresult cuGraphInstantiateWithFlags(CUgraphExec *executable, CUgraph graph,
                                      unsigned long long flags)
 {
     struct context *context;
     CUresult result = enter_context(&context);
-    (void)flags; /* of memory nodes, upload and device launches: nothing that a capture here has */
+    if (!result &&
+        (flags & ~(unsigned long long)(AUTO_FREE_ON_LAUNCH | DEVICE_LAUNCH | USE_NODE_PRIORITY) ||
+         (flags & AUTO_FREE_ON_LAUNCH && flags & DEVICE_LAUNCH)))
+        result = CUDA_ERROR_INVALID_VALUE;
+    if (!result && flags & DEVICE_LAUNCH)
+        result = CUDA_ERROR_NOT_SUPPORTED;
     if (!result)
         result = instantiate(context, executable, graph);
     return leave(result);

@@ -163,8 +163,7 @@ static bool find_needs(struct stream *stream, struct work *work, struct work *be
     return true;
 }
 
-/* The legacy stream would have to wait for work that is only being recorded. */
-static bool waits_for_capture(const struct stream *stream)
+bool stream_waits_for_capture(const struct stream *stream)
 {
     const struct context *context = stream->object.context;
     if (stream != context->null_stream)
@@ -179,7 +178,7 @@ CUresult work_submit(struct stream *stream, struct work *work, struct work *behi
 {
     if (stream->capture)
         return capture_add(stream, work);
-    if (waits_for_capture(stream)) {
+    if (stream_waits_for_capture(stream)) {
         work_release(work);
         capture_forbids(stream->object.context);
         return CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;

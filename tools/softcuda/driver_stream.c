@@ -209,6 +209,15 @@ CUresult cuEventDestroy(CUevent handle)
     return leave(result);
 }
 
+/* CU_EVENT_RECORD_EXTERNAL and CU_EVENT_WAIT_EXTERNAL make a node of the event, and are "invalid
+ * outside of stream capture"; here there are no such nodes. */
+static CUresult check_flags(const struct stream *stream, unsigned flags)
+{
+    if (flags == 0)
+        return CUDA_SUCCESS;
+    return flags == 1 && stream->capture ? CUDA_ERROR_NOT_SUPPORTED : CUDA_ERROR_INVALID_VALUE;
+}
+
 static CUresult record(struct stream *stream, struct event *event)
 {
     if (event->object.context != stream->object.context)
@@ -238,8 +247,8 @@ CUresult cuEventRecordWithFlags(CUevent handle, CUstream stream_handle, unsigned
     CUresult result = enter_event(handle, &context, &event);
     if (!result)
         result = stream_find(context, stream_handle, &stream);
-    if (!result && flags > 1)
-        result = CUDA_ERROR_INVALID_VALUE;
+    if (!result)
+        result = check_flags(stream, flags);
     if (!result)
         result = record(stream, event);
     return leave(result);
@@ -320,8 +329,8 @@ CUresult cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsigned flags
     CUresult result = enter_stream(handle, &context, &stream);
     if (!result)
         result = object_find(event_handle, OBJECT_EVENT, &event);
-    if (!result && flags > 1)
-        result = CUDA_ERROR_INVALID_VALUE;
+    if (!result)
+        result = check_flags(stream, flags);
     if (!result)
         result = wait_for(stream, event);
     return leave(result);

@@ -176,8 +176,12 @@ static enum next wait_for(struct warp *warp, uint32_t mask)
 bool warp_gather(struct warp *warp, const struct instruction *instruction, uint32_t *lanes,
                  const uint32_t *masks, enum next *next)
 {
-    uint32_t mask = masks[__builtin_ctz(*lanes)], others = 0;
-    for (uint32_t left = *lanes; left; left &= left - 1) {
+    uint32_t mask = masks[__builtin_ctz(*lanes)], others = 0, differ = 0;
+    for (int lane = 0; lane < WARP_LANES; lane++)
+        differ |= masks[lane] ^ mask;
+    /* One mask, which all are in, is what nearly every kernel has. */
+    uint32_t doubtful = differ == 0 && (*lanes & ~mask) == 0 ? 0 : *lanes;
+    for (uint32_t left = doubtful; left; left &= left - 1) {
         int lane = __builtin_ctz(left);
         if (!(masks[lane] >> lane & 1)) {
             *next = fault_mask(warp, instruction, lane, masks[lane]);

@@ -16,6 +16,9 @@
 #define OPS_JOIN(a, b)   OPS_JOIN_(a, b)
 #define OPS_EXPORT(name) OPS_JOIN(name, SOFTCUDA_ISA)
 
+/* For what handlers share: with the constants of each it becomes a loop of its own. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
 /* A destination may be a source, lane by lane; gcc is told that no other overlap matters. */
 #if defined(__clang__)
 #define FOR_LANES(l) for (int l = 0; l < WARP_LANES; l++)

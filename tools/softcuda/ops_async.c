@@ -1,25 +1,21 @@
 /* cp.async and its groups. */
-#include "tools/softcuda/access.h"
+#include "tools/softcuda/access_plain.h"
 #include "tools/softcuda/async.h"
 #include "tools/softcuda/faults.h"
 #include "tools/softcuda/ops.h"
 
-static uint32_t source_size(const uint32_t *sizes, int lane, int bytes)
+/* Of `left` the lanes that read as many bytes as the first one; how many these are. */
+static uint32_t lanes_alike(uint32_t left, const uint32_t *sizes, int bytes, int *size)
 {
-    return sizes && sizes[lane] < (uint32_t)bytes ? sizes[lane] : (uint32_t)bytes;
-}
-
-static bool issue(struct warp *warp, const struct instruction *instruction, const struct access *to,
-                  const struct access *from, int lane, uint32_t size)
-{
-    struct async_copy one = {.to = to->host[lane],
-                             .address = to->address[lane],
-                             .bytes = to->bytes,
-                             .lane = lane,
-                             .instruction = instruction};
-    if (from)
-        memcpy(one.data, from->host[lane], size);
-    return async_add(warp, one);
+    uint32_t most = (uint32_t)bytes, first, same = 0;
+    *size = bytes;
+    if (!sizes)
+        return left;
+    first = sizes[__builtin_ctz(left)] < most ? sizes[__builtin_ctz(left)] : most;
+    *size = (int)first;
+    for (int l = 0; l < WARP_LANES; l++)
+        same |= (uint32_t)((sizes[l] < most ? sizes[l] : most) == first) << l;
+    return same & left;
 }
 
 /* cp.async.ca|cg.shared.global [to], [from], size{, source size}: what the source does not cover is
@@ -29,22 +25,17 @@ static enum next copy_some(struct warp *warp, const struct instruction *instruct
 {
     struct access to, from;
     int bytes = instruction->aux;
-    if (!access_resolve(warp, instruction, lanes, 0, instruction->offset, PTX_SHARED,
-                        ACCESS_ASYNC_WRITE, bytes, &to))
+    if (!access_reach(warp, instruction, lanes, 0, instruction->offset, PTX_SHARED,
+                      ACCESS_ASYNC_WRITE, bytes, bytes, &to))
         return NEXT_STOP;
     for (uint32_t left = lanes; left;) {
-        /* Lanes that read the same number of bytes; where it is 0 the address does not matter. */
-        uint32_t size = source_size(sizes, __builtin_ctz(left), bytes), same = 0;
-        for (uint32_t l = left; l; l &= l - 1)
-            if (source_size(sizes, __builtin_ctz(l), bytes) == size)
-                same |= l & -l;
-        if (size > 0 &&
-            !access_resolve_part(warp, instruction, same, 1, instruction->offset2, PTX_GLOBAL,
-                                 ACCESS_ASYNC_READ, (int)size, bytes, &from))
+        int size; /* where it is 0 the address does not matter */
+        uint32_t same = lanes_alike(left, sizes, bytes, &size);
+        if (size > 0 && !access_reach(warp, instruction, same, 1, instruction->offset2, PTX_GLOBAL,
+                                      ACCESS_ASYNC_READ, size, bytes, &from))
             return NEXT_STOP;
-        for (uint32_t l = same; l; l &= l - 1)
-            if (!issue(warp, instruction, &to, size > 0 ? &from : NULL, __builtin_ctz(l), size))
-                return fault_no_memory(warp, instruction);
+        if (!async_add(warp, instruction, same, &to, &from, size))
+            return fault_no_memory(warp, instruction);
         left &= ~same;
     }
     return NEXT_GO;

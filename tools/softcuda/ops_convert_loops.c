@@ -1,45 +1,10 @@
 /* cvt as inner loops have it: the pairs of types that nvcc writes most, each a loop that becomes
  * vector code. Everything else goes lane by lane through ops_convert.c; both give the same. */
+#include "tools/softcuda/half.h"
 #include "tools/softcuda/ops.h"
 
-/* ---- 16-bit floating point, without branches ------------------------------------------------ */
-
-#define NAN_BITS 0x7FFFFFFFu
-
-/* A NaN gives the canonical one. */
-static inline uint32_t f32_of_bf16(uint32_t x)
-{
-    uint32_t bits = x << 16;
-    return (bits & 0x7FFFFFFFu) > 0x7F800000u ? NAN_BITS : bits;
-}
-
-/* The exponent is moved by a product with 2^112, which is right for subnormal numbers too. */
-static inline uint32_t f32_of_f16(uint32_t x)
-{
-    uint32_t sign = (x & 0x8000u) << 16, magnitude = x & 0x7FFFu;
-    uint32_t finite = bits_from_float(float_from_bits(magnitude << 13) * 0x1p112f);
-    uint32_t other = magnitude == 0x7C00u ? 0x7F800000u : NAN_BITS;
-    uint32_t bits = sign | (magnitude < 0x7C00u ? finite : other);
-    return magnitude > 0x7C00u ? NAN_BITS : bits;
-}
-
-/* To nearest even: half a unit of the last place is added, less a bit where that place is even. */
-static inline uint32_t bf16_of_f32(uint32_t bits)
-{
-    uint32_t rounded = (bits + 0x7FFFu + (bits >> 16 & 1)) >> 16;
-    return (bits & 0x7FFFFFFFu) > 0x7F800000u ? 0x7FFFu : rounded;
-}
-
-static inline uint32_t f16_of_f32(uint32_t bits)
-{
-    uint32_t sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7FFFFFFFu;
-    uint32_t normal = (magnitude - 0x38000000u + 0xFFFu + (magnitude >> 13 & 1)) >> 13;
-    /* Below 2^-14 a sum with 0.5 puts the last place of f16 at that of f32. */
-    uint32_t small = bits_from_float(float_from_bits(magnitude) + 0.5f) - 0x3F000000u;
-    uint32_t result = magnitude < 0x38800000u ? small : normal;
-    result = magnitude >= 0x47800000u ? 0x7C00u : result;
-    return magnitude > 0x7F800000u ? 0x7FFFu : sign | result;
-}
+/* ---- floating point ---------------------------------------------------------------------------
+ */
 
 OP1(f32_bf16, uint32_t, uint32_t, f32_of_bf16(x))
 OP1(f32_f16, uint32_t, uint32_t, f32_of_f16(x))

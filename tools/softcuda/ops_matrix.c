@@ -9,13 +9,14 @@
  * Two models of the sum (machine.h): one chain of fused multiply-adds in ascending k; and, as
  * measured on cards (Fasi et al. 2021, "Numerical behavior of NVIDIA tensor cores"), sums of a few
  * products and the accumulator, aligned to the largest of them and truncated. */
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-#include "tools/softcuda/access.h"
+#include "tools/softcuda/access_plain.h"
 #include "tools/softcuda/execute.h"
 #include "tools/softcuda/half.h"
 #include "tools/softcuda/ops.h"
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#define MMA_VECTORS 1
+#include "tools/softcuda/mma_vectors.h"
+#endif
 
 #define ROWS    16
 #define COLUMNS 8
@@ -31,8 +32,6 @@ static inline uint32_t lane_word(const struct warp *warp, const struct instructi
 
 /* A register of A or B holds, in lanes 4i to 4i + 3, eight consecutive halves or four consecutive
  * tf32 of row i of A, or of column i of B: read as an array, they lie in order. */
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
 ALWAYS_INLINE float half_value(uint16_t half, enum ptx_type type)
 {
     return type == PTX_BF16 ? bf16_to_float(half) : f16_to_float(half);
@@ -130,8 +129,8 @@ ALWAYS_INLINE void write_d(struct warp *warp, const struct instruction *instruct
         const float *from = halves ? d + r * 8 * COLUMNS : d + r / 2 * 8 * COLUMNS + r % 2;
         for (int lane = 0; lane < WARP_LANES; lane++) {
             if (halves)
-                to[lane] = half_from_float(from[2 * lane], false, HALF_NEAREST) |
-                           (uint32_t)half_from_float(from[2 * lane + 1], false, HALF_NEAREST) << 16;
+                to[lane] = half_from_float(from[2 * lane], false) |
+                           half_from_float(from[2 * lane + 1], false) << 16;
             else
                 to[lane] = canonical_bits(from[2 * lane]);
         }
@@ -140,25 +139,6 @@ ALWAYS_INLINE void write_d(struct warp *warp, const struct instruction *instruct
 
 /* ---- sums ----------------------------------------------------------------------------------- */
 
-#if defined(__AVX2__) && defined(__FMA__)
-/* Eight rows at a time, a register each. */
-ALWAYS_INLINE void multiply_ieee(float *d, const float *a, const float *b, int k)
-{
-    for (int first = 0; first < ROWS; first += 8) {
-        __m256 sums[8];
-        for (int row = 0; row < 8; row++)
-            sums[row] = _mm256_loadu_ps(d + (first + row) * COLUMNS);
-        for (int i = 0; i < k; i++) {
-            __m256 line = _mm256_loadu_ps(b + i * COLUMNS);
-            for (int row = 0; row < 8; row++)
-                sums[row] = _mm256_fmadd_ps(_mm256_broadcast_ss(a + (first + row) * k + i), line,
-                                            sums[row]);
-        }
-        for (int row = 0; row < 8; row++)
-            _mm256_storeu_ps(d + (first + row) * COLUMNS, sums[row]);
-    }
-}
-#else
 ALWAYS_INLINE void multiply_ieee(float *d, const float *a, const float *b, int k)
 {
     for (int row = 0; row < ROWS; row++)
@@ -167,7 +147,6 @@ ALWAYS_INLINE void multiply_ieee(float *d, const float *a, const float *b, int k
                 d[row * COLUMNS + column] = __builtin_fmaf(a[row * k + i], b[i * COLUMNS + column],
                                                            d[row * COLUMNS + column]);
 }
-#endif
 
 /* The exponent of a finite number other than 0, as frexp has it; very low for 0. */
 static inline int exponent_of(double x)
@@ -231,10 +210,17 @@ ALWAYS_INLINE enum next mma(struct warp *warp, const struct instruction *instruc
     enum next next;
     if (!warp_gather_all(warp, instruction, lanes, &next))
         return next;
+    bool ieee = warp->cta->launch->settings->mma == MMA_IEEE;
+#ifdef MMA_VECTORS
+    if (ieee) {
+        mma_by_vectors(warp, instruction, type, k, halves);
+        return NEXT_GO;
+    }
+#endif
     read_a(warp, instruction, a, type, k, a_registers);
     read_b(warp, instruction, b, type, a_registers, b_registers);
     read_c(warp, instruction, d, a_registers + b_registers, halves);
-    if (warp->cta->launch->settings->mma == MMA_IEEE)
+    if (ieee)
         multiply_ieee(d, a, b, k);
     else
         multiply_truncating(d, a, b, k, type == PTX_TF32 ? 4 : 8);
@@ -332,19 +318,27 @@ ALWAYS_INLINE enum next load_matrices(struct warp *warp, const struct instructio
     uint32_t rows = n == 4 ? ALL_LANES : (1u << 8 * n) - 1;
     if (lanes != ALL_LANES && (rows & ~lanes))
         rows &= lanes;
-    if (!access_resolve(warp, instruction, rows, 0, instruction->offset, PTX_SHARED, ACCESS_READ,
-                        16, &access))
+    if (!access_reach(warp, instruction, rows, 0, instruction->offset, PTX_SHARED, ACCESS_READ, 16,
+                      16, &access))
         return NEXT_STOP;
     for (int i = 0; i < n; i++) {
-        uint16_t matrix[8][8] = {{0}};
-        for (int row = 0; row < 8; row++)
-            if (rows >> (8 * i + row) & 1)
-                memcpy(matrix[row], access.host[8 * i + row], 16);
+        uint32_t present = rows >> 8 * i & 0xFF;
         if (instruction->destinations[i] < 0)
             continue;
         uint32_t *d = DESTINATION(warp, instruction, i);
+        if (!transposed && present == 0xFF) { /* lane l: the pair l of the rows, read on */
+            for (int row = 0; row < 8; row++)
+                memcpy(d + 4 * row, access.host[8 * i + row], 16);
+            continue;
+        }
+        uint16_t matrix[8][8];
+        for (int row = 0; row < 8; row++)
+            if (present >> row & 1)
+                memcpy(matrix[row], access.host[8 * i + row], 16);
+            else
+                memset(matrix[row], 0, 16);
         if (!transposed) {
-            memcpy(d, matrix, sizeof matrix); /* lane l: the pair l of the rows, read on */
+            memcpy(d, matrix, sizeof matrix);
             continue;
         }
         for (int row = 0; row < 8; row++)

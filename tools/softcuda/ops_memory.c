@@ -1,6 +1,6 @@
 /* ld, st, atom, red and cvta. */
 #include <stdatomic.h>
-#include "tools/softcuda/access.h"
+#include "tools/softcuda/access_plain.h"
 #include "tools/softcuda/half.h"
 #include "tools/softcuda/op_fields.h"
 #include "tools/softcuda/ops.h"
@@ -69,34 +69,114 @@ static void store_strong(unsigned char *host, const unsigned char *from, int siz
     }
 }
 
-static void load_lanes(struct warp *warp, const struct instruction *instruction,
-                       const struct access *access)
+/* The words of vectors of 4 bytes, a row a lane: rows are moved whole. */
+struct rows {
+    uint32_t words[WARP_LANES][4];
+};
+
+#define LOAD_ROWS(n)                                                                               \
+    for (uint32_t left = access->lanes; left; left &= left - 1) {                                  \
+        int l = __builtin_ctz(left);                                                               \
+        memcpy(rows.words[l], access->host[l], 4 * (n));                                           \
+    }
+
+static void load_vector(struct warp *warp, const struct instruction *instruction,
+                        const struct access *access)
+{
+    struct rows rows;
+    if (instruction->vector == 4) {
+        LOAD_ROWS(4)
+    } else {
+        LOAD_ROWS(2)
+    }
+    for (int element = 0; element < instruction->vector; element++) {
+        if (instruction->destinations[element] < 0)
+            continue;
+        uint32_t *d = DESTINATION(warp, instruction, element);
+        if (access->lanes == ALL_LANES)
+            for (int l = 0; l < WARP_LANES; l++)
+                d[l] = rows.words[l][element];
+        else
+            for (int l = 0; l < WARP_LANES; l++)
+                d[l] = access->lanes >> l & 1 ? rows.words[l][element] : d[l];
+    }
+}
+
+static void load_strong_lanes(struct warp *warp, const struct instruction *instruction,
+                              const struct access *access, int element)
 {
     enum ptx_type type = (enum ptx_type)instruction->type;
     int size = ptx_type_size(type);
-    bool plain32 = size == 4 && !instruction->wide_register && !access->strong;
+    for (uint32_t left = access->lanes; left; left &= left - 1) {
+        int l = __builtin_ctz(left);
+        uint64_t value = load_strong(access->host[l] + element * size, size);
+        if (instruction->half_register)
+            value = extend(value, type) & 0xFFFF;
+        put_element(DESTINATION(warp, instruction, element), l, value,
+                    instruction->half_register ? PTX_U16 : type, instruction->wide_register);
+    }
+}
+
+#define LOAD_LANES(T)                                                                              \
+    for (uint32_t left = access->lanes; left; left &= left - 1) {                                  \
+        int l = __builtin_ctz(left);                                                               \
+        T value;                                                                                   \
+        memcpy(&value, access->host[l] + at, sizeof value);                                        \
+        if (wide)                                                                                  \
+            ((uint64_t *)d)[l] = (uint64_t)value;                                                  \
+        else                                                                                       \
+            ((uint32_t *)d)[l] = (uint32_t)value & mask;                                           \
+    }                                                                                              \
+    return
+
+/* Byte `at` of each lane's place and on, as put_element has it. */
+static void load_lanes(void *d, const struct instruction *instruction, const struct access *access,
+                       int at)
+{
+    bool wide = instruction->wide_register;
+    uint32_t mask = instruction->half_register ? 0xFFFFu : UINT32_MAX;
+    switch ((enum ptx_type)instruction->type) {
+    case PTX_S8:
+        LOAD_LANES(int8_t);
+    case PTX_S16:
+        LOAD_LANES(int16_t);
+    case PTX_S32:
+        LOAD_LANES(int32_t);
+    default:
+        break;
+    }
+    switch (ptx_type_size((enum ptx_type)instruction->type)) {
+    case 1:
+        LOAD_LANES(uint8_t);
+    case 2:
+        LOAD_LANES(uint16_t);
+    case 4:
+        LOAD_LANES(uint32_t);
+    default:
+        LOAD_LANES(uint64_t);
+    }
+}
+
+static void load_elements(struct warp *warp, const struct instruction *instruction,
+                          const struct access *access)
+{
+    int size = ptx_type_size((enum ptx_type)instruction->type);
+    bool words = size == 4 && !instruction->wide_register && !access->strong;
+    if (words && instruction->vector > 1) {
+        load_vector(warp, instruction, access);
+        return;
+    }
     for (int element = 0; element < instruction->vector; element++) {
         if (instruction->destinations[element] < 0)
             continue;
         void *d = DESTINATION(warp, instruction, element);
-        int at = element * size;
-        if (plain32 && access->lanes == ALL_LANES) {
+        if (access->strong)
+            load_strong_lanes(warp, instruction, access, element);
+        else if (words && access->lanes == ALL_LANES)
             for (int l = 0; l < WARP_LANES; l++)
-                memcpy((uint32_t *)d + l, access->host[l] + at, 4);
-            continue;
-        }
-        for (uint32_t left = access->lanes; left; left &= left - 1) {
-            int l = __builtin_ctz(left);
-            uint64_t value = 0;
-            if (access->strong)
-                value = load_strong(access->host[l] + at, size);
-            else
-                move_element(&value, access->host[l] + at, size);
-            if (instruction->half_register)
-                value = extend(value, type) & 0xFFFF;
-            put_element(d, l, value, instruction->half_register ? PTX_U16 : type,
-                        instruction->wide_register);
-        }
+                memcpy((uint32_t *)d + l, access->host[l], 4);
+        else
+            load_lanes(d, instruction, access, element * size);
     }
 }
 
@@ -105,44 +185,118 @@ static enum next load(struct warp *warp, const struct instruction *instruction, 
     int bytes = instruction->vector * ptx_type_size((enum ptx_type)instruction->type);
     struct access access;
     while (lanes) {
-        if (!access_resolve(warp, instruction, lanes, 0, instruction->offset,
-                            (enum ptx_space)instruction->space, ACCESS_READ, bytes, &access))
+        if (!access_reach(warp, instruction, lanes, 0, instruction->offset,
+                          (enum ptx_space)instruction->space, ACCESS_READ, bytes, bytes, &access))
             return NEXT_STOP;
-        load_lanes(warp, instruction, &access);
+        load_elements(warp, instruction, &access);
         access_done(warp, &access);
         lanes &= ~access.lanes;
     }
     return NEXT_GO;
 }
 
-static enum next store(struct warp *warp, const struct instruction *instruction, uint32_t lanes)
+static bool store_strong_lanes(const struct access *access, int at, const unsigned char *from,
+                               int stride, int size)
+{
+    bool changed = false;
+    for (uint32_t left = access->lanes; left; left &= left - 1) {
+        int l = __builtin_ctz(left);
+        uint64_t old = load_strong(access->host[l] + at, size);
+        changed |= memcmp(&old, from + l * stride, (size_t)size) != 0;
+        store_strong(access->host[l] + at, from + l * stride, size);
+    }
+    return changed;
+}
+
+#define STORE_LANES(T)                                                                             \
+    do {                                                                                           \
+        T differ = {0};                                                                            \
+        for (uint32_t left = access->lanes; left; left &= left - 1) {                              \
+            int l = __builtin_ctz(left);                                                           \
+            T old, fresh;                                                                          \
+            memcpy(&old, access->host[l] + at, sizeof old);                                        \
+            memcpy(&fresh, from + l * stride, sizeof fresh);                                       \
+            memcpy(access->host[l] + at, &fresh, sizeof fresh);                                    \
+            differ |= old ^ fresh;                                                                 \
+        }                                                                                          \
+        memcpy(changed, &differ, sizeof differ);                                                   \
+    } while (0)
+
+/* Byte `at` of each lane's place and on; true: a value has changed. size: 1, 2, 4, 8, 16. */
+static bool store_lanes(const struct access *access, int at, const unsigned char *from, int stride,
+                        int size)
+{
+    typedef uint64_t pair __attribute__((vector_size(16)));
+    uint64_t changed[2] = {0};
+    switch (size) {
+    case 1:
+        STORE_LANES(uint8_t);
+        break;
+    case 2:
+        STORE_LANES(uint16_t);
+        break;
+    case 4:
+        STORE_LANES(uint32_t);
+        break;
+    case 8:
+        STORE_LANES(uint64_t);
+        break;
+    default:
+        STORE_LANES(pair);
+    }
+    return (changed[0] | changed[1]) != 0;
+}
+
+static bool store_vector(const struct warp *warp, const struct instruction *instruction,
+                         const struct access *access)
+{
+    struct rows rows;
+    const uint32_t *a = SOURCE(warp, instruction, 1), *b = SOURCE(warp, instruction, 2);
+    if (instruction->vector == 2) {
+        for (int l = 0; l < WARP_LANES; l++)
+            rows.words[l][0] = a[l], rows.words[l][1] = b[l];
+    } else {
+        const uint32_t *c = SOURCE(warp, instruction, 3), *d = SOURCE(warp, instruction, 4);
+        for (int l = 0; l < WARP_LANES; l++) {
+            rows.words[l][0] = a[l], rows.words[l][1] = b[l];
+            rows.words[l][2] = c[l], rows.words[l][3] = d[l];
+        }
+    }
+    return store_lanes(access, 0, (const unsigned char *)rows.words, 16, 4 * instruction->vector);
+}
+
+/* true: a value has changed. */
+static bool store_elements(const struct warp *warp, const struct instruction *instruction,
+                           const struct access *access)
 {
     int size = ptx_type_size((enum ptx_type)instruction->type);
+    uint32_t constants = instruction->constant_sources >> 1;
+    bool changed = false;
+    if (instruction->vector > 1 && size == 4 && !instruction->wide_register && !constants &&
+        !access->strong)
+        return store_vector(warp, instruction, access);
+    for (int element = 0; element < instruction->vector; element++) {
+        const unsigned char *from = SOURCE(warp, instruction, 1 + element);
+        /* Constants of `r` have 8 bytes a lane. */
+        int stride = instruction->wide_register || constants >> element & 1 ? 8 : 4;
+        if (access->strong)
+            changed |= store_strong_lanes(access, element * size, from, stride, size);
+        else
+            changed |= store_lanes(access, element * size, from, stride, size);
+    }
+    return changed;
+}
+
+static enum next store(struct warp *warp, const struct instruction *instruction, uint32_t lanes)
+{
+    int size = ptx_type_size((enum ptx_type)instruction->type), bytes = instruction->vector * size;
     struct access access;
     bool changed = false; /* who waits in a loop may go on */
     while (lanes) {
-        if (!access_resolve(warp, instruction, lanes, 0, instruction->offset,
-                            (enum ptx_space)instruction->space, ACCESS_WRITE,
-                            instruction->vector * size, &access))
+        if (!access_reach(warp, instruction, lanes, 0, instruction->offset,
+                          (enum ptx_space)instruction->space, ACCESS_WRITE, bytes, bytes, &access))
             return NEXT_STOP;
-        for (int element = 0; element < instruction->vector; element++) {
-            const unsigned char *from = SOURCE(warp, instruction, 1 + element);
-            int stride = instruction->wide_register ? 8 : 4;
-            if (instruction->constant_sources >> (1 + element) & 1)
-                stride = 8; /* constants of `r` have 8 bytes a lane */
-            for (uint32_t left = access.lanes; left; left &= left - 1) {
-                int l = __builtin_ctz(left);
-                unsigned char *to = access.host[l] + element * size;
-                if (access.strong) {
-                    uint64_t old = load_strong(to, size);
-                    changed = changed || memcmp(&old, from + l * stride, (size_t)size) != 0;
-                    store_strong(to, from + l * stride, size);
-                    continue;
-                }
-                changed = changed || memcmp(to, from + l * stride, (size_t)size) != 0;
-                move_element(to, from + l * stride, size);
-            }
-        }
+        changed |= store_elements(warp, instruction, &access);
         warp->cta->n_changes += changed && access.space != PTX_LOCAL;
         lanes &= ~access.lanes;
     }
@@ -202,7 +356,7 @@ static uint64_t combine(const struct instruction *instruction, uint64_t a, uint6
     if (operation == ATOMIC_ADD && type == PTX_F64)
         return double_bits(double_of(a) + double_of(b));
     if (operation == ATOMIC_ADD && (type == PTX_F16 || type == PTX_BF16))
-        return half_add((uint16_t)a, (uint16_t)b, type == PTX_BF16);
+        return half_add(a & 0xFFFF, b & 0xFFFF, type == PTX_BF16);
     if (operation == ATOMIC_ADD && (type == PTX_F16X2 || type == PTX_BF16X2))
         return half_add((uint16_t)a, (uint16_t)b, type == PTX_BF16X2) |
                (uint64_t)half_add((uint16_t)(a >> 16), (uint16_t)(b >> 16), type == PTX_BF16X2)
@@ -262,8 +416,8 @@ static enum next atomic(struct warp *warp, const struct instruction *instruction
     bool cas = instruction->aux == ATOMIC_CAS;
     struct access access;
     while (lanes) {
-        if (!access_resolve(warp, instruction, lanes, 0, instruction->offset,
-                            (enum ptx_space)instruction->space, ACCESS_ATOMIC, size, &access))
+        if (!access_reach(warp, instruction, lanes, 0, instruction->offset,
+                          (enum ptx_space)instruction->space, ACCESS_ATOMIC, size, size, &access))
             return NEXT_STOP;
         for (uint32_t left = access.lanes; left; left &= left - 1) {
             int l = __builtin_ctz(left);

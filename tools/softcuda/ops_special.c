@@ -53,16 +53,22 @@ OP2(div_approx_ftz, float, float, float,
 OP2(div_full, float, float, float, canonical(x / y))
 OP2(div_full_ftz, float, float, float, ((x = flush(x)), (y = flush(y)), flush(canonical(x / y))))
 
-/* The upper word of the result: 20 bits are right, the lower word is 0. */
+/* Those with .ftz look at the upper word and give one: 20 bits of a significand; the lower word is
+ * 0. */
 #define UPPER_WORD(value) (double_of(double_bits(value) & 0xFFFFFFFF00000000u))
 static inline double flush_f64(double x)
 {
     uint64_t bits = double_bits(x);
     return double_of(bits & (uint64_t)0x7FF << 52 ? bits : bits & (uint64_t)1 << 63);
 }
-OP1(rcp_ftz_f64, double, double, flush_f64(UPPER_WORD(1.0 / flush_f64(x))))
-OP1(rsqrt_ftz_f64, double, double, UPPER_WORD(1.0 / __builtin_sqrt(flush_f64(x))))
-OP1(rsqrt_f64, double, double, UPPER_WORD(1.0 / __builtin_sqrt(x)))
+static inline double upper_result(double r)
+{
+    return r != r ? double_of(0x7FFFFFFF00000000u) : flush_f64(UPPER_WORD(r));
+}
+OP1(rcp_ftz_f64, double, double, upper_result(1.0 / flush_f64(UPPER_WORD(x))))
+OP1(rsqrt_ftz_f64, double, double, upper_result(1.0 / __builtin_sqrt(flush_f64(UPPER_WORD(x)))))
+/* What nvcc makes of rsqrt(): within a unit in the last place. */
+OP1(rsqrt_f64, double, double, (double)(1.0L / sqrtl((long double)x)))
 
 #define FORM(opcode, operands, run)                                                                \
     {                                                                                              \

@@ -9,10 +9,6 @@ const char *const term_names[TERMS] = {
     [TERM_L2] = "l2",         [TERM_DRAM] = "dram",   [TERM_LATENCY] = "latency",
 };
 
-/* What an empty kernel takes in a stream: NVIDIA gives no figure, people measure 2 to 4
- * microseconds on these cards. */
-#define LAUNCH_S 2.5e-6
-
 static double count(const struct totals *totals, enum counter counter)
 {
     return (double)totals->value[counter];
@@ -137,7 +133,7 @@ void projection_make(struct projection *projection, const struct card *card,
     /* Nothing overlaps with the first load of a wave, nor with the last store of the grid. */
     projection->fill_s = read > 0 ? (double)projection->waves * card->memory_latency_s : 0;
     projection->epilogue_s = count(totals, COUNT_L2_WRITES) > 0 ? card->l2_latency_s : 0;
-    projection->launch_s = LAUNCH_S;
+    projection->launch_s = card->launch_s;
     double sum = 0, most = 0;
     for (int i = 0; i < TERMS; i++) {
         sum += term[i];

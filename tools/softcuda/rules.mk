@@ -60,6 +60,8 @@ $(BUILD)/tests/ptx/%.ptx: tests/softcuda/kernels/%.cu
 	@mkdir -p $(@D)
 	$(NVCC) -ptx -lineinfo -arch=compute_80 -I. $< -o $@
 
+$(BUILD)/tests/ptx/module.ptx: $(wildcard tests/softcuda/kernels/real_*.cu tests/softcuda/kernels/*.cuh)
+
 # What ptxas says of them, and of any other PTX under build/.
 PTXAS_ARCHITECTURES := sm_80 sm_86 sm_89 sm_90 sm_120
 $(BUILD)/%.resources.json: $(BUILD)/%.ptx tools/softcuda/ptxas_resources.sh

@@ -252,7 +252,8 @@ def simt(device, modules, row, kind):
 def matrix_units(device, modules, row, module, name, kind, tile, ragged_bias=False):
     mt, nt, kc = tile
     shared = 2 * (mt + nt) * (kc + 8) * 2
-    shapes = ((mt, nt, kc, 64, "nf4", True, True), (mt + 5, nt + 6, 3 * kc, 32, "fp4", False, False),
+    shapes = ((mt, nt, kc, 64, "nf4", True, True),
+              (mt + 5, nt + 6, 3 * kc, 32, "fp4", False, False),
               (3, 2 * nt, 4 * kc, kc, "nf4", True, True))
     if ragged_bias:
         shapes = ((mt, nt - 6, kc, 64, "nf4", False, True),)

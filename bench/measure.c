@@ -1,0 +1,100 @@
+/* See measure.h. */
+#include "bench/measure.h"
+
+#include <math.h>
+#include "bench/limits.h"
+#include "bench/statistics.h"
+#include "host/base/clock.h"
+
+#define RUNS_LEAST 9
+#define RUNS_MOST  1000
+
+/* A shorter run is repeated to last this long: the clock, and what runs beside, tell less then. */
+#define SAMPLE_SECONDS 1e-4
+
+/* The best of some slices of each bound says which one the operation meets first. */
+static enum bound choose_bound(const struct trial *trial, const struct traffic *traffic)
+{
+    double memory = INFINITY, arithmetic = INFINITY;
+    for (int i = 0; i < 5; i++) {
+        memory = fmin(memory, measure_traffic(trial->device, traffic));
+        arithmetic = fmin(arithmetic, trial->operations / measure_arithmetic(trial->device, 0.001));
+    }
+    return arithmetic > memory ? BOUND_ARITHMETIC : BOUND_MEMORY;
+}
+
+static double slice(const struct trial *trial, enum bound bound, const struct traffic *traffic,
+                    double run)
+{
+    if (bound == BOUND_MEMORY) { /* the first pass brings it into the caches */
+        measure_traffic(trial->device, traffic);
+        return measure_traffic(trial->device, traffic);
+    }
+    return trial->operations / measure_arithmetic(trial->device, run < 0.02 ? run : 0.02);
+}
+
+struct samples {
+    double run[RUNS_MOST], processor[RUNS_MOST], bound[RUNS_MOST], scratch[RUNS_MOST];
+    int n;
+};
+
+/* `repeats` runs, one behind the other: the mean of each. */
+static enum status time_runs(struct trial *trial, int repeats, double *run, double *processor,
+                             struct err *err)
+{
+    double processor_begin = processor_seconds(), begin = seconds_now();
+    for (int i = 0; i < repeats; i++)
+        TRY(trial_run(trial, err));
+    *run = (seconds_now() - begin) / repeats;
+    *processor = (processor_seconds() - processor_begin) / repeats;
+    return STATUS_OK;
+}
+
+static enum status take(struct samples *samples, struct trial *trial, enum bound bound,
+                        const struct traffic *traffic, double seconds, struct err *err)
+{
+    double run, processor, start = seconds_now();
+    TRY(time_runs(trial, 3, &run, &processor, err));
+    int repeats = run < SAMPLE_SECONDS ? (int)(SAMPLE_SECONDS / run) + 1 : 1;
+    while (samples->n < RUNS_MOST && (samples->n < RUNS_LEAST || seconds_now() - start < seconds)) {
+        int i = samples->n++;
+        samples->bound[i] = slice(trial, bound, traffic, run);
+        if (bound == BOUND_MEMORY) /* which has pushed the operands out of the caches */
+            TRY(trial_run(trial, err));
+        TRY(time_runs(trial, repeats, &samples->run[i], &samples->processor[i], err));
+    }
+    return STATUS_OK;
+}
+
+static void summarise(struct measurement *measurement, struct samples *samples)
+{
+    int n = samples->n;
+    measurement->n_runs = n;
+    measurement->seconds = median_of(samples->run, n);
+    measurement->best = samples->run[0];
+    median_interval(measurement->interval, samples->run, n, samples->scratch);
+    measurement->processor_seconds = median_of(samples->processor, n);
+    median_of(samples->bound, n);
+    measurement->bound_seconds = samples->bound[0];
+    measurement->share_of_bound = measurement->bound_seconds / measurement->best;
+}
+
+enum status measure_trial(struct measurement *measurement, struct trial *trial, double seconds,
+                          struct err *err)
+{
+    *measurement = (struct measurement){.n_runs = 0};
+    struct traffic traffic = {.from = NULL};
+    struct samples *samples = mem_alloc_zero(1, sizeof *samples);
+    enum status status = samples ? STATUS_OK : err_no_memory(err, "a bench row", sizeof *samples);
+    if (status == STATUS_OK)
+        status = traffic_open(&traffic, trial->bytes_read, trial->bytes_written, err);
+    if (status == STATUS_OK) {
+        measurement->bound = choose_bound(trial, &traffic);
+        status = take(samples, trial, measurement->bound, &traffic, seconds, err);
+    }
+    if (status == STATUS_OK)
+        summarise(measurement, samples);
+    traffic_close(&traffic);
+    mem_free(samples);
+    return status;
+}

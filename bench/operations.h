@@ -1,0 +1,32 @@
+/* The operations that have rows, in the order of a pass through the model. An operation's file in
+ * bench/rows defines bench_NAME. */
+#ifndef MIDASHI_BENCH_OPERATIONS_H
+#define MIDASHI_BENCH_OPERATIONS_H
+
+#include "bench/operation.h"
+
+#define BENCH_OPERATIONS(X)                                                                        \
+    X(embedding)                                                                                   \
+    X(rmsnorm)                                                                                     \
+    X(nf4_matmul)                                                                                  \
+    X(matmul_f32)                                                                                  \
+    X(matmul_bf16)                                                                                 \
+    X(bias)                                                                                        \
+    X(rope)                                                                                        \
+    X(attention)                                                                                   \
+    X(residual_add)                                                                                \
+    X(swiglu)                                                                                      \
+    X(pooling)                                                                                     \
+    X(nf4_quantize)                                                                                \
+    X(nf4_dequantize)                                                                              \
+    X(squared_distance)                                                                            \
+    X(nearest)
+
+#define BENCH_DECLARE(name) extern const struct bench_operation bench_##name;
+BENCH_OPERATIONS(BENCH_DECLARE)
+#undef BENCH_DECLARE
+
+/* All of them, NULL at the end (bench/operations.c). */
+extern const struct bench_operation *const bench_operations[];
+
+#endif

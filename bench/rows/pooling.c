@@ -1,0 +1,60 @@
+/* Mean pooling in the harness. */
+#include "bench/operations.h"
+#include "kernels/pooling.h"
+
+enum { TEXTS, LENGTH, D };
+enum { OUT, HIDDEN, BEGIN, END };
+
+static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full)
+{
+    (void)full;
+    shapes[0][TEXTS] = 16, shapes[0][LENGTH] = 44, shapes[0][D] = model->hidden;
+    return 1;
+}
+
+static enum status prepare(struct trial *trial, struct err *err)
+{
+    int64_t texts = trial->size[TEXTS], length = trial->size[LENGTH], d = trial->size[D];
+    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_WRITTEN, texts * d, 0, err));
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, texts * length * d, 2, err));
+    TRY(trial_tensor(trial, TENSOR_I32, TENSOR_READ, texts, 0, err));
+    TRY(trial_tensor(trial, TENSOR_I32, TENSOR_READ, texts, 0, err));
+    int32_t *begin = trial->tensors[BEGIN].host, *end = trial->tensors[END].host;
+    for (int64_t t = 0; t < texts; t++) {
+        begin[t] = (int32_t)(t * length);
+        end[t] = (int32_t)((t + 1) * length);
+    }
+    return STATUS_OK;
+}
+
+static enum status run(struct trial *trial, struct err *err)
+{
+    return pooling_fwd(trial->device, trial_at(trial, OUT), trial_at(trial, HIDDEN),
+                       trial_at(trial, BEGIN), trial_at(trial, END), (int)trial->size[TEXTS],
+                       (int)trial->size[D], POOL_MEAN, err);
+}
+
+static enum status verify(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    int texts = (int)trial->size[TEXTS], d = (int)trial->size[D];
+    double *hidden = trial_doubles(trial, HIDDEN);
+    double *want = trial_wanted(trial, (int64_t)texts * d);
+    if (!hidden || !want)
+        return err_no_memory(err, "a reference", 0);
+    pooling_fwd_ref(want, hidden, trial->tensors[BEGIN].host, trial->tensors[END].host, texts, d,
+                    POOL_MEAN);
+    /* float64 sums of |x| <= 2, rounded once */
+    verdict_floats(verdict, trial->tensors[OUT].host, want, (int64_t)texts * d,
+                   (double)trial->size[LENGTH] * 2 * 0x1p-53, 1.001 * 0x1p-24);
+    return STATUS_OK;
+}
+
+const struct bench_operation bench_pooling = {
+    .name = "pooling_fwd",
+    .dtype = "f32",
+    .dimensions = {"texts", "length", "d"},
+    .shapes = shapes,
+    .prepare = prepare,
+    .run = run,
+    .verify = verify,
+};

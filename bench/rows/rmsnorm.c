@@ -1,0 +1,50 @@
+/* RMSNorm in the harness. */
+#include "bench/operations.h"
+#include "kernels/rmsnorm.h"
+
+enum { N, D };
+enum { Y, X, WEIGHT };
+#define EPS 1e-5f
+
+static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full)
+{
+    return token_shapes(shapes, model->hidden, full);
+}
+
+static enum status prepare(struct trial *trial, struct err *err)
+{
+    int64_t n = trial->size[N], d = trial->size[D];
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_WRITTEN, n * d, 0, err));
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, n * d, 2, err));
+    return trial_tensor(trial, TENSOR_F32, TENSOR_READ, d, 2, err);
+}
+
+static enum status run(struct trial *trial, struct err *err)
+{
+    return rmsnorm_fwd(trial->device, trial_at(trial, Y), trial_at(trial, X),
+                       trial_at(trial, WEIGHT), (int)trial->size[N], (int)trial->size[D], EPS, err);
+}
+
+static enum status verify(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    int n = (int)trial->size[N], d = (int)trial->size[D];
+    double *x = trial_doubles(trial, X), *weight = trial_doubles(trial, WEIGHT);
+    double *want = trial_wanted(trial, (int64_t)n * d);
+    if (!x || !weight || !want)
+        return err_no_memory(err, "a reference", 0);
+    rmsnorm_fwd_ref(want, x, weight, n, d, (double)EPS);
+    verdict_floats(verdict, trial->tensors[Y].host, want, (int64_t)n * d, 0,
+                   rmsnorm_fwd_tolerance(d) + trial_rounding(trial));
+    return STATUS_OK;
+}
+
+const struct bench_operation bench_rmsnorm = {
+    .name = "rmsnorm_fwd",
+    .dtype = "f32",
+    .dimensions = {"n", "d"},
+    .cuda = true,
+    .shapes = shapes,
+    .prepare = prepare,
+    .run = run,
+    .verify = verify,
+};

@@ -1,0 +1,77 @@
+/* Rotary position embedding in the harness. */
+#include "bench/operations.h"
+#include "kernels/rope.h"
+
+enum { N, HEADS, HEAD_DIM };
+enum { X, POSITIONS, COS, SIN };
+#define N_POSITIONS 2048
+
+static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full)
+{
+    int64_t counts[TOKEN_COUNTS_LARGEST];
+    int n = token_counts(counts, full);
+    for (int i = 0; i < n; i++) {
+        shapes[i][N] = counts[i];
+        shapes[i][HEADS] = model->heads;
+        shapes[i][HEAD_DIM] = model->head_dim;
+    }
+    return n;
+}
+
+static const char *refuse(const int64_t *size)
+{
+    return size[HEAD_DIM] % 2 || size[HEAD_DIM] > 1024 ? "dim is even, at most 1024" : NULL;
+}
+
+static enum status prepare(struct trial *trial, struct err *err)
+{
+    int64_t n = trial->size[N], half = trial->size[HEAD_DIM] / 2;
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_UPDATED, n * trial->size[HEADS] * half * 2,
+                     4, err));
+    TRY(trial_tensor(trial, TENSOR_I32, TENSOR_READ, n, 0, err));
+    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_PARTS, N_POSITIONS * half, 0, err));
+    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_PARTS, N_POSITIONS * half, 0, err));
+    double *inv_freq = trial->own = trial_alloc(trial, half, sizeof(double));
+    if (!inv_freq)
+        return err_no_memory(err, "a bench row's operands", 0);
+    rope_frequencies(inv_freq, (int)half * 2, &(struct rope_config){.theta = 10000});
+    rope_table(trial->tensors[COS].host, trial->tensors[SIN].host, inv_freq, N_POSITIONS,
+               (int)half * 2);
+    int32_t *positions = trial->tensors[POSITIONS].host;
+    for (int64_t i = 0; i < n; i++)
+        positions[i] = (int32_t)(i % N_POSITIONS);
+    trial->bytes_read += 8.0 * (double)(n * half);
+    return STATUS_OK;
+}
+
+static enum status run(struct trial *trial, struct err *err)
+{
+    return rope_fwd(trial->device, trial_at(trial, X), trial_at(trial, POSITIONS),
+                    trial_at(trial, COS), trial_at(trial, SIN), (int)trial->size[N],
+                    (int)trial->size[HEADS], (int)trial->size[HEAD_DIM], err);
+}
+
+static enum status verify(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    int n = (int)trial->size[N], heads = (int)trial->size[HEADS];
+    int head_dim = (int)trial->size[HEAD_DIM];
+    double *want = trial_doubles(trial, X);
+    if (!want)
+        return err_no_memory(err, "a reference", 0);
+    rope_fwd_ref(want, trial->tensors[POSITIONS].host, trial->own, n, heads, head_dim);
+    /* Two products of |x| <= 4 with rounded table values, a sum (tests/test_rope.c). */
+    verdict_floats(verdict, trial->tensors[X].host, want, (int64_t)n * heads * head_dim,
+                   16 * 0x1p-24, trial_rounding(trial));
+    return STATUS_OK;
+}
+
+const struct bench_operation bench_rope = {
+    .name = "rope_fwd",
+    .dtype = "f32",
+    .dimensions = {"n", "heads", "dim"},
+    .shapes = shapes,
+    .refuse = refuse,
+    .prepare = prepare,
+    .run = run,
+    .verify = verify,
+};

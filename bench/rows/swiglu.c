@@ -1,0 +1,49 @@
+/* SwiGLU in the harness. */
+#include "bench/operations.h"
+#include "kernels/swiglu.h"
+
+enum { N, D };
+enum { Y, GATE, UP };
+
+static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full)
+{
+    return token_shapes(shapes, model->intermediate, full);
+}
+
+static enum status prepare(struct trial *trial, struct err *err)
+{
+    int64_t n = trial->size[N], d = trial->size[D];
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_WRITTEN, n * d, 0, err));
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, n * d, 6, err));
+    return trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, n * d, 2, err);
+}
+
+static enum status run(struct trial *trial, struct err *err)
+{
+    return swiglu_fwd(trial->device, trial_at(trial, Y), trial_at(trial, GATE), trial_at(trial, UP),
+                      (int)trial->size[N], (int)trial->size[D], err);
+}
+
+static enum status verify(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    int n = (int)trial->size[N], d = (int)trial->size[D];
+    double *gate = trial_doubles(trial, GATE), *up = trial_doubles(trial, UP);
+    double *want = trial_wanted(trial, (int64_t)n * d);
+    if (!gate || !up || !want)
+        return err_no_memory(err, "a reference", 0);
+    swiglu_fwd_ref(want, gate, up, n, d);
+    /* exp 1.01 ulp, the sum, the division and the product half each (tests/test_swiglu.c) */
+    verdict_floats(verdict, trial->tensors[Y].host, want, (int64_t)n * d, 0,
+                   6 * 0x1p-24 + trial_rounding(trial));
+    return STATUS_OK;
+}
+
+const struct bench_operation bench_swiglu = {
+    .name = "swiglu_fwd",
+    .dtype = "f32",
+    .dimensions = {"n", "d"},
+    .shapes = shapes,
+    .prepare = prepare,
+    .run = run,
+    .verify = verify,
+};

@@ -1,0 +1,211 @@
+#!/bin/sh
+# midashi bench: its forms of output, rows that are wrong, and comparing.
+# shellcheck disable=SC2317 # run_tests calls the functions by their names
+. tests/cli/tap.sh
+. tests/cli/model.sh
+
+# The harness with planted operations, and the same a tenth slower.
+planted=$(dirname "$MIDASHI")/tests/tool_bench
+cp "$planted" "$scratch/bench_slow"
+cp "$planted" "$scratch/bench_equal"
+
+small='--shape m=4,n=16,k=64 --seconds 0.01 --threads 1'
+
+# shellcheck disable=SC2086 # $small is words
+test_bench_prints_a_table() {
+    run "$MIDASHI" bench $small
+    expect_code 0
+    expect_match "$stdout" '^cpu, [a-z0-9]+, 1 thread, at best now: [0-9.]+ GFLOP/s, reading [0-9.]+ GB/s'
+    expect_match "$stdout" '^  m=4 n=16 k=64 +[0-9.]+ us .* % (memory|fma)$'
+    expect_match "$stdout" '^nf4_matmul_fwd nf4$'
+    expect_match "$stdout" '^matmul_fwd bf16$'
+    run "$MIDASHI" bench $small bf16
+    expect_code 0
+    expect_no_match "$stdout" nf4
+}
+
+# shellcheck disable=SC2086
+test_bench_prints_json() {
+    need_command python3
+    run "$MIDASHI" bench $small nf4 --json
+    expect_code 0
+    python3 - "$stdout" <<'PYTHON' || fail 'the JSON is not as documented'
+import json, sys
+run = json.load(open(sys.argv[1]))
+assert run["schema"] == "midashi-bench-1"
+assert run["limits"]["cpu x1"]["flops_per_second"] > 0 and run["machine"]["processors"] >= 1
+(row,) = run["rows"]
+assert row["operation"] == "nf4_matmul_fwd" and row["dtype"] == "nf4" and row["device"] == "cpu"
+assert row["shape"] == {"m": 4, "n": 16, "k": 64} and row["threads"] == 1
+assert row["flops"] == 2 * 4 * 16 * 64 and row["verified"] is True
+assert row["best"] <= row["interval"][0] <= row["seconds"] <= row["interval"][1]
+assert abs(row["share_of_bound"] - row["bound_seconds"] / row["best"]) < 1e-6 * row["share_of_bound"]
+assert abs(row["flops_per_second"] * row["seconds"] / row["flops"] - 1) < 1e-6
+PYTHON
+}
+
+# shellcheck disable=SC2086
+test_bench_prints_csv() {
+    run "$MIDASHI" bench $small --csv
+    expect_code 0
+    expect_line_count "$stdout" 4
+    expect_match "$stdout" '^operation,dtype,device,'
+    expect_match "$stdout" '^matmul_fwd,f32,cpu,[a-z0-9]+,1,measured,m=4 n=16 k=64,.*,true$'
+}
+
+# On softcuda rows are counted.
+test_bench_counts_on_softcuda() {
+    need_command python3
+    driver=$(dirname "$MIDASHI")/softcuda/libcuda.so.1
+    if MIDASHI_CUDA_DRIVER=$driver "$MIDASHI" devices | grep -q 'there was no nvcc'; then
+        skip 'this build has no CUDA kernels'
+    fi
+    MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_CARD=rtx3080 run "$MIDASHI" bench rmsnorm --device cuda
+    expect_code 0
+    expect_match "$stdout" '^cuda:0, .*: a software device\. Counted, not measured; a projection is no measurement\.$'
+    expect_match "$stdout" '^  n=256 d=576 +[0-9]+ +[0-9]+ +0 +[0-9.]+ us$'
+    MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_CARD=rtx3080 run "$MIDASHI" bench rmsnorm --device cuda --json
+    expect_code 0
+    python3 - "$stdout" <<'PYTHON' || fail 'the JSON is not as documented'
+import json, sys
+run = json.load(open(sys.argv[1]))
+(row,) = run["rows"]
+assert row["kind"] == "counted" and row["card"] == "rtx3080" and "seconds" not in row
+(kernel,) = row["kernels"]
+assert kernel["name"] == "rmsnorm_bf16" and kernel["ctas"] == 256
+# x twice, once from L1; y once; 576 * 2 bytes a row
+assert kernel["counters"]["global_store_bytes"] == 256 * 576 * 2
+assert row["projected_seconds"] == kernel["projection"]["seconds"] > 0
+assert run["limits"]["cuda:0"]["software"] is True
+PYTHON
+    MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_REPORT=$dir/report.json run "$MIDASHI" bench rmsnorm --device cuda
+    expect_code 71
+    expect_match "$stderr" 'softcudaCountBegin: CUDA_ERROR_NOT_PERMITTED'
+    MIDASHI_CUDA_DRIVER=$driver run "$MIDASHI" bench swiglu --device cuda
+    expect_code 2
+    expect_match "$stderr" 'no row that is chosen runs on --device cuda'
+}
+
+test_bench_finds_wrong_rows() {
+    run "$planted" bench --seconds 0.01
+    expect_code 1
+    expect_match "$stdout" '^  n=256 d=576 .* % (memory|fma)$'
+    expect_match "$stdout" '^  n=256 d=576 +WRONG: [0-9.]+ times the error that is allowed$'
+    expect_match "$stderr" ': 1 of 2 rows differ from the reference'
+    run "$planted" bench --seconds 0.01 --json
+    expect_code 1
+    expect_match "$stdout" '"verified": false'
+    run "$planted" bench compare --against "$scratch/bench_equal" wrong
+    expect_code 1
+    expect_match "$stdout" '^wrong_fwd .* differs from the reference in both$'
+}
+
+# Two of each; BENCH_TRIALS=10 for the long form.
+test_compare_tells_a_tenth_from_nothing() {
+    for trial in $(seq "${BENCH_TRIALS:-2}"); do
+        run "$planted" bench compare --against "$scratch/bench_equal" right
+        [ "$code" -eq 0 ] || fail "trial $trial: equal builds differ"
+        expect_match "$stdout" '^right_fwd f32 n=256 d=576 .* (0\.9|1\.0)[0-9]+  '
+        run "$scratch/bench_slow" bench compare --against "$planted" right
+        [ "$code" -eq 1 ] || fail "trial $trial: a tenth was not seen"
+        expect_match "$stdout" '^right_fwd .* SLOWER$'
+        expect_match "$stderr" ': 1 of 1 rows are slower by more than 5 %$'
+    done
+    run "$scratch/bench_slow" bench compare --against "$planted" right --tolerance 0.3
+    expect_code 0
+}
+
+# shellcheck disable=SC2086
+test_compare_joins_stored_runs() {
+    "$MIDASHI" bench $small --json >"$dir/a.json"
+    "$MIDASHI" bench $small --json >"$dir/b.json"
+    run "$MIDASHI" bench compare "$dir/a.json" "$dir/b.json"
+    expect_code 0
+    expect_match "$stdout" '^nf4_matmul_fwd +nf4 +m=4 n=16 k=64 +1 +[0-9.]+ us +[0-9.]+ us +[0-9.]+'
+    expect_match "$stderr" 'compare --against BINARY'
+    "$MIDASHI" bench --shape n=3,d=8 rmsnorm --seconds 0.01 --json >"$dir/c.json"
+    run "$MIDASHI" bench compare "$dir/a.json" "$dir/c.json"
+    expect_error 65 'have no row in common'
+    echo '{"schema": "another"}' >"$dir/d.json"
+    run "$MIDASHI" bench compare "$dir/a.json" "$dir/d.json"
+    expect_error 65 'd\.json: is no run of midashi bench --json'
+    echo '{"schema": "midashi-bench-1", "rows": [1, null, {"operation": 3, "dtype": [], "device": 1,
+        "instructions": 1, "threads": "x", "shape": [], "interval": 7, "seconds": -1}]}' >"$dir/e.json"
+    run "$MIDASHI" bench compare "$dir/e.json" "$dir/e.json"
+    expect_code 0
+    expect_match "$stdout" '^\? +\? .* not timed in both'
+    run "$MIDASHI" bench compare "$dir/a.json" "$dir/absent.json"
+    expect_error 66 'absent\.json'
+}
+
+test_bench_runs_the_pipeline() {
+    need_command python3
+    run "$MIDASHI" bench pipeline --model "$model" --corpus "$corpus" --topics 4 --json
+    expect_code 0
+    python3 - "$stdout" <<'PYTHON' || fail 'the JSON is not as documented'
+import json, sys
+rows = {row["operation"]: row for row in json.load(open(sys.argv[1]))["rows"]}
+names = "quantise load tokenise embed words kmeans after_embedding topics".split()
+assert list(rows) == ["pipeline_" + name for name in names], list(rows)
+assert all(row["kind"] == "pipeline" and row["seconds"] > 0 for row in rows.values())
+assert rows["pipeline_topics"]["items"] == 60 and rows["pipeline_topics"]["peak_bytes"] > 1e6
+whole = rows["pipeline_after_embedding"]["seconds"]
+assert rows["pipeline_words"]["seconds"] + rows["pipeline_kmeans"]["seconds"] <= whole
+PYTHON
+    [ -z "$(find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'midashi-bench-*' -newer "$corpus")" ] ||
+        fail 'a temporary folder stayed'
+    run "$MIDASHI" bench pipeline_embed
+    expect_error 2 "the pipeline's rows need a --model"
+}
+
+test_roofline_is_drawn() {
+    "$MIDASHI" bench --shape m=16,n=64,k=64 --seconds 0.01 --json >"$dir/run.json"
+    sed 's/"operation": "nf4_matmul_fwd"/"operation": "<script>\&\\"x"/' "$dir/run.json" >"$dir/hostile.json"
+    run "$MIDASHI" bench roofline "$dir/hostile.json" -o "$dir/roofline.svg"
+    expect_code 0
+    expect_match "$dir/roofline.svg" '&lt;script&gt;&amp;&quot;x nf4'
+    expect_no_match "$dir/roofline.svg" '<script'
+    if command -v python3 >/dev/null; then
+        python3 -c 'import sys, xml.dom.minidom as m; m.parse(sys.argv[1])' "$dir/roofline.svg" ||
+            fail 'the picture is no XML'
+    fi
+    "$MIDASHI" bench --shape n=3,d=8 rmsnorm --seconds 0.01 --json >"$dir/none.json"
+    run "$MIDASHI" bench roofline "$dir/none.json" -o "$dir/none.svg"
+    expect_error 65 'has no row of the CPU that counts operations'
+    expect_absent "$dir/none.svg"
+    run "$MIDASHI" bench roofline "$dir/run.json"
+    expect_error 2 'usage: midashi bench roofline RUN\.json --output FILE\.svg'
+}
+
+test_scaling_grows() {
+    run "$MIDASHI" bench scaling --model "$model" --topics 4 --largest 3000 --output "$dir/scaling.svg"
+    expect_code 0
+    expect_match "$stdout" '^ +3000 '
+    expect_match "$stdout" '^ +n  x1 .* exponent [0-9.]+$'
+    expect_match "$dir/scaling.svg" 'embed, exponent'
+}
+
+test_bench_refuses_by_name() {
+    run "$MIDASHI" bench --set gpt
+    expect_error 2 'give smollm2, llama2-7b, llama3-8b or all'
+    run "$MIDASHI" bench --shape m=1
+    expect_error 2 'no operation has these dimensions; there are .*rmsnorm_fwd \(n,d\)'
+    run "$MIDASHI" bench no_such_row
+    expect_error 2 'no row has "no_such_row" in it'
+    run "$MIDASHI" bench --json --csv
+    expect_error 2 'contradict'
+    run "$MIDASHI" bench compare a.json
+    expect_error 2 'usage: midashi bench compare A\.json B\.json'
+    run "$MIDASHI" bench --against "$planted"
+    expect_error 2 '--against goes with midashi bench compare'
+    run "$MIDASHI" bench compare --against "$dir/absent" rmsnorm
+    expect_error 1 'absent: it ended; is it a midashi that has bench --worker'
+    run "$MIDASHI" bench compare --against /bin/cat rmsnorm
+    expect_error 1 '/bin/cat: it '
+    echo 'open 99999' >"$dir/requests"
+    run "$MIDASHI" bench --worker rmsnorm <"$dir/requests"
+    expect_code 2
+    expect_match "$stderr" 'no such request'
+}
+
+run_tests "$@"

@@ -1,0 +1,24 @@
+/* The pipeline's rows of `midashi bench`, and `midashi bench scaling`. */
+#ifndef MIDASHI_TOOLS_BENCH_PIPELINE_H
+#define MIDASHI_TOOLS_BENCH_PIPELINE_H
+
+#include "bench/pipeline.h"
+#include "tools/midashi/options.h"
+#include "tools/midashi/progress.h"
+
+/* Whether a pipeline row has the pattern in its name. */
+bool bench_pipeline_matches(const char *pattern);
+
+/* What the options say of model, representation and clusters; without `quantise`. */
+enum status bench_pipeline_plan(struct pipeline_settings *settings, const struct options *options,
+                                struct err *err);
+
+/* Runs the pipeline with --model over --corpus, or synthetic texts, and at last the command topics
+ * itself. stages: room for STAGES_LARGEST. */
+enum status bench_pipeline(struct stage *stages, int *n_stages, const struct options *options,
+                           struct meter *meter, struct err *err);
+
+/* Prints the growth with the number of texts (--model) and of k-means, and draws --output. */
+enum status bench_scaling(const struct options *options, struct err *err);
+
+#endif

@@ -1,0 +1,216 @@
+/* midashi bench: what each operation costs on this machine, beside the machine's own limits. */
+#include <string.h>
+#include "bench/operations.h"
+#include "bench/worker.h"
+#include "host/base/interrupt.h"
+#include "tools/midashi/bench_compare.h"
+#include "tools/midashi/bench_output.h"
+#include "tools/midashi/bench_pipeline.h"
+#include "tools/midashi/bench_roofline.h"
+#include "tools/midashi/commands.h"
+#include "tools/midashi/progress.h"
+#include "tools/midashi/system.h"
+
+struct job {
+    const struct options *options;
+    struct meter meter;
+    struct bench_output output;
+    struct bench_row *rows;
+    int n_rows, n_run, n_wrong;
+};
+
+static enum status run_row(struct job *job, struct bench_place *place, int i, struct err *err)
+{
+    struct bench_result result;
+    meter_status(&job->meter, "%d of %d: %s", i + 1, job->n_rows, job->rows[i].title);
+    TRY(interrupt_check(err));
+    enum status status = bench_run_row(&result, &job->rows[i], place, job->options->seconds, err);
+    meter_clear(&job->meter);
+    if (status == STATUS_OK)
+        status = bench_output_row(&job->output, &job->rows[i], place, &result, err);
+    json_decref(result.report);
+    job->n_run++;
+    job->n_wrong += !result.verified;
+    return status;
+}
+
+/* The rows that this place has. */
+static enum status run_place(struct job *job, const char *name, int threads, struct err *err)
+{
+    struct bench_place place;
+    enum status status = bench_place_open(&place, name, threads, err);
+    bool any = false;
+    for (int i = 0; status == STATUS_OK && i < job->n_rows; i++) {
+        if (!bench_place_has(&place, job->rows[i].operation))
+            continue;
+        if (!any)
+            status = bench_output_place(&job->output, &place, err);
+        any = true;
+        if (status == STATUS_OK)
+            status = run_row(job, &place, i, err);
+    }
+    bench_place_close(&place);
+    return status;
+}
+
+/* --device auto is the CPU, and a GPU where there is one. */
+static enum status run_cpu(struct job *job, struct err *err)
+{
+    const struct options *options = job->options;
+    if (options->full && options->threads != 1)
+        TRY(run_place(job, "cpu", 1, err));
+    return run_place(job, "cpu", options->threads, err);
+}
+
+static bool has_gpu(void)
+{
+    struct device device;
+    struct err err;
+    bool has = device_open(&device, "cuda", 1, &err) == STATUS_OK;
+    device_close(&device);
+    return has;
+}
+
+static enum status run_places(struct job *job, struct err *err)
+{
+    const char *name = job->options->device;
+    if (strcmp(name, "auto") == 0) {
+        TRY(run_cpu(job, err));
+        if (has_gpu())
+            TRY(run_place(job, "cuda", job->options->threads, err));
+    } else if (strcmp(name, "cpu") == 0) {
+        TRY(run_cpu(job, err));
+    } else {
+        TRY(run_place(job, name, job->options->threads, err));
+    }
+    if (job->n_run == 0 && job->n_rows > 0)
+        return err_set(err, STATUS_USAGE, "no row that is chosen runs on --device %s", name);
+    return STATUS_OK;
+}
+
+static enum status run_pipeline(struct job *job, struct err *err)
+{
+    struct stage stages[STAGES_LARGEST];
+    int n_stages, threads = job->options->threads;
+    TRY(bench_pipeline(stages, &n_stages, job->options, &job->meter, err));
+    meter_close(&job->meter);
+    return bench_output_stages(&job->output, job->options->model,
+                               threads ? threads : processor_count(), stages, n_stages, err);
+}
+
+static enum status run_all(struct job *job, bool pipeline, struct err *err)
+{
+    TRY(bench_output_open(&job->output, job->options, err));
+    if (job->n_rows > 0)
+        TRY(run_places(job, err));
+    if (pipeline)
+        TRY(run_pipeline(job, err));
+    return bench_output_end(&job->output, err);
+}
+
+/* Serves rows on one device, silently. */
+static enum status serve(const struct job *job, struct err *err)
+{
+    struct device device;
+    TRY(device_open(&device, "cpu", job->options->threads, err));
+    enum status status = worker_serve(job->rows, job->n_rows, &device, stdin, stdout, err);
+    device_close(&device);
+    return status;
+}
+
+static enum status run_bench(const struct options *options, const char *pattern, struct err *err)
+{
+    struct job job = {.options = options};
+    struct arena arena = {0};
+    struct named_shape shape;
+    struct bench_choice choice = {
+        .pattern = pattern,
+        .set = options->set,
+        .shape = options->shape ? &shape : NULL,
+        .full = options->full,
+    };
+    if (options->json && options->csv)
+        return err_set(err, STATUS_USAGE, "--json and --csv contradict each other");
+    if (options->shape)
+        TRY(shape_parse(&shape, options->shape, err));
+    bool pipeline = bench_pipeline_matches(pattern) && !options->shape && !options->worker;
+    if (pipeline && *pattern && !options->model)
+        return err_set(err, STATUS_USAGE, "the pipeline's rows need a --model to run");
+    pipeline = pipeline && options->model;
+    meter_open(&job.meter, options->quiet);
+    enum status status = bench_rows(&job.rows, &job.n_rows, bench_operations, &choice, &arena, err);
+    if (status != STATUS_OK && pipeline && *pattern)
+        status = STATUS_OK; /* the pipeline's rows alone */
+    if (status == STATUS_OK)
+        status = options->worker ? serve(&job, err) : run_all(&job, pipeline, err);
+    meter_close(&job.meter);
+    bench_output_close(&job.output);
+    arena_free(&arena);
+    if (status == STATUS_OK && job.n_wrong)
+        status = err_set(err, STATUS_FAILED,
+                         "%d of %d rows differ from the reference by more than is allowed",
+                         job.n_wrong, job.n_run);
+    return status;
+}
+
+static enum status too_many(const struct options *options, const char *usage, struct err *err)
+{
+    return err_set(err, STATUS_USAGE, "midashi bench %s: usage: %s", options->arguments[0], usage);
+}
+
+static enum status run(const struct options *options, struct err *err)
+{
+    int n = options->n_arguments;
+    const char *first = n ? options->arguments[0] : "",
+               *second = n > 1 ? options->arguments[1] : "";
+    if (strcmp(first, "compare") == 0 && options->against)
+        return n > 2 ? too_many(options, "midashi bench compare --against BINARY [PATTERN]", err)
+                     : bench_compare_against(options, second, err);
+    if (strcmp(first, "compare") == 0)
+        return n != 3 ? too_many(options, "midashi bench compare A.json B.json", err)
+                      : bench_compare_files(options, second, options->arguments[2], err);
+    if (strcmp(first, "roofline") == 0)
+        return n != 2 || !options->output
+                   ? too_many(options, "midashi bench roofline RUN.json --output FILE.svg", err)
+                   : bench_roofline(second, options->output, err);
+    if (strcmp(first, "scaling") == 0)
+        return n != 1 ? too_many(options, "midashi bench scaling [--model MODEL]", err)
+                      : bench_scaling(options, err);
+    if (options->output)
+        return err_set(err, STATUS_USAGE, "--output goes with midashi bench roofline and scaling");
+    if (options->against)
+        return err_set(err, STATUS_USAGE, "--against goes with midashi bench compare");
+    return n > 1 ? err_set(err, STATUS_USAGE, "midashi bench takes one PATTERN, not %s too", second)
+                 : run_bench(options, first, err);
+}
+
+static void defaults(struct options *options)
+{
+    options->tolerance = 0.05;
+}
+
+static const char *const option_names[] = {
+    "--device",    "--threads",   "--set",    "--shape",  "--full",   "--seconds", "--model",
+    "--corpus",    "--precision", "--topics", "--seed",   "--output", "--largest", "--against",
+    "--tolerance", "--json",      "--csv",    "--worker", "--quiet",  "--help",    NULL};
+
+const struct command command_bench = {
+    .name = "bench",
+    .usage = "[PATTERN] | compare | roofline | scaling",
+    .summary = "what each operation costs here, beside the machine's own limits",
+    .details =
+        "A row is held against the float64 reference first, then timed: the median of its runs, "
+        "half of the 95 % interval of the median, and the share of the bound that applies, which "
+        "is measured between the runs. PATTERN is part of a row's name or shape. --model adds the "
+        "steps of the pipeline.\n\n"
+        "bench compare A.json B.json joins two runs stored with --json. bench compare --against "
+        "BINARY [PATTERN] runs this build and another in turns, and fails where this one is "
+        "slower: that is the one to trust on a noisy machine. bench roofline RUN.json --output "
+        "FILE.svg draws a stored run. bench scaling [--model MODEL] [--output FILE.svg] runs "
+        "k-means and the pipeline at growing sizes.",
+    .options = option_names,
+    .least_arguments = 0,
+    .most_arguments = 3,
+    .run = run,
+    .defaults = defaults,
+};
