@@ -115,11 +115,18 @@ void alu_all(struct alu_list *list)
 struct shape {
     char results[ALU_RESULTS + 1], sources[ALU_SOURCES + 1];
     int n_results, n_sources;
+    int over[ALU_RESULTS]; /* the source whose register a result has too; -1: none */
 };
+
+/* The number of a result's register. */
+static int result_number(const struct shape *shape, int k)
+{
+    return shape->over[k] < 0 ? 14 + k : 10 + shape->over[k];
+}
 
 static struct shape shape_of(const struct alu_case *alu)
 {
-    struct shape shape = {0};
+    struct shape shape = {.over = {-1, -1, -1, -1}};
     bool source = false;
     for (const char *c = alu->operands; *c; c++) {
         int n = 1;
@@ -201,10 +208,17 @@ static void put_result(struct writer *writer, char letter, int number, int64_t a
             (long long)at, number);
 }
 
-static void put_operands(struct writer *writer, const struct alu_case *alu, const char *immediate)
+static void put_operand(struct writer *writer, const struct shape *shape, bool source, int index)
 {
-    struct shape shape = shape_of(alu);
-    int number[2] = {14, 10}, source = 0;
+    char letter = source ? shape->sources[index] : shape->results[index];
+    int number = source ? 10 + index : result_number(shape, index);
+    put(writer, "%s", letter == '_' ? "_" : register_of(letter, number));
+}
+
+static void put_operands(struct writer *writer, const struct alu_case *alu,
+                         const struct shape *shape, const char *immediate)
+{
+    int index[2] = {0, 0}, source = 0; /* of the next result and source */
     const char *comma = "";
     for (const char *c = alu->operands; *c; c++) {
         if (*c == '=') {
@@ -212,7 +226,7 @@ static void put_operands(struct writer *writer, const struct alu_case *alu, cons
             continue;
         }
         if (*c == 'c') {
-            number[source]++;
+            index[source]++;
             continue;
         }
         put(writer, "%s ", comma);
@@ -220,25 +234,21 @@ static void put_operands(struct writer *writer, const struct alu_case *alu, cons
         if (*c == 'i') {
             put(writer, "%d", alu->aux);
         } else if (*c == 'D') {
-            put(writer, "%s|", c[1] == '_' ? "_" : register_of(c[1], number[source]));
-            put(writer, "%s", c[2] == '_' ? "_" : register_of(c[2], number[source] + 1));
-            number[source] += 2;
+            put_operand(writer, shape, source, index[source]++);
+            put(writer, "|");
+            put_operand(writer, shape, source, index[source]++);
             c += 2;
         } else if (*c >= '1' && *c <= '8') {
             int n = *c++ - '0';
             for (int i = 0; i < n; i++) {
-                char letter =
-                    source ? shape.sources[number[1] - 10] : shape.results[number[0] - 14];
-                put(writer, "%s%s", i ? ", " : "{",
-                    letter == '_' ? "_" : register_of(letter, number[source]));
-                number[source]++;
+                put(writer, "%s", i ? ", " : "{");
+                put_operand(writer, shape, source, index[source]++);
             }
             put(writer, "}");
         } else if (immediate && source && !c[1]) {
             put(writer, "%s", immediate);
         } else {
-            put(writer, "%s", *c == '_' ? "_" : register_of(*c, number[source]));
-            number[source]++;
+            put_operand(writer, shape, source, index[source]++);
         }
     }
 }
@@ -268,10 +278,10 @@ static void put_carry_out(struct writer *writer, const struct shape *shape)
         put(writer, "addc.u32 %%r9, 0, 0; setp.ne.u32 %%p%d, %%r9, 0;\n", out);
 }
 
-void alu_write(const struct alu_case *alu, int n, const char *immediate, char *text, size_t size)
+static void write_case(const struct alu_case *alu, const struct shape *shape, int n,
+                       const char *immediate, char *text, size_t size)
 {
     struct writer writer = {.text = text, .size = size};
-    struct shape shape = shape_of(alu);
     put(&writer,
         ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry kernel("
         ".param .u64 p0, .param .u64 p1, .param .u64 p2, .param .u64 p3, .param .u64 p4)\n"
@@ -281,19 +291,26 @@ void alu_write(const struct alu_case *alu, int n, const char *immediate, char *t
     for (int i = 0; i < 5; i++)
         put(&writer, "ld.param.u64 %%d%d, [p%d]; add.u64 %%d%d, %%d%d, %%d1;\n", 3 + i, i, 3 + i,
             3 + i);
-    for (int j = 0; j < shape.n_sources; j++)
-        put_load(&writer, shape.sources[j], 10 + j, "%d3", (int64_t)j * n * 8);
-    for (int k = 0; k < shape.n_results; k++)
-        put_load(&writer, shape.results[k], 14 + k, "%d4", (int64_t)k * n * 8);
+    for (int j = 0; j < shape->n_sources; j++)
+        put_load(&writer, shape->sources[j], 10 + j, "%d3", (int64_t)j * n * 8);
+    for (int k = 0; k < shape->n_results; k++)
+        if (shape->over[k] < 0)
+            put_load(&writer, shape->results[k], 14 + k, "%d4", (int64_t)k * n * 8);
     put_load(&writer, 'p', 1, "%d5", 0);
-    put_carry_in(&writer, &shape);
+    put_carry_in(&writer, shape);
     put(&writer, "@%%p1 %s", alu->opcode);
-    put_operands(&writer, alu, immediate);
+    put_operands(&writer, alu, shape, immediate);
     put(&writer, ";\n");
-    put_carry_out(&writer, &shape);
-    for (int k = 0; k < shape.n_results; k++)
-        put_result(&writer, shape.results[k], 14 + k, (int64_t)k * n * 8);
+    put_carry_out(&writer, shape);
+    for (int k = 0; k < shape->n_results; k++)
+        put_result(&writer, shape->results[k], result_number(shape, k), (int64_t)k * n * 8);
     put(&writer, "ret; }\n");
+}
+
+void alu_write(const struct alu_case *alu, int n, const char *immediate, char *text, size_t size)
+{
+    struct shape shape = shape_of(alu);
+    write_case(alu, &shape, n, immediate, text, size);
 }
 
 /* ---- items ---------------------------------------------------------------------------------- */
@@ -454,28 +471,31 @@ static bool run_items(struct run *run, const struct alu_case *alu, const struct 
             memcpy(&flag, flags + (size_t)i * 8, 8);
             for (int j = 0; j < shape->n_sources; j++)
                 x[j] = constant && j == shape->n_sources - 1 ? *constant : items->x[j][i];
-            uint64_t want = guard[i] ? items->want[k][i] : items->old[k][i];
+            uint64_t old = shape->over[k] < 0 ? items->old[k][i] : x[shape->over[k]];
+            uint64_t want = guard[i] ? items->want[k][i] : old;
             good = got == want && !flag;
             if (alu->check && guard[i] && !flag)
                 good = alu->check(alu, x, k, got, want);
             if (!good)
                 complain(
                     run,
-                    "%s %s (%s%s): sources %llx %llx %llx %llx%s: result %d is %llx, not %llx%s",
+                    "%s %s (%s%s%s): sources %llx %llx %llx %llx%s: result %d is %llx, not %llx%s",
                     alu->opcode, alu->operands, run->portable ? "portable" : "avx2",
-                    mask ? ", some lanes" : "", (unsigned long long)x[0], (unsigned long long)x[1],
-                    (unsigned long long)x[2], (unsigned long long)x[3],
-                    constant ? " (the last a constant)" : "", k, (unsigned long long)got,
-                    (unsigned long long)want, flag ? ", and has bits above its register's" : "");
+                    mask ? ", some lanes" : "", shape->over[k] < 0 ? "" : ", over a source",
+                    (unsigned long long)x[0], (unsigned long long)x[1], (unsigned long long)x[2],
+                    (unsigned long long)x[3], constant ? " (the last a constant)" : "", k,
+                    (unsigned long long)got, (unsigned long long)want,
+                    flag ? ", and has bits above its register's" : "");
         }
     free(guard);
     return good;
 }
 
-static bool load(struct run *run, const struct alu_case *alu, int n, const char *immediate)
+static bool load(struct run *run, const struct alu_case *alu, const struct shape *shape, int n,
+                 const char *immediate)
 {
     char text[8192];
-    alu_write(alu, n, immediate, text, sizeof text);
+    write_case(alu, shape, n, immediate, text, sizeof text);
     arena_free(&run->rig.arena);
     if (rig_load(&run->rig, text, strlen(text), run->portable) == STATUS_OK)
         return true;
@@ -502,10 +522,30 @@ static void run_constant(struct run *run, const struct alu_case *alu, const stru
         snprintf(immediate, sizeof immediate, "0d%016llX", (unsigned long long)value);
     else
         snprintf(immediate, sizeof immediate, "0x%llX", (unsigned long long)value);
-    if (!load(run, alu, items->n, immediate))
+    if (!load(run, alu, shape, items->n, immediate))
         return;
     make_wants(items, alu, shape, &value);
     run_items(run, alu, shape, items, &value, 7);
+}
+
+/* Each result in the register of a source, where one is of its kind: all are read before anything
+ * is written, in whatever order of lanes and parts. */
+static void run_over(struct run *run, const struct alu_case *alu, const struct shape *plain,
+                     const struct items *items, int number)
+{
+    struct shape shape = *plain;
+    unsigned taken = 0;
+    for (int k = 0; k < shape.n_results; k++)
+        for (int i = 0; i < shape.n_sources && shape.over[k] < 0; i++) {
+            int j = (number + i) % shape.n_sources;
+            char letter = shape.sources[j] == 'n' ? 'p' : shape.sources[j];
+            if (letter != shape.results[k] || letter == 'c' || letter == '_' || taken >> j & 1)
+                continue;
+            shape.over[k] = j;
+            taken |= 1u << j;
+        }
+    if (taken && load(run, alu, &shape, items->n, NULL))
+        run_items(run, alu, &shape, items, NULL, (uint64_t)number + 2);
 }
 
 static void run_case(struct run *run, const struct alu_case *alu, int number)
@@ -516,9 +556,10 @@ static void run_case(struct run *run, const struct alu_case *alu, int number)
                   alu->opcode, shape.n_sources, alu->values);
     make_items(&items, alu, &shape);
     make_wants(&items, alu, &shape, NULL);
-    if (load(run, alu, items.n, NULL)) {
+    if (load(run, alu, &shape, items.n, NULL)) {
         if (run_items(run, alu, &shape, &items, NULL, 0))
             run_items(run, alu, &shape, &items, NULL, (uint64_t)number + 1);
+        run_over(run, alu, &shape, &items, number);
         if (shape.n_sources > 0 && alu->operands[strlen(alu->operands) - 1] != 'i')
             run_constant(run, alu, &shape, &items, number);
     }

@@ -16,6 +16,15 @@ static const uint32_t one[3] = {1, 1, 1};
          "\nret; }\n"
 #define AT "test.ptx: line 8 (place.cu:42): "
 
+#define PRINT(text)                                                                                \
+    HEAD ".extern .func (.param .b32 r) vprintf(.param .b64 a, .param .b64 b);\n"                  \
+         ".extern .func __assertfail(.param .b64 a, .param .b64 b, .param .b32 c, .param .b64 d, " \
+         ".param .b64 e);\n.entry kernel(.param .b64 p) {\n" text " ret; }\n"
+
+#define CALLS                                                                                      \
+    "call f, (); call f, (); call f, (); call f, (); call f, (); call f, (); call f, (); "         \
+    "call f, (); call f, ();\n"
+
 static const struct {
     const char *text, *error;
 } refused[] = {
@@ -54,6 +63,29 @@ static const struct {
     {BODY("mov.u32 %r1, %nothing.x;"), AT "'mov.u32': a special register that is not known"},
     {BODY("mov.u64 %d1, nothing;"),
      AT "'mov.u64': a name that is no variable, or a function's address"},
+    {BODY("ld.global.v2.u32 {%r1, %d1}, [%d2];"),
+     AT "'ld.global.v2.u32': a register of another kind, or too narrow"},
+    {BODY("st.global.v2.u8 [%d2], {%r1, %h1};"),
+     AT "'st.global.v2.u8': a register of another kind, or too narrow"},
+    {BODY("atom.global.add.u32 %r1, [%d2], %d1;"),
+     AT "'atom.global.add.u32': a register of another kind, or too narrow"},
+    /* numbers that an opcode takes */
+    {BODY("cp.async.ca.shared.global [%d1], [%d2], 32;"),
+     AT "'cp.async.ca.shared.global': a number that this opcode does not take"},
+    {BODY("cp.async.ca.shared.global [%d1], [%d2], -4;"),
+     AT "'cp.async.ca.shared.global': a number that this opcode does not take"},
+    {BODY("cp.async.cg.shared.global [%d1], [%d2], 8, %r1;"),
+     AT "'cp.async.cg.shared.global': a number that this opcode does not take"},
+    {BODY("cp.async.ca.shared.global.L2::cache_hint [%d1], [%d2], 2, %d3;"),
+     AT "'cp.async.ca.shared.global.L2::cache_hint': a number that this opcode does not take"},
+    {BODY("cp.async.wait_group -1;"),
+     AT "'cp.async.wait_group': a number that this opcode does not take"},
+    {BODY("discard.global.L2 [%d1], 64;"),
+     AT "'discard.global.L2': a number that this opcode does not take"},
+    /* opcodes of one part */
+    {BODY("bar 0;"), AT "'bar': this variant cannot be run"},
+    {BODY("barrier 0;"), AT "'barrier': this variant cannot be run"},
+    {BODY("cp [%d1], [%d2], 16;"), AT "'cp': this variant cannot be run"},
     /* numbers of operands */
     {BODY("ld.global.v2.u32 {%r1, %r2, %r3, %r0}, [%d1];"),
      AT "'ld.global.v2.u32': a vector of another length is expected"},
@@ -93,6 +125,41 @@ static const struct {
      "test.ptx: line 8 (place.cu:9): 'call': a function without a body cannot be called"},
     {HEAD ".func f(.param .b32 a) { ret; }\n.entry kernel() {\n.loc 1 9 0\ncall f, (); }\n",
      "test.ptx: line 8 (place.cu:9): 'call': a call with another number of parameters"},
+    {HEAD
+     ".func f(.param .b64 a) { ret; }\n.entry kernel(.param .b64 p) {\n.loc 1 9 0\ncall f, (p); "
+     "}\n",
+     "'call': only variables of the param space can be passed"},
+    {HEAD ".func f(.param .b64 a) { ret; }\n.entry kernel() {\n.shared .b64 s; call f, (s); }\n",
+     "'call': only variables of the param space can be passed"},
+    {HEAD ".func f(.param .b64 a) { ret; }\n.entry kernel() {\n.param .b32 x; call f, (x); }\n",
+     "'call': a variable that is smaller than the parameter"},
+    {PRINT(".param .b64 a; .shared .b64 b; .param .b32 c; call (c), vprintf, (a, b);"),
+     "'call': only variables of the param space can be passed"},
+    {PRINT(".param .b64 a; .param .b32 b; .param .b32 c; call (c), vprintf, (a, b);"),
+     "'call': only variables of the param space can be passed"},
+    {PRINT(".param .b64 a; .param .b64 b; .param .b16 c; call (c), vprintf, (a, b);"),
+     "'call': only variables of the param space can be passed"},
+    {PRINT(".param .b64 a; .param .b32 c; call (c), vprintf, (a, p);"),
+     "'call': only variables of the param space can be passed"},
+    {PRINT(".param .b64 a; .param .b64 b; call vprintf, (a, b);"),
+     "'call': a call with another number of parameters than its function"},
+    {PRINT(".param .b64 a; .param .b64 b; call __assertfail, (a, b);"),
+     "'call': a call with another number of parameters than its function"},
+    /* what no card has */
+    {HEAD ".entry kernel() {\n.shared .b8 s[232449]; ret; }\n",
+     "test.ptx: kernel has 232449 bytes of static shared memory, and 232448 is most"},
+    {HEAD ".entry kernel() {\n.shared .b8 s[4294967312]; .local .b8 l[16]; ret; }\n",
+     "test.ptx: kernel has 4294967312 bytes of static shared memory, and 232448 is most"},
+    {HEAD ".entry kernel() {\n.local .b8 s[524289]; ret; }\n",
+     "test.ptx: kernel has 524289 bytes of local memory, and 524288 is most"},
+    {HEAD ".entry kernel(.param .b8 p[32765]) { ret; }\n",
+     "test.ptx: kernel has 32765 bytes of parameters, and 32764 is most"},
+    {HEAD ".func f() {\n.reg .b64 %d<40000>; ret; }\n.entry kernel() {\n" CALLS CALLS CALLS "}\n",
+     "test.ptx: kernel and what it calls have more than 1048576 registers"},
+    {HEAD ".entry kernel(.param .b64 p);\n",
+     "test.ptx: line 5: kernel is declared, and has no body"},
+    {HEAD ".entry (.param .b64 r) kernel() { ret; }\n",
+     "test.ptx: line 5: a name is expected, not '('"},
     /* no place in a source: the line of the text alone */
     {HEAD ".entry kernel() {\n.reg .b32 %r<3>;\nfrob.s32 %r1, %r2; }\n",
      "test.ptx: line 7: 'frob.s32': this opcode cannot be run"},
@@ -108,6 +175,8 @@ static const struct {
     {BODY("@%r1 ret;"), "test.ptx: line 8: a predicate is expected behind '@'"},
     {BODY("add.s32 %r1, 0xG, %r2;"), "test.ptx: line 8: a whole number is expected, not '0xG'"},
     {BODY(".frob 1;"), "test.ptx: line 8: an instruction is expected, not '.frob'"},
+    {BODY("and.pred %p1, !7, %p2;"),
+     "test.ptx: line 8: a predicate is expected behind '!', not '7'"},
     {".target sm_80\n", "test.ptx: line 2: .version is expected: this is no PTX"},
     {"no ptx at all", "test.ptx: line 1: .global, .const, .shared, .func or .entry is expected"},
     {HEAD ".entry kernel() { ret;", "but the text ends here"},

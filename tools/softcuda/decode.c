@@ -22,6 +22,15 @@ enum status decode_error(struct decoder *decoder, const char *what)
                    source->text, what);
 }
 
+enum status decode_size(struct decoder *decoder, const char *what, int64_t bytes, int64_t most)
+{
+    if (bytes <= most)
+        return STATUS_OK;
+    return err_set(decoder->err, STATUS_BAD_DATA, "%s: %s has %lld bytes of %s, and %lld is most",
+                   decoder->settings->module_name, decoder->kernel->name, (long long)bytes, what,
+                   (long long)most);
+}
+
 static bool is(const char *part, const char *name)
 {
     return strcmp(part, name) == 0;
@@ -90,6 +99,8 @@ static enum status look_up(struct decoder *decoder, struct instruction *instruct
         return decode_error(decoder, why);
     if (!rules_kinds(decoder, flat, instruction) || !rules_widths(decoder, flat, instruction))
         return decode_error(decoder, "a register of another kind, or too narrow");
+    if (!rules_constants(instruction))
+        return decode_error(decoder, "a number that this opcode does not take");
     return STATUS_OK;
 }
 
@@ -107,32 +118,41 @@ static enum status special_form(struct decoder *decoder, struct instruction *ins
     return STATUS_OK;
 }
 
-/* vprintf(format, arguments) and __assertfail(message, file, line, function, size): the places of
- * what they are given in the thread's local frame. */
+/* vprintf(format, arguments), which gives a number, and __assertfail(message, file, line, function,
+ * size): the places of what they are given in the thread's local frame, where others would have
+ * registers. */
 static enum status system_call(struct decoder *decoder, struct instruction *instruction,
                                const struct flat *flat)
 {
-    const struct ptx_operand *list = NULL;
+    static const int sizes[] = {8, 8, 4, 8, 8}, result_size = 4;
+    const struct ptx_operand *list = NULL, *results = NULL;
+    const struct ptx_variable *passed;
     const char *name = NULL;
     for (int i = 0; i < flat->source->n_operands; i++) {
         const struct ptx_operand *operand = &flat->source->operands[i];
         if (operand->kind == PTX_OPERAND_SYMBOL)
             name = operand->symbol;
-        else if (operand->kind == PTX_OPERAND_LIST && name)
-            list = operand;
-        else if (operand->kind == PTX_OPERAND_LIST && operand->n_elements == 1 &&
-                 operand->elements[0].variable >= 0)
-            instruction->offset2 = flat->instance->offsets[operand->elements[0].variable];
+        else if (operand->kind == PTX_OPERAND_LIST)
+            *(name ? &list : &results) = operand;
     }
     bool print = is(name, "vprintf");
-    if ((!print && !is(name, "__assertfail")) || !list || list->n_elements < 2 ||
-        list->n_elements > OPERANDS_LARGEST)
+    if (!print && !is(name, "__assertfail"))
         return decode_error(decoder, "a function without a body cannot be called");
+    if (!list || list->n_elements != (print ? 2 : 5) ||
+        (results ? results->n_elements : 0) != (print ? 1 : 0))
+        return decode_error(decoder, "a call with another number of parameters than its function");
     for (int i = 0; i < list->n_elements; i++) {
-        if (list->elements[i].variable < 0)
+        const struct ptx_operand *operand = &list->elements[i];
+        passed = decode_passed(flat->instance, operand);
+        if (!passed || passed->size < sizes[i])
             return decode_error(decoder, "only variables of the param space can be passed");
-        /* No places in the register file: offsets in the frame. */
-        instruction->sources[i] = (int32_t)flat->instance->offsets[list->elements[i].variable];
+        instruction->sources[i] = (int32_t)flat->instance->offsets[operand->variable];
+    }
+    if (print) {
+        passed = decode_passed(flat->instance, &results->elements[0]);
+        if (!passed || passed->size < result_size)
+            return decode_error(decoder, "only variables of the param space can be passed");
+        instruction->offset2 = flat->instance->offsets[results->elements[0].variable];
     }
     return special_form(decoder, instruction, print ? "call.vprintf" : "call.__assertfail");
 }
@@ -286,11 +306,16 @@ enum status decode_kernel(struct program *program, const struct ptx_module *modu
     };
     *program =
         (struct program){.name = kernel->name, .module = module, .min_blocks = kernel->min_blocks};
+    if (kernel->n_instructions == 0)
+        return err_set(err, STATUS_BAD_DATA, "%s: line %d: %s is declared, and has no body",
+                       settings->module_name, kernel->ptx_line, kernel->name);
     memcpy(program->max_threads, kernel->max_threads, sizeof program->max_threads);
     memcpy(program->required_threads, kernel->required_threads, sizeof program->required_threads);
     TRY(decode_flatten(&decoder));
     TRY(fill_parameters(&decoder));
     TRY(place_module_shared(&decoder));
+    TRY(decode_size(&decoder, "static shared memory", decoder.shared_bytes, SHARED_LARGEST));
+    TRY(decode_size(&decoder, "local memory", decoder.frame_bytes, FRAME_LARGEST));
     program->shared_bytes = (int)((decoder.shared_bytes + 15) / 16 * 16);
     program->local_bytes = (int)((decoder.frame_bytes + 15) / 16 * 16);
     TRY(place_registers(&decoder));

@@ -45,6 +45,12 @@ struct flat {
     int n_targets;
 };
 
+/* Bytes of a kernel on any card (CUDA C++ Programming Guide, "Compute Capabilities"; PTX ISA,
+ * "Kernel Function Parameters"). */
+#define SHARED_LARGEST     (227 << 10)
+#define FRAME_LARGEST      (512 << 10)
+#define PARAMETERS_LARGEST 32764
+
 struct decoder {
     const struct decode_settings *settings;
     const struct ptx_module *module;
@@ -73,6 +79,11 @@ enum status decode_operands(struct decoder *decoder, struct instruction *instruc
                             const struct flat *flat, const char *operands, bool *fits,
                             const char **why);
 
+/* The variable that a call passes, of the thread's own frame; NULL: the operand is none. (inline.c)
+ */
+const struct ptx_variable *decode_passed(const struct instance *caller,
+                                         const struct ptx_operand *operand);
+
 /* Where a shared variable of the module lies; *found is false where none has that name. (inline.c)
  */
 enum status decode_shared_offset(struct decoder *decoder, const char *name, bool *found,
@@ -83,5 +94,8 @@ enum status decode_constant(struct decoder *decoder, uint64_t value, bool wide, 
 
 /* "MODULE: line N (FILE:LINE): 'OPCODE': WHAT" with STATUS_BAD_DATA, as decode_kernel's. */
 enum status decode_error(struct decoder *decoder, const char *what);
+
+/* STATUS_BAD_DATA where the kernel needs more than `most` bytes of `what`. */
+enum status decode_size(struct decoder *decoder, const char *what, int64_t bytes, int64_t most);
 
 #endif

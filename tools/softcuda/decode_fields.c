@@ -183,7 +183,8 @@ static bool compare_fields(const struct ptx_instruction *source, struct instruct
 static bool barrier_fields(const struct ptx_instruction *source, struct instruction *instruction,
                            char *key)
 {
-    bool aligned = is(source->parts[0], "bar") && !is(source->parts[1], "warp");
+    bool of_warp = source->n_parts > 1 && is(source->parts[1], "warp");
+    bool aligned = is(source->parts[0], "bar") && !of_warp;
     snprintf(key, FORM_KEY_SIZE, "bar");
     for (int i = 1; i < source->n_parts; i++) {
         aligned |= is(source->parts[i], "aligned");
@@ -226,7 +227,7 @@ static bool async_fields(const struct ptx_instruction *source, struct instructio
             return false;
     }
     instruction->space = PTX_SHARED;
-    return is(source->parts[1], "async");
+    return source->n_parts > 1 && is(source->parts[1], "async");
 }
 
 /* Everything else: the opcode as it stands, without what is neutral. */

@@ -15,6 +15,8 @@ static enum status add_fill(struct decoder *decoder, struct fill fill, int32_t *
             return STATUS_OK;
         }
     }
+    if (program->register_bytes > INT32_MAX - WARP_LANES * 8)
+        return decode_error(decoder, "the kernel has too many constants");
     if (!arena_grow(decoder->arena, &program->fills, program->n_fills, &decoder->fills_capacity,
                     sizeof fill))
         return err_no_memory(decoder->err, "a program", sizeof fill);

@@ -98,6 +98,21 @@ bool rules_atomic(enum atomic_operation operation, enum ptx_type type, bool redu
     return false;
 }
 
+bool rules_constants(const struct instruction *instruction)
+{
+    const char *opcode = instruction->form->opcode;
+    int32_t constant = instruction->aux;
+    if (strcmp(opcode, "cp.async.wait_group") == 0)
+        return constant >= 0;
+    if (strcmp(opcode, "cp.async") == 0 || strcmp(opcode, "cp.async.hint") == 0) {
+        bool beside_l1 = instruction->aux2 != 0; /* .cg */
+        return constant == 16 || (!beside_l1 && (constant == 4 || constant == 8));
+    }
+    return !strchr(instruction->form->operands, 'i') ||
+           (strncmp(opcode, "applypriority", 13) != 0 && strncmp(opcode, "discard", 7) != 0) ||
+           constant == 128;
+}
+
 /* 'f' for floating point, 'i' for integers, 'b' for bits, which go with both. */
 static char type_kind(enum ptx_type type)
 {
@@ -148,8 +163,10 @@ bool rules_widths(const struct decoder *decoder, const struct flat *flat,
         return true;
     bool convert = instruction->form->op_class == CLASS_CONVERT;
     bool policy = strstr(instruction->form->opcode, ".hint") != NULL; /* last, and of no type */
+    int sizes[2] = {0, 0}; /* of all registers, which a handler takes alike; of cvt's source */
     for (int i = 0; i < flat->source->n_operands - policy; i++) {
         const struct ptx_operand *operand = &flat->source->operands[i];
+        bool from = convert && i > 0;
         int n = operand->kind == PTX_OPERAND_VECTOR ? operand->n_elements : 1;
         for (int j = 0; j < n; j++) {
             const struct ptx_operand *element =
@@ -158,15 +175,16 @@ bool rules_widths(const struct decoder *decoder, const struct flat *flat,
                 continue;
             int size = ptx_type_size(
                 decoder->register_types[flat->instance->first_register + element->reg]);
-            enum ptx_type type = (enum ptx_type)(convert && i > 0 ? convert_source(instruction->aux)
-                                                                  : instruction->type);
-            if (size < ptx_type_size(type) || (type_is_float(type) && size > ptx_type_size(type)))
+            enum ptx_type type =
+                (enum ptx_type)(from ? convert_source(instruction->aux) : instruction->type);
+            if (size < ptx_type_size(type) || (type_is_float(type) && size > ptx_type_size(type)) ||
+                (sizes[from] != 0 && sizes[from] != size))
                 return false;
-            if (i == 0 || !convert)
-                instruction->wide_register = size == 8, instruction->half_register = size == 2;
-            else
-                instruction->wide_source = size == 8;
+            sizes[from] = size;
         }
     }
+    instruction->wide_register = sizes[0] == 8;
+    instruction->half_register = sizes[0] == 2;
+    instruction->wide_source = sizes[1] == 8;
     return true;
 }

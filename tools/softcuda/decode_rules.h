@@ -16,10 +16,14 @@ bool rules_atomic(enum atomic_operation operation, enum ptx_type type, bool redu
 /* An arithmetic instruction's registers are of its type's kind: add.f32 does not take .s32. */
 bool rules_kinds(const struct decoder *decoder, const struct flat *flat,
                  const struct instruction *instruction);
-/* Of ld, st, atom and cvt the register must hold the type, and may be wider than an integer. Sets
- * the instruction's fields that say so. */
+/* Of ld, st, atom and cvt the register must hold the type, and may be wider than an integer; those
+ * of a vector, and of an atomic's result and operands, are all alike. Sets the instruction's fields
+ * that say so. */
 bool rules_widths(const struct decoder *decoder, const struct flat *flat,
                   struct instruction *instruction);
+
+/* Constants that an opcode allows: the bytes of a copy or of a line, the groups of a wait. */
+bool rules_constants(const struct instruction *instruction);
 
 bool type_is_float(enum ptx_type type);  /* f16, bf16, tf32, f32, f64; no pairs */
 bool type_is_signed(enum ptx_type type); /* s8 to s64 */

@@ -5,6 +5,9 @@
 
 #define DEPTH_LARGEST 32
 #define FLAT_LARGEST  (1 << 22)
+/* Of a kernel with all that it calls. ptxas knows no such number: a kernel of nvcc's has some
+ * thousands. */
+#define REGISTERS_LARGEST (1 << 20)
 
 /* A shared variable has one place, however often its function is put in line. */
 struct shared_variable {
@@ -60,6 +63,10 @@ enum status decode_shared_offset(struct decoder *decoder, const char *name, bool
 static enum status new_instance(struct decoder *decoder, const struct ptx_function *function,
                                 const struct instance *caller, struct instance **out)
 {
+    if (decoder->n_registers > REGISTERS_LARGEST - function->n_registers)
+        return err_set(decoder->err, STATUS_BAD_DATA,
+                       "%s: %s and what it calls have more than %d registers",
+                       decoder->settings->module_name, decoder->kernel->name, REGISTERS_LARGEST);
     struct instance *instance = arena_alloc(decoder->arena, 1, sizeof *instance);
     int64_t *offsets = arena_alloc(decoder->arena, (size_t)function->n_variables, sizeof *offsets);
     if (!instance || !offsets)
@@ -127,6 +134,18 @@ static void call_parts(const struct ptx_instruction *call, const struct ptx_oper
     }
 }
 
+const struct ptx_variable *decode_passed(const struct instance *caller,
+                                         const struct ptx_operand *operand)
+{
+    const struct ptx_function *function = caller->function;
+    int of_call = function->n_returns + function->n_parameters;
+    if (operand->kind != PTX_OPERAND_SYMBOL || operand->variable < 0 || operand->integer != 0 ||
+        (!caller->caller && operand->variable < of_call)) /* a kernel's own lie elsewhere */
+        return NULL;
+    const struct ptx_variable *variable = &function->variables[operand->variable];
+    return variable->space == PTX_PARAM ? variable : NULL;
+}
+
 /* The callee's variables first .. first + n share the places of the caller's. */
 static enum status bind(struct decoder *decoder, struct instance *callee, int first, int n,
                         const struct ptx_operand *list, const struct instance *caller)
@@ -135,8 +154,11 @@ static enum status bind(struct decoder *decoder, struct instance *callee, int fi
         return decode_error(decoder, "a call with another number of parameters than its function");
     for (int i = 0; i < n; i++) {
         const struct ptx_operand *operand = &list->elements[i];
-        if (operand->kind != PTX_OPERAND_SYMBOL || operand->variable < 0)
+        const struct ptx_variable *passed = decode_passed(caller, operand);
+        if (!passed)
             return decode_error(decoder, "only variables of the param space can be passed");
+        if (passed->size < callee->function->variables[first + i].size)
+            return decode_error(decoder, "a variable that is smaller than the parameter");
         callee->offsets[first + i] = caller->offsets[operand->variable];
     }
     return STATUS_OK;
@@ -240,6 +262,7 @@ enum status decode_flatten(struct decoder *decoder)
         instance->offsets[decoder->kernel->n_returns + i] = offset;
         offset += parameter->size;
     }
+    TRY(decode_size(decoder, "parameters", offset, PARAMETERS_LARGEST));
     decoder->program->parameter_bytes = (int)offset;
     TRY(flatten(decoder, instance));
     /* The last instruction of a kernel is the `ret` that the parser put there: a jump behind a

@@ -194,10 +194,11 @@ static uint32_t compare_halves(const struct warp *warp, const struct instruction
 static enum next setp_x2(struct warp *warp, const struct instruction *instruction, uint32_t lanes)
 {
     bool bf16 = instruction->type == PTX_BF16X2;
-    for (int half = 0; half < 2; half++)
-        set_predicate(
-            warp, instruction->destinations[half], lanes,
-            combine(warp, instruction, compare_halves(warp, instruction, 16 * half, bf16)));
+    /* Both before either is set: p may be the predicate that they are combined with. */
+    uint32_t low = combine(warp, instruction, compare_halves(warp, instruction, 0, bf16));
+    uint32_t high = combine(warp, instruction, compare_halves(warp, instruction, 16, bf16));
+    set_predicate(warp, instruction->destinations[0], lanes, low);
+    set_predicate(warp, instruction->destinations[1], lanes, high);
     return NEXT_GO;
 }
 

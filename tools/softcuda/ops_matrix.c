@@ -315,11 +315,10 @@ ALWAYS_INLINE enum next load_matrices(struct warp *warp, const struct instructio
     enum next next;
     if (!warp_gather_all(warp, instruction, lanes, &next))
         return next;
-    uint32_t rows = n == 4 ? ALL_LANES : (1u << 8 * n) - 1;
-    if (lanes != ALL_LANES && (rows & ~lanes))
-        rows &= lanes;
-    if (!access_reach(warp, instruction, rows, 0, instruction->offset, PTX_SHARED, ACCESS_READ, 16,
-                      16, &access))
+    /* Rows whose lanes are gone are zeros. */
+    uint32_t rows = (n == 4 ? ALL_LANES : (1u << 8 * n) - 1) & lanes;
+    if (rows && !access_reach(warp, instruction, rows, 0, instruction->offset, PTX_SHARED,
+                              ACCESS_READ, 16, 16, &access))
         return NEXT_STOP;
     for (int i = 0; i < n; i++) {
         uint32_t present = rows >> 8 * i & 0xFF;

@@ -359,7 +359,7 @@ static enum status parse_function(struct parser *parser, bool is_entry, bool is_
     function.ptx_line = parser->lexer.token.line;
     parser->function = &function;
     parser->variables_capacity = 0;
-    if (token_is_char(&parser->lexer.token, '('))
+    if (!is_entry && token_is_char(&parser->lexer.token, '('))
         TRY(parse_parameters(parser, &function.n_returns));
     TRY(parse_name(parser, &function.name));
     if (token_is_char(&parser->lexer.token, '('))

@@ -228,7 +228,8 @@ static enum status parse_list(struct body *body, struct ptx_operand *operand, ch
     return parse_expect(parser, end);
 }
 
-/* A register, a variable, a special register such as %tid.x, or a name of the module's. */
+/* The token at hand is a name: of a register, a variable, a special register such as %tid.x, or one
+ * of the module's. */
 static enum status parse_named(struct body *body, struct ptx_operand *operand)
 {
     struct parser *parser = body->parser;
@@ -293,7 +294,8 @@ static enum status parse_pair(struct body *body, struct ptx_operand *operand)
 static enum status parse_operand(struct body *body, struct ptx_operand *operand, int depth)
 {
     struct parser *parser = body->parser;
-    *operand = (struct ptx_operand){.reg = -1, .pair = -1, .variable = -1};
+    *operand =
+        (struct ptx_operand){.kind = PTX_OPERAND_INTEGER, .reg = -1, .pair = -1, .variable = -1};
     if (parse_take(parser, '[')) {
         return parse_address(body, operand);
     } else if (parse_take(parser, '{')) {
@@ -304,7 +306,8 @@ static enum status parse_operand(struct body *body, struct ptx_operand *operand,
         return parse_list(body, operand, ')', depth);
     } else if (parse_take(parser, '!')) {
         operand->negated = true;
-        TRY(parse_named(body, operand));
+        if (parser->lexer.token.kind == TOKEN_NAME)
+            TRY(parse_named(body, operand));
         return operand->kind == PTX_OPERAND_REGISTER
                    ? STATUS_OK
                    : parse_error(parser, "a predicate is expected behind '!'");

@@ -46,12 +46,13 @@ static void read_text(const struct warp *warp, int lane, uint64_t address, char 
     text[n] = '\0';
 }
 
-static uint64_t frame_value(const struct warp *warp, int lane, int32_t offset)
+/* Of `size` bytes, 4 or 8; decode.c has seen that the frame holds them. */
+static uint64_t frame_value(const struct warp *warp, int lane, int32_t offset, size_t size)
 {
-    uint64_t value;
+    uint64_t value = 0;
     memcpy(&value,
            warp->local + (size_t)lane * (size_t)warp->cta->launch->program->local_bytes + offset,
-           sizeof value);
+           size);
     return value;
 }
 
@@ -128,11 +129,11 @@ enum next print_lanes(struct warp *warp, const struct instruction *instruction, 
         int lane = __builtin_ctz(left);
         char format[1024] = "";
         struct arguments arguments = {0};
-        uint64_t text = frame_value(warp, lane, instruction->sources[0]);
+        uint64_t text = frame_value(warp, lane, instruction->sources[0], 8);
         if (text != 0)
             read_text(warp, lane, text, format, sizeof format);
         arguments.bytes =
-            look(warp, lane, frame_value(warp, lane, instruction->sources[1]), &arguments.left);
+            look(warp, lane, frame_value(warp, lane, instruction->sources[1], 8), &arguments.left);
         for (const char *at = format; *at;) {
             if (*at == '%')
                 at = print_conversion(warp, lane, at, &arguments);
@@ -153,12 +154,12 @@ enum next print_assertion(struct warp *warp, const struct instruction *instructi
 {
     int lane = __builtin_ctz(lanes);
     char message[256], file[256], function[256];
-    read_text(warp, lane, frame_value(warp, lane, instruction->sources[0]), message,
+    read_text(warp, lane, frame_value(warp, lane, instruction->sources[0], 8), message,
               sizeof message);
-    read_text(warp, lane, frame_value(warp, lane, instruction->sources[1]), file, sizeof file);
-    read_text(warp, lane, frame_value(warp, lane, instruction->sources[3]), function,
+    read_text(warp, lane, frame_value(warp, lane, instruction->sources[1], 8), file, sizeof file);
+    read_text(warp, lane, frame_value(warp, lane, instruction->sources[3], 8), function,
               sizeof function);
     return fault_assert(warp, instruction, lane, file,
-                        (int)(uint32_t)frame_value(warp, lane, instruction->sources[2]), function,
-                        message);
+                        (int)(uint32_t)frame_value(warp, lane, instruction->sources[2], 4),
+                        function, message);
 }
