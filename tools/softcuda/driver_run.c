@@ -37,15 +37,15 @@ static CUresult no_memory(const char *what)
     return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-/* A cooperative launch lends the grid of a kernel that asks for it a barrier to count at: NULL where
- * there is none, or no memory. */
+/* A cooperative launch lends the grid of a kernel that asks for it a barrier to count at: NULL
+ * where there is none, or no memory. */
 static struct allocation *lend_barrier(const struct kernel_work *kernel, bool *asked)
 {
     const struct program *program = kernel->function->program;
     *asked = false;
     for (int i = 0; kernel->cooperative && i < program->n_fills; i++)
-        *asked |= program->fills[i].kind == FILL_SPECIAL &&
-                  program->fills[i].value == SPECIAL_ENVREG2;
+        *asked |=
+            program->fills[i].kind == FILL_SPECIAL && program->fills[i].value == SPECIAL_ENVREG2;
     struct allocation *barrier =
         *asked ? memory_allocate(&driver.memory, GRID_BARRIER_BYTES, "grid barrier") : NULL;
     if (barrier) {
