@@ -50,7 +50,45 @@ START_TEST(the_same_is_told_once)
     run(&rig, "ld.shared.u32 %r7, [%r3];", 3, 64, 0);
     ck_assert_int_eq(rig.reporter.n_reports, 1);
     /* Neighbouring lanes of a granule are one group: 3 blocks of 16. */
-    ck_assert_msg(strstr(rig.reports, ": the same 47 times more\n") != NULL, "%s", rig.reports);
+    ck_assert_msg(strstr(rig.reports, ": the same unwritten memory 47 times more\n") != NULL, "%s",
+                  rig.reports);
+    rig_close(&rig);
+}
+END_TEST
+
+/* Warp 1 comes first: its lanes read their neighbours' words, those of warp 0 warp 1's, by one
+ * instruction. */
+START_TEST(a_race_is_told_once_for_each_distance)
+{
+    struct rig rig;
+    rig_open(&rig);
+    run(&rig,
+        "st.shared.u32 [%r3], %r1; setp.lt.u32 %p1, %r1, 32; selp.b32 %r6, 128, 4, %p1;\n"
+        "xor.b32 %r6, %r3, %r6; ld.shared.u32 %r7, [%r6];",
+        1, 64, 0);
+    ck_assert_int_eq(rig.reporter.n_reports, 2);
+    ck_assert_msg(strstr(rig.reports, "threads of one warp need a __syncwarp between\n") &&
+                      strstr(rig.reports, "threads of two warps need a barrier between\n"),
+                  "%s", rig.reports);
+    ck_assert_msg(strstr(rig.reports, ": the same race with kernel at PTX line ") != NULL, "%s",
+                  rig.reports);
+    rig_close(&rig);
+}
+END_TEST
+
+/* The copy is what is amiss: its target needs no report of its own. */
+START_TEST(what_is_in_flight_is_not_told_to_be_unwritten)
+{
+    struct rig rig;
+    uint32_t words[32] = {0};
+    rig_open(&rig);
+    run(&rig,
+        "cp.async.ca.shared.global [%r3], [%d2], 4; cp.async.commit_group;\n"
+        "ld.shared.u32 %r7, [%r3];",
+        1, 32, rig_upload(&rig, words, sizeof words));
+    ck_assert_int_eq(rig.reporter.n_reports, 1);
+    ck_assert_msg(strstr(rig.reports, "has not been waited for is on its way there") != NULL, "%s",
+                  rig.reports);
     rig_close(&rig);
 }
 END_TEST
@@ -225,6 +263,8 @@ int main(void)
     TCase *tests = tcase_create("checkers");
     tcase_add_test(tests, a_report_names_both_parties);
     tcase_add_test(tests, the_same_is_told_once);
+    tcase_add_test(tests, a_race_is_told_once_for_each_distance);
+    tcase_add_test(tests, what_is_in_flight_is_not_told_to_be_unwritten);
     tcase_add_test(tests, vector_reads_name_the_first_byte);
     tcase_add_loop_test(tests, what_orders_accesses, 0, (int)(sizeof events / sizeof *events));
     tcase_add_loop_test(tests, what_is_a_race, 0, (int)(sizeof pairs / sizeof *pairs));

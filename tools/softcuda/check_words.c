@@ -5,9 +5,13 @@
 #include "tools/softcuda/async.h"
 #include "tools/softcuda/faults.h"
 
+/* A race of the same lines is said once for each distance of the threads: what it takes to order
+ * them differs. */
 enum finding_kind {
     UNWRITTEN,
-    RACE,
+    RACE_IN_WARP,
+    RACE_IN_BLOCK,
+    RACE_IN_GRID,
     VALUES_DIFFER,
     IN_FLIGHT,
 };
@@ -75,14 +79,16 @@ void say_race(const struct toucher *by, const struct touch *old, int lane, int o
 {
     char text[WHAT_SIZE], with[64];
     int thread = by->warp->index * WARP_LANES + lane;
-    bool same_cta = old->cta == by->cta;
-    const char *missing = !same_cta ? "nothing orders blocks of a grid but a fence with an atomic"
-                          : thread / WARP_LANES == other / WARP_LANES
-                              ? "threads of one warp need a __syncwarp between"
-                              : "threads of two warps need a barrier between";
+    enum finding_kind kind = old->cta != by->cta                         ? RACE_IN_GRID
+                             : thread / WARP_LANES == other / WARP_LANES ? RACE_IN_WARP
+                                                                         : RACE_IN_BLOCK;
+    const char *missing = kind == RACE_IN_GRID
+                              ? "nothing orders blocks of a grid but a fence with an atomic"
+                          : kind == RACE_IN_WARP ? "threads of one warp need a __syncwarp between"
+                                                 : "threads of two warps need a barrier between";
     snprintf(with, sizeof with, "with the earlier %s at", name_of(old));
     const struct party party = party_of(by, old, other, with);
-    report_once(by->warp, by->instruction, lane, CHECK_RACE, RACE, &party,
+    report_once(by->warp, by->instruction, lane, CHECK_RACE, (int)kind, &party,
                 "race at byte 0x%llx: %s; %s", (unsigned long long)address,
                 what(text, by->warp, by->access, lane), missing);
 }

@@ -61,6 +61,10 @@ static uint32_t special_value(const struct cta *cta, const struct warp *warp, en
         return (uint32_t)launch->dynamic_shared;
     case SPECIAL_TOTAL_SMEM_SIZE:
         return (uint32_t)cta->shared_bytes;
+    case SPECIAL_ENVREG1:
+        return (uint32_t)(launch->grid_barrier >> 32);
+    case SPECIAL_ENVREG2:
+        return (uint32_t)launch->grid_barrier;
     case SPECIALS:
         break;
     }

@@ -61,6 +61,8 @@ static int find_special(const char *name)
         [SPECIAL_LANEMASK_GT] = "%lanemask_gt",
         [SPECIAL_DYNAMIC_SMEM_SIZE] = "%dynamic_smem_size",
         [SPECIAL_TOTAL_SMEM_SIZE] = "%total_smem_size",
+        [SPECIAL_ENVREG1] = "%envreg1",
+        [SPECIAL_ENVREG2] = "%envreg2",
     };
     for (int i = 0; i < SPECIALS; i++)
         if (strcmp(names[i], name) == 0)

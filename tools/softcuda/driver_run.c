@@ -6,6 +6,8 @@
 
 /* ---- kernels -------------------------------------------------------------------------------- */
 
+#define GRID_BARRIER_BYTES 8
+
 /* What the driver says of a launch that a report has stopped. */
 static CUresult code_of(enum outcome outcome)
 {
@@ -35,6 +37,42 @@ static CUresult no_memory(const char *what)
     return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
+/* A cooperative launch lends the grid of a kernel that asks for it a barrier to count at: NULL
+ * where there is none, or no memory. */
+static struct allocation *lend_barrier(const struct kernel_work *kernel, bool *asked)
+{
+    const struct program *program = kernel->function->program;
+    *asked = false;
+    for (int i = 0; kernel->cooperative && i < program->n_fills; i++)
+        *asked |=
+            program->fills[i].kind == FILL_SPECIAL && program->fills[i].value == SPECIAL_ENVREG2;
+    struct allocation *barrier =
+        *asked ? memory_allocate(&driver.memory, GRID_BARRIER_BYTES, "grid barrier") : NULL;
+    if (barrier) {
+        const uint32_t words[] = {GRID_BARRIER_BYTES, 0};
+        memcpy(barrier->host, words, sizeof words);
+        check_host_write(&driver.memory, barrier->base, sizeof words);
+    }
+    return barrier;
+}
+
+static CUresult run_launch(struct launch *launch)
+{
+    struct err err;
+    if (driver.report) {
+        launch->counters = count_report_begin(driver.report, launch);
+        if (!launch->counters)
+            return no_memory("the counters of a launch");
+    }
+    driver.reporter.outcome = OUTCOME_GOOD;
+    enum status status = grid_run(launch, &err);
+    if (status == STATUS_RESOURCE)
+        return no_memory(err.text);
+    if (driver.report && count_report_end(driver.report, launch->counters, launch, &err))
+        return no_memory(err.text);
+    return status == STATUS_OK ? CUDA_SUCCESS : code_of(driver.reporter.outcome);
+}
+
 static CUresult run_kernel(const struct kernel_work *kernel)
 {
     const struct function *function = kernel->function;
@@ -57,19 +95,17 @@ static CUresult run_kernel(const struct kernel_work *kernel)
         .reporter = &driver.reporter,
         .checked = (driver.reporter.checks & (CHECK_INIT | CHECK_RACE)) != 0,
     };
-    struct err err;
-    if (driver.report) {
-        launch.counters = count_report_begin(driver.report, &launch);
-        if (!launch.counters)
-            return no_memory("the counters of a launch");
+    bool asked;
+    struct allocation *barrier = lend_barrier(kernel, &asked);
+    if (asked && !barrier) {
+        say("error: no device memory for the barrier of the grid of %s", program->name);
+        return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    driver.reporter.outcome = OUTCOME_GOOD;
-    enum status status = grid_run(&launch, &err);
-    if (status == STATUS_RESOURCE)
-        return no_memory(err.text);
-    if (driver.report && count_report_end(driver.report, launch.counters, &launch, &err))
-        return no_memory(err.text);
-    return status == STATUS_OK ? CUDA_SUCCESS : code_of(driver.reporter.outcome);
+    launch.grid_barrier = barrier ? barrier->base : 0;
+    CUresult result = run_launch(&launch);
+    if (barrier)
+        memory_free(&driver.memory, barrier->base);
+    return result;
 }
 
 /* ---- copies --------------------------------------------------------------------------------- */

@@ -163,6 +163,8 @@ void report_once(struct warp *warp, const struct instruction *instruction, int l
         if (finding) {
             finding->program = launch->program;
             finding->place = &instruction->place;
+            finding->other = other ? other->place : NULL;
+            finding->check = check;
         }
     }
     if (finding)
@@ -182,7 +184,15 @@ void report_repeats(struct launch *launch)
         if (finding->count > 1 && is_written(reporter)) {
             fprintf(reporter->out, "softcuda:        ");
             print_place(reporter->out, launch->program, finding->place);
-            fprintf(reporter->out, ": the same %lld times more\n", (long long)(finding->count - 1));
+            fprintf(reporter->out, ": the same %s",
+                    finding->check == CHECK_INIT   ? "unwritten memory"
+                    : finding->check == CHECK_RACE ? "race"
+                                                   : "mistake");
+            if (finding->other) {
+                fprintf(reporter->out, " with ");
+                print_place(reporter->out, launch->program, finding->other);
+            }
+            fprintf(reporter->out, " %lld times more\n", (long long)(finding->count - 1));
             fflush(reporter->out);
         }
         finding->program = NULL;
@@ -216,15 +226,29 @@ static const char *verb(enum access_kind kind)
                                                               : "read";
 }
 
+#define NULL_PAGES 65536
+
 /* How an address of global memory lies to the nearest allocation. */
 void fault_describe(char *text, size_t size, const struct launch *launch, uint64_t address)
 {
     const struct allocation *near = memory_nearest(launch->memory, address);
-    if (!near || address >> WINDOW_SHIFT != near->base >> WINDOW_SHIFT) {
-        snprintf(text, size, "no allocation is near");
+    uint64_t offset = near ? address - near->base : 0;
+    const struct freed *freed =
+        near && offset < near->size ? NULL : memory_freed(launch->memory, address);
+    if (freed) {
+        snprintf(text, size, "byte %llu of allocation %d, which had %llu and was freed",
+                 (unsigned long long)(address - freed->base), freed->number,
+                 (unsigned long long)freed->size);
         return;
     }
-    uint64_t offset = address - near->base;
+    if (!near || address >> WINDOW_SHIFT != near->base >> WINDOW_SHIFT) {
+        bool host = address >> WINDOW_SHIFT == WINDOW_HOST;
+        snprintf(text, size, "no allocation is near%s",
+                 !host                  ? ""
+                 : address < NULL_PAGES ? ": a null pointer, or an offset from one"
+                                        : ": a pointer of the host, not of the device?");
+        return;
+    }
     char name[64];
     if (near->label)
         snprintf(name, sizeof name, "the variable %.40s", near->label);

@@ -40,7 +40,8 @@ struct finding {
     uint64_t key; /* kernel, kind, places */
     int64_t count;
     const struct program *program; /* of the launch that it was new in; NULL since its end */
-    const struct ptx_place *place;
+    const struct ptx_place *place, *other; /* other: of its other party; NULL: none */
+    enum check check;
 };
 
 /* The caller's; lives as long as the device. Zeroed, with the first three set, it is ready. */

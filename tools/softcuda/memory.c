@@ -153,6 +153,8 @@ bool memory_free(struct memory *memory, uint64_t address)
         madvise(allocation->host, pages, MADV_DONTNEED);
         mprotect(allocation->host, pages, PROT_NONE);
         memory->used -= round_up(allocation->size, ALIGNMENT);
+        memory->freed[memory->n_freed++ % FREED_KEPT] =
+            (struct freed){allocation->base, allocation->size, allocation->number};
     }
     memory->count--;
     memmove(memory->table + at, memory->table + at + 1,
@@ -171,4 +173,15 @@ struct allocation *memory_find(const struct memory *memory, uint64_t address)
 {
     struct allocation *allocation = memory_nearest(memory, address);
     return allocation && address - allocation->base < allocation->size ? allocation : NULL;
+}
+
+const struct freed *memory_freed(const struct memory *memory, uint64_t address)
+{
+    int64_t n = memory->n_freed, first = n > FREED_KEPT ? n - FREED_KEPT : 0;
+    for (int64_t i = n - 1; i >= first; i--) {
+        const struct freed *freed = &memory->freed[i % FREED_KEPT];
+        if (address - freed->base < freed->size)
+            return freed;
+    }
+    return NULL;
 }

@@ -38,9 +38,18 @@ struct allocation {
     void *shadow;        /* the checkers' (check.h); NULL: none */
 };
 
+/* One that is gone, of device memory. */
+struct freed {
+    uint64_t base, size;
+    int number;
+};
+#define FREED_KEPT 256 /* the last ones */
+
 struct memory {
     struct allocation **table; /* sorted by base */
     int count, capacity;
+    struct freed freed[FREED_KEPT]; /* the n-th at n % FREED_KEPT */
+    int64_t n_freed;
     unsigned char *range; /* of window 1 */
     uint64_t range_bytes, next;
     uint64_t card_bytes, used;         /* what the card has, what is allocated */
@@ -64,5 +73,7 @@ bool memory_free(struct memory *memory, uint64_t address);
 struct allocation *memory_find(const struct memory *memory, uint64_t address);
 /* The one whose end lies nearest below address: whom an access beyond the end meant. NULL: none. */
 struct allocation *memory_nearest(const struct memory *memory, uint64_t address);
+/* The last one that held address and was freed, as far as is remembered. NULL: none. */
+const struct freed *memory_freed(const struct memory *memory, uint64_t address);
 
 #endif

@@ -131,6 +131,8 @@ enum special {
     SPECIAL_LANEMASK_GT,
     SPECIAL_DYNAMIC_SMEM_SIZE,
     SPECIAL_TOTAL_SMEM_SIZE,
+    SPECIAL_ENVREG1, /* of the address of the grid's barrier the high half, */
+    SPECIAL_ENVREG2, /* and the low one: where cooperative groups look for it */
     SPECIALS,
 };
 
