@@ -408,6 +408,24 @@ START_TEST(divergent_branches)
 }
 END_TEST
 
+/* brx.idx three ways, one way, and one way that a guard keeps some lanes from. */
+START_TEST(branches_by_index)
+{
+    struct rig rig;
+    open_counting(&rig);
+    run_body(
+        &rig,
+        "mov.u32 %r1, %tid.x; rem.u32 %r2, %r1, 3; T: .branchtargets A, B, C; brx.idx %r2, T;\n"
+        "A: bra D;\nB: bra D;\nC: bra D;\nD: bar.warp.sync -1; mov.u32 %r3, 0;\n"
+        "U: .branchtargets E; brx.idx %r3, U;\nE: setp.lt.u32 %p1, %r1, 5;\n"
+        "@%p1 brx.idx %r3, V; V: .branchtargets F;\nF: bar.warp.sync -1;",
+        16, _i);
+    ck_assert_uint_eq(counted(&rig, COUNT_BRANCHES), 3 + 3);
+    ck_assert_uint_eq(counted(&rig, COUNT_DIVERGENT_BRANCHES), 2);
+    rig_close(&rig);
+}
+END_TEST
+
 /* Lanes that come to a .sync instruction early wait, and it is run again when the others have come:
  * it counts once. Whichever of the two blocks of the loop comes first, in one of the cases some
  * come early. A bar.red is run twice too. */
@@ -447,6 +465,7 @@ int main(void)
     tests = tcase_create("instructions");
     tcase_add_loop_test(tests, classes_lanes_and_predicates, 0, 2);
     tcase_add_loop_test(tests, divergent_branches, 0, 2);
+    tcase_add_loop_test(tests, branches_by_index, 0, 2);
     tcase_add_loop_test(tests, what_waits_counts_once, 0, 4);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

@@ -151,7 +151,12 @@ static bool survives(const struct toucher *by, struct touch *old, struct touch *
         now->warps |= old->warps;
         return false;
     }
-    if ((now->how & TOUCH_WRITE) && !(now->how & TOUCH_ATOMIC))
+    /* Who races with the older access races with a plain write over it too, or has seen that. With
+     * a strong write, which a strong access may meet, that holds of a strong one before it alone.
+     */
+    bool strong = now->how & TOUCH_STRONG;
+    if ((now->how & TOUCH_WRITE) && !(now->how & TOUCH_ATOMIC) &&
+        (!strong || (old->how & TOUCH_STRONG && is_settled(by, old))))
         old->bytes &= (uint16_t)~now->bytes;
     return old->bytes != 0;
 }
@@ -162,26 +167,32 @@ static inline void put(struct touch *head, const struct touch *now, uint32_t nex
     head->halves[1] = (touch_half){now->warps | (uint64_t)next << 32, now->tag};
 }
 
-/* The link to the read that a full list can do without: one of its readers of other CTAs, if there
- * is another, or the last of the own CTA. NULL: the head itself. */
-static uint32_t *find_room(struct touch *head, struct touch_pool *pool, uint32_t cta)
+/* Of reads and of strong accesses there may be any number. Plain writes are one for each byte at
+ * most, and are all kept. */
+static bool is_loose(const struct touch *touch)
 {
-    int n_foreign = !(head->how & TOUCH_WRITE) && head->cta != cta;
-    uint32_t *own = NULL, *foreign = NULL, *last = NULL;
+    return !(touch->how & TOUCH_WRITE) || touch->how & TOUCH_STRONG;
+}
+
+/* The link to the record that a list with too many loose ones can do without: one of other CTAs, if
+ * there is another, or the last of the own CTA. *link NULL: the head itself. false: there are not
+ * too many. */
+static bool find_room(const struct toucher *by, struct touch *head, struct touch_pool *pool,
+                      uint32_t **link)
+{
+    bool own_head = is_loose(head) && head->cta == by->cta;
+    int n = is_loose(head), n_foreign = n && !own_head;
+    uint32_t *own = NULL, *foreign = NULL;
     for (uint32_t *at = &head->next; *at; at = &pool->records[*at].next) {
         const struct touch *old = &pool->records[*at];
-        last = at;
-        if (old->how & TOUCH_WRITE)
+        if (!is_loose(old))
             continue;
-        n_foreign += old->cta != cta;
-        if (old->cta != cta)
-            foreign = at;
-        else
-            own = at;
+        n++;
+        n_foreign += old->cta != by->cta;
+        *(old->cta != by->cta ? &foreign : &own) = at;
     }
-    if (n_foreign > 1 && foreign)
-        return foreign;
-    return own ? own : !(head->how & TOUCH_WRITE) && head->cta == cta ? NULL : last;
+    *link = n_foreign > 1 && foreign ? foreign : own || own_head ? own : foreign;
+    return n >= by->most;
 }
 
 /* Puts *now at the head of a list of n survivors. */
@@ -193,8 +204,8 @@ static bool push(const struct toucher *by, struct touch *head, struct touch_pool
         return true;
     }
     uint32_t room = 0;
-    if (n >= by->most) {
-        uint32_t *link = find_room(head, pool, by->cta);
+    uint32_t *link;
+    if (n >= by->most && find_room(by, head, pool, &link)) {
         if (!link) {
             put(head, now, head->next);
             return true;

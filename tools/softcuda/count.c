@@ -28,7 +28,7 @@ static uint8_t hints_of(const struct instruction *instruction)
 {
     const char *text = instruction->text;
     uint8_t hints = 0;
-    if (is_opcode(instruction, "bra"))
+    if (is_opcode(instruction, "bra") || is_opcode(instruction, "brx.idx"))
         return HINT_BRANCH;
     if (instruction->op_class != CLASS_LOAD && instruction->op_class != CLASS_ASYNC)
         return 0;

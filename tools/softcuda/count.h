@@ -106,6 +106,12 @@ static inline void count_instruction(struct cta_counters *counters,
     site->split += lanes != 0 && lanes != active;
 }
 
+/* The lanes of a branch that no guard held back part all the same: brx.idx. */
+static inline void count_split(struct cta_counters *counters, const struct instruction *instruction)
+{
+    counters->sites[instruction - counters->first].split++;
+}
+
 /* It could not go on yet and will be run again: not counted this time. */
 void count_again(struct cta_counters *counters, const struct instruction *instruction,
                  uint32_t lanes, uint32_t active);

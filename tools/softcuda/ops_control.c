@@ -1,4 +1,5 @@
 /* Branches, exits, traps, and the calls that nvcc leaves: printf and assert. */
+#include "tools/softcuda/count.h"
 #include "tools/softcuda/execute.h"
 #include "tools/softcuda/faults.h"
 #include "tools/softcuda/machine.h"
@@ -32,7 +33,8 @@ static enum next branch_by_index(struct warp *warp, const struct instruction *in
             return fault_branch(warp, instruction, lane, indexes[lane]);
     }
     fragment->lanes = 0;
-    for (uint32_t left = lanes; left;) {
+    int n_ways = 0;
+    for (uint32_t left = lanes; left; n_ways++) {
         int32_t target = instruction->targets[indexes[__builtin_ctz(left)]];
         uint32_t same = 0;
         for (uint32_t l = left; l; l &= l - 1)
@@ -43,6 +45,8 @@ static enum next branch_by_index(struct warp *warp, const struct instruction *in
     }
     if (held_back)
         put_lanes(warp, fragment, behind, held_back);
+    else if (n_ways > 1 && warp->cta->counters)
+        count_split(warp->cta->counters, instruction);
     return NEXT_WAIT;
 }
 
