@@ -51,7 +51,8 @@ static const struct {
     {BODY("ld.global.u32 %r1, %d1;"), AT "'ld.global.u32': an address in brackets is expected"},
     {BODY("add.s32 1, %r1, %r2;"), AT "'add.s32': a register is expected as the result"},
     {BODY("add.s32 %r1, !%p1, %r2;"), AT "'add.s32': '!' before what is no predicate"},
-    {BODY("mov.u32 %r1, %nothing.x;"), AT "'mov.u32': a special register that is not known"},
+    {BODY("mov.u32 %r1, %nothing.x;"),
+     AT "'mov.u32': a special register that is not known: %nothing.x"},
     {BODY("mov.u64 %d1, nothing;"),
      AT "'mov.u64': a name that is no variable, or a function's address"},
     /* numbers of operands */
