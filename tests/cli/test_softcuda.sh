@@ -32,6 +32,15 @@ test_help_and_usage() {
     expect_error 127 'absent: no such program'
     run "$softcuda" run "$dir"
     expect_error 126 'cannot be run'
+    # A value that looks like an option is one.
+    run "$softcuda" run --report -- "$program" good
+    expect_error 2 '--report: a value is missing'
+    run "$softcuda" run --report "$dir/absent/r.json" -- "$program" good
+    expect_error 66 '--report: .*absent/r\.json: cannot write: its folder is not there'
+    run "$softcuda" run --report "$dir" -- "$program" good
+    expect_error 2 '--report: .*this is a folder'
+    run "$softcuda" cards rtx4090
+    expect_error 2 'cards: it takes no argument'
     run "$softcuda" report "$dir/absent.json"
     expect_error 66 'absent\.json: no such file'
 }
@@ -105,7 +114,7 @@ test_reports_end_with_99() {
 }
 
 test_leaks_are_reported() {
-    for what in nothing memory pinned module stream event context; do
+    for what in nothing memory pinned module stream event context inside; do
         run "$softcuda" run --check leak "$program" leak $what
         expect_lines "$stdout" over
         if [ $what = nothing ]; then
@@ -117,6 +126,15 @@ test_leaks_are_reported() {
         run "$softcuda" run --check memory "$program" leak $what
         expect_code 0
     done
+}
+
+test_refused_launches_say_why() {
+    run "$softcuda" run --check race "$program" refused
+    expect_code 0
+    expect_lines "$stdout" CUDA_ERROR_INVALID_VALUE
+    expect_lines "$stderr" 'softcuda: twice is not launched: 50000 bytes of dynamic shared memory, and 49152 are allowed; cuFuncSetAttribute allows more, up to 101376 with the static ones'
+    run "$softcuda" run "$program" refused
+    expect_lines "$stderr"
 }
 
 test_work_is_late() {
@@ -164,9 +182,15 @@ test_costs_are_reported() {
     expect_code 0
     expect_match "$stdout" '^twice$'
     expect_match "$stdout" 'projection'
-    run "$softcuda" run --report "$dir/absent/r.json" "$program" good
+    run "$softcuda" run --report "$dir/r.json" "$program" exit 0
+    run "$softcuda" report "$dir/r.json"
     expect_code 0
-    expect_match "$stderr" 'absent/r\.json'
+    expect_match "$stdout" '^no kernel was launched$'
+    expect_line_count "$stdout" 2
+    # Where it cannot be written, the program gets to know at once.
+    SOFTCUDA_REPORT=$dir/absent/r.json run "$softcuda" run "$program" good
+    expect_code 1
+    expect_match "$stderr" '^softcuda: SOFTCUDA_REPORT: .*absent/r\.json: cannot write'
 }
 
 run_tests

@@ -38,7 +38,8 @@ static const struct {
     {"SOFTCUDA_ASYNC", "never"},       {"SOFTCUDA_CHECK", "memory,"},
     {"SOFTCUDA_CHECK", "races"},       {"SOFTCUDA_SAMPLE", "0"},
     {"SOFTCUDA_FAIL_ALLOC", "x"},      {"SOFTCUDA_WORKERS", "2000000"},
-    {"SOFTCUDA_RESOURCES", "/absent"},
+    {"SOFTCUDA_RESOURCES", "/absent"}, {"SOFTCUDA_REPORT", "/absent/r.json"},
+    {"SOFTCUDA_CHEKC", "all"},         {"SOFTCUDA_CHECKS", "all"},
 };
 
 START_TEST(bad_settings_are_refused)

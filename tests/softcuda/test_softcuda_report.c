@@ -164,6 +164,7 @@ START_TEST(samples_say_so)
     fclose(out);
     ck_assert_ptr_nonnull(strstr(text, "every CTA in 4 counted"));
     ck_assert_ptr_nonnull(strstr(text, "sampled: 2 CTAs were counted, figures are scaled up"));
+    ck_assert_ptr_nonnull(strstr(text, "line (the most run; not scaled)"));
     free(text);
     close_report(&rig, path);
 }

@@ -378,7 +378,8 @@ static const struct {
     {HEAD ".visible .entry k() {\n.reg .b32 %r<2>;\nfrobnicate.b32 %r1, %r1;\nret; }",
      CUDA_ERROR_INVALID_PTX, "frobnicate"},
     {".version 9.9\n.target sm_80\n.address_size 64\n", CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "9.9"},
-    {".version 8.0\n.target sm_90\n.address_size 64\n", CUDA_ERROR_INVALID_PTX, "sm_90"},
+    {".version 8.0\n.target sm_90\n.address_size 64\n", CUDA_ERROR_INVALID_PTX,
+     "build it with nvcc -arch=compute_89, or run it on the card h100"},
     {HEAD ".extern .global .u32 elsewhere;\n", CUDA_ERROR_INVALID_PTX, "elsewhere"},
     {HEAD ".visible .entry k() { .shared .b8 x[49153]; ret; }", CUDA_ERROR_INVALID_PTX, "49168"},
     {"\x7f"
@@ -518,6 +519,13 @@ START_TEST(fat_binaries_hold_ptx)
     const char *path = write_file(temporary_folder(), "k.fatbin", fatbin.bytes, fatbin.size);
     GOOD(cu.ModuleLoad(&module, path));
     EXPECT(ERROR_FILE_NOT_FOUND, cu.ModuleLoad(&module, "/absent.fatbin"));
+    /* Files that end early. */
+    path = write_file(temporary_folder(), "k.fatbin", fatbin.bytes, fatbin.size - 1);
+    EXPECT(ERROR_INVALID_IMAGE, cu.ModuleLoad(&module, path));
+    path = write_file(temporary_folder(), "k.fatbin", fatbin.bytes, 10);
+    EXPECT(ERROR_INVALID_IMAGE, cu.ModuleLoad(&module, path));
+    path = write_file(temporary_folder(), "k.fatbin", "", 0);
+    EXPECT(ERROR_INVALID_IMAGE, cu.ModuleLoad(&module, path));
     put(&fatbin, 16 + 8, 1 << 20, 8); /* an entry beyond the end */
     EXPECT(ERROR_INVALID_IMAGE, cu.ModuleLoadData(&module, fatbin.bytes));
 }

@@ -4,10 +4,10 @@
  *   good          x[i] = 2 i on the device; prints "sum 9900"
  *   bounds        a kernel writes behind its memory; prints the code that the next call gives
  *   uninitialised copies memory to the host that nobody has written
- *   leak WHAT     ends without freeing: memory, pinned, module, stream, event, context
- *   card          prints the card's name and number of SMs
- *   settings      prints the environment's SOFTCUDA_ variables and MIDASHI_CUDA_DRIVER
- *   exit N        ends with code N
+ *   leak WHAT     ends without freeing: memory, pinned, module, stream, event, context; inside:
+ * memory of a context that is destroyed refused       a launch with more shared memory than it may
+ * have; prints the code card          prints the card's name and number of SMs settings      prints
+ * the environment's SOFTCUDA_ variables and MIDASHI_CUDA_DRIVER exit N        ends with code N
  *   signal N      ends by signal N
  *   unwaited      launches the kernel of `bounds` and ends without a wait
  *   late          prints a word of pinned memory before and after the wait */
@@ -93,6 +93,16 @@ static void bounds(void)
     printf("%s\n", name);
 }
 
+static void refused(void)
+{
+    const char *name;
+    void *values[] = {&p};
+    begin();
+    cuGetErrorName(cuLaunchKernel(twice, 1, 1, 1, N, 1, 1, 50000, NULL, values, NULL), &name);
+    puts(name);
+    end();
+}
+
 static void leak(const char *what)
 {
     CUstream stream;
@@ -113,6 +123,10 @@ static void leak(const char *what)
     else if (strcmp(what, "context") == 0) {
         CHECK(cuCtxCreate(&context, 0, 0));
         CHECK(cuCtxPopCurrent(&context));
+    } else if (strcmp(what, "inside") == 0) {
+        CHECK(cuCtxCreate(&context, 0, 0));
+        CHECK(cuMemAlloc(&q, 12));
+        CHECK(cuCtxDestroy(context));
     }
     end();
     puts("over");
@@ -156,6 +170,8 @@ int main(int argc, char **argv)
         begin();
         CHECK(cuMemcpyDtoH(&x, p, sizeof x));
         end();
+    } else if (strcmp(what, "refused") == 0) {
+        refused();
     } else if (strcmp(what, "leak") == 0) {
         leak(argument);
     } else if (strcmp(what, "card") == 0) {

@@ -24,6 +24,7 @@
  * H200 (GH100). It holds the little that such a kernel does. */
 #include "tools/softcuda/card.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define KB 1024
@@ -138,6 +139,17 @@ const struct card *card_named(const char *name)
         if (strcmp(cards[i].name, name) == 0)
             return &cards[i];
     return NULL;
+}
+
+void card_advice(char text[CARD_ADVICE_SIZE], int target, int capability)
+{
+    const struct card *fit = NULL;
+    for (size_t i = 0; i < sizeof cards / sizeof *cards && !fit; i++)
+        if (cards[i].major * 10 + cards[i].minor >= target)
+            fit = &cards[i];
+    snprintf(text, CARD_ADVICE_SIZE, "build it with nvcc -arch=compute_%d%s%s%s", capability,
+             fit ? ", or run it on the card " : "", fit ? fit->name : "",
+             fit ? " (SOFTCUDA_CARD)" : "");
 }
 
 /* ---- occupancy ------------------------------------------------------------------------------ */

@@ -45,6 +45,10 @@ struct card {
 const struct card *card_list(int *n);
 /* NULL: none has that name. */
 const struct card *card_named(const char *name);
+/* What to do with code for `target` (90 for sm_90) where the card has less, `capability`: what to
+ * build, and which card runs it as it is. */
+#define CARD_ADVICE_SIZE 96
+void card_advice(char text[CARD_ADVICE_SIZE], int target, int capability);
 
 #define CARD_REGISTERS_PER_THREAD 255
 #define CARD_THREADS_PER_BLOCK    1024

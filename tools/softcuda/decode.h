@@ -68,13 +68,14 @@ struct decoder {
     int32_t *places;       /* of each register: in the register file, or among predicates */
     int32_t carry;         /* the predicate that is CC.CF */
     const struct flat *at; /* for messages */
+    char unknown[96];      /* such a one */
 };
 
 /* Makes decoder->flat from the kernel and what it calls. (inline.c) */
 enum status decode_flatten(struct decoder *decoder);
 
 /* Sets sources, destinations, offset and aux of an instruction by a form's operands. *fits is false
- * where they do not fit it; *why then says why, in static text. (decode_operands.c) */
+ * where they do not fit it; *why then says why, in text of the decoder's. (decode_operands.c) */
 enum status decode_operands(struct decoder *decoder, struct instruction *instruction,
                             const struct flat *flat, const char *operands, bool *fits,
                             const char **why);

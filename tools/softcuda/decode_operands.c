@@ -1,4 +1,5 @@
 /* Operands of the tree to places in the register file, by the letters of a form. See forms.h. */
+#include <stdio.h>
 #include <string.h>
 #include "tools/softcuda/decode.h"
 #include "tools/softcuda/op_fields.h"
@@ -158,8 +159,11 @@ static enum status place_source(struct placing *placing, const struct instructio
     bool wide = letter == 'd' || letter == 'r'; /* of 'r' the handler reads what it needs */
     if (operand->kind == PTX_OPERAND_SYMBOL && operand->symbol[0] == '%') {
         int special = find_special(operand->symbol);
-        if (special < 0 || letter == 'h')
-            return unfit(placing, fits, "a special register that is not known");
+        if (special < 0 || letter == 'h') {
+            snprintf(decoder->unknown, sizeof decoder->unknown,
+                     "a special register that is not known: %.40s", operand->symbol);
+            return unfit(placing, fits, decoder->unknown);
+        }
         return add_fill(decoder, (struct fill){FILL_SPECIAL, 0, wide, (uint64_t)special}, place);
     }
     if (operand->kind == PTX_OPERAND_SYMBOL && strcmp(operand->symbol, "WARP_SZ") == 0)

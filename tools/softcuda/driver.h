@@ -244,6 +244,8 @@ void memory_free_owned(struct context *context); /* all that it has left */
 
 uint64_t random_below(uint64_t n); /* by SOFTCUDA_SEED */
 double seconds_now(void);
+/* Says which memory of a context that goes was never freed. The process goes on till its end. */
+void leaks_of_context(const struct context *context);
 /* "softcuda: TEXT" on standard error. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -67,6 +67,9 @@ static void empty(struct context *context)
 
 void context_close(struct context *context)
 {
+    if (!context->fault)
+        queue_finish_all(context); /* frees that still wait */
+    leaks_of_context(context);
     empty(context);
     object_remove(&context->object);
     mem_free(context);

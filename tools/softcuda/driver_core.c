@@ -85,21 +85,28 @@ static int n_leaks;
 
 static bool leak(void)
 {
-    n_leaks++;
-    driver.reporter.n_reports++;
-    return n_leaks <= MOST_LEAKS;
+    return ++n_leaks <= MOST_LEAKS;
+}
+
+static void report_memory(const struct allocation *allocation, const char *when)
+{
+    if (!allocation->label && leak())
+        say("error: leak: allocation %d of %llu bytes of %s memory was %s %s", allocation->number,
+            (unsigned long long)allocation->size, allocation->pinned ? "pinned host" : "device",
+            when, allocation->registered ? "unregistered" : "freed");
+}
+
+void leaks_of_context(const struct context *context)
+{
+    for (int i = 0; driver.reporter.checks & CHECK_LEAK && i < driver.memory.count; i++)
+        if (driver.memory.table[i]->owner == context)
+            report_memory(driver.memory.table[i], "in a context that was destroyed, and never");
 }
 
 static void report_leaks(void)
 {
-    for (int i = 0; i < driver.memory.count; i++) {
-        const struct allocation *allocation = driver.memory.table[i];
-        if (!allocation->label && leak())
-            say("error: leak: allocation %d of %llu bytes of %s memory was never %s",
-                allocation->number, (unsigned long long)allocation->size,
-                allocation->pinned ? "pinned host" : "device",
-                allocation->registered ? "unregistered" : "freed");
-    }
+    for (int i = 0; i < driver.memory.count; i++)
+        report_memory(driver.memory.table[i], "never");
     static const struct {
         enum object_kind kind;
         const char *name, *what;
@@ -134,8 +141,8 @@ static void write_report(void)
 static void end_now(void)
 {
     write_report();
-    say("%d report%s: the process ends with code 99", driver.reporter.n_reports,
-        driver.reporter.n_reports == 1 ? "" : "s");
+    int n = driver.reporter.n_reports + n_leaks;
+    say("%d report%s: the process ends with code 99", n, n == 1 ? "" : "s");
     fflush(NULL);
     _exit(99);
 }
@@ -153,7 +160,7 @@ __attribute__((destructor)) static void process_ends(void)
             queue_finish_all((struct context *)at);
     if (driver.reporter.checks & CHECK_LEAK)
         report_leaks();
-    if (driver.reporter.n_reports > 0)
+    if (driver.reporter.n_reports + n_leaks > 0)
         end_now();
     write_report();
     pthread_mutex_unlock(&driver.lock);
@@ -195,6 +202,11 @@ static CUresult start(void)
         return CUDA_ERROR_INVALID_VALUE;
     }
     if (resources_open(driver.settings.resources, &err) != STATUS_OK) {
+        say("%s", err.text);
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (driver.settings.report && report_can_be_written(driver.settings.report, &err)) {
+        err_prefix(&err, "SOFTCUDA_REPORT");
         say("%s", err.text);
         return CUDA_ERROR_INVALID_VALUE;
     }

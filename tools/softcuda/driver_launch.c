@@ -1,6 +1,8 @@
 /* Functions and their launches: what may be asked of a kernel, and what is too much. */
 #include "tools/softcuda/driver.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include "host/base/memory.h"
 #include "tools/softcuda/resources.h"
@@ -213,6 +215,22 @@ CUresult cuOccupancyMaxPotentialBlockSize(int *grid_size, int *block_size, CUfun
 
 /* ---- launches ------------------------------------------------------------------------------- */
 
+/* The code alone says little. Where anything is checked, a line says what is wrong; a program that
+ * only tries what fits is not bothered otherwise. */
+__attribute__((format(printf, 3, 4))) static CUresult
+refuse(const struct function *function, CUresult result, const char *format, ...)
+{
+    char why[160];
+    va_list arguments;
+    if (!driver.reporter.checks)
+        return result;
+    va_start(arguments, format);
+    vsnprintf(why, sizeof why, format, arguments);
+    va_end(arguments);
+    say("%s is not launched: %s", function->program->name, why);
+    return result;
+}
+
 /* `extra`: a buffer with all parameters in their places. */
 static CUresult find_buffer(void **extra, const unsigned char **buffer, size_t *size)
 {
@@ -233,12 +251,14 @@ static CUresult find_buffer(void **extra, const unsigned char **buffer, size_t *
 }
 
 /* The parameters are copied at the call: the program may reuse their memory at once. */
-static CUresult copy_parameters(unsigned char **out, const struct program *program, void **values,
+static CUresult copy_parameters(unsigned char **out, const struct function *function, void **values,
                                 void **extra)
 {
+    const struct program *program = function->program;
     size_t n = (size_t)program->parameter_bytes;
     if (values && extra)
-        return CUDA_ERROR_INVALID_VALUE;
+        return refuse(function, CUDA_ERROR_INVALID_VALUE,
+                      "both parameters and a buffer of them are given");
     unsigned char *bytes = mem_alloc_zero(n + 1, 1);
     CUresult result = bytes ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
     if (!result && extra) {
@@ -247,14 +267,16 @@ static CUresult copy_parameters(unsigned char **out, const struct program *progr
         result = find_buffer(extra, &buffer, &size);
         /* The end of the last one may be cut off where it is padding. */
         if (!result && (size > (n + 7) / 8 * 8 || size < n))
-            result = CUDA_ERROR_INVALID_VALUE;
+            result = refuse(function, CUDA_ERROR_INVALID_VALUE,
+                            "its parameters have %zu bytes, the buffer has %zu", n, size);
         if (!result && n > 0)
             memcpy(bytes, buffer, n);
     }
     for (int i = 0; !result && !extra && i < program->n_parameters; i++) {
         const struct parameter *parameter = &program->parameters[i];
         if (!values || !values[i])
-            result = CUDA_ERROR_INVALID_VALUE;
+            result = refuse(function, CUDA_ERROR_INVALID_VALUE,
+                            "parameter %d of %d is a null pointer", i + 1, program->n_parameters);
         else
             memcpy(bytes + parameter->offset, values[i], (size_t)parameter->size);
     }
@@ -274,20 +296,38 @@ static CUresult check_sizes(const struct kernel_work *kernel)
         grid[0] > CARD_GRID_X || grid[1] > CARD_GRID_YZ || grid[2] > CARD_GRID_YZ ||
         block[0] > CARD_THREADS_PER_BLOCK || block[1] > CARD_THREADS_PER_BLOCK ||
         block[2] > CARD_BLOCK_Z || block[0] * block[1] * block[2] > CARD_THREADS_PER_BLOCK)
-        return CUDA_ERROR_INVALID_VALUE;
+        return refuse(function, CUDA_ERROR_INVALID_VALUE,
+                      "a grid of %u x %u x %u blocks of %u x %u x %u threads; a block has 1 to %d",
+                      grid[0], grid[1], grid[2], block[0], block[1], block[2],
+                      CARD_THREADS_PER_BLOCK);
     const int *required = program->required_threads;
     if (required[0] > 0 && (block[0] != (uint32_t)required[0] ||
                             block[1] != (uint32_t)required[1] || block[2] != (uint32_t)required[2]))
-        return CUDA_ERROR_INVALID_VALUE;
+        return refuse(function, CUDA_ERROR_INVALID_VALUE,
+                      "blocks of %u x %u x %u threads, and it is compiled for %d x %d x %d",
+                      block[0], block[1], block[2], required[0], required[1], required[2]);
     if (kernel->shared > (unsigned)function->dynamic_shared)
-        return CUDA_ERROR_INVALID_VALUE;
-    int threads = (int)(block[0] * block[1] * block[2]);
+        return refuse(function, CUDA_ERROR_INVALID_VALUE,
+                      "%u bytes of dynamic shared memory, and %d are allowed; "
+                      "cuFuncSetAttribute allows more, up to %d with the static ones",
+                      kernel->shared, function->dynamic_shared,
+                      driver.settings.card->shared_opt_in);
+    int threads = (int)(block[0] * block[1] * block[2]), most = most_threads(function);
     int fit = occupancy(function, threads, kernel->shared);
-    if (threads > most_threads(function) || fit == 0)
-        return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+    if (threads > most)
+        return refuse(function, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+                      "blocks of %d threads, and its bounds and registers allow %d", threads, most);
+    if (fit == 0)
+        return refuse(function, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+                      "a block of %d threads and %u bytes of shared memory does not fit a "
+                      "multiprocessor",
+                      threads, (unsigned)program->shared_bytes + kernel->shared);
     uint64_t n = (uint64_t)grid[0] * grid[1] * grid[2];
-    if (kernel->cooperative && n > (uint64_t)fit * (uint64_t)driver.settings.card->n_sms)
-        return CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
+    uint64_t together = (uint64_t)fit * (uint64_t)driver.settings.card->n_sms;
+    if (kernel->cooperative && n > together)
+        return refuse(function, CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE,
+                      "%llu blocks must run at a time, and %llu can", (unsigned long long)n,
+                      (unsigned long long)together);
     return CUDA_SUCCESS;
 }
 
@@ -310,8 +350,8 @@ static CUresult submit(struct context *context, struct request *request)
     if (!result)
         result = check_sizes(kernel);
     if (!result)
-        result = copy_parameters(&kernel->parameters, kernel->function->program, request->values,
-                                 request->extra);
+        result =
+            copy_parameters(&kernel->parameters, kernel->function, request->values, request->extra);
     if (result)
         return result;
     struct work *work = work_create(WORK_KERNEL);

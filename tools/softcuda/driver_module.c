@@ -156,8 +156,10 @@ static CUresult check_versions(const struct ptx_module *ptx, const char *name, s
         return CUDA_ERROR_UNSUPPORTED_PTX_VERSION;
     }
     if (ptx->target > capability()) {
-        err_set(err, STATUS_BAD_DATA, "%s: PTX for sm_%d, and the card is sm_%d", name, ptx->target,
-                capability());
+        char advice[CARD_ADVICE_SIZE];
+        card_advice(advice, ptx->target, capability());
+        err_set(err, STATUS_BAD_DATA, "%s: PTX for sm_%d, and the card is sm_%d; %s", name,
+                ptx->target, capability(), advice);
         return CUDA_ERROR_INVALID_PTX;
     }
     return CUDA_SUCCESS;
@@ -326,7 +328,15 @@ static CUresult load_file(struct context *context, struct module **module, const
     CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
     if (image) {
         memcpy(image, map.data, map.size);
-        result = load(context, module, image, path, &err);
+        uint64_t size = fatbin_size(image);
+        result = CUDA_ERROR_INVALID_IMAGE;
+        if (map.size == 0)
+            say("%s: the file is empty", path);
+        else if (size > map.size)
+            say("%s: a fat binary that is cut off: %zu bytes of %llu", path, map.size,
+                (unsigned long long)size);
+        else
+            result = load(context, module, image, path, &err);
     }
     mem_free(image);
     file_unmap(&map);

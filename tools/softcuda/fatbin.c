@@ -7,9 +7,9 @@
  *            u32 architecture, ...; the data follow the header */
 #include "tools/softcuda/fatbin.h"
 
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include "tools/softcuda/card.h"
 
 #define FATBIN_MAGIC  0xBA55ED50u
 #define WRAPPER_MAGIC 0x466243B1u
@@ -91,17 +91,20 @@ static CUresult search_fatbin(struct search *search, const unsigned char *fatbin
     }
     if (search->best_architecture > 0)
         return CUDA_SUCCESS;
-    if (search->compressed > 0)
+    if (search->compressed > 0) {
         err_set(err, STATUS_BAD_DATA,
                 "a fat binary whose PTX is compressed; build it with nvcc --no-compress");
-    else if (search->oldest_too_new > 0)
+    } else if (search->oldest_too_new > 0) {
+        char advice[CARD_ADVICE_SIZE];
+        card_advice(advice, search->oldest_too_new, search->capability);
         err_set(err, STATUS_BAD_DATA,
-                "a fat binary with PTX for sm_%d and newer, and the card is sm_%d",
-                search->oldest_too_new, search->capability);
-    else
+                "a fat binary with PTX for sm_%d and newer, and the card is sm_%d; %s",
+                search->oldest_too_new, search->capability, advice);
+    } else {
         err_set(err, STATUS_BAD_DATA,
                 "a fat binary without PTX, which a software device needs; build it with nvcc "
                 "-gencode arch=compute_80,code=compute_80 --no-compress");
+    }
     return CUDA_ERROR_NO_BINARY_FOR_GPU;
 }
 
@@ -136,4 +139,13 @@ CUresult fatbin_find_ptx(struct ptx_text *ptx, const void *image, int capability
     }
     err_set(err, STATUS_BAD_DATA, "neither PTX nor a fat binary");
     return CUDA_ERROR_INVALID_IMAGE;
+}
+
+uint64_t fatbin_size(const void *image)
+{
+    const unsigned char *bytes = image;
+    uint64_t size = read64(bytes + 8);
+    if (read32(bytes) != FATBIN_MAGIC)
+        return 0;
+    return size > LARGEST_BYTES ? size : size + read16(bytes + 6);
 }

@@ -4,6 +4,7 @@
 #define SOFTCUDA_FATBIN_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include "host/base/cuda_api.h"
 #include "host/base/status.h"
 
@@ -18,5 +19,8 @@ struct ptx_text {
  *   INVALID_IMAGE      neither PTX nor a fat binary, or a broken one
  *   NO_BINARY_FOR_GPU  machine code only, PTX for newer cards only, or compressed PTX */
 CUresult fatbin_find_ptx(struct ptx_text *ptx, const void *image, int capability, struct err *err);
+
+/* How long a fat binary says it is, from its first 16 bytes. 0: the image is something else. */
+uint64_t fatbin_size(const void *image);
 
 #endif

@@ -95,16 +95,18 @@ static const struct {
     {"--resources", "RESOURCES"},
 };
 
-/* Sets SOFTCUDA_NAME, after a look at the value. */
-static bool set_option(const char *option, const char *name, const char *value)
+/* Sets SOFTCUDA_NAME, after a look at the value. The exit code, or 0. */
+static int set_option(const char *option, const char *name, const char *value)
 {
     struct settings settings = {0};
     struct err err;
     char variable[32], path[PATH_MAX];
-    if (settings_set(&settings, name, value, &err) != STATUS_OK) {
+    enum status status = settings_set(&settings, name, value, &err);
+    if (status == STATUS_OK && settings.report)
+        status = report_can_be_written(value, &err);
+    if (status != STATUS_OK) {
         err_prefix(&err, "%s", option);
-        fail(2, "%s", err.text);
-        return false;
+        return fail((int)status, "%s", err.text);
     }
     /* The program may change its folder. */
     if (strcmp(name, "RESOURCES") == 0 && realpath(value, path))
@@ -116,7 +118,7 @@ static bool set_option(const char *option, const char *name, const char *value)
     snprintf(variable, sizeof variable, "SOFTCUDA_%s", name);
     bool good = setenv(variable, value, 1) == 0;
     free(report);
-    return good;
+    return good ? 0 : fail(STATUS_RESOURCE, "%s: no memory", option);
 }
 
 /* The folder of this command, where libcuda.so.1 lies too. */
@@ -187,10 +189,12 @@ static int run(char **argv)
         if (i == sizeof options / sizeof *options)
             return fail(2, "%s: no such option; see softcuda --help", *argv);
         const char *value = (*argv)[length] == '=' ? *argv + length + 1 : *++argv;
-        if (!value)
+        /* "--report -- PROGRAM": nobody means a file of that name. */
+        if (!value || (value == *argv && strncmp(value, "--", 2) == 0))
             return fail(2, "%s: a value is missing", options[i].option);
-        if (!set_option(options[i].option, options[i].name, value))
-            return 2;
+        int code = set_option(options[i].option, options[i].name, value);
+        if (code)
+            return code;
     }
     if (!*argv)
         return fail(2, "%s: name a program; see softcuda --help", "run");
@@ -222,6 +226,8 @@ int main(int argc, char **argv)
         return print_report(argv[2]);
     if (strcmp(command, "report") == 0)
         return fail(2, "%s: name one file that run --report wrote", command);
+    if (strcmp(command, "cards") == 0)
+        return fail(2, "%s: it takes no argument", command);
     if (*command)
         return fail(2, "%s: no such command; see softcuda --help", command);
     fputs(help, stderr);

@@ -24,6 +24,8 @@ struct counters *count_report_begin(struct count_report *report, const struct la
 enum status count_report_end(struct count_report *report, struct counters *counters,
                              const struct launch *launch, struct err *err);
 
+/* Whether a report could be written there, before it is worth anything. Errors as out_file_open. */
+enum status report_can_be_written(const char *path, struct err *err);
 /* Writes the report as JSON, aside and then over the old file. Errors as out_file_open and
  * out_file_commit have them. */
 enum status count_report_write(const struct count_report *report, const char *path,

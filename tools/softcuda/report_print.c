@@ -205,7 +205,8 @@ static const char *file_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static void print_lines(FILE *out, const json_t *kernel)
+/* Of a sample as they were counted. */
+static void print_lines(FILE *out, const json_t *kernel, bool scaled)
 {
     size_t i;
     const json_t *line;
@@ -215,8 +216,9 @@ static void print_lines(FILE *out, const json_t *kernel)
         if (i == LINES_SHOWN)
             break;
         if (i == 0)
-            fprintf(out, "  %-34s %14s %9s %14s %14s\n", "line (the most run)", "warps", "lanes on",
-                    "moved", "needed");
+            fprintf(out, "  %-34s %14s %9s %14s %14s\n",
+                    scaled ? "line (the most run; not scaled)" : "line (the most run)", "warps",
+                    "lanes on", "moved", "needed");
         snprintf(place, sizeof place, "%.40s:%" PRIu64, file_name(text(line, "file")),
                  whole(line, "line"));
         fprintf(out, "    %-32s %14s %7.1f %% %14s %14s\n", place,
@@ -227,14 +229,20 @@ static void print_lines(FILE *out, const json_t *kernel)
 }
 
 static const char legend[] =
-    "\nregisters ?: guessed, since ptxas was not asked. bytes underway: what an SM's loads bring "
-    "at a\n"
-    "time; needed: latency times bandwidth of DRAM. A projection is no measurement. Its terms:\n"
-    "tensor from MACs by shape; issue from warp instructions by class, of the fullest pipe; "
-    "shared\n"
-    "from shared wavefronts and sectors through L1; L2 from L2 sectors; DRAM from DRAM bytes;\n"
-    "latency from batches of loads, waits of cp.async and hits; other from the first load of each\n"
-    "wave, the last store and the launch. time: the largest term and other. docs/softcuda.md.\n";
+    "\nmoved: sectors of global memory, and wavefronts of shared memory, that a line took; needed: "
+    "the\n"
+    "fewest for its bytes. registers ?: guessed, since ptxas was not asked. pipe: the one that "
+    "issue is\n"
+    "bound by. bytes underway: what an SM's loads bring at a time; needed: latency times bandwidth "
+    "of\n"
+    "DRAM. A projection is no measurement. Its terms: tensor from MACs by shape; issue from warp\n"
+    "instructions by class, of the fullest pipe; shared from shared wavefronts and sectors through "
+    "L1;\n"
+    "L2 from L2 sectors; DRAM from DRAM bytes; latency from batches of loads, waits of cp.async "
+    "and\n"
+    "hits; other from the first load of each wave, the last store and the launch. time: the "
+    "largest\n"
+    "term and other. docs/softcuda.md says more.\n";
 
 static void print_cards(FILE *out, const json_t *kernel, const char *run_card)
 {
@@ -306,7 +314,7 @@ static void print_kernel(FILE *out, const json_t *kernel, const char *run_card, 
     print_global(out, totals.value);
     print_shared(out, totals.value);
     print_other_memory(out, totals.value);
-    print_lines(out, kernel);
+    print_lines(out, kernel, counted != ctas && sampled);
     print_cards(out, kernel, run_card);
 }
 
@@ -349,6 +357,10 @@ static enum status print(const char *path, const json_t *report, FILE *out, stru
     if (whole(report, "sample") > 1)
         fprintf(out, ", every CTA in %" PRIu64 " counted", whole(report, "sample"));
     fprintf(out, "\n");
+    if (whole(report, "n_launches") == 0) {
+        fprintf(out, "no kernel was launched\n");
+        return STATUS_OK;
+    }
     json_array_foreach(kernels, i, kernel)
         print_kernel(out, kernel, text(report, "card"), whole(report, "sample") > 1);
     print_launches(out, report);

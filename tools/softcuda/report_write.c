@@ -272,6 +272,14 @@ static bool put_report(FILE *out, const struct count_report *report)
     return true;
 }
 
+enum status report_can_be_written(const char *path, struct err *err)
+{
+    struct out_file file;
+    TRY(out_file_open(&file, path, err));
+    out_file_discard(&file);
+    return STATUS_OK;
+}
+
 enum status count_report_write(const struct count_report *report, const char *path, struct err *err)
 {
     struct out_file file;

@@ -1,9 +1,11 @@
 /* See settings.h. */
+#define _GNU_SOURCE
 #include "tools/softcuda/settings.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "tools/softcuda/faults.h"
 
 static enum status wrong(struct err *err, const char *value, const char *use)
@@ -114,11 +116,32 @@ enum status settings_set(struct settings *settings, const char *name, const char
     return STATUS_OK;
 }
 
+static const char *const names[] = {"CARD",    "SEED",      "ORDER",     "MMA",
+                                    "ASYNC",   "CHECK",     "REPORT",    "SAMPLE",
+                                    "WORKERS", "RESOURCES", "FAIL_ALLOC"};
+
+/* A slip in a name would go unseen: nothing would be checked, and nothing found. */
+static enum status refuse_others(struct err *err)
+{
+    static const char prefix[] = "SOFTCUDA_";
+    for (char **at = environ; *at; at++) {
+        const char *name = *at + strlen(prefix);
+        size_t i = 0;
+        if (strncmp(*at, prefix, strlen(prefix)) != 0)
+            continue;
+        while (i < sizeof names / sizeof *names &&
+               (strncmp(name, names[i], strlen(names[i])) != 0 || name[strlen(names[i])] != '='))
+            i++;
+        if (i == sizeof names / sizeof *names)
+            return err_set(err, STATUS_USAGE, "%.*s: no such setting; unset it, or see %s",
+                           (int)strcspn(*at, "="), *at, "softcuda --help");
+    }
+    return STATUS_OK;
+}
+
 enum status settings_read(struct settings *settings, struct err *err)
 {
-    static const char *const names[] = {"CARD",    "SEED",      "ORDER",     "MMA",
-                                        "ASYNC",   "CHECK",     "REPORT",    "SAMPLE",
-                                        "WORKERS", "RESOURCES", "FAIL_ALLOC"};
+    TRY(refuse_others(err));
     *settings = (struct settings){.card = card_named("rtx4090"), .sample = 1};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char variable[32];

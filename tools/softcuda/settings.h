@@ -28,7 +28,7 @@ struct settings {
     long fail_alloc;
 };
 
-/* STATUS_USAGE: "SOFTCUDA_ORDER: x: use fixed or shuffled". */
+/* STATUS_USAGE: "SOFTCUDA_ORDER: x: use fixed or shuffled"; another name that begins so. */
 enum status settings_read(struct settings *settings, struct err *err);
 
 /* One setting by the name behind SOFTCUDA_, as "ORDER": for command lines. STATUS_USAGE: "x: use
