@@ -366,6 +366,8 @@ static int64_t cut(int64_t m, int e, int unit)
 {
     int shift = unit - e;
     uint64_t size = (uint64_t)(m < 0 ? -m : m);
+    if (m == 0)
+        return 0;
     size = shift <= 0 ? size << -shift : shift > 63 ? 0 : size >> shift;
     return m < 0 ? -(int64_t)size : (int64_t)size;
 }
