@@ -100,6 +100,10 @@ static const struct {
      AT "'ld.global.v4.u64': this variant cannot be run"},
     {BODY("add.s32 %r1, %r2;"), AT "'add.s32': an operand is missing"},
     {BODY("add.s32 %r1, %r2, %r3, %r0;"), AT "'add.s32': too many operands"},
+    {BODY("setp.lt.s32 %p1, %r2, %r3, %p2;"),
+     AT "'setp.lt.s32': a predicate to combine goes with .and, .or or .xor"},
+    {BODY("set.lt.and.u32.s32 %r1, %r2, %r3;"),
+     AT "'set.lt.and.u32.s32': a predicate to combine goes with .and, .or or .xor"},
     {BODY("add.s32 %r1|%p1, %r2, %r3;"), AT "'add.s32': a pair of registers"},
     /* flow */
     {BODY("bra NOWHERE;"), "test.ptx: line 8: there is no label 'NOWHERE' to branch to"},

@@ -138,15 +138,17 @@ static bool races(const struct random_program *program, int i, int t, int j, int
     return !(i == j && same_warp && a->alike); /* lanes of one store may write the same */
 }
 
-/* Of a granule of global memory three reads and strong accesses are remembered: are there more? */
+/* Of a granule of global memory three reads and three strong writes are remembered: are there more?
+ */
 static bool is_crowded(const struct random_program *program, int place)
 {
-    int n = 0;
-    for (int s = 0; s < STEPS && program->global; s++)
-        for (int t = 0; t < THREADS && program->steps[s].kind < BARRIER; t++)
-            n += program->steps[s].kind != STORE && program->steps[s].place[t] >= 0 &&
-                 program->steps[s].place[t] / GRANULE == place / GRANULE;
-    return n > 3;
+    int n[2] = {0, 0};
+    for (int s = 0; s < STEPS && program->global; s++) {
+        const struct step *step = &program->steps[s];
+        for (int t = 0; t < THREADS && step->kind < BARRIER && step->kind != STORE; t++)
+            n[writes(step)] += step->place[t] >= 0 && step->place[t] / GRANULE == place / GRANULE;
+    }
+    return n[0] > 3 || n[1] > 3;
 }
 
 /* *certain: one of the races is not among so many accesses that it may go unseen. */

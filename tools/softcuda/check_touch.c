@@ -167,25 +167,26 @@ static inline void put(struct touch *head, const struct touch *now, uint32_t nex
     head->halves[1] = (touch_half){now->warps | (uint64_t)next << 32, now->tag};
 }
 
-/* Of reads and of strong accesses there may be any number. Plain writes are one for each byte at
- * most, and are all kept. */
-static bool is_loose(const struct touch *touch)
+/* Plain writes are one for each byte at most, and all kept; of reads there may be any number, and
+ * of strong writes: these count with their like. */
+static bool count_together(const struct touch *a, const struct touch *b)
 {
-    return !(touch->how & TOUCH_WRITE) || touch->how & TOUCH_STRONG;
+    return ((a->how ^ b->how) & TOUCH_WRITE) == 0 &&
+           (!(a->how & TOUCH_WRITE) || a->how & b->how & TOUCH_STRONG);
 }
 
-/* The link to the record that a list with too many loose ones can do without: one of other CTAs, if
- * there is another, or the last of the own CTA. *link NULL: the head itself. false: there are not
- * too many. */
+/* The link to the record that a list can do without when *now comes, where there are too many of
+ * its like: one of other CTAs, if there is another, or the last of the own CTA. *link NULL: the
+ * head itself. false: there are not too many. */
 static bool find_room(const struct toucher *by, struct touch *head, struct touch_pool *pool,
-                      uint32_t **link)
+                      const struct touch *now, uint32_t **link)
 {
-    bool own_head = is_loose(head) && head->cta == by->cta;
-    int n = is_loose(head), n_foreign = n && !own_head;
+    int n = count_together(head, now), n_foreign = n && head->cta != by->cta;
+    bool own_head = n && !n_foreign;
     uint32_t *own = NULL, *foreign = NULL;
     for (uint32_t *at = &head->next; *at; at = &pool->records[*at].next) {
         const struct touch *old = &pool->records[*at];
-        if (!is_loose(old))
+        if (!count_together(old, now))
             continue;
         n++;
         n_foreign += old->cta != by->cta;
@@ -205,7 +206,7 @@ static bool push(const struct toucher *by, struct touch *head, struct touch_pool
     }
     uint32_t room = 0;
     uint32_t *link;
-    if (n >= by->most && find_room(by, head, pool, &link)) {
+    if (n >= by->most && find_room(by, head, pool, now, &link)) {
         if (!link) {
             put(head, now, head->next);
             return true;

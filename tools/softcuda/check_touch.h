@@ -93,7 +93,7 @@ struct toucher {
     uint64_t tag;     /* without bytes, shift and base */
     bool whole_warps; /* no lane knows what its warp does not: a record may name more of them */
     bool across_ctas; /* global memory: the barrier of a CTA ends nothing */
-    int most;         /* records of a granule's reads and strong accesses; more are forgotten */
+    int most; /* records of a granule's reads, and of its strong writes: more are forgotten */
 };
 
 /* Some lanes touch bytes of one granule. */

@@ -99,6 +99,8 @@ static enum status look_up(struct decoder *decoder, struct instruction *instruct
         return decode_error(decoder, why);
     if (!rules_kinds(decoder, flat, instruction) || !rules_widths(decoder, flat, instruction))
         return decode_error(decoder, "a register of another kind, or too narrow");
+    if (!rules_combined(instruction))
+        return decode_error(decoder, "a predicate to combine goes with .and, .or or .xor");
     if (!rules_constants(instruction))
         return decode_error(decoder, "a number that this opcode does not take");
     return STATUS_OK;

@@ -98,6 +98,13 @@ bool rules_atomic(enum atomic_operation operation, enum ptx_type type, bool redu
     return false;
 }
 
+bool rules_combined(const struct instruction *instruction)
+{
+    bool combines = (instruction->aux2 & 255) != COMBINE_NONE;
+    return strncmp(instruction->form->opcode, "set", 3) != 0 ||
+           combines == (instruction->n_sources == 3);
+}
+
 bool rules_constants(const struct instruction *instruction)
 {
     const char *opcode = instruction->form->opcode;

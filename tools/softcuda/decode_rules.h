@@ -22,6 +22,8 @@ bool rules_kinds(const struct decoder *decoder, const struct flat *flat,
 bool rules_widths(const struct decoder *decoder, const struct flat *flat,
                   struct instruction *instruction);
 
+/* set and setp have a third operand where the opcode says how it is combined, and only there. */
+bool rules_combined(const struct instruction *instruction);
 /* Constants that an opcode allows: the bytes of a copy or of a line, the groups of a wait. */
 bool rules_constants(const struct instruction *instruction);
 
