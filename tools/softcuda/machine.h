@@ -112,8 +112,8 @@ struct launch {
     const unsigned char *parameters; /* (program->parameter_bytes) */
     int resident;                    /* CTAs that run at a time on the card */
     bool cooperative;
-    /* Of a cooperative launch, for cooperative groups: the address of 8 bytes of device memory, their
-     * size and what the CTAs count at. 0: none. */
+    /* Of a cooperative launch, for cooperative groups: the address of 8 bytes of device memory,
+     * their size and what the CTAs count at. 0: none. */
     uint64_t grid_barrier;
     int n_sms;           /* of the card */
     atomic_bool stopped; /* a fault, or the user */
