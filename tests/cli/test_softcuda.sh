@@ -15,7 +15,7 @@ test_help_and_usage() {
     expect_code 0
     expect_match "$stdout" '--check LIST'
     run "$softcuda"
-    expect_error 2 'code: the program|127 where'
+    expect_error 2 'code: the program|126 where'
     run "$softcuda" walk
     expect_error 2 'walk: no such command'
     run "$softcuda" run

@@ -40,7 +40,8 @@ static const char help[] =
     "PTX that is not compressed (nvcc --no-compress).\n"
     "\n"
     "Exit code: the program's; 99 after reports of a checker; 2 for wrong usage;\n"
-    "127 where there is no such program, 126 where it cannot be run.\n";
+    "66 or 71 where the report could not be written; 127 where there is no such\n"
+    "program, 126 where it cannot be run.\n";
 
 static int fail(int code, const char *format, const char *what)
 {
