@@ -7,8 +7,8 @@
 #include "tools/softcuda/faults.h"
 #include "tools/softcuda/forms.h"
 
-/* Records of a granule's reads at most, and of its strong writes. Many read the same global memory: the last two of a block and one
- * of another show a race to come as well as all do. */
+/* Records of a granule's reads at most, and of its strong writes. Many read the same global memory:
+ * the last two of a block and one of another show a race to come as well as all do. */
 #define MOST_SHARED 64
 #define MOST_GLOBAL 3
 
