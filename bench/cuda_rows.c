@@ -252,6 +252,9 @@ enum status cuda_count_trial(json_t **report, struct trial *trial, struct err *e
     const char *folder = getenv("TMPDIR");
     char path[512];
     *report = NULL;
+    if (getenv("SOFTCUDA_REPORT"))
+        return err_set(err, STATUS_USAGE,
+                       "SOFTCUDA_REPORT counts the whole process, and bench each row; unset it");
     snprintf(path, sizeof path, "%s/midashi-bench-XXXXXX", folder && *folder ? folder : "/tmp");
     int file = mkstemp(path);
     if (file < 0)

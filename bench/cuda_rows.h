@@ -22,7 +22,7 @@ enum status cuda_measure_trial(struct measurement *measurement, struct trial *tr
                                const struct cuda_limits *limits, double seconds, struct err *err);
 
 /* On softcuda: one run, counted. *report: its report as docs/formats.md describes softcuda's, for
- * the caller to release. STATUS_FAILED: SOFTCUDA_REPORT is set, or the device is no softcuda. */
+ * the caller to release. STATUS_USAGE: SOFTCUDA_REPORT is set. STATUS_FAILED: no softcuda. */
 enum status cuda_count_trial(json_t **report, struct trial *trial, struct err *err);
 
 #endif
