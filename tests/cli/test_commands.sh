@@ -97,6 +97,17 @@ assert len(t["topics"]) == 2 and t["texts"] == 60, t
 assert sum(x["size"] for x in t["topics"]) == 60' "$stdout" || fail 'the JSON is not as expected'
 }
 
+# Loading and embedding are the whole, and each is a part that takes time.
+test_embed_tells_loading_from_embedding() {
+    need_command python3
+    run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy" --json --quiet
+    expect_code 0
+    python3 -c 'import json, sys
+r = json.load(open(sys.argv[1]))
+parts = r["load_seconds"], r["embed_seconds"]
+assert min(parts) > 0 and abs(sum(parts) - r["seconds"]) < 1e-9, r' "$stdout" || fail 'seconds'
+}
+
 test_same_bytes_for_threads_and_batches() {
     run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/a.npy" --threads 1
     expect_code 0
@@ -187,6 +198,10 @@ test_cluster_reads_parts() {
     run "$MIDASHI" cluster "$dir/e.npy" "$dir/e.npy" --topics 2 --output "$dir/m.npy" --json
     expect_code 0
     expect_match "$stdout" '"rows": 120'
+    need_command python3
+    python3 -c 'import json, sys
+r = json.load(open(sys.argv[1]))
+assert 0 < r["seeding_seconds"] < r["seconds"] < 60, r' "$stdout" || fail 'seconds'
     run "$MIDASHI" cluster "$dir/l.npy" --topics 2 --output "$dir/m.npy"
     expect_error 65 'l\.npy: int32'
     run "$MIDASHI" cluster "$dir/e.npy" --topics 61 --output "$dir/m.npy"

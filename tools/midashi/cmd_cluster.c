@@ -27,6 +27,7 @@ struct job {
     float *centres;  /* (k, d) */
     int32_t *labels; /* (n_rows), -1 for a blank row */
     struct kmeans_result result;
+    double last_report, seeding_seconds, seconds; /* of k-means; of its first seeding */
     struct arena arena;
 };
 
@@ -67,6 +68,10 @@ static enum status report_iteration(void *context, int restart, int iteration, d
                                     struct err *err)
 {
     struct job *job = context;
+    double now = seconds_now();
+    if (restart == 0 && iteration == 0)
+        job->seeding_seconds += now - job->last_report;
+    job->last_report = now;
     TRY(interrupt_check(err));
     meter_status(&job->meter, "cluster: restart %d of %d, iteration %d, inertia %.6g", restart + 1,
                  job->options->restarts, iteration, inertia);
@@ -92,8 +97,10 @@ static enum status cluster(struct job *job, struct err *err)
     settings.progress = report_iteration;
     settings.progress_context = job;
     job->result = (struct kmeans_result){.centres = job->centres, .labels = job->labels};
+    double start = job->last_report = seconds_now();
     TRY(kmeans_fit(&job->device, &job->result, job->x, (int)job->n_used, job->d, NULL, &settings,
                    err));
+    job->seconds = seconds_now() - start;
     size_t used = job->n_used;
     for (size_t i = n; i-- > 0;) /* from behind, since labels are spread in place */
         job->labels[i] = job->blank[i] ? -1 : job->labels[--used];
@@ -108,10 +115,11 @@ static enum status print_result(const struct job *job, struct err *err)
                result->converged ? "" : " (not converged; raise --max-iterations)");
         return STATUS_OK;
     }
-    json_t *root = json_pack("{s:I, s:I, s:i, s:i, s:f, s:i, s:b}", "rows", (json_int_t)job->n_rows,
-                             "blank", (json_int_t)(job->n_rows - job->n_used), "width", job->d,
-                             "topics", job->options->topics, "inertia", result->inertia,
-                             "iterations", result->iterations, "converged", result->converged);
+    json_t *root = json_pack(
+        "{s:I, s:I, s:i, s:i, s:f, s:i, s:b, s:f, s:f}", "rows", (json_int_t)job->n_rows, "blank",
+        (json_int_t)(job->n_rows - job->n_used), "width", job->d, "topics", job->options->topics,
+        "inertia", result->inertia, "iterations", result->iterations, "converged",
+        result->converged, "seconds", job->seconds, "seeding_seconds", job->seeding_seconds);
     return print_json(root, err);
 }
 

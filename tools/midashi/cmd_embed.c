@@ -8,7 +8,7 @@
 
 static enum status report(const struct options *options, const struct embedding_plan *plan,
                           const struct corpus *corpus, const struct embedding_counts *counts,
-                          double seconds, struct meter *meter, struct err *err)
+                          double seconds, double load_seconds, struct meter *meter, struct err *err)
 {
     if (!options->json) {
         meter_note(meter, "%s: %zu rows, pool %s, layer %d, %zu tokens in %.1f s (%.0f a second)",
@@ -18,10 +18,11 @@ static enum status report(const struct options *options, const struct embedding_
         return STATUS_OK;
     }
     json_t *root = json_pack(
-        "{s:s, s:I, s:s, s:i, s:I, s:I, s:I, s:f}", "output", options->output, "rows",
+        "{s:s, s:I, s:s, s:i, s:I, s:I, s:I, s:f, s:f, s:f}", "output", options->output, "rows",
         (json_int_t)corpus->n_rows, "pool", pool_name(plan->representation.pool), "layer",
         plan->representation.layer, "blank", (json_int_t)counts->blank, "truncated",
-        (json_int_t)counts->truncated, "tokens", (json_int_t)counts->tokens, "seconds", seconds);
+        (json_int_t)counts->truncated, "tokens", (json_int_t)counts->tokens, "seconds", seconds,
+        "load_seconds", load_seconds, "embed_seconds", seconds - load_seconds);
     return print_json(root, err);
 }
 
@@ -40,11 +41,13 @@ static enum status run(const struct options *options, struct err *err)
     TRY_TO(status, plan_embedding(&plan, options, err), release);
     TRY_TO(status, open_device(&device, options, err), release);
     TRY_TO(status, read_corpus(&corpus, options->arguments[0], options, &meter, err), release);
-    double start = seconds_now();
+    double load_seconds, start = seconds_now();
     TRY_TO(status,
-           embed_to_file(&plan, options, &device, &corpus, options->output, &counts, &meter, err),
+           embed_to_file(&plan, options, &device, &corpus, options->output, &counts, &load_seconds,
+                         &meter, err),
            release);
-    status = report(options, &plan, &corpus, &counts, seconds_now() - start, &meter, err);
+    status =
+        report(options, &plan, &corpus, &counts, seconds_now() - start, load_seconds, &meter, err);
 release:
     meter_close(&meter);
     corpus_free(&corpus);

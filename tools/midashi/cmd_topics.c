@@ -192,7 +192,7 @@ static enum status embed(struct job *job, struct err *err)
                    job->embeddings_path);
     } else {
         TRY(embed_to_file(&job->plan, job->options, &job->device, &job->corpus,
-                          job->embeddings_path, &job->counts, &job->meter, err));
+                          job->embeddings_path, &job->counts, NULL, &job->meter, err));
         TRY(embedding_key_write(job->record_path, job->embeddings_path, key, &job->counts, err));
     }
     TRY(load_embeddings(job, err));

@@ -2,6 +2,7 @@
 #include "tools/midashi/embed_corpus.h"
 
 #include <string.h>
+#include "host/base/clock.h"
 #include "loaders/model_files.h"
 
 const char *corpus_name(const char *path)
@@ -146,8 +147,10 @@ static enum status write_rows(void *context, int request, size_t first_row, size
 
 enum status embed_to_file(const struct embedding_plan *plan, const struct options *options,
                           struct device *device, const struct corpus *corpus, const char *path,
-                          struct embedding_counts *counts, struct meter *meter, struct err *err)
+                          struct embedding_counts *counts, double *load_seconds,
+                          struct meter *meter, struct err *err)
 {
+    double start = seconds_now();
     struct progress progress = meter_progress(meter);
     struct embedder embedder;
     struct npy_writer writer = {0};
@@ -157,6 +160,8 @@ enum status embed_to_file(const struct embedding_plan *plan, const struct option
     TRY(npy_writer_open(&writer, path, plan->type, 2, (int64_t)corpus->n_rows, plan->width, err));
     enum status status =
         embedder_open(&embedder, device, options->model_path, &plan->settings, &progress, err);
+    if (load_seconds)
+        *load_seconds = seconds_now() - start;
     if (status == STATUS_OK) {
         if (embedder_dequantises(&embedder))
             meter_note(meter,

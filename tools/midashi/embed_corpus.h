@@ -33,9 +33,11 @@ enum status plan_embedding(struct embedding_plan *plan, const struct options *op
  * before clustering is settled. STATUS_USAGE: options that need the model. */
 enum status plan_given(struct embedding_plan *plan, const struct options *options, struct err *err);
 
-/* Embeds the corpus into PATH (.npy), written aside and renamed. */
+/* Embeds the corpus into PATH (.npy), written aside and renamed. *load_seconds: of it, until the
+ * model was ready; may be NULL. */
 enum status embed_to_file(const struct embedding_plan *plan, const struct options *options,
                           struct device *device, const struct corpus *corpus, const char *path,
-                          struct embedding_counts *counts, struct meter *meter, struct err *err);
+                          struct embedding_counts *counts, double *load_seconds,
+                          struct meter *meter, struct err *err);
 
 #endif
