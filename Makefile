@@ -53,7 +53,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SOURCES))
 
 .DEFAULT_GOAL := all
 include tools/softcuda/rules.mk
-.PHONY: FORCE all demo check asan ubsan tsan bench fuzz fuzzers format install clean help tests softcuda-tests
+.PHONY: FORCE all demo check asan ubsan tsan bench bench-peers fuzz fuzzers format install clean help tests softcuda-tests
 .SECONDARY:
 
 all: $(BUILD)/midashi $(SOFTCUDA_COMMAND) $(SOFTCUDA_CUDA) $(if $(NVCC),$(BUILD)/ptx/resources.json) ## build build/midashi and build/softcuda/softcuda
@@ -149,6 +149,11 @@ tsan: ## the tests under ThreadSanitizer
 bench: $(BUILD)/midashi ## time the kernels against this machine's own limits (midashi bench)
 	$(BUILD)/midashi bench
 
+bench-peers: $(BUILD)/midashi ## time embedding and k-means beside other programs (bench/peers/README.md)
+	@set -e; for script in llama_cpp transformers scikit_learn faiss; do \
+	    python3 bench/peers/run_$$script.py; \
+	done
+
 FUZZ_SECONDS ?= 60
 fuzz: ## each fuzzer for a minute (FUZZ_SECONDS=60); needs clang
 	sh tests/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
@@ -167,6 +172,6 @@ clean: ## remove what was built, not what was downloaded
 	       $(LIBRARY) $(BUILD)/midashi $(BUILD)/quality
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 -include $(shell find $(BUILD)/obj $(BUILD)/cuda $(BUILD)/ptx -name '*.d' 2>/dev/null)
