@@ -44,7 +44,8 @@ def enter(name, requirements, variables=None, options=()):
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         environment = {**os.environ, **(variables or {})}
-        subprocess.run([*pip, *options, *requirements], check=True, env=environment)
+        if subprocess.run([*pip, *options, *requirements], env=environment).returncode != 0:
+            sys.exit(f"{folder}: pip cannot install {', '.join(requirements)}; why is above")
         stamp.write_text(wanted)
     os.execv(python, [str(python), *sys.argv])
 

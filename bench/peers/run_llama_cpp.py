@@ -17,7 +17,7 @@ import common
 
 NAME = "llama_cpp"
 REQUIREMENTS = ["llama-cpp-python==0.3.36", "gguf==0.19.0", "numpy==2.4.6"]
-BUILD = {"CMAKE_ARGS": "-DGGML_NATIVE=ON", "CMAKE_BUILD_PARALLEL_LEVEL": "2"}
+BUILD = {"CMAKE_ARGS": "-DGGML_NATIVE=ON", "CMAKE_BUILD_PARALLEL_LEVEL": str(common.processors())}
 
 if __name__ == "__main__":
     common.enter(NAME, REQUIREMENTS, BUILD, ["--no-binary", "llama-cpp-python"])

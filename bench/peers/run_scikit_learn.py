@@ -37,7 +37,8 @@ def peer(algorithm, n_clusters, threads):
                 tol=0,
                 algorithm=algorithm,
             ).fit(rows)
-        return kmeans.labels_, kmeans.n_iter_
+        stopped_early = kmeans.n_iter_ < clustering.ITERATIONS
+        return kmeans.labels_, kmeans.n_iter_ + (not stopped_early)
 
     return run
 
