@@ -2,17 +2,14 @@
 #include "bench/cuda_rows.h"
 
 #include <dlfcn.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include "bench/statistics.h"
+#include "bench/scratch.h"
 #include "host/base/clock.h"
 #include "host/base/cuda_device.h"
 #include "loaders/json.h"
-
-#define RUNS_LEAST 9
-#define RUNS_MOST  1000
 
 /* ---- events --------------------------------------------------------------------------------- */
 
@@ -193,16 +190,13 @@ static enum status take(double *runs, int *n, struct trial *trial, struct stopwa
 }
 
 static void summarise(struct measurement *m, const struct trial *trial,
-                      const struct cuda_limits *limits, double *runs, double *scratch)
+                      const struct cuda_limits *limits, double *runs, int n, double *scratch)
 {
     double arithmetic = trial->operations / limits->tensor;
     double memory = (trial->bytes_read + trial->bytes_written) / limits->copy;
-    m->seconds = median_of(runs, m->n_runs);
-    m->best = runs[0];
-    median_interval(m->interval, runs, m->n_runs, scratch);
-    m->bound = arithmetic > memory ? BOUND_ARITHMETIC : BOUND_MEMORY;
-    m->bound_seconds = arithmetic > memory ? arithmetic : memory;
-    m->share_of_bound = m->bound_seconds / m->best;
+    measurement_set_runs(m, runs, n, scratch);
+    measurement_set_bound(m, arithmetic > memory ? BOUND_ARITHMETIC : BOUND_MEMORY,
+                          arithmetic > memory ? arithmetic : memory);
 }
 
 enum status cuda_measure_trial(struct measurement *measurement, struct trial *trial,
@@ -211,6 +205,7 @@ enum status cuda_measure_trial(struct measurement *measurement, struct trial *tr
     struct stopwatch watch;
     struct flush flush = {0};
     struct cuda_device *cuda = trial->device->cuda;
+    int n = 0;
     double *runs = mem_alloc(2 * RUNS_MOST, sizeof *runs);
     *measurement = (struct measurement){.n_runs = 0};
     enum status status = stopwatch_open(&watch, trial->device, err);
@@ -219,9 +214,9 @@ enum status cuda_measure_trial(struct measurement *measurement, struct trial *tr
     if (status == STATUS_OK)
         status = flush_open(&flush, cuda, err);
     if (status == STATUS_OK)
-        status = take(runs, &measurement->n_runs, trial, &watch, &flush, seconds, err);
+        status = take(runs, &n, trial, &watch, &flush, seconds, err);
     if (status == STATUS_OK)
-        summarise(measurement, trial, limits, runs, runs + RUNS_MOST);
+        summarise(measurement, trial, limits, runs, n, runs + RUNS_MOST);
     if (flush.buffer)
         cuda->driver.MemFree(flush.buffer);
     stopwatch_close(&watch);
@@ -249,20 +244,16 @@ static enum status count_run(struct trial *trial, const char *path, struct err *
 
 enum status cuda_count_trial(json_t **report, struct trial *trial, struct err *err)
 {
-    const char *folder = getenv("TMPDIR");
-    char path[512];
+    char folder[PATH_MAX], path[PATH_MAX + 16];
     *report = NULL;
     if (getenv("SOFTCUDA_REPORT"))
         return err_set(err, STATUS_USAGE,
                        "SOFTCUDA_REPORT counts the whole process, and bench each row; unset it");
-    snprintf(path, sizeof path, "%s/midashi-bench-XXXXXX", folder && *folder ? folder : "/tmp");
-    int file = mkstemp(path);
-    if (file < 0)
-        return err_set(err, STATUS_RESOURCE, "%s: cannot be made", path);
-    close(file);
+    TRY(scratch_open(folder, err));
+    snprintf(path, sizeof path, "%s/report.json", folder);
     enum status status = count_run(trial, path, err);
     if (status == STATUS_OK)
         status = json_read_file(report, path, REPORT_LARGEST, 0, err);
-    unlink(path);
+    scratch_remove(folder);
     return status;
 }

@@ -6,9 +6,6 @@
 #include "bench/statistics.h"
 #include "host/base/clock.h"
 
-#define RUNS_LEAST 9
-#define RUNS_MOST  1000
-
 /* A shorter run is repeated to last this long: the clock, and what runs beside, tell less then. */
 #define SAMPLE_SECONDS 1e-4
 
@@ -66,17 +63,29 @@ static enum status take(struct samples *samples, struct trial *trial, enum bound
     return STATUS_OK;
 }
 
-static void summarise(struct measurement *measurement, struct samples *samples)
+void measurement_set_runs(struct measurement *measurement, double *runs, int n, double *scratch)
 {
-    int n = samples->n;
     measurement->n_runs = n;
-    measurement->seconds = median_of(samples->run, n);
-    measurement->best = samples->run[0];
-    median_interval(measurement->interval, samples->run, n, samples->scratch);
-    measurement->processor_seconds = median_of(samples->processor, n);
-    median_of(samples->bound, n);
-    measurement->bound_seconds = samples->bound[0];
-    measurement->share_of_bound = measurement->bound_seconds / measurement->best;
+    measurement->seconds = median_of(runs, n);
+    measurement->best = runs[0];
+    median_interval(measurement->interval, runs, n, scratch);
+}
+
+void measurement_set_bound(struct measurement *measurement, enum bound bound, double seconds)
+{
+    measurement->bound = bound;
+    measurement->bound_seconds = seconds;
+    measurement->share_of_bound = seconds / measurement->best;
+}
+
+static void summarise(struct measurement *measurement, struct samples *samples, enum bound bound)
+{
+    double shortest = INFINITY;
+    for (int i = 0; i < samples->n; i++)
+        shortest = fmin(shortest, samples->bound[i]);
+    measurement_set_runs(measurement, samples->run, samples->n, samples->scratch);
+    measurement_set_bound(measurement, bound, shortest);
+    measurement->processor_seconds = median_of(samples->processor, samples->n);
 }
 
 enum status measure_trial(struct measurement *measurement, struct trial *trial, double seconds,
@@ -89,11 +98,11 @@ enum status measure_trial(struct measurement *measurement, struct trial *trial, 
     if (status == STATUS_OK)
         status = traffic_open(&traffic, trial->bytes_read, trial->bytes_written, err);
     if (status == STATUS_OK) {
-        measurement->bound = choose_bound(trial, &traffic);
-        status = take(samples, trial, measurement->bound, &traffic, seconds, err);
+        enum bound bound = choose_bound(trial, &traffic);
+        status = take(samples, trial, bound, &traffic, seconds, err);
+        if (status == STATUS_OK)
+            summarise(measurement, samples, bound);
     }
-    if (status == STATUS_OK)
-        summarise(measurement, samples);
     traffic_close(&traffic);
     mem_free(samples);
     return status;

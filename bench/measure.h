@@ -21,7 +21,16 @@ struct measurement {
                             */
 };
 
-/* Takes samples for about `seconds`, at least 9 and at most 1000, of one run each, or of so many
+/* A sample has at least and at most this many. */
+#define RUNS_LEAST 9
+#define RUNS_MOST  1000
+
+/* n_runs, seconds, interval and best of n runs, which it sorts. scratch: room for n. */
+void measurement_set_runs(struct measurement *measurement, double *runs, int n, double *scratch);
+/* The bound, and best's share of it. After measurement_set_runs. */
+void measurement_set_bound(struct measurement *measurement, enum bound bound, double seconds);
+
+/* Takes samples for about `seconds`, RUNS_LEAST to RUNS_MOST, of one run each, or of so many
  * that they last 0.1 ms. STATUS_RESOURCE: no memory. */
 enum status measure_trial(struct measurement *measurement, struct trial *trial, double seconds,
                           struct err *err);

@@ -114,7 +114,7 @@ enum status bench_rows(struct bench_row **rows, int *n_rows,
                           : add_sets(&list, operations[i], err));
     if (choice->shape && n_fitting == 0)
         return no_such_dimensions(operations, err);
-    if (list.n == 0)
+    if (list.n == 0 && !choice->may_be_empty)
         return err_set(err, STATUS_USAGE,
                        "no row has \"%s\" in it; midashi bench without a pattern shows all",
                        choice->pattern);
@@ -137,7 +137,12 @@ enum status bench_place_open(struct bench_place *place, const char *name, int th
              : cuda         ? name
                             : "cpu");
     place->software = cuda && place->device.cuda->driver.software;
-    if (!cuda)
+    return STATUS_OK;
+}
+
+enum status bench_place_measure(struct bench_place *place, struct err *err)
+{
+    if (place->device.kind == DEVICE_CPU)
         return measure_cpu_limits(&place->cpu, &place->device, err);
     return place->software ? STATUS_OK : cuda_measure_limits(&place->cuda, &place->device, err);
 }

@@ -10,6 +10,7 @@ struct bench_choice {
     const char *pattern;             /* part of a row's title; "" for all */
     const char *set;                 /* a model's shapes, or "all" */
     const struct named_shape *shape; /* by hand instead; NULL */
+    bool may_be_empty;               /* the pattern is of other rows, perhaps of them alone */
     bool full;                       /* all shapes of a set */
 };
 
@@ -24,7 +25,7 @@ struct bench_row {
 
 /* The rows of a choice, in the order of the operations; rows (NULL: none) live in the arena.
  * STATUS_USAGE: there is no such set, no operation has such dimensions, an operation refuses the
- * sizes, or nothing matches the pattern; the text says what there is. */
+ * sizes, or nothing matches the pattern and that is not allowed; the text says what there is. */
 enum status bench_rows(struct bench_row **rows, int *n_rows,
                        const struct bench_operation *const *operations,
                        const struct bench_choice *choice, struct arena *arena, struct err *err);
@@ -38,9 +39,11 @@ struct bench_place {
     struct cuda_limits cuda; /* of a GPU that is none of software */
 };
 
-/* Opens a device (device_open's names) and measures its limits. Close it also when it fails. */
+/* Opens a device (device_open's names). Close it also when it fails. */
 enum status bench_place_open(struct bench_place *place, const char *name, int threads,
                              struct err *err);
+/* Measures its limits; before rows are run on it. */
+enum status bench_place_measure(struct bench_place *place, struct err *err);
 void bench_place_close(struct bench_place *place); /* a zeroed one is allowed */
 
 /* Whether the operation runs there. */

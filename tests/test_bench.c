@@ -261,6 +261,7 @@ START_TEST(rows_are_measured)
     struct bench_result result;
     struct bench_row row = {.operation = &bench_nf4_matmul, .size = {64, 128, 256}};
     ck_assert_int_eq(bench_place_open(&place, "cpu", 1, &err), STATUS_OK);
+    ck_assert_int_eq(bench_place_measure(&place, &err), STATUS_OK);
     ck_assert(place.cpu.arithmetic > 0 && place.cpu.read > 0 && place.cpu.copy > 0);
     ck_assert_int_eq(bench_run_row(&result, &row, &place, 0.05, &err), STATUS_OK);
     bench_place_close(&place);

@@ -4,7 +4,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+#include "host/base/clock.h"
 #include "host/base/file.h"
 #include "host/base/memory.h"
 
@@ -121,13 +121,6 @@ char *driver_kernel_text(const char *name)
     memcpy(text, map.data, map.size);
     file_unmap(&map);
     return text;
-}
-
-double processor_seconds(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
 CUmodule driver_load_timed(const char *text, double *seconds)

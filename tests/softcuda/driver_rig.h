@@ -70,7 +70,6 @@ CUfunction driver_function(CUmodule module, const char *name);
 char *driver_kernel_text(const char *name);
 /* A module of it, and how many seconds of the processors its loading took. */
 CUmodule driver_load_timed(const char *text, double *seconds);
-double processor_seconds(void); /* of this process, so far */
 
 /* One thread of store, append or copy on a stream. */
 void driver_store(CUfunction function, CUdeviceptr p, uint32_t value, CUstream stream);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "host/base/memory.h"
+#include "host/base/clock.h"
 #include "tests/softcuda/driver_rig.h"
 #include "tests/softcuda/rig.h"
 #include "tools/softcuda/card.h"

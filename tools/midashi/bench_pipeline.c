@@ -1,14 +1,13 @@
 /* See bench_pipeline.h. */
-#define _GNU_SOURCE /* nftw */
 #include "tools/midashi/bench_pipeline.h"
 
-#include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "bench/scratch.h"
 #include "bench/synthetic.h"
 #include "host/base/file.h"
 #include "loaders/json.h"
@@ -29,28 +28,6 @@ bool bench_pipeline_matches(const char *pattern)
             return true;
     }
     return false;
-}
-
-/* ---- a folder for a while ------------------------------------------------------------------- */
-
-static enum status scratch_open(char path[PATH_MAX], struct err *err)
-{
-    const char *folder = getenv("TMPDIR");
-    snprintf(path, PATH_MAX, "%s/midashi-bench-XXXXXX", folder && *folder ? folder : "/tmp");
-    if (!mkdtemp(path))
-        return err_set(err, STATUS_RESOURCE, "%s: cannot be made", path);
-    return STATUS_OK;
-}
-
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
-{
-    (void)status, (void)type, (void)place;
-    return remove(path);
-}
-
-static void scratch_remove(const char *path)
-{
-    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 /* ---- settings ------------------------------------------------------------------------------- */
@@ -176,11 +153,11 @@ static enum status get_corpus(struct corpus *corpus, char path[PATH_MAX + 32],
 }
 
 static enum status run_in(const char *scratch, struct stage *stages, int *n_stages,
-                          const struct options *options, struct meter *meter, struct err *err)
+                          struct device *device, const struct options *options, struct meter *meter,
+                          struct err *err)
 {
     char corpus_path[PATH_MAX + 32], quantised_path[PATH_MAX + 32];
     bool quantised;
-    struct device device;
     struct corpus corpus = {0};
     struct pipeline_settings settings;
     struct progress progress = meter_progress(meter);
@@ -188,11 +165,9 @@ static enum status run_in(const char *scratch, struct stage *stages, int *n_stag
     TRY(is_quantised(&quantised, options->model_path, err));
     snprintf(quantised_path, sizeof quantised_path, "%s/quantised", scratch);
     settings.scratch = quantised ? NULL : quantised_path;
-    TRY(device_open(&device, "cpu", options->threads, err));
     enum status status = get_corpus(&corpus, corpus_path, options, scratch, meter, err);
     if (status == STATUS_OK)
-        status = pipeline_run(stages, n_stages, &device, &corpus, &settings, &progress, err);
-    device_close(&device);
+        status = pipeline_run(stages, n_stages, device, &corpus, &settings, &progress, err);
     if (status == STATUS_OK)
         status = time_topics(&stages[*n_stages], corpus_path, corpus.n_rows, scratch, options, err);
     if (status == STATUS_OK)
@@ -201,13 +176,13 @@ static enum status run_in(const char *scratch, struct stage *stages, int *n_stag
     return status;
 }
 
-enum status bench_pipeline(struct stage *stages, int *n_stages, const struct options *options,
-                           struct meter *meter, struct err *err)
+enum status bench_pipeline(struct stage *stages, int *n_stages, struct device *device,
+                           const struct options *options, struct meter *meter, struct err *err)
 {
     char scratch[PATH_MAX];
     *n_stages = 0;
     TRY(scratch_open(scratch, err));
-    enum status status = run_in(scratch, stages, n_stages, options, meter, err);
+    enum status status = run_in(scratch, stages, n_stages, device, options, meter, err);
     scratch_remove(scratch);
     return status;
 }

@@ -9,7 +9,6 @@
 #include "tools/midashi/bench_roofline.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/progress.h"
-#include "tools/midashi/system.h"
 
 struct job {
     const struct options *options;
@@ -35,54 +34,52 @@ static enum status run_row(struct job *job, struct bench_place *place, int i, st
 }
 
 /* The rows that this place has. */
-static enum status run_place(struct job *job, const char *name, int threads, struct err *err)
+static enum status run_place(struct job *job, struct bench_place *place, struct err *err)
+{
+    int n = 0;
+    for (int i = 0; i < job->n_rows; i++) {
+        if (!bench_place_has(place, job->rows[i].operation))
+            continue;
+        if (n++ == 0) {
+            TRY(bench_place_measure(place, err));
+            TRY(bench_output_place(&job->output, place, err));
+        }
+        TRY(run_row(job, place, i, err));
+    }
+    return STATUS_OK;
+}
+
+/* optional: nothing is run where there is no such device. */
+static enum status run_device(struct job *job, const char *name, int threads, bool optional,
+                              struct err *err)
 {
     struct bench_place place;
     enum status status = bench_place_open(&place, name, threads, err);
-    bool any = false;
-    for (int i = 0; status == STATUS_OK && i < job->n_rows; i++) {
-        if (!bench_place_has(&place, job->rows[i].operation))
-            continue;
-        if (!any)
-            status = bench_output_place(&job->output, &place, err);
-        any = true;
-        if (status == STATUS_OK)
-            status = run_row(job, &place, i, err);
-    }
+    if (status == STATUS_OK)
+        status = run_place(job, &place, err);
+    else if (optional)
+        status = STATUS_OK;
     bench_place_close(&place);
     return status;
 }
 
-/* --device auto is the CPU, and a GPU where there is one. */
 static enum status run_cpu(struct job *job, struct err *err)
 {
     const struct options *options = job->options;
     if (options->full && options->threads != 1)
-        TRY(run_place(job, "cpu", 1, err));
-    return run_place(job, "cpu", options->threads, err);
+        TRY(run_device(job, "cpu", 1, false, err));
+    return run_device(job, "cpu", options->threads, false, err);
 }
 
-static bool has_gpu(void)
-{
-    struct device device;
-    struct err err;
-    bool has = device_open(&device, "cuda", 1, &err) == STATUS_OK;
-    device_close(&device);
-    return has;
-}
-
-static enum status run_places(struct job *job, struct err *err)
+/* --device auto is the CPU, and a GPU where there is one. */
+static enum status run_devices(struct job *job, struct err *err)
 {
     const char *name = job->options->device;
-    if (strcmp(name, "auto") == 0) {
+    bool all = strcmp(name, "auto") == 0, cpu = strcmp(name, "cpu") == 0;
+    if (all || cpu)
         TRY(run_cpu(job, err));
-        if (has_gpu())
-            TRY(run_place(job, "cuda", job->options->threads, err));
-    } else if (strcmp(name, "cpu") == 0) {
-        TRY(run_cpu(job, err));
-    } else {
-        TRY(run_place(job, name, job->options->threads, err));
-    }
+    if (!cpu)
+        TRY(run_device(job, all ? "cuda" : name, job->options->threads, all, err));
     if (job->n_run == 0 && job->n_rows > 0)
         return err_set(err, STATUS_USAGE, "no row that is chosen runs on --device %s", name);
     return STATUS_OK;
@@ -91,18 +88,23 @@ static enum status run_places(struct job *job, struct err *err)
 static enum status run_pipeline(struct job *job, struct err *err)
 {
     struct stage stages[STAGES_LARGEST];
-    int n_stages, threads = job->options->threads;
-    TRY(bench_pipeline(stages, &n_stages, job->options, &job->meter, err));
+    struct device device;
+    int n_stages;
+    TRY(device_open(&device, "cpu", job->options->threads, err));
+    enum status status = bench_pipeline(stages, &n_stages, &device, job->options, &job->meter, err);
     meter_close(&job->meter);
-    return bench_output_stages(&job->output, job->options->model,
-                               threads ? threads : processor_count(), stages, n_stages, err);
+    if (status == STATUS_OK)
+        status = bench_output_stages(&job->output, job->options->model,
+                                     threads_size(device.threads), stages, n_stages, err);
+    device_close(&device);
+    return status;
 }
 
 static enum status run_all(struct job *job, bool pipeline, struct err *err)
 {
     TRY(bench_output_open(&job->output, job->options, err));
     if (job->n_rows > 0)
-        TRY(run_places(job, err));
+        TRY(run_devices(job, err));
     if (pipeline)
         TRY(run_pipeline(job, err));
     return bench_output_end(&job->output, err);
@@ -136,11 +138,9 @@ static enum status run_bench(const struct options *options, const char *pattern,
     bool pipeline = bench_pipeline_matches(pattern) && !options->shape && !options->worker;
     if (pipeline && *pattern && !options->model)
         return err_set(err, STATUS_USAGE, "the pipeline's rows need a --model to run");
-    pipeline = pipeline && options->model;
+    pipeline = choice.may_be_empty = pipeline && options->model;
     meter_open(&job.meter, options->quiet);
     enum status status = bench_rows(&job.rows, &job.n_rows, bench_operations, &choice, &arena, err);
-    if (status != STATUS_OK && pipeline && *pattern)
-        status = STATUS_OK; /* the pipeline's rows alone */
     if (status == STATUS_OK)
         status = options->worker ? serve(&job, err) : run_all(&job, pipeline, err);
     meter_close(&job.meter);

@@ -220,6 +220,10 @@ extern struct driver driver;
 CUresult enter(void);
 /* The same, and the thread's current context: INVALID_CONTEXT, or its fault. */
 CUresult enter_context(struct context **context);
+/* The same, and a stream of it. */
+CUresult enter_stream(CUstream handle, struct context **context, struct stream **stream);
+/* As enter, for calls of a device: INVALID_DEVICE for another than 0. */
+CUresult enter_device(CUdevice device);
 /* Unlocks, and ends the process with code 99 where a checker has reported. */
 CUresult leave(CUresult result);
 /* The thread's current context. INVALID_CONTEXT: none; CONTEXT_IS_DESTROYED. */
@@ -236,14 +240,13 @@ void context_close(struct context *context);
 void module_close(struct module *module);         /* driver_module.c */
 void executable_close(struct object *executable); /* driver_graph.c */
 void graph_close(struct object *graph);
-void event_close(struct event *event); /* driver_event.c */
+void event_close(struct event *event); /* driver_stream.c */
 /* Device memory under SOFTCUDA_FAIL_ALLOC; NULL: none left. (driver_memory.c) */
 struct allocation *device_allocate(struct context *context, uint64_t bytes, const char *label);
 bool device_free(uint64_t address);
 void memory_free_owned(struct context *context); /* all that it has left */
 
 uint64_t random_below(uint64_t n); /* by SOFTCUDA_SEED */
-double seconds_now(void);
 /* Says which memory of a context that goes was never freed. The process goes on till its end. */
 void leaks_of_context(const struct context *context);
 /* "softcuda: TEXT" on standard error. */

@@ -77,12 +77,6 @@ void context_close(struct context *context)
 
 /* ---- the primary context -------------------------------------------------------------------- */
 
-static CUresult enter_device(CUdevice device)
-{
-    CUresult result = enter();
-    return !result && device != 0 ? CUDA_ERROR_INVALID_DEVICE : result;
-}
-
 CUresult cuDevicePrimaryCtxRetain(CUcontext *out, CUdevice device)
 {
     CUresult result = enter_device(device);

@@ -96,9 +96,7 @@ static CUresult copy_later(struct copy copy, CUstream handle)
 {
     struct context *context;
     struct stream *stream;
-    CUresult result = enter_context(&context);
-    if (!result)
-        result = stream_find(context, handle, &stream);
+    CUresult result = enter_stream(handle, &context, &stream);
     if (!result)
         result = submit_copy(stream, &copy, true);
     return leave(result);
@@ -180,9 +178,7 @@ static CUresult fill_later(struct fill_work fill, CUstream handle)
 {
     struct context *context;
     struct stream *stream;
-    CUresult result = enter_context(&context);
-    if (!result)
-        result = stream_find(context, handle, &stream);
+    CUresult result = enter_stream(handle, &context, &stream);
     if (!result)
         result = submit_fill(stream, fill);
     return leave(result);

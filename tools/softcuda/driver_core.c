@@ -6,7 +6,6 @@
 
 #include <stdarg.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include "tools/softcuda/check_memory.h"
 #include "tools/softcuda/resources.h"
@@ -28,13 +27,6 @@ void say(const char *format, ...)
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     fprintf(stderr, "softcuda: %s\n", text);
-}
-
-double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 uint64_t random_below(uint64_t n)
@@ -182,6 +174,18 @@ CUresult enter_context(struct context **context)
         return result;
     result = context_current(context);
     return result ? result : (*context)->fault;
+}
+
+CUresult enter_device(CUdevice device)
+{
+    CUresult result = enter();
+    return !result && device != 0 ? CUDA_ERROR_INVALID_DEVICE : result;
+}
+
+CUresult enter_stream(CUstream handle, struct context **context, struct stream **stream)
+{
+    CUresult result = enter_context(context);
+    return result ? result : stream_find(*context, handle, stream);
 }
 
 CUresult leave(CUresult result)

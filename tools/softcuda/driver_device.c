@@ -107,12 +107,6 @@ CUresult cuGetProcAddress(const char *symbol, void **function, int version, uint
 
 /* ---- the device ----------------------------------------------------------------------------- */
 
-static CUresult enter_device(CUdevice device)
-{
-    CUresult result = enter();
-    return !result && device != 0 ? CUDA_ERROR_INVALID_DEVICE : result;
-}
-
 CUresult cuDeviceGetCount(int *count)
 {
     CUresult result = enter();

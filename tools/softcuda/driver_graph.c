@@ -363,9 +363,7 @@ CUresult cuStreamBeginCapture(CUstream handle, CUstreamCaptureMode mode)
 {
     struct context *context;
     struct stream *stream;
-    CUresult result = enter_context(&context);
-    if (!result)
-        result = stream_find(context, handle, &stream);
+    CUresult result = enter_stream(handle, &context, &stream);
     if (!result)
         result = begin(context, stream, mode);
     return leave(result);
@@ -375,9 +373,7 @@ CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph)
 {
     struct context *context;
     struct stream *stream;
-    CUresult result = enter_context(&context);
-    if (!result)
-        result = stream_find(context, handle, &stream);
+    CUresult result = enter_stream(handle, &context, &stream);
     if (!result)
         result = end(context, stream, graph);
     return leave(result);
@@ -387,9 +383,7 @@ CUresult cuStreamIsCapturing(CUstream handle, CUstreamCaptureStatus *status)
 {
     struct context *context;
     struct stream *stream;
-    CUresult result = enter_context(&context);
-    if (!result)
-        result = stream_find(context, handle, &stream);
+    CUresult result = enter_stream(handle, &context, &stream);
     if (!result && !status)
         result = CUDA_ERROR_INVALID_VALUE;
     if (!result && stream_waits_for_capture(stream))

@@ -82,9 +82,7 @@ CUresult cuMemAllocAsync(CUdeviceptr *address, size_t bytes, CUstream handle)
 {
     struct context *context;
     struct stream *stream;
-    CUresult result = enter_context(&context);
-    if (!result)
-        result = stream_find(context, handle, &stream);
+    CUresult result = enter_stream(handle, &context, &stream);
     if (!result)
         result = capture_forbids_stream(stream);
     if (!result)
@@ -122,9 +120,7 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream handle)
 {
     struct context *context;
     struct stream *stream;
-    CUresult result = enter_context(&context);
-    if (!result)
-        result = stream_find(context, handle, &stream);
+    CUresult result = enter_stream(handle, &context, &stream);
     if (!result && !device_base(address))
         result = CUDA_ERROR_INVALID_VALUE;
     if (!result) {

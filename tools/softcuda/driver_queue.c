@@ -6,6 +6,7 @@
 #include "tools/softcuda/driver.h"
 
 #include <string.h>
+#include "host/base/clock.h"
 #include "host/base/memory.h"
 
 /* A real queue is full at about as many: then the call runs the oldest. */

@@ -32,13 +32,6 @@ CUresult cuStreamCreate(CUstream *stream, unsigned flags)
     return cuStreamCreateWithPriority(stream, flags, 0);
 }
 
-/* The current context and a stream of it. */
-static CUresult enter_stream(CUstream handle, struct context **context, struct stream **stream)
-{
-    CUresult result = enter_context(context);
-    return result ? result : stream_find(*context, handle, stream);
-}
-
 CUresult cuStreamDestroy(CUstream handle)
 {
     struct context *context;
