@@ -1,20 +1,28 @@
 /* The core of the CPU's matrix products. See gemm.h.
  *
  *   task: a block of rows of X (at most ROW_BLOCK) times a run of panels of W
- *     for each piece of GEMM_DEPTH columns                    its part of X: 384 KiB, stays in L2
+ *     for each piece of GEMM_DEPTH columns                    its part of X: 408 KiB, stays in L2
  *       for each panel: decode it to scratch, [k][16]         16 KiB, stays in L1
  *         for each six rows: a tile of 6 x 16 sums in registers, added to Y
  *
  * A tile of 6 x 16 takes 12 of AVX2's 16 registers, 2 for the panel and 1 for X: 12 fused
  * multiply-adds for 8 loads, so that the loads hide behind the arithmetic. Decoding is spread over
- * up to 384 rows of X. X is read where it lies: copying it into the order of the tiles saves 2 % in
- * them and costs more (docs/speed.md). */
+ * up to 384 rows of X.
+ *
+ * The rows of a piece of X lie a row of X apart. Where that is 16 KiB they fall on the same few
+ * sets of L1 and L2 and drive each other out, so a piece is copied to rows that lie close, if
+ * enough panels use it (docs/speed.md). */
 #include "kernels/gemm.h"
 
+#include <string.h>
 #include "kernels/cpu.h"
 
 #define ROW_BLOCK 384
 #define TILE_ROWS 6
+/* Of a piece's copy; the 16 keep its rows apart in L1. */
+#define COPY_STRIDE (GEMM_DEPTH + 16)
+/* A copy takes about as long as half a panel. */
+#define LEAST_PANELS_FOR_COPY 32
 
 /* y[i][r] = sum_k x[i][k] * panel[k][r], or += with add. y (rows, 16) with rows ldy apart, x (rows,
  * depth) with rows ldx apart, panel (depth, 16); a function for each number of rows. */
@@ -135,13 +143,14 @@ struct gemm_job {
     bool add;
     int rows_per_block;
     int panels_per_run, n_runs;
+    bool copies_x; /* pieces of X */
 };
 
 /* y (m, n) += or = x (m, depth) times one panel, n <= 16 columns of it. */
-static void multiply_panel(const struct gemm_job *job, float *y, const float *x, int m, int n,
-                           const float *panel, int depth, bool add)
+static void multiply_panel(const struct gemm_job *job, float *y, const float *x, size_t ldx, int m,
+                           int n, const float *panel, int depth, bool add)
 {
-    size_t ldy = (size_t)job->w->rows, ldx = (size_t)job->w->columns;
+    size_t ldy = (size_t)job->w->rows;
     for (int i = 0; i < m; i += job->tiles->largest) {
         int rows = m - i < job->tiles->largest ? m - i : job->tiles->largest;
         float *out = y + (size_t)i * ldy;
@@ -166,6 +175,7 @@ static void gemm_task(void *context, int task, int worker)
     const struct gemm_job *job = context;
     const struct gemm_weight *w = job->w;
     float *panel = device_scratch(job->device, worker);
+    float *copy = panel + GEMM_DEPTH * GEMM_PANEL;
     int first_row = task / job->n_runs * job->rows_per_block;
     int m = job->m - first_row < job->rows_per_block ? job->m - first_row : job->rows_per_block;
     int first_column = task % job->n_runs * job->panels_per_run * GEMM_PANEL;
@@ -176,16 +186,26 @@ static void gemm_task(void *context, int task, int worker)
 
     for (int k = 0; k < w->columns; k += GEMM_DEPTH) {
         int depth = w->columns - k < GEMM_DEPTH ? w->columns - k : GEMM_DEPTH;
+        const float *piece = x + k;
+        size_t ldx = (size_t)w->columns;
+        if (job->copies_x) {
+            for (int i = 0; i < m; i++)
+                memcpy(copy + (size_t)i * COPY_STRIDE, piece + (size_t)i * ldx,
+                       (size_t)depth * sizeof *copy);
+            piece = copy;
+            ldx = COPY_STRIDE;
+        }
         for (int column = first_column; column < end_column; column += GEMM_PANEL) {
             int n = end_column - column < GEMM_PANEL ? end_column - column : GEMM_PANEL;
             w->decode(panel, w->matrix, column, n, k, depth);
-            multiply_panel(job, y + column, x + k, m, n, panel, depth, job->add || k > 0);
+            multiply_panel(job, y + column, piece, ldx, m, n, panel, depth, job->add || k > 0);
         }
     }
 }
 
-_Static_assert(GEMM_DEPTH *GEMM_PANEL * sizeof(float) <= DEVICE_SCRATCH_BYTES,
-               "a worker's scratch holds a panel");
+_Static_assert((GEMM_DEPTH * GEMM_PANEL + ROW_BLOCK * COPY_STRIDE) * sizeof(float) <=
+                   DEVICE_SCRATCH_BYTES,
+               "a worker's scratch holds a panel and a piece of X");
 
 void gemm_cpu(struct device *device, float *y, const float *x, const struct gemm_weight *w, int m,
               bool add)
@@ -204,13 +224,16 @@ void gemm_cpu(struct device *device, float *y, const float *x, const struct gemm
     job.rows_per_block = (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
     n_blocks = m / job.rows_per_block + (m % job.rows_per_block != 0);
     /* Several runs for each worker, so that one that is held up does not hold up all; but runs long
-     * enough that X's part is not fetched for little. */
+     * enough that X's part is not fetched for little, unless each worker has no more than one. */
     int n_panels = w->rows / GEMM_PANEL + (w->rows % GEMM_PANEL != 0);
     int n_workers = threads_size(device->threads);
-    int n_wanted = n_workers == 1 ? 1 : (3 * n_workers + n_blocks - 1) / n_blocks;
-    job.panels_per_run = n_panels / n_wanted + (n_panels % n_wanted != 0);
-    if (job.panels_per_run < 4)
-        job.panels_per_run = 4;
+    for (int each = n_workers == 1 ? 1 : 3; each >= 1; each--) {
+        int n_wanted = (each * n_workers + n_blocks - 1) / n_blocks;
+        job.panels_per_run = n_panels / n_wanted + (n_panels % n_wanted != 0);
+        if (job.panels_per_run >= 4)
+            break;
+    }
+    job.copies_x = job.panels_per_run >= LEAST_PANELS_FOR_COPY;
     job.n_runs = n_panels / job.panels_per_run + (n_panels % job.panels_per_run != 0);
     threads_run(device->threads, n_blocks * job.n_runs, gemm_task, &job);
 }

@@ -154,6 +154,11 @@ assert rows["pipeline_words"]["seconds"] + rows["pipeline_kmeans"]["seconds"] <=
 PYTHON
     [ -z "$(find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'midashi-bench-*' -newer "$corpus")" ] ||
         fail 'a temporary folder stayed'
+    run "$MIDASHI" bench pipeline_embed --model "$model" --corpus "$corpus" --topics 4 --csv
+    expect_code 0
+    [ "$(tail -n +2 "$stdout" | cut -d, -f1)" = pipeline_embed ] || fail 'more than the row chosen'
+    run "$MIDASHI" bench pipeline_topics --model "$model" --corpus "$corpus" --topics 4 --csv
+    [ "$(tail -n +2 "$stdout" | cut -d, -f1)" = pipeline_topics ] || fail 'more than the row chosen'
     run "$MIDASHI" bench pipeline_embed
     expect_error 2 "the pipeline's rows need a --model"
 }

@@ -1,6 +1,7 @@
 /* See bench_pipeline.h. */
 #include "tools/midashi/bench_pipeline.h"
 
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,18 +17,28 @@
 
 #define SYNTHETIC_TEXTS 1000
 
-static const char *const names[] = {"load",  "quantise", "tokenise",        "embed",
-                                    "words", "kmeans",   "after_embedding", "topics"};
+static const char *const steps[] = {"load",  "quantise", "tokenise",       "embed",
+                                    "words", "kmeans",   "after_embedding"};
+static const char whole[] = "topics"; /* the command itself */
+
+static bool is_chosen(const char *name, const char *pattern)
+{
+    char title[48];
+    snprintf(title, sizeof title, "pipeline_%s", name);
+    return strstr(title, pattern) != NULL;
+}
+
+static bool any_step_chosen(const char *pattern)
+{
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+        if (is_chosen(steps[i], pattern))
+            return true;
+    return false;
+}
 
 bool bench_pipeline_matches(const char *pattern)
 {
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char title[48];
-        snprintf(title, sizeof title, "pipeline_%s", names[i]);
-        if (strstr(title, pattern))
-            return true;
-    }
-    return false;
+    return any_step_chosen(pattern) || is_chosen(whole, pattern);
 }
 
 /* ---- settings ------------------------------------------------------------------------------- */
@@ -85,9 +96,10 @@ static enum status write_corpus(const struct corpus *corpus, const char *path, s
 static enum status run_topics(const char *corpus, const char *folder, const struct options *options,
                               struct err *err)
 {
-    char threads[16], topics[16];
+    char threads[16], topics[16], seed[32];
     snprintf(threads, sizeof threads, "%d", options->threads);
     snprintf(topics, sizeof topics, "%d", options->topics);
+    snprintf(seed, sizeof seed, "%" PRIu64, options->seed);
     const char *words[] = {"midashi",
                            "topics",
                            corpus,
@@ -98,6 +110,8 @@ static enum status run_topics(const char *corpus, const char *folder, const stru
                            "--quiet",
                            "--topics",
                            topics,
+                           "--seed",
+                           seed,
                            "--precision",
                            options->precision,
                            options->threads ? "--threads" : NULL,
@@ -127,10 +141,8 @@ static enum status time_topics(struct stage *stage, const char *corpus, size_t n
     snprintf(run_file, sizeof run_file, "%s/run.json", folder);
     double start = seconds_now();
     TRY(run_topics(corpus, folder, options, err));
-    *stage = (struct stage){.name = "topics",
-                            .unit = "texts",
-                            .items = (double)n_texts,
-                            .seconds = seconds_now() - start};
+    *stage = (struct stage){
+        .name = whole, .unit = "texts", .items = (double)n_texts, .seconds = seconds_now() - start};
     TRY(json_read_file(&run, run_file, (size_t)16 << 20, 0, err));
     stage->peak_bytes = (size_t)json_number_value(json_object_get(run, "peak_bytes"));
     json_decref(run);
@@ -138,6 +150,16 @@ static enum status time_topics(struct stage *stage, const char *corpus, size_t n
 }
 
 /* ---- all of it ------------------------------------------------------------------------------ */
+
+/* Steps that only lead to a chosen one leave. */
+static int keep_chosen(struct stage *stages, int n_stages, const char *pattern)
+{
+    int n_kept = 0;
+    for (int i = 0; i < n_stages; i++)
+        if (is_chosen(stages[i].name, pattern))
+            stages[n_kept++] = stages[i];
+    return n_kept;
+}
 
 static enum status get_corpus(struct corpus *corpus, char path[PATH_MAX + 32],
                               const struct options *options, const char *scratch,
@@ -153,8 +175,8 @@ static enum status get_corpus(struct corpus *corpus, char path[PATH_MAX + 32],
 }
 
 static enum status run_in(const char *scratch, struct stage *stages, int *n_stages,
-                          struct device *device, const struct options *options, struct meter *meter,
-                          struct err *err)
+                          struct device *device, const char *pattern, const struct options *options,
+                          struct meter *meter, struct err *err)
 {
     char corpus_path[PATH_MAX + 32], quantised_path[PATH_MAX + 32];
     bool quantised;
@@ -166,23 +188,26 @@ static enum status run_in(const char *scratch, struct stage *stages, int *n_stag
     snprintf(quantised_path, sizeof quantised_path, "%s/quantised", scratch);
     settings.scratch = quantised ? NULL : quantised_path;
     enum status status = get_corpus(&corpus, corpus_path, options, scratch, meter, err);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && any_step_chosen(pattern)) {
         status = pipeline_run(stages, n_stages, device, &corpus, &settings, &progress, err);
-    if (status == STATUS_OK)
+        *n_stages = keep_chosen(stages, *n_stages, pattern);
+    }
+    if (status == STATUS_OK && is_chosen(whole, pattern)) {
         status = time_topics(&stages[*n_stages], corpus_path, corpus.n_rows, scratch, options, err);
-    if (status == STATUS_OK)
-        ++*n_stages;
+        *n_stages += status == STATUS_OK;
+    }
     corpus_free(&corpus);
     return status;
 }
 
 enum status bench_pipeline(struct stage *stages, int *n_stages, struct device *device,
-                           const struct options *options, struct meter *meter, struct err *err)
+                           const char *pattern, const struct options *options, struct meter *meter,
+                           struct err *err)
 {
     char scratch[PATH_MAX];
     *n_stages = 0;
     TRY(scratch_open(scratch, err));
-    enum status status = run_in(scratch, stages, n_stages, device, options, meter, err);
+    enum status status = run_in(scratch, stages, n_stages, device, pattern, options, meter, err);
     scratch_remove(scratch);
     return status;
 }

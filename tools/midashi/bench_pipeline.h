@@ -14,9 +14,11 @@ enum status bench_pipeline_plan(struct pipeline_settings *settings, const struct
                                 struct err *err);
 
 /* Runs the pipeline with --model over --corpus, or synthetic texts, and at last the command topics
- * itself. stages: room for STAGES_LARGEST. */
+ * itself; returns the steps whose row has the pattern in its name. stages: room for STAGES_LARGEST.
+ */
 enum status bench_pipeline(struct stage *stages, int *n_stages, struct device *device,
-                           const struct options *options, struct meter *meter, struct err *err);
+                           const char *pattern, const struct options *options, struct meter *meter,
+                           struct err *err);
 
 /* Prints the growth with the number of texts (--model) and of k-means, and draws --output. */
 enum status bench_scaling(const struct options *options, struct err *err);

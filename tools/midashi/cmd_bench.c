@@ -85,13 +85,14 @@ static enum status run_devices(struct job *job, struct err *err)
     return STATUS_OK;
 }
 
-static enum status run_pipeline(struct job *job, struct err *err)
+static enum status run_pipeline(struct job *job, const char *pattern, struct err *err)
 {
     struct stage stages[STAGES_LARGEST];
     struct device device;
     int n_stages;
     TRY(device_open(&device, "cpu", job->options->threads, err));
-    enum status status = bench_pipeline(stages, &n_stages, &device, job->options, &job->meter, err);
+    enum status status =
+        bench_pipeline(stages, &n_stages, &device, pattern, job->options, &job->meter, err);
     meter_close(&job->meter);
     if (status == STATUS_OK)
         status = bench_output_stages(&job->output, job->options->model,
@@ -100,13 +101,14 @@ static enum status run_pipeline(struct job *job, struct err *err)
     return status;
 }
 
-static enum status run_all(struct job *job, bool pipeline, struct err *err)
+/* pipeline: the pattern of its rows, or NULL for none. */
+static enum status run_all(struct job *job, const char *pipeline, struct err *err)
 {
     TRY(bench_output_open(&job->output, job->options, err));
     if (job->n_rows > 0)
         TRY(run_devices(job, err));
     if (pipeline)
-        TRY(run_pipeline(job, err));
+        TRY(run_pipeline(job, pipeline, err));
     return bench_output_end(&job->output, err);
 }
 
@@ -142,7 +144,7 @@ static enum status run_bench(const struct options *options, const char *pattern,
     meter_open(&job.meter, options->quiet);
     enum status status = bench_rows(&job.rows, &job.n_rows, bench_operations, &choice, &arena, err);
     if (status == STATUS_OK)
-        status = options->worker ? serve(&job, err) : run_all(&job, pipeline, err);
+        status = options->worker ? serve(&job, err) : run_all(&job, pipeline ? pattern : NULL, err);
     meter_close(&job.meter);
     bench_output_close(&job.output);
     arena_free(&arena);
