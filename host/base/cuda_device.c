@@ -137,11 +137,17 @@ enum status cuda_function(struct cuda_device *cuda, const char *image, const cha
     return STATUS_OK;
 }
 
+/* A kernel must ask for more dynamic shared memory than this. */
+#define CUDA_SHARED_WITHOUT_ASKING (48u << 10)
+
 enum status cuda_launch(struct cuda_device *cuda, const struct cuda_launch *launch, struct err *err)
 {
     CUfunction function;
     const unsigned *grid = launch->grid, *block = launch->block;
     TRY(cuda_function(cuda, launch->image, launch->name, &function, err));
+    if (launch->shared > CUDA_SHARED_WITHOUT_ASKING)
+        CUDA_TRY(&cuda->driver, err, FuncSetAttribute, function,
+                 CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)launch->shared);
     CUresult result =
         cuda->driver.LaunchKernel(function, grid[0], grid[1], grid[2], block[0], block[1], block[2],
                                   launch->shared, cuda->stream, launch->values, NULL);

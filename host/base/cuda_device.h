@@ -57,7 +57,7 @@ enum status cuda_function(struct cuda_device *cuda, const char *image, const cha
 /* Queues a launch on the device's stream. values: pointers to the parameters, copied at once. */
 struct cuda_launch {
     const char *image, *name;
-    unsigned grid[3], block[3], shared; /* shared: dynamic, bytes, up to 48 KB */
+    unsigned grid[3], block[3], shared; /* shared: dynamic, bytes; up to 99 KB on every card */
     void **values;
 };
 enum status cuda_launch(struct cuda_device *cuda, const struct cuda_launch *launch,

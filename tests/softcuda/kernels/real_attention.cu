@@ -1,6 +1,6 @@
 /* Causal attention of one head, d = 64: y (T, 64) f32 of q, k, v (T, 64) bf16. A block takes 64
  * queries, a warp 16 of them; keys come in tiles of 64, two stages deep; softmax on the way. */
-#include "tests/softcuda/kernels/tensor.cuh"
+#include "kernels/tensor.cuh"
 
 #define ROW 72
 

@@ -1,7 +1,7 @@
 /* y (M, N) f32 = x (M, K) bf16 times the transpose of w (N, K) NF4. A byte of w holds two codes, the
  * high nibble first; absmax (N, K / 64). K is a multiple of 64. Tiles of 128 x 128 x 32, copied two
  * stages deep; 8 warps of 64 x 32. */
-#include "tests/softcuda/kernels/tensor.cuh"
+#include "kernels/tensor.cuh"
 
 #define ROW 40 /* elements of a row in shared memory: 32 and a pad against bank conflicts */
 

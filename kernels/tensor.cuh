@@ -1,4 +1,7 @@
-/* What the tensor-core test kernels share: cp.async, ldmatrix and mma by name. */
+/* What the kernels for tensor cores share: cp.async, ldmatrix and mma by name. */
+#ifndef MIDASHI_KERNELS_TENSOR_CUH
+#define MIDASHI_KERNELS_TENSOR_CUH
+
 #include <cuda_bf16.h>
 
 static __device__ __forceinline__ unsigned shared_address(const void *p)
@@ -51,3 +54,5 @@ static __device__ __forceinline__ unsigned pack(float low, float high)
     __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
     return *(unsigned *)&pair;
 }
+
+#endif
