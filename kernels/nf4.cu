@@ -230,8 +230,9 @@ static __device__ void dequantize(T *out, const unsigned char *codes, const floa
     if (whole)
         store_floats(out + i, v);
     else
-        for (int j = 0; i + j < n; j++)
-            out[i + j] = from_float<T>(v.of[j]);
+        for (int j = 0; j < width; j++) /* unrolled, so that v stays in registers */
+            if (i + j < n)
+                out[i + j] = from_float<T>(v.of[j]);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)

@@ -128,7 +128,7 @@ void rope_fwd_cpu(struct device *device, float *x, const int32_t *positions, con
 
 /* ---- CUDA ----------------------------------------------------------------------------------- */
 
-#define THREADS_LARGEST 512
+#define BLOCK_LARGEST 512
 
 /* Lanes that share a head: a power of two, one for each `width` pairs as far as a warp goes. */
 static int lanes_of_head(int half, int width)
@@ -158,7 +158,7 @@ enum status rope_fwd_cuda(struct device *device, const struct rope_cuda *rope, i
                     rope->n_kv_heads, rope->head_dim,  lanes_of_head(half, width),
                     rope->q_norm,     rope->k_norm,    rope->eps};
     int n_threads = (rope->n_heads + rope->n_kv_heads) * parameters.n_lanes;
-    n_threads = n_threads > THREADS_LARGEST ? THREADS_LARGEST : (n_threads + 31) / 32 * 32;
+    n_threads = n_threads > BLOCK_LARGEST ? BLOCK_LARGEST : (n_threads + 31) / 32 * 32;
     if (n == 0)
         return STATUS_OK;
     return cuda_launch(device->cuda,
