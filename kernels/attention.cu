@@ -248,13 +248,14 @@ static __device__ __forceinline__ void add_tile(rows<D> &r, const char *keys, co
         mma(scores[2 * g], r.queries[s], key[0], key[2]);
         mma(scores[2 * g + 1], r.queries[s], key[1], key[3]);
     }
-    if (MASKED)
+    if (MASKED) {
 #pragma unroll
         for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 if ((unsigned)(above + e / 2 * 8 - 8 * j - e % 2) >= (unsigned)window)
                     scores[j][e] = -INFINITY;
+    }
     float decay[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -276,12 +277,13 @@ static __device__ __forceinline__ void add_tile(rows<D> &r, const char *keys, co
             }
     }
     /* The later the tile, the fewer rows find a larger score; times 1 changes no bit. */
-    if (__any_sync(ALL, decay[0] != 1.0f || decay[1] != 1.0f))
+    if (__any_sync(ALL, decay[0] != 1.0f || decay[1] != 1.0f)) {
 #pragma unroll
         for (int j = 0; j < D / 8; j++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 r.sums[j][e] *= decay[e / 2];
+    }
 #pragma unroll
     for (int g = 0; g < groups; g++) {
         unsigned p[4] = {pack(scores[2 * g][0], scores[2 * g][1]),
