@@ -364,7 +364,7 @@ static enum status attention_block(struct llama *llama, struct device *device, i
     TRY(prepare_heads(llama, device, llama->query, layer->q_norm, t, c->n_heads, err));
     TRY(prepare_heads(llama, device, llama->key, layer->k_norm, t, c->n_kv_heads, err));
     TRY(attention_fwd(device, llama->attended, llama->query, llama->key, llama->value,
-                      batch->cu_seqlens, batch->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
+                      batch->cu_seqlens, t, batch->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
                       scale, window, err));
     return project(device, llama->hidden, llama->attended, &layer->o, layer->o_bias, t,
                    c->hidden_size, true, err);
