@@ -1,0 +1,48 @@
+/* What the tests of the GPU's kernels share: softcuda opened as each of its cards and ways to run,
+ * and tensors on it with canaries behind them. */
+#ifndef MIDASHI_TESTS_CUDA_SUPPORT_H
+#define MIDASHI_TESTS_CUDA_SUPPORT_H
+
+#include "host/base/cuda_device.h"
+#include "host/base/precision.h"
+#include "tests/support.h"
+
+/* Each card, in fixed and in shuffled order, with both models of mma's sums and of when cp.async
+ * lands. */
+#define CUDA_TEST_SETTINGS 6
+
+/* The device under test. A driver reads its settings once: one setting a test, each of which runs
+ * in a process of its own (loop tests over 0 .. CUDA_TEST_SETTINGS-1). */
+extern struct device cuda_test;
+
+/* Opens it with all checkers; close it with device_close(&cuda_test), which makes softcuda look for
+ * leaks. false: there are no kernels in this build; SKIP("needs nvcc"). */
+bool cuda_test_device(int setting);
+
+/* Fails the test with the error's text unless status is STATUS_OK. */
+void cuda_good(enum status status, const struct err *err);
+
+/* n elements on the device, behind which a canary lies. */
+struct cuda_tensor {
+    enum precision type; /* PRECISION_F32 or PRECISION_BF16; of bytes PRECISION_NF4 */
+    size_t n, bytes;
+    CUdeviceptr address;
+};
+
+/* x as the device holds it; afterwards x is what it holds, rounded. */
+struct cuda_tensor cuda_upload(enum precision type, float *x, size_t n);
+/* Uninitialised to the checkers: reading it is an error. */
+struct cuda_tensor cuda_empty(enum precision type, size_t n);
+struct cuda_tensor cuda_upload_bytes(const void *bytes, size_t n);
+/* As floats, which the caller frees; the tensor is gone, and nothing was written behind it. */
+float *cuda_download(struct cuda_tensor *tensor);
+/* Of a tensor of bytes. */
+void *cuda_download_bytes(struct cuda_tensor *tensor);
+/* The tensor is gone, and nothing was written behind it. */
+void cuda_drop(struct cuda_tensor *tensor);
+void *cuda_pointer(const struct cuda_tensor *tensor);
+
+/* Rounding to the type of a result, to nearest: half a unit in the last of 8 or 24 bits. */
+double cuda_rounding(enum precision type);
+
+#endif
