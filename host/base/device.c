@@ -96,7 +96,7 @@ static enum status open_cpu(struct device *device, int n_threads, struct err *er
 static void try_cuda(struct device *device)
 {
     struct cuda_driver driver;
-    struct err err;
+    struct err err = {0};
     if (!cuda_has_kernels() || cuda_driver_open(&driver, NULL) != STATUS_OK)
         return;
     cuda_driver_close(&driver);
@@ -104,7 +104,7 @@ static void try_cuda(struct device *device)
         return;
     mem_free(device->cuda);
     *device = (struct device){.kind = DEVICE_CPU};
-    snprintf(device->passed_over, sizeof device->passed_over, "%s", err.text);
+    device->passed_over = err;
 }
 
 enum status device_open(struct device *device, const char *name, int n_threads, struct err *err)

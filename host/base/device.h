@@ -35,8 +35,8 @@ struct device {
      * device addresses then, except where their header says otherwise. The CPU's fields are there
      * too, for what the host does beside it. */
     struct cuda_device *cuda;
-    /* "auto" found a GPU that cannot be used: why, one line for the user; else "". */
-    char passed_over[256];
+    /* "auto" found a GPU that cannot be used: why; else its text is "". */
+    struct err passed_over;
 };
 
 /* name: "auto", "cpu", "cuda" or "cuda:N" ("cuda" is the first GPU, "auto" too where there is one

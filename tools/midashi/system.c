@@ -10,8 +10,8 @@ enum status open_device(struct device *device, const struct options *options, st
                         struct err *err)
 {
     TRY(device_open(device, options->device, options->threads, err));
-    if (device->passed_over[0])
-        meter_note(meter, "%s; computing on the CPU", device->passed_over);
+    if (device->passed_over.text[0])
+        meter_note(meter, "%s; computing on the CPU", device->passed_over.text);
     return STATUS_OK;
 }
 
