@@ -12,6 +12,11 @@ static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *
     return 1;
 }
 
+static const char *refuse(const int64_t *size)
+{
+    return size[TEXTS] * size[LENGTH] > INT32_MAX ? "texts times length is below 2^31" : NULL;
+}
+
 static enum status prepare(struct trial *trial, struct err *err)
 {
     int64_t texts = trial->size[TEXTS], length = trial->size[LENGTH], d = trial->size[D];
@@ -54,6 +59,7 @@ const struct bench_operation bench_pooling = {
     .dtype = "f32",
     .dimensions = {"texts", "length", "d"},
     .shapes = shapes,
+    .refuse = refuse,
     .prepare = prepare,
     .run = run,
     .verify = verify,
