@@ -205,7 +205,10 @@ test_scaling_grows() {
     expect_code 0
     expect_match "$stdout" '^ +3000 '
     expect_match "$stdout" '^ +n  x1 .* exponent [0-9.]+$'
-    expect_match "$dir/scaling.svg" 'embed, exponent'
+    expect_match "$dir/scaling.svg" 'embed, exponent [0-9.-]+<'
+    run "$MIDASHI" bench scaling --model "$model" --topics 4 --largest 1000 --json
+    expect_code 0
+    expect_match "$stdout" '"exponent": null' # one size says nothing of growth
 }
 
 test_bench_refuses_by_name() {
