@@ -9,6 +9,7 @@
     X(embedding)                                                                                   \
     X(rmsnorm)                                                                                     \
     X(nf4_matmul)                                                                                  \
+    X(nf4_matmul_few)                                                                              \
     X(matmul_f32)                                                                                  \
     X(matmul_bf16)                                                                                 \
     X(bias)                                                                                        \
@@ -18,6 +19,7 @@
     X(swiglu)                                                                                      \
     X(pooling)                                                                                     \
     X(nf4_quantize)                                                                                \
+    X(nf4_quantize_absmax)                                                                         \
     X(nf4_dequantize)                                                                              \
     X(squared_distance)                                                                            \
     X(nearest)

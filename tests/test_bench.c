@@ -408,12 +408,16 @@ START_TEST(rows_run_on_a_gpu)
         if (!bench_place_has(&place, row.operation))
             continue;
         some_size(row.size, row.operation, 2);
+        if (row.operation->refuse && row.operation->refuse(row.size))
+            some_size(row.size, row.operation, 3);
         ck_assert_msg(bench_run_row(&result, &row, &place, 0, &err) == STATUS_OK, "%s", err.text);
         ck_assert_msg(result.verified, "%s: %g", row.operation->name, result.worst_error);
         const json_t *kernels = json_object_get(result.report, "kernels");
-        ck_assert_int_eq(json_array_size(kernels), 1);
-        ck_assert_int_eq(
-            json_integer_value(json_object_get(json_array_get(kernels, 0), "launches")), 1);
+        ck_assert_int_ge(json_array_size(kernels), 1);
+        for (size_t kernel = 0; kernel < json_array_size(kernels); kernel++)
+            ck_assert_int_eq(
+                json_integer_value(json_object_get(json_array_get(kernels, kernel), "launches")),
+                1);
         json_decref(result.report);
         ck_assert_int_eq(trial_open(&trial, row.operation, row.size, &place.device, &err),
                          STATUS_OK);

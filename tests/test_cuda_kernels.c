@@ -1,11 +1,12 @@
-/* The GPU's kernels that work row by row against the float64 references, through the product's own
- * path: device, module, launch. */
+/* RMSNorm and the residual add on a GPU against the float64 references, through the product's own
+ * path: device, module, launch; and what a device says that cannot. tests/test_cuda_rows.c and
+ * test_cuda_nf4.c have the other kernels that go row by row. */
 #include "tests/cuda_support.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "kernels/bias.h"
+#include "kernels/nearest.h"
 #include "kernels/residual_add.h"
 #include "kernels/rmsnorm.h"
 
@@ -172,8 +173,9 @@ START_TEST(errors_are_one_line)
     ck_assert_int_eq(cuda_check(&cuda_test.cuda->driver, result, "cuMemAlloc", &err), STATUS_RESOURCE);
     ck_assert_str_eq(err.text, "cuda: cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY: out of memory");
     /* An operation that has no kernel yet. */
-    ck_assert_int_eq(bias_fwd(&cuda_test, NULL, NULL, 1, 1, &err), STATUS_RESOURCE);
-    ck_assert_str_eq(err.text, "bias: no kernel for this device");
+    ck_assert_int_eq(nearest_fwd(&cuda_test, NULL, NULL, NULL, NULL, NULL, 1, 1, 1, &err),
+                     STATUS_RESOURCE);
+    ck_assert_str_eq(err.text, "nearest: no kernel for this device");
     device_close(&cuda_test);
     ck_assert_int_eq(device_open(&cuda_test, "cuda:1", 1, &err), STATUS_RESOURCE);
     ck_assert_str_eq(err.text, "cuda:1: this machine has 1 GPU; see midashi devices");

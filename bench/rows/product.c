@@ -47,9 +47,12 @@ static void verify_product(struct trial *trial, const double *x, const double *w
     int64_t n = trial->size[PRODUCT_N], k = trial->size[PRODUCT_K];
     const float *y = trial->tensors[PRODUCT_Y].host;
     double want, magnitude;
+    double tolerance = trial->device->kind == DEVICE_CUDA ? matmul_fwd_cuda_tolerance((int)k)
+                                                          : matmul_fwd_tolerance((int)k);
     matmul_fwd_ref(&want, &magnitude, x + i * k, w + j * k, 1, 1, (int)k, false);
     verdict_value(verdict, y[i * n + j], want,
-                  matmul_fwd_tolerance((int)k) * magnitude + trial_rounding(trial) * fabs(want));
+                  tolerance * magnitude +
+                      trial_rounding(trial) * (fabs(want) + tolerance * magnitude));
 }
 
 /* Every `step`th column, in each row from another one on: an odd step meets all lanes of vectors.

@@ -72,6 +72,7 @@ const struct bench_operation bench_rope = {
     .name = "rope_fwd",
     .dtype = "f32",
     .dimensions = {"n", "heads", "dim"},
+    .cuda = true,
     .shapes = shapes,
     .refuse = refuse,
     .prepare = prepare,
