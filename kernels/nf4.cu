@@ -129,6 +129,7 @@ extern "C" __global__ void __launch_bounds__(32)
     nf4_mean_absmax(float *offset, const double *sums, long long n_nested, long long n_blocks)
 {
     double chain = 0;
+#pragma unroll 8 /* loads that do not wait for one another */
     for (long long i = threadIdx.x; i < n_nested; i += 32)
         chain += sums[i];
     chain = warp_join(chain);
