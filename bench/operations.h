@@ -9,6 +9,7 @@
     X(embedding)                                                                                   \
     X(rmsnorm)                                                                                     \
     X(nf4_matmul)                                                                                  \
+    X(nf4_matmul_few)                                                                              \
     X(matmul_f32)                                                                                  \
     X(matmul_bf16)                                                                                 \
     X(bias)                                                                                        \

@@ -1,11 +1,13 @@
-/* Matrix product with a dense weight: CPU code and dispatch. The product itself is kernels/gemm.c;
- * here is what brings 16 rows of W into its panels, a transposition. */
+/* Matrix product with a dense weight: CPU code, CUDA launch, dispatch. The CPU's product itself is
+ * kernels/gemm.c; here is what brings 16 rows of W into its panels, a transposition. */
 #include "kernels/matmul.h"
 
 #include <assert.h>
+#include "host/base/cuda_device.h"
 #include "host/base/float16.h"
 #include "kernels/cpu.h"
 #include "kernels/gemm.h"
+#include "kernels/product_shape.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
 
@@ -106,6 +108,58 @@ void matmul_fwd_cpu(struct device *device, float *y, const float *x, const struc
     gemm_cpu(device, y, x, &weight, m, add);
 }
 
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+/* Those of matmul.cu. */
+static const struct product_shape shapes[MATMUL_SHAPES] = {
+    {"matmul_128x256", 128, 256, 1, 8, 2, 1}, {"matmul_128x128", 128, 128, 2, 4, 3, 2},
+    {"matmul_64x128", 64, 128, 1, 4, 2, 3},   {"matmul_32x64", 32, 64, 1, 4, 4, 5},
+    {"matmul_16x64", 16, 64, 1, 4, 4, 6},
+};
+static const struct product_shape any_shape = {"matmul_any", 32, 64, 1, 4, 2, 4};
+
+/* 64 weights: 128 bytes, a wavefront when they come and one for each warp that reads them. */
+static const struct product_weight weight_cost = {128, 1, 1, 128, 0};
+
+/* matmul.cu's `dense`. */
+struct dense {
+    const void *data;
+    int rows, columns;
+};
+
+enum status matmul_shape_fwd_cuda(struct device *device, int shape, void *y, const void *x,
+                                  const struct dense_matrix *w, const float *bias, int m, bool add,
+                                  struct err *err)
+{
+    struct product product = {
+        .y = y,
+        .x = x,
+        .bias = bias,
+        .m = m,
+        .rows = w->rows,
+        .columns = w->columns,
+        .add = add,
+        .vectors = w->rows % 8 == 0,
+    };
+    struct dense dense = {w->data, w->rows, w->columns};
+    assert(shape >= 0 && shape < MATMUL_SHAPES);
+    if (w->type != PRECISION_BF16)
+        return err_set(err, STATUS_RESOURCE, "matmul: a GPU takes weights in bf16");
+    if (m == 0)
+        return STATUS_OK;
+    return product_launch(device->cuda, "matmul", w->columns % 8 == 0 ? &shapes[shape] : &any_shape,
+                          &weight_cost, &product, w->rows, &dense, err);
+}
+
+enum status matmul_fwd_cuda(struct device *device, void *y, const void *x,
+                            const struct dense_matrix *w, const float *bias, int m, bool add,
+                            struct err *err)
+{
+    int shape =
+        product_shape_choose(shapes, MATMUL_SHAPES, &weight_cost, &device->cuda->info, m, w->rows);
+    return matmul_shape_fwd_cuda(device, shape, y, x, w, bias, m, add, err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status matmul_fwd(struct device *device, void *y, const void *x, const struct dense_matrix *w,
@@ -116,7 +170,7 @@ enum status matmul_fwd(struct device *device, void *y, const void *x, const stru
         matmul_fwd_cpu(device, y, x, w, m, add);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return matmul_fwd_cuda(device, y, x, w, NULL, m, add, err);
     }
     return err_set(err, STATUS_RESOURCE, "matmul: no kernel for this device");
 }

@@ -29,6 +29,8 @@
 #define NF4_BLOCK        64
 #define NF4_NESTED_BLOCK 256
 
+struct nf4_tiles;
+
 /* Borrowed views; the owner is the model's arena, or its mapped file. codes may begin at any
  * address. */
 struct nf4_matrix {
@@ -38,6 +40,9 @@ struct nf4_matrix {
     const uint8_t *absmax_codes; /* (n_blocks) */
     const float *nested_absmax;  /* (ceil(n_blocks / 256)) */
     float offset;
+    /* On a GPU: the matrix that its kernels read (nf4_tiles.h), in place of all else, which may be
+     * joined from this one and others. NULL on the CPU. */
+    const struct nf4_tiles *tiles;
 };
 
 /* The 16 values, ascending; code 7 is 0.0. Checkpoints carry it as `quant_map`. */

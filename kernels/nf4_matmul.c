@@ -1,5 +1,5 @@
-/* Matrix product with an NF4 weight: CPU code and dispatch. The product itself is kernels/gemm.c;
- * here is what decodes 16 rows of W into its panels.
+/* Matrix product with an NF4 weight: CPU code, CUDA launches, dispatch. The CPU's product itself is
+ * kernels/gemm.c; here is what decodes 16 rows of W into its panels.
  *
  * The AVX2 decoder takes 16 rows x 64 columns, one block of each row, at a time. A panel is
  * [k][16], so codes must be transposed, and that is cheapest while they are still packed: 64 byte
@@ -10,9 +10,12 @@
  * multiply-adds. */
 #include "kernels/nf4_matmul.h"
 
+#include <assert.h>
+#include "host/base/cuda_device.h"
 #include "host/base/float16.h"
 #include "kernels/cpu.h"
 #include "kernels/gemm.h"
+#include "kernels/product_shape.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
 
@@ -135,6 +138,95 @@ void nf4_matmul_fwd_cpu(struct device *device, float *y, const float *x, const s
     gemm_cpu(device, y, x, &weight, m, add);
 }
 
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+/* Those of nf4_matmul.cu. Large tiles read and decode least; small ones fill the card where Y is
+ * small. */
+static const struct product_shape shapes[NF4_MATMUL_SHAPES] = {
+    {"nf4_matmul_128x256", 128, 256, 1, 8, 3, 1}, {"nf4_matmul_128x128", 128, 128, 1, 4, 2, 2},
+    {"nf4_matmul_64x128", 64, 128, 1, 4, 3, 3},   {"nf4_matmul_32x128", 32, 128, 1, 4, 4, 4},
+    {"nf4_matmul_32x64", 32, 64, 1, 4, 4, 5},     {"nf4_matmul_16x64", 16, 64, 1, 4, 4, 6},
+};
+static const struct product_shape flat_shape = {"nf4_matmul_flat", 32, 64, 1, 4, 2, 4};
+
+/* 64 weights: 32 bytes of codes and one of absmax. 64 look-ups, 2 wavefronts of 32 lanes; a quarter
+ * each for codes that come and go. */
+static const struct product_weight weight_cost = {33, 2.5, 0, 32, 8};
+
+/* Whether the columns of y are those of the tiles, and vectors of 8. */
+static bool takes_vectors(const struct nf4_tiles *w)
+{
+    for (int i = 0; i + 1 < w->n_segments; i++)
+        if (w->segments[i].rows % NF4_TILE_ROWS != 0)
+            return false;
+    return w->rows % 8 == 0;
+}
+
+static struct product product_of(void *y, const void *x, const struct nf4_tiles *w,
+                                 const float *bias, int m, bool add)
+{
+    return (struct product){
+        .y = y,
+        .x = x,
+        .bias = bias,
+        .m = m,
+        .rows = w->rows,
+        .columns = w->columns,
+        .add = add,
+        .vectors = takes_vectors(w),
+    };
+}
+
+enum status nf4_matmul_shape_fwd_cuda(struct device *device, int shape, void *y, const void *x,
+                                      const struct nf4_tiles *w, const float *bias, int m, bool add,
+                                      struct err *err)
+{
+    struct product product = product_of(y, x, w, bias, m, add);
+    struct nf4_tiles tiles = *w;
+    assert(shape >= 0 && shape < NF4_MATMUL_SHAPES);
+    if (m == 0)
+        return STATUS_OK;
+    return product_launch(device->cuda, "nf4_matmul", w->flat ? &flat_shape : &shapes[shape],
+                          &weight_cost, &product, NF4_TILE_ROWS * w->n_groups, &tiles, err);
+}
+
+enum status nf4_matmul_fwd_cuda(struct device *device, void *y, const void *x,
+                                const struct nf4_tiles *w, const float *bias, int m, bool add,
+                                struct err *err)
+{
+    int shape = product_shape_choose(shapes, NF4_MATMUL_SHAPES, &weight_cost, &device->cuda->info,
+                                     m, NF4_TILE_ROWS * w->n_groups);
+    return nf4_matmul_shape_fwd_cuda(device, shape, y, x, w, bias, m, add, err);
+}
+
+/* Of nf4_matmul_few.cu; bytes of a run of a row of X in shared memory, where each warp has two. */
+#define FEW_WARPS 8
+#define FEW_X_RUN (2 * (4 * 64 + 8))
+
+enum status nf4_matmul_few_fwd_cuda(struct device *device, void *y, const void *x,
+                                    const struct nf4_tiles *w, const float *bias, int m, bool add,
+                                    struct err *err)
+{
+    struct product product = product_of(y, x, w, bias, m, add);
+    struct nf4_tiles tiles = *w;
+    void *values[] = {&product, &tiles};
+    assert(m <= NF4_MATMUL_FEW);
+    if (w->flat)
+        return nf4_matmul_fwd_cuda(device, y, x, w, bias, m, add, err);
+    if (m == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "nf4_matmul_few",
+                           .name = "nf4_matmul_few",
+                           .grid = {(unsigned)w->n_groups, 1, 1},
+                           .block = {32 * FEW_WARPS, 1, 1},
+                           .shared = (unsigned)(2 * FEW_WARPS * FEW_X_RUN * m),
+                           .values = values,
+                       },
+                       err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status nf4_matmul_fwd(struct device *device, void *y, const void *x,
@@ -145,7 +237,8 @@ enum status nf4_matmul_fwd(struct device *device, void *y, const void *x,
         nf4_matmul_fwd_cpu(device, y, x, w, m, add);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        assert(w->tiles);
+        return nf4_matmul_fwd_cuda(device, y, x, w->tiles, NULL, m, add, err);
     }
     return err_set(err, STATUS_RESOURCE, "nf4_matmul: no kernel for this device");
 }

@@ -2,24 +2,54 @@
  *
  * w' is the weight as nf4.h dequantises it, in float32; it is decoded on the fly, panel by panel,
  * and never stored whole. The result is, bit for bit, that of matmul_fwd with w' as a dense F32
- * matrix. Peer: bitsandbytes' matmul_4bit (there in the activations' type). */
+ * matrix. Peer: bitsandbytes' matmul_4bit (there in the activations' type).
+ *
+ * On a GPU w' is rounded once more, to bfloat16, and the result is, bit for bit, that of matmul_fwd
+ * with that matrix. */
 #ifndef MIDASHI_KERNELS_NF4_MATMUL_H
 #define MIDASHI_KERNELS_NF4_MATMUL_H
 
 #include <stdbool.h>
 #include "host/base/device.h"
 #include "kernels/nf4.h"
+#include "kernels/nf4_tiles.h"
 
 /* y (m, w->rows)     output activations; must not overlap x. Without add it is not read.
  * x (m, w->columns)  activations
  * m >= 0. A row of y is the same bits alone and in any batch, for any number of threads. Columns
- * that are no multiple of 64 work, more slowly. */
+ * that are no multiple of 64 work, more slowly. On a GPU w->tiles is the weight, and its rows,
+ * those of all segments, are the columns of y. */
 enum status nf4_matmul_fwd(struct device *device, void *y, const void *x,
                            const struct nf4_matrix *w, int m, bool add, struct err *err);
 
 void nf4_matmul_fwd_cpu(struct device *device, float *y, const float *x, const struct nf4_matrix *w,
                         int m, bool add);
 
-/* Its float64 reference is matmul_fwd_ref over nf4_dequantize_ref. */
+/* y[i,j] = sum_k x[i,k] w'[j,k] + bias[j] + (add ? y[i,j] : 0), in float32, rounded once.
+ * bias (w->rows) float32 or NULL. x, y, bias lie at multiples of 16 bytes. Fast where the columns
+ * are a multiple of 64; the epilogue moves vectors where the rows are a multiple of 8 and those of
+ * all segments but the last a multiple of 16. Queued on the device's stream. */
+enum status nf4_matmul_fwd_cuda(struct device *device, void *y, const void *x,
+                                const struct nf4_tiles *w, const float *bias, int m, bool add,
+                                struct err *err);
+
+/* The same with tiles of one shape, 0 to NF4_MATMUL_SHAPES - 1: the same bytes. For tests; flat
+ * matrices have one shape, whatever is asked for. */
+#define NF4_MATMUL_SHAPES 6
+enum status nf4_matmul_shape_fwd_cuda(struct device *device, int shape, void *y, const void *x,
+                                      const struct nf4_tiles *w, const float *bias, int m, bool add,
+                                      struct err *err);
+
+/* The same for m up to NF4_MATMUL_FEW, bound by reading w: 8 warps share out k, 256 columns at a
+ * time in turn, and their sums are added in order. So a row's bytes are those of any other m here,
+ * but not those of the functions above: generation and benchmarks have it, embedding must not. Flat
+ * matrices go to nf4_matmul_fwd_cuda. */
+#define NF4_MATMUL_FEW 8
+enum status nf4_matmul_few_fwd_cuda(struct device *device, void *y, const void *x,
+                                    const struct nf4_tiles *w, const float *bias, int m, bool add,
+                                    struct err *err);
+
+/* Its float64 reference is matmul_fwd_ref over nf4_dequantize_ref, rounded to bfloat16 for a GPU;
+ * tolerances are those of matmul.h. */
 
 #endif

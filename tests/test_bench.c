@@ -304,6 +304,8 @@ START_TEST(rows_run_on_a_gpu)
         if (!bench_place_has(&place, row.operation))
             continue;
         some_size(row.size, row.operation, 2);
+        if (row.operation->refuse && row.operation->refuse(row.size))
+            some_size(row.size, row.operation, 3);
         ck_assert_msg(bench_run_row(&result, &row, &place, 0, &err) == STATUS_OK, "%s", err.text);
         ck_assert_msg(result.verified, "%s: %g", row.operation->name, result.worst_error);
         const json_t *kernels = json_object_get(result.report, "kernels");

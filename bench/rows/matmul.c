@@ -52,6 +52,7 @@ const struct bench_operation bench_matmul_bf16 = {
     .name = "matmul_fwd",
     .dtype = "bf16",
     .dimensions = PRODUCT_DIMENSIONS,
+    .cuda = true,
     .shapes = product_shapes,
     .refuse = product_refuse,
     .prepare = prepare_bf16,

@@ -1,7 +1,7 @@
 /* See product.h. */
 #include "bench/rows/product.h"
 
-#include <string.h>
+#include <math.h>
 #include "kernels/matmul.h"
 
 int product_shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full)
@@ -44,6 +44,8 @@ enum status product_verify(struct trial *trial, const double *w, struct verdict 
     int64_t m = trial->size[PRODUCT_M], n = trial->size[PRODUCT_N], k = trial->size[PRODUCT_K];
     double *x = trial_doubles(trial, PRODUCT_X), *want = trial_wanted(trial, n);
     double *magnitude = trial_wanted(trial, n);
+    double tolerance = trial->device->kind == DEVICE_CUDA ? matmul_fwd_cuda_tolerance((int)k)
+                                                          : matmul_fwd_tolerance((int)k);
     if (!w || !x || !want || !magnitude)
         return err_no_memory(err, "a reference", 0);
     for (int64_t i = 0; i<m; i += m> 1 ? m - 1 : 1) {
@@ -51,8 +53,8 @@ enum status product_verify(struct trial *trial, const double *w, struct verdict 
         matmul_fwd_ref(want, magnitude, x + i * k, w, 1, (int)n, (int)k, false);
         for (int64_t j = 0; j < n; j++)
             verdict_value(verdict, got[j], want[j],
-                          matmul_fwd_tolerance((int)k) * magnitude[j] +
-                              trial_rounding(trial) * (want[j] < 0 ? -want[j] : want[j]));
+                          tolerance * magnitude[j] +
+                              trial_rounding(trial) * (fabs(want[j]) + tolerance * magnitude[j]));
     }
     return STATUS_OK;
 }

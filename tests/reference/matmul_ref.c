@@ -31,3 +31,15 @@ double matmul_fwd_tolerance(int columns)
     int piece = columns < 256 ? columns : 256;
     return 0x1p-24 * (piece + columns / 256 + 3);
 }
+
+/* mma.m16n8k16 adds 16 products to an accumulator, K / 16 times. What it rounds is not documented;
+ * measured (Fasi et al. 2021, "Numerical behavior of NVIDIA tensor cores", and later cards) are
+ * sums of 8 or 16 exact products with the accumulator, cut off 24 bits below the leading one of the
+ * largest, and a result cut to 24 bits. A term's loss is below 2^-23 of the largest, so below 2^-23
+ * of the magnitudes; so is the result's. 9 terms and a result for 8 products are 20 units of 2^-24,
+ * 2.5 a product; 17 terms and a result for 16 are less, and so is one rounding a product. One more
+ * step of 16 for columns that fill up the last one. 4: bias, the old y, and their sums. */
+double matmul_fwd_cuda_tolerance(int columns)
+{
+    return 0x1p-24 * (2.5 * (columns + 16) + 4);
+}

@@ -1,0 +1,244 @@
+/* Matrix product with an NF4 weight on a GPU: see nf4_matmul.h, nf4_layout.h for how W lies, and
+ * product.cuh for the tiles and the loop.
+ *
+ * W never becomes a matrix of bfloat16, not even in shared memory: the lane's 16 bytes of a tile
+ * are what its mma want, so a warp copies its tiles into its own piece of a stage, reads them back
+ * and decodes them into B fragments. Each weight is decoded once a CTA, for all its rows of X. */
+#include "kernels/nf4.cuh"
+#include "kernels/product.cuh"
+
+/* ---- codes ---------------------------------------------------------------------------------- */
+
+template <typename S> struct nf4_codes {
+    static const int tiles = S::warp_columns / 16, groups = S::columns / 16;
+    static const int stage_bytes = groups * NF4_TILE_BYTES;
+
+    const nf4_tiles &w;
+    unsigned char *stages; /* the warp's piece of the first one */
+    int lane, group;       /* group: the warp's first */
+    uint4 words[tiles];    /* of a step */
+
+    __device__ __forceinline__ nf4_codes(const nf4_tiles &weight, const product_place &at,
+                                         unsigned char *first)
+        : w(weight), stages(first + at.warp_column / 16 * NF4_TILE_BYTES), lane(at.lane),
+          group((at.column + at.warp_column) / 16)
+    {
+        nf4_values_fill();
+    }
+
+    __device__ __forceinline__ int width() const
+    {
+        return 16 * w.n_groups;
+    }
+
+    __device__ __forceinline__ void load_codes(int step, int stage)
+    {
+#pragma unroll
+        for (int t = 0; t < tiles; t++) {
+            bool there = group + t < w.n_groups;
+            size_t tile = there ? (size_t)(group + t) * w.n_steps + step : 0;
+            copy16(stages + stage * stage_bytes + t * NF4_TILE_BYTES + 16 * lane,
+                   w.codes + tile * NF4_TILE_BYTES + 16 * lane, there);
+        }
+    }
+
+    __device__ __forceinline__ void read_codes(int stage)
+    {
+#pragma unroll
+        for (int t = 0; t < tiles; t++)
+            words[t] = *(const uint4 *)(stages + stage * stage_bytes + t * NF4_TILE_BYTES +
+                                        16 * lane);
+    }
+
+    __device__ __forceinline__ unsigned word(int t, int s) const
+    {
+        return s == 0 ? words[t].x : s == 1 ? words[t].y : s == 2 ? words[t].z : words[t].w;
+    }
+
+    __device__ __forceinline__ int column_of_y(int column) const
+    {
+        if (column / 16 >= w.n_groups)
+            return -1;
+        const nf4_segment &segment = nf4_segment_of(w, column / 16);
+        int row = column - 16 * segment.first_group;
+        return row < segment.rows ? segment.first_row + row : -1;
+    }
+};
+
+/* ---- absmax by tiles ------------------------------------------------------------------------ */
+
+/* absmax codes come for 4 steps at a time, 64 bytes of a row of tiles, so that sectors of 32 bytes
+ * are used whole; there is room for two such runs. Copies run ahead by less than 4 steps, since a
+ * shape has at most 4 stages: the run that is overwritten has been read. A lane makes the absmax of
+ * one row of W and hands it on by shuffles. A row's nested absmax changes at most every 256 steps,
+ * and the following one is on its way for as long. */
+#define RUN_STEPS 4
+#define RUN_BYTES (RUN_STEPS * NF4_TILE_ROWS)
+
+template <typename S> struct nf4_weight : nf4_codes<S> {
+    typedef nf4_codes<S> base;
+    static const int tiles = base::tiles, runs_bytes = base::groups * RUN_BYTES;
+    static const int more_bytes = 2 * runs_bytes;
+
+    unsigned char *runs; /* the warp's piece of the first one */
+    nf4_nested map;
+    int own_tile, boundary; /* the tile where this lane has its row; the step of the following */
+    const float *at, *last;
+    float nested, following, offset;
+    float low[tiles], high[tiles]; /* of a step: absmax of rows lane / 4 and that + 8 */
+
+    __device__ __forceinline__ nf4_weight(const nf4_tiles &weight, const product_place &place,
+                                          unsigned char *stages, unsigned char *more)
+        : base(weight, place, stages), runs(more + place.warp_column / 16 * RUN_BYTES),
+          own_tile(place.lane / 16 % tiles)
+    {
+        const nf4_segment &segment = nf4_segment_of(weight, base::group + own_tile);
+        int row = 16 * (base::group + own_tile - segment.first_group) + base::lane % 16;
+        boundary = 0x7FFFFFFF;
+        nested = following = offset = 0;
+        at = last = segment.nested_absmax;
+        if (row >= segment.rows)
+            return; /* it fills up a tile: absmax 0 */
+        int block = row * weight.n_steps; /* as many as rows * columns / 64 */
+        at += block >> 8;
+        last += (segment.rows * weight.n_steps - 1) >> 8;
+        boundary = 256 - (block & 255);
+        offset = segment.offset;
+        nested = *at;
+        at += at < last;
+        following = *at;
+    }
+
+    __device__ __forceinline__ void load(int step, int stage)
+    {
+        const nf4_tiles &w = base::w;
+        base::load_codes(step, stage);
+        if (step % RUN_STEPS == 0 && base::lane < RUN_STEPS * tiles) {
+            int t = base::lane / RUN_STEPS, i = base::lane % RUN_STEPS;
+            bool there = base::group + t < w.n_groups && step + i < w.n_steps;
+            size_t tile = there ? (size_t)(base::group + t) * w.n_steps + step + i : 0;
+            copy16(runs + step / RUN_STEPS % 2 * runs_bytes + t * RUN_BYTES + 16 * i,
+                   w.absmax_codes + tile * NF4_TILE_ROWS, there);
+        }
+    }
+
+    __device__ __forceinline__ void start(int step, int stage)
+    {
+        if (step == boundary) {
+            nested = following;
+            boundary += 256;
+            at += at < last;
+            following = *at;
+        }
+        unsigned code = runs[step / RUN_STEPS % 2 * runs_bytes + own_tile * RUN_BYTES +
+                             step % RUN_STEPS * 16 + base::lane % 16];
+        float own = __fadd_rn(__fmul_rn(map.value(code), nested), offset);
+#pragma unroll
+        for (int t = 0; t < tiles; t++) {
+            low[t] = __shfl_sync(0xFFFFFFFF, own, 16 * t + base::lane / 4);
+            high[t] = __shfl_sync(0xFFFFFFFF, own, 16 * t + 8 + base::lane / 4);
+        }
+        base::read_codes(stage);
+    }
+
+    __device__ __forceinline__ void fragments(unsigned (*b)[4], int s, int) const
+    {
+#pragma unroll
+        for (int t = 0; t < tiles; t++) {
+            unsigned word = base::word(t, s);
+            b[t][0] = nf4_pair(word, 0, low[t]);
+            b[t][1] = nf4_pair(word, 8, low[t]);
+            b[t][2] = nf4_pair(word, 16, high[t]);
+            b[t][3] = nf4_pair(word, 24, high[t]);
+        }
+    }
+};
+
+/* ---- absmax by block ------------------------------------------------------------------------ */
+
+/* For flat tiles: each weight looks its block's absmax up. Slow; for small models. */
+template <typename S> struct nf4_flat_weight : nf4_codes<S> {
+    typedef nf4_codes<S> base;
+    static const int more_bytes = 16;
+    int step;
+
+    __device__ __forceinline__ nf4_flat_weight(const nf4_tiles &weight, const product_place &place,
+                                               unsigned char *stages, unsigned char *)
+        : base(weight, place, stages)
+    {
+    }
+
+    __device__ __forceinline__ void load(int ahead, int stage)
+    {
+        base::load_codes(ahead, stage);
+    }
+
+    __device__ __forceinline__ void start(int now, int stage)
+    {
+        step = now;
+        base::read_codes(stage);
+    }
+
+    __device__ __forceinline__ float value(const nf4_segment &segment, int row, int k,
+                                           unsigned code) const
+    {
+        if (row >= segment.rows || k >= base::w.columns)
+            return 0;
+        size_t block = ((size_t)row * base::w.columns + k) / 64;
+        if (!segment.nested_absmax)
+            return nf4_values[code] * ((const float *)segment.flat_absmax)[block];
+        int at = (int)((const unsigned char *)segment.flat_absmax)[block] - 127;
+        float scaled = at == 128 ? 1.0f : nf4_nested_map[abs(at)];
+        scaled = __fmul_rn(at < 0 ? -scaled : scaled, segment.nested_absmax[block / 256]);
+        return nf4_values[code] * __fadd_rn(scaled, segment.offset);
+    }
+
+    __device__ __forceinline__ void fragments(unsigned (*b)[4], int s, int) const
+    {
+        for (int t = 0; t < base::tiles; t++) {
+            const nf4_segment &segment = nf4_segment_of(base::w, base::group + t);
+            int row0 = 16 * (base::group + t - segment.first_group) + base::lane / 4;
+            unsigned word = base::word(t, s);
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                int row = row0 + 8 * (i / 2);
+                int k = K_STEP * step + 16 * s + 8 * (i % 2) + base::lane % 4 * 2;
+                float even = value(segment, row, k, word >> (8 * i + 4) & 15);
+                b[t][i] = pack(even, value(segment, row, k + 1, word >> 8 * i & 15));
+            }
+        }
+    }
+};
+
+/* ---- kernels -------------------------------------------------------------------------------- */
+
+template <typename S, template <typename> class WEIGHT, bool VECTORS>
+static __device__ __forceinline__ void nf4_product(const product &p, const nf4_tiles &w)
+{
+    typedef WEIGHT<S> weight;
+    extern __shared__ __align__(128) unsigned char shared[];
+    unsigned char *stages = shared + S::stages * S::x_bytes;
+    product_place at = product_place_of<S>(p, 16 * w.n_groups);
+    weight of(w, at, stages, stages + S::stages * weight::stage_bytes);
+    product_tile<S, weight, VECTORS>(p, of, at, shared);
+}
+
+/* Shapes: rows of X, columns of a warp, warps, stages; nf4_matmul.c's table has the same. */
+#define NF4_MATMUL(name, ROWS, WARP_COLUMNS, WARPS, STAGES)                                        \
+    extern "C" __global__ void __launch_bounds__(32 * WARPS)                                       \
+        nf4_matmul_##name(const __grid_constant__ product p, const __grid_constant__ nf4_tiles w)  \
+    {                                                                                              \
+        nf4_product<product_shape<ROWS, WARP_COLUMNS, 1, WARPS, STAGES>, nf4_weight, true>(p, w);  \
+    }
+NF4_MATMUL(128x256, 128, 32, 8, 3)
+NF4_MATMUL(128x128, 128, 32, 4, 2)
+NF4_MATMUL(64x128, 64, 32, 4, 3)
+NF4_MATMUL(32x128, 32, 32, 4, 4)
+NF4_MATMUL(32x64, 32, 16, 4, 4)
+NF4_MATMUL(16x64, 16, 16, 4, 4)
+
+extern "C" __global__ void __launch_bounds__(128)
+    nf4_matmul_flat(const __grid_constant__ product p, const __grid_constant__ nf4_tiles w)
+{
+    nf4_product<product_shape<32, 16, 1, 4, 2>, nf4_flat_weight, false>(p, w);
+}

@@ -1,0 +1,252 @@
+/* Y = X W' on tensor cores, for any kind of weight: the tiles, the copies of X, the loop over k,
+ * the epilogue. What a weight has to do itself is a class (nf4_matmul.cu, matmul.cu).
+ *
+ * A CTA makes a tile of Y. Its warps stand side by side along Y's columns (several high only where
+ * that is said), so that each weight is fetched into the registers of one warp:
+ *
+ *            warp 0   warp 1   warp 2   warp 3
+ *   rows   +--------+--------+--------+--------+      A warp's part: m16 tiles of X from shared
+ *   of X   |        |        |        |        |      memory (A), n8 tiles of W (B). D[i][j] is
+ *          |        |        |        |        |      mma.m16n8k16's, 16 x 8.
+ *          +--------+--------+--------+--------+
+ *            columns of Y = rows of W
+ *
+ * The loop takes 64 columns of X a step. X comes by cp.async, `stages` steps deep; one barrier a
+ * step says both that the step's copies are there and that nobody reads the stage which the next
+ * copies overwrite. An element's sum is one chain of mma in ascending k, 16 at a time, starting
+ * from 0: it does not depend on the tile's shape, so shapes may be picked by m.
+ *
+ * Shared memory of X: a row is 64 elements, 128 bytes, 8 vectors of 16; vector c of row r lies at
+ * place c ^ (r % 8). So the 8 rows of an ldmatrix, and the 8 vectors that 8 lanes copy, each lie in
+ * different banks. */
+#ifndef MIDASHI_KERNELS_PRODUCT_CUH
+#define MIDASHI_KERNELS_PRODUCT_CUH
+
+#include "kernels/cuda.cuh"
+#include "kernels/product.h"
+#include "kernels/tensor.cuh"
+
+#define K_STEP    64
+#define ROW_BYTES (2 * K_STEP) /* of a row of a step in shared memory */
+
+template <int ROWS, int WARP_COLUMNS, int WARPS_HIGH, int WARPS_WIDE, int STAGES>
+struct product_shape {
+    static const int rows = ROWS, columns = WARP_COLUMNS * WARPS_WIDE;
+    static const int warp_rows = ROWS / WARPS_HIGH, warp_columns = WARP_COLUMNS;
+    static const int warps_wide = WARPS_WIDE, threads = 32 * WARPS_HIGH * WARPS_WIDE;
+    static const int stages = STAGES, x_bytes = ROWS * ROW_BYTES;
+};
+
+/* Where a CTA and a warp stand. */
+struct product_place {
+    int row, column; /* the CTA's first, of Y, in tiles' columns */
+    int warp_row, warp_column;
+    int lane;
+};
+
+template <typename S>
+static __device__ __forceinline__ product_place product_place_of(const product &p, int width)
+{
+    int across = (width + S::columns - 1) / S::columns, down = (p.m + S::rows - 1) / S::rows;
+    int first = blockIdx.x / (p.tall * across) * p.tall;
+    int height = min(p.tall, down - first), within = blockIdx.x - first * across;
+    int warp = threadIdx.x / 32;
+    product_place at;
+    at.row = (first + within % height) * S::rows;
+    at.column = within / height * S::columns;
+    at.warp_row = warp / S::warps_wide * S::warp_rows;
+    at.warp_column = warp % S::warps_wide * S::warp_columns;
+    at.lane = threadIdx.x % 32;
+    return at;
+}
+
+/* N rows of 64 elements from column k on, of a row-major matrix (n_rows, n_columns), to shared
+ * memory; zeros where it has none. VECTORS: its rows begin at multiples of 16 bytes. */
+template <int N, int THREADS, bool VECTORS>
+static __device__ __forceinline__ void load_rows(unsigned char *to, const __nv_bfloat16 *from,
+                                                 int row0, int n_rows, int k0, int n_columns)
+{
+    int vector = threadIdx.x % 8, first = threadIdx.x / 8, k = k0 + 8 * vector;
+#pragma unroll
+    for (int i = 0; i < N; i += THREADS / 8) {
+        int row = first + i;
+        bool there = row0 + row < n_rows && k < n_columns;
+        const __nv_bfloat16 *at = from + (there ? (size_t)(row0 + row) * n_columns + k : 0);
+        unsigned char *place = to + row * ROW_BYTES + 16 * (vector ^ row % 8);
+        if constexpr (VECTORS) {
+            copy16(place, at, there);
+        } else {
+            vector_of<__nv_bfloat16> values;
+            for (int e = 0; e < 8; e++)
+                values.of[e] = there && k + e < n_columns ? at[e] : __float2bfloat16_rn(0.0f);
+            vector_store((__nv_bfloat16 *)place, values);
+        }
+    }
+}
+
+/* ---- the epilogue --------------------------------------------------------------------------- */
+
+/* A warp's sums go to Y 16 rows at a time through its own piece of shared memory, so that a lane
+ * gets 8 columns in a row: bias and old values are added in float32, there is one rounding, and Y
+ * moves in vectors of 16 bytes. The rows there are 8 floats longer than the columns, which puts the
+ * 4 rows that half a warp writes, 8 floats each, into different banks. */
+template <typename S> struct product_epilogue {
+    static const int columns = S::warp_columns, stride = columns + 8;
+    static const int bytes = 16 * stride * 4;
+
+    static __device__ __forceinline__ void put(float *own, const float (*sums)[4], int lane)
+    {
+#pragma unroll
+        for (int j = 0; j < columns / 8; j++) {
+            float *at = own + lane / 4 * stride + 8 * j + lane % 4 * 2;
+            *(float2 *)at = make_float2(sums[j][0], sums[j][1]);
+            *(float2 *)(at + 8 * stride) = make_float2(sums[j][2], sums[j][3]);
+        }
+    }
+
+    static __device__ __forceinline__ void by_vectors(const product &p, const float *own, int row0,
+                                                      int column0, int lane)
+    {
+#pragma unroll
+        for (int i = 0; i < 16 * columns / 8; i += 32) {
+            int row = (i + lane) / (columns / 8), vector = (i + lane) % (columns / 8);
+            int column = column0 + 8 * vector;
+            if (row0 + row >= p.m || column >= p.rows)
+                continue;
+            /* Half of the lanes read the upper four floats first: 8 lanes, all banks. */
+            int upper = 4 * ((columns == 32 ? row : vector) % 2);
+            const float *at = own + row * stride + 8 * vector;
+            float4 one = *(const float4 *)(at + upper), other = *(const float4 *)(at + 4 - upper);
+            float4 low = upper ? other : one, high = upper ? one : other;
+            float sums[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+            if (p.bias) {
+                low = *(const float4 *)(p.bias + column);
+                high = *(const float4 *)(p.bias + column + 4);
+                sums[0] += low.x, sums[1] += low.y, sums[2] += low.z, sums[3] += low.w;
+                sums[4] += high.x, sums[5] += high.y, sums[6] += high.z, sums[7] += high.w;
+            }
+            __nv_bfloat16 *y = (__nv_bfloat16 *)p.y + (size_t)(row0 + row) * p.rows + column;
+            if (p.add) {
+                vector_of<__nv_bfloat16> old = vector_load(y);
+#pragma unroll
+                for (int e = 0; e < 8; e++)
+                    sums[e] += to_float(old.of[e]);
+            }
+            *(uint4 *)y = make_uint4(pack(sums[0], sums[1]), pack(sums[2], sums[3]),
+                                     pack(sums[4], sums[5]), pack(sums[6], sums[7]));
+        }
+    }
+
+    template <typename W>
+    static __device__ __forceinline__ void by_elements(const product &p, const W &w,
+                                                       const float *own, int row0, int column0,
+                                                       int lane)
+    {
+        for (int i = lane; i < 16 * columns; i += 32) {
+            int row = i / columns, column = w.column_of_y(column0 + i % columns);
+            if (row0 + row >= p.m || column < 0)
+                continue;
+            float sum = own[row * stride + i % columns];
+            __nv_bfloat16 *y = (__nv_bfloat16 *)p.y + (size_t)(row0 + row) * p.rows + column;
+            if (p.bias)
+                sum += p.bias[column];
+            if (p.add)
+                sum += to_float(*y);
+            *y = __float2bfloat16_rn(sum);
+        }
+    }
+
+    template <typename W>
+    static __device__ __forceinline__ void store(const product &p, const W &w,
+                                                 const float (*sums)[columns / 8][4],
+                                                 unsigned char *shared, const product_place &at)
+    {
+        float *own = (float *)(shared + threadIdx.x / 32 * bytes);
+        int column0 = at.column + at.warp_column;
+#pragma unroll
+        for (int i = 0; i < S::warp_rows / 16; i++) {
+            int row0 = at.row + at.warp_row + 16 * i;
+            if (row0 < p.m) {
+                put(own, sums[i], at.lane);
+                __syncwarp();
+                if (p.vectors)
+                    by_vectors(p, own, row0, column0, at.lane);
+                else
+                    by_elements(p, w, own, row0, column0, at.lane);
+                __syncwarp();
+            }
+        }
+    }
+};
+
+/* ---- the loop ------------------------------------------------------------------------------- */
+
+/* A weight W of a shape S has
+ *   stage_bytes, more_bytes      of shared memory: for each stage, and once
+ *   W(p, at, stages, more)       stages: the first of its stages
+ *   width()                      its rows with those that fill up tiles
+ *   load(step, stage)            queues copies to a stage
+ *   start(step, stage)           a step's copies are there
+ *   fragments(b, s, stage)       b[t]: b0 and b1 of the warp's n8 tiles 2 t and 2 t + 1, k16 step s
+ *   column_of_y(column)          -1: it fills up a tile */
+template <typename S, typename W, bool VECTORS>
+static __device__ __forceinline__ void product_tile(const product &p, W &w,
+                                                    const product_place &at, unsigned char *shared)
+{
+    const int m16 = S::warp_rows / 16, n8 = S::warp_columns / 8;
+    const __nv_bfloat16 *x = (const __nv_bfloat16 *)p.x;
+    int n_steps = (p.columns + K_STEP - 1) / K_STEP;
+    bool idle = at.column + at.warp_column >= w.width(); /* it only copies X */
+    float sums[m16][n8][4] = {};
+    /* This lane's row of an ldmatrix, of 16 rows by 2 vectors. */
+    int place = (at.warp_row + at.lane % 16) * ROW_BYTES + 16 * (at.lane / 16 ^ at.lane % 8);
+#pragma unroll
+    for (int step = 0; step < S::stages - 1; step++) {
+        if (step < n_steps) {
+            load_rows<S::rows, S::threads, VECTORS>(shared + step * S::x_bytes, x, at.row, p.m,
+                                                    step * K_STEP, p.columns);
+            w.load(step, step);
+        }
+        commit();
+    }
+    int stage = 0, next = S::stages - 1;
+    for (int step = 0; step < n_steps; step++) {
+        wait<S::stages - 2>();
+        __syncthreads();
+        int ahead = step + S::stages - 1;
+        if (ahead < n_steps) {
+            load_rows<S::rows, S::threads, VECTORS>(shared + next * S::x_bytes, x, at.row, p.m,
+                                                    ahead * K_STEP, p.columns);
+            w.load(ahead, next);
+        }
+        commit();
+        if (!idle) {
+            const unsigned char *stage_x = shared + stage * S::x_bytes;
+            /* The next k16 step's weights are made while this one's products run. */
+            unsigned b[2][n8 / 2][4];
+            w.start(step, stage);
+            w.fragments(b[0], 0, stage);
+#pragma unroll
+            for (int s = 0; s < K_STEP / 16; s++) {
+                if (s + 1 < K_STEP / 16)
+                    w.fragments(b[(s + 1) % 2], s + 1, stage);
+#pragma unroll
+                for (int i = 0; i < m16; i++) {
+                    unsigned a[4];
+                    load_matrices(a, stage_x + 16 * ROW_BYTES * i + (place ^ 32 * s));
+#pragma unroll
+                    for (int j = 0; j < n8; j++)
+                        mma(sums[i][j], a, b[s % 2][j / 2][j % 2 * 2],
+                            b[s % 2][j / 2][j % 2 * 2 + 1]);
+                }
+            }
+        }
+        stage = stage + 1 == S::stages ? 0 : stage + 1;
+        next = next + 1 == S::stages ? 0 : next + 1;
+    }
+    __syncthreads(); /* nobody reads the stages any more */
+    if (!idle)
+        product_epilogue<S>::store(p, w, sums, shared, at);
+}
+
+#endif

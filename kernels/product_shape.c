@@ -1,0 +1,102 @@
+/* See product_shape.h.
+ *
+ * The model: a tile's step of 64 columns keeps a multiprocessor busy as long as the slowest of
+ * tensor cores, shared memory and its share of L2 does; the others cost a little too, where they do
+ * not overlap. The grid runs in waves, each as long as a full one. Constants are those of the
+ * cards' documents (docs/softcuda.md says what they rest on); what they decide is speed, not
+ * results. */
+#include "kernels/product_shape.h"
+
+#define K_STEP 64
+/* Elements of X and Y for whose sake CTAs go down so far before they go on to the next columns. */
+#define TALL_ROWS 1024
+
+struct rates {
+    double macs;     /* of mma.sync, a clock and multiprocessor */
+    double l2_bytes; /* likewise */
+    int shared;      /* bytes of a multiprocessor */
+};
+
+static struct rates rates_of(const struct cuda_info *info)
+{
+    switch (10 * info->major + info->minor) {
+    case 80:
+        return (struct rates){1024, 32, 164 << 10};
+    case 90:
+        return (struct rates){1173, 21, 228 << 10};
+    }
+    return (struct rates){256, 16, 100 << 10}; /* GeForce of 8.6 and later */
+}
+
+/* A step cannot follow the one before faster than this: barrier, first ldmatrix, first mma. */
+#define STEP_LEAST 250.0
+
+static double step_clocks(const struct product_shape *shape, const struct product_weight *weight,
+                          const struct rates *rates)
+{
+    double rows = shape->rows, columns = shape->columns;
+    double tensor = rows * columns * K_STEP / rates->macs;
+    double shared = rows * (1 + shape->warps_wide) +
+                    columns * (weight->wavefronts + weight->wavefronts_warp * shape->warps_high);
+    double l2 = (2 * K_STEP * rows + weight->bytes * columns) / rates->l2_bytes;
+    double most = tensor > shared ? tensor : shared;
+    return (most > l2 ? most : l2) + (tensor + shared + l2) / 16;
+}
+
+unsigned product_shared_bytes(const struct product_shape *shape,
+                              const struct product_weight *weight)
+{
+    int stage = 2 * K_STEP * shape->rows + weight->stage_bytes * shape->columns;
+    return (unsigned)(shape->stages * stage + weight->more_bytes * shape->columns);
+}
+
+static int64_t divided(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+int product_shape_choose(const struct product_shape *shapes, int n_shapes,
+                         const struct product_weight *weight, const struct cuda_info *info, int m,
+                         int width)
+{
+    struct rates rates = rates_of(info);
+    int best = 0;
+    double least = 0;
+    m = m > 0 ? m : 1;
+    for (int i = 0; i < n_shapes; i++) {
+        int64_t n = divided(m, shapes[i].rows) * divided(width, shapes[i].columns);
+        /* 1 KB of each CTA is the system's. */
+        int64_t fit = rates.shared / ((int)product_shared_bytes(&shapes[i], weight) + 1024);
+        fit = fit < shapes[i].side_by_side ? fit : shapes[i].side_by_side;
+        int64_t side = divided(n, info->n_sms) < fit ? divided(n, info->n_sms) : fit;
+        int64_t waves = divided(n, side * info->n_sms);
+        double clocks = (double)side * step_clocks(&shapes[i], weight, &rates);
+        double all = (double)waves * (clocks > STEP_LEAST ? clocks : STEP_LEAST);
+        if (i == 0 || all < least)
+            least = all, best = i;
+    }
+    return best;
+}
+
+enum status product_launch(struct cuda_device *cuda, const char *image,
+                           const struct product_shape *shape, const struct product_weight *weight,
+                           struct product *product, int width, void *weight_argument,
+                           struct err *err)
+{
+    void *values[] = {product, weight_argument};
+    int64_t down = divided(product->m, shape->rows), across = divided(width, shape->columns);
+    int tall = TALL_ROWS / shape->rows;
+    product->tall = tall < down ? tall : (int)down;
+    if (down * across > INT32_MAX)
+        return err_set(err, STATUS_RESOURCE, "%s: %d rows are too many at once", image, product->m);
+    return cuda_launch(cuda,
+                       &(struct cuda_launch){
+                           .image = image,
+                           .name = shape->kernel,
+                           .grid = {(unsigned)(down * across), 1, 1},
+                           .block = {32 * (unsigned)(shape->warps_high * shape->warps_wide), 1, 1},
+                           .shared = product_shared_bytes(shape, weight),
+                           .values = values,
+                       },
+                       err);
+}
