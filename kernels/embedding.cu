@@ -6,10 +6,11 @@ template <int W>
 static __device__ void copy_row(__nv_bfloat16 *y, const int *tokens, const __nv_bfloat16 *table,
                                 int d)
 {
+    typedef typename bits_of<W * sizeof *y>::type bits;
     int j = (blockIdx.y * blockDim.x + threadIdx.x) * W;
+    const __nv_bfloat16 *from = table + (size_t)tokens[blockIdx.x] * d + j;
     if (j < d)
-        store_floats(y + (size_t)blockIdx.x * d + j,
-                     load_floats<W>(table + (size_t)tokens[blockIdx.x] * d + j));
+        *(bits *)(y + (size_t)blockIdx.x * d + j) = *(const bits *)from;
 }
 
 extern "C" __global__ void __launch_bounds__(256)

@@ -128,8 +128,15 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(32)
     nf4_mean_absmax(float *offset, const double *sums, long long n_nested, long long n_blocks)
 {
-    double chain = 0;
-    for (long long i = threadIdx.x; i < n_nested; i += 32)
+    double chain = 0, of[8];
+    long long i = threadIdx.x;
+    for (; i + 32 * 7 < n_nested; i += 32 * 8) { /* eight loads before the first is needed */
+        for (int j = 0; j < 8; j++)
+            of[j] = sums[i + 32 * j];
+        for (int j = 0; j < 8; j++)
+            chain += of[j];
+    }
+    for (; i < n_nested; i += 32)
         chain += sums[i];
     chain = warp_join(chain);
     if (threadIdx.x == 0)

@@ -216,6 +216,34 @@ START_TEST(nesting_matches_reference)
 }
 END_TEST
 
+/* Sums of absmax are exact in float64, or nearly: only numbers that no absmax is show their order.
+ * Here large ones cancel, and which of the small ones are lost before they do is a matter of order.
+ */
+START_TEST(offsets_have_the_order_of_the_cpu)
+{
+    static const int sizes[] = {64, 256, 300, 8192, 100000};
+    if (!cuda_test_device(_i))
+        SKIP("needs nvcc");
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        size_t n = (size_t)sizes[s], n_nested = nf4_nested_block_count(sizes[s]);
+        float *absmax = allocate(4 * n), *nested = allocate(4 * n_nested), offset;
+        uint8_t *codes = allocate(n);
+        fill_uniform(absmax, n, s, 0.01f, 0.05f);
+        for (size_t i = 0; i < n / 16; i++) {
+            size_t a = mix64(1, i) % n, b = mix64(2, i) % n;
+            if (absmax[a] < 1 && absmax[b] < 1 && absmax[a] > 0 && absmax[b] > 0 && a != b)
+                absmax[a] = 0x1p47f, absmax[b] = -0x1p47f;
+        }
+        struct nested got = quantize_absmax(absmax, n);
+        nf4_quantize_absmax(codes, nested, &offset, absmax, sizes[s]);
+        ck_assert_msg(memcmp(&offset, &got.offset, 4) == 0, "n %zu: offset %g, the CPU's %g", n,
+                      (double)got.offset, (double)offset);
+        free(absmax), free(nested), free(codes), free(got.codes), free(got.absmax);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
 /* One value anywhere makes the offset say so, and nothing else does. */
 START_TEST(offsets_tell_what_is_not_finite)
 {
@@ -317,6 +345,7 @@ int main(void)
     tcase_add_loop_test(tests, awkward_values_match_reference, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, pieces_equal_the_whole, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, nesting_matches_reference, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, offsets_have_the_order_of_the_cpu, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, offsets_tell_what_is_not_finite, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, dequantising_matches_reference, 0, CUDA_TEST_SETTINGS);
     suite_add_tcase(suite, tests);
