@@ -110,6 +110,8 @@ static enum status run_topics(const char *corpus, const char *folder, const stru
                            "--output",
                            folder,
                            "--quiet",
+                           "--device", /* as the other steps */
+                           "cpu",
                            "--topics",
                            topics,
                            "--seed",
