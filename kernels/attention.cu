@@ -63,28 +63,40 @@ template <int D> static __device__ __forceinline__ int chunk_offset(int row, int
     return row * D * 2 + 16 * (chunk ^ turn);
 }
 
-/* Rows from `from` on, stride elements apart: n_there of them; up to n_filled, and columns behind
- * head_dim, zeros. (0 times whatever lay there might be NaN.) */
-template <int D, int KEYS>
-static __device__ __forceinline__ void load_tile(char *to, const bf16 *from, int stride,
-                                                 int n_there, int n_filled, int head_dim,
-                                                 bool vectors)
+/* Keys' tile `tile` of the text at k and v into its stage, whole up to key `end` of the text; up to
+ * the next multiple of 16, and in columns behind head_dim, zeros. (0 times whatever lay there might
+ * be NaN.) */
+template <int D, int KEYS, bool VECTORS>
+static __device__ __forceinline__ void load_stage(char *stages, const bf16 *k, const bf16 *v,
+                                                  int stride, int tile, int end, int head_dim)
 {
-    const int chunks = D / 8;
-    if (vectors) {
+    const int chunks = D / 8, bytes = KEYS * D * 2;
+    int n_there = min(end - tile * KEYS, KEYS), n_filled = (n_there + 15) / 16 * 16;
+    char *to = stages + tile % 2 * 2 * bytes;
+    k += (size_t)(tile * KEYS) * stride;
+    v += (size_t)(tile * KEYS) * stride;
+    if (VECTORS) {
 #pragma unroll
         for (int i = 0; i < KEYS * chunks / THREADS; i++) {
-            int at = threadIdx.x + THREADS * i, row = at / chunks, chunk = at % chunks;
-            if (row < n_filled)
-                copy16(to + chunk_offset<D>(row, chunk), from + (size_t)row * stride + 8 * chunk,
-                       row < n_there && 8 * chunk < head_dim);
+            /* Where a row's chunks divide the block a thread keeps to one column. */
+            int at = THREADS % chunks ? threadIdx.x + THREADS * i : threadIdx.x;
+            int row = at / chunks + (THREADS % chunks ? 0 : THREADS / chunks * i);
+            int chunk = at % chunks;
+            size_t from = (size_t)row * stride + 8 * chunk;
+            bool there = row < n_there && 8 * chunk < head_dim;
+            if (row < n_filled) {
+                copy16(to + chunk_offset<D>(row, chunk), k + from, there);
+                copy16(to + bytes + chunk_offset<D>(row, chunk), v + from, there);
+            }
         }
     } else {
         for (int at = threadIdx.x; at < n_filled * D; at += THREADS) {
             int row = at / D, column = at % D;
+            int offset = chunk_offset<D>(row, column / 8) + column % 8 * 2;
             bool there = row < n_there && column < head_dim;
-            *(bf16 *)(to + chunk_offset<D>(row, column / 8) + column % 8 * 2) =
-                there ? from[(size_t)row * stride + column] : __float2bfloat16_rn(0.0f);
+            size_t from = (size_t)row * stride + column;
+            *(bf16 *)(to + offset) = there ? k[from] : __float2bfloat16_rn(0.0f);
+            *(bf16 *)(to + bytes + offset) = there ? v[from] : __float2bfloat16_rn(0.0f);
         }
     }
 }
@@ -101,11 +113,10 @@ static __device__ __forceinline__ void transpose_quad(unsigned *word)
         for (int j = 0; j < 4; j++)
             if (!(j & bit)) {
                 bool high = threadIdx.x & bit;
+                unsigned kept = high ? word[j | bit] : word[j];
                 unsigned other = __shfl_xor_sync(ALL, high ? word[j] : word[j | bit], bit);
-                if (high)
-                    word[j] = other;
-                else
-                    word[j | bit] = other;
+                word[j] = high ? other : kept;
+                word[j | bit] = high ? kept : other;
             }
 }
 
@@ -116,13 +127,35 @@ static __device__ __forceinline__ unsigned element(const bf16 *row, int column, 
 
 /* 16 rows of q as fragments: row lane / 4 in words 0 and 2, the row 8 further in 1 and 3. Behind
  * n_there rows and head_dim columns zeros. */
-template <int D>
+template <int D, bool VECTORS>
 static __device__ __forceinline__ void load_queries(unsigned (*queries)[4], const bf16 *q,
-                                                    int stride, int n_there, int head_dim,
-                                                    bool vectors)
+                                                    int stride, int n_there, int head_dim)
 {
     int row = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    if (!vectors) {
+    if (VECTORS) {
+        uint4 chunks[D / 32][2];
+#pragma unroll
+        for (int c = 0; c < D / 32; c++)
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                int column = 8 * (4 * c + t);
+                chunks[c][h] = make_uint4(0, 0, 0, 0);
+                if (row + 8 * h < n_there && column < head_dim)
+                    chunks[c][h] = *(const uint4 *)(q + (size_t)(row + 8 * h) * stride + column);
+            }
+#pragma unroll
+        for (int c = 0; c < D / 32; c++)
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                uint4 chunk = chunks[c][h];
+                unsigned word[4] = {chunk.x, chunk.y, chunk.z, chunk.w};
+                transpose_quad(word);
+                queries[2 * c][h] = word[0];
+                queries[2 * c][h + 2] = word[1];
+                queries[2 * c + 1][h] = word[2];
+                queries[2 * c + 1][h + 2] = word[3];
+            }
+    } else {
 #pragma unroll
         for (int s = 0; s < D / 16; s++)
 #pragma unroll
@@ -134,29 +167,7 @@ static __device__ __forceinline__ void load_queries(unsigned (*queries)[4], cons
                                           element(from, column + 1, head_dim) << 16
                                     : 0u;
             }
-        return;
     }
-    uint4 chunks[D / 32][2];
-#pragma unroll
-    for (int c = 0; c < D / 32; c++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            int column = 8 * (4 * c + t);
-            chunks[c][h] = make_uint4(0, 0, 0, 0);
-            if (row + 8 * h < n_there && column < head_dim)
-                chunks[c][h] = *(const uint4 *)(q + (size_t)(row + 8 * h) * stride + column);
-        }
-#pragma unroll
-    for (int c = 0; c < D / 32; c++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            unsigned word[4] = {chunks[c][h].x, chunks[c][h].y, chunks[c][h].z, chunks[c][h].w};
-            transpose_quad(word);
-            queries[2 * c][h] = word[0];
-            queries[2 * c][h + 2] = word[1];
-            queries[2 * c + 1][h] = word[2];
-            queries[2 * c + 1][h + 2] = word[3];
-        }
 }
 
 static __device__ __forceinline__ float quad_max(float x)
@@ -172,10 +183,9 @@ static __device__ __forceinline__ float quad_sum(float x)
 }
 
 /* 16 rows of sums (accumulators of D / 8 mma), divided by their totals, to n_there rows of out. */
-template <int D>
+template <int D, bool VECTORS>
 static __device__ __forceinline__ void store_rows(bf16 *out, int stride, float (*sums)[4],
-                                                  const float *total, int n_there, int head_dim,
-                                                  bool vectors)
+                                                  const float *total, int n_there, int head_dim)
 {
     int t = threadIdx.x % 4;
 #pragma unroll
@@ -191,21 +201,46 @@ static __device__ __forceinline__ void store_rows(bf16 *out, int stride, float (
                 const float *pair = &sums[4 * c + j][2 * h];
                 word[j] = pack(pair[0] * factor, pair[1] * factor);
             }
-            if (vectors) {
+            if (VECTORS) {
                 int column = 8 * (4 * c + t);
                 transpose_quad(word);
                 if (row < n_there && column < head_dim)
                     *(uint4 *)(to + column) = make_uint4(word[0], word[1], word[2], word[3]);
-                continue;
-            }
+            } else {
 #pragma unroll
-            for (int i = 0; i < 8; i++) {
-                int column = 8 * (4 * c + i / 2) + 2 * t + i % 2;
-                if (row < n_there && column < head_dim)
-                    to[column] = __ushort_as_bfloat16((unsigned short)(word[i / 2] >> i % 2 * 16));
+                for (int i = 0; i < 8; i++) {
+                    int column = 8 * (4 * c + i / 2) + 2 * t + i % 2;
+                    if (row < n_there && column < head_dim)
+                        to[column] =
+                            __ushort_as_bfloat16((unsigned short)(word[i / 2] >> i % 2 * 16));
+                }
             }
         }
     }
+}
+
+/* The same number, of which the compiler knows nothing: it would take sums of it with constants
+ * apart that ptxas can put into the instruction which uses them. */
+static __device__ __forceinline__ unsigned opaque(unsigned x)
+{
+    asm volatile("mov.u32 %0, %0;" : "+r"(x));
+    return x;
+}
+
+/* As load_matrices, by the address in shared memory. */
+template <bool TRANSPOSED>
+static __device__ __forceinline__ void load_matrices_at(unsigned *x, unsigned address)
+{
+    if (TRANSPOSED)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+                     : "r"(address)
+                     : "memory");
+    else
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+                     : "r"(address)
+                     : "memory");
 }
 
 /* ---- a tile of keys ------------------------------------------------------------------------- */
@@ -226,15 +261,16 @@ template <int D> struct rows {
     float total[2];       /* of the probabilities, each lane's own */
 };
 
-/* keys, values: the tile. lane_at: of the lane's row and chunk in 16 rows, for PERIOD pairs of
- * chunks. MASKED: the first n_groups groups of 16 keys have some that a row sees; `above` is how
- * far the lane's first query stands behind its first key. scale: times log2(e). */
+/* at: where in the tile the lane's row and chunk of 16 rows lie, for 4 or 2 pairs of chunks, after
+ * which they come again; values lie `bytes` behind keys. MASKED: the first n_groups groups of 16
+ * keys have some that a row sees; `above` is how far the lane's first query stands behind its first
+ * key. scale: times log2(e). */
 template <int D, int KEYS, bool MASKED>
-static __device__ __forceinline__ void add_tile(rows<D> &r, const char *keys, const char *values,
-                                                const int *lane_at, int n_groups, int above,
-                                                int window, float scale)
+static __device__ __forceinline__ void add_tile(rows<D> &r, const unsigned *at, int n_groups,
+                                                int above, int window, float scale)
 {
-    const int period = D % 64 == 0 ? 4 : 2, steps = D / 16, groups = KEYS / 16;
+    const int bytes = KEYS * D * 2, period = D % 64 == 0 ? 4 : 2;
+    const int steps = D / 16, groups = KEYS / 16;
     float scores[KEYS / 8][4] = {};
     /* Masked, a group at a time, for the sake of few branches; otherwise in turns, so that more mma
      * are under way. */
@@ -244,7 +280,7 @@ static __device__ __forceinline__ void add_tile(rows<D> &r, const char *keys, co
         unsigned key[4];
         if (MASKED && g >= n_groups)
             continue;
-        load_matrices(key, keys + lane_at[s % period] + g * 16 * D * 2 + 32 * (s - s % period));
+        load_matrices_at<false>(key, at[s % period] + 32 * (s - s % period) + g * 16 * D * 2);
         mma(scores[2 * g], r.queries[s], key[0], key[2]);
         mma(scores[2 * g + 1], r.queries[s], key[1], key[3]);
     }
@@ -295,8 +331,8 @@ static __device__ __forceinline__ void add_tile(rows<D> &r, const char *keys, co
 #pragma unroll
         for (int s = 0; s < steps; s++) {
             unsigned value[4];
-            load_matrices_transposed(value, values + lane_at[s % period] + g * 16 * D * 2 +
-                                                32 * (s - s % period));
+            load_matrices_at<true>(value, at[s % period] + 32 * (s - s % period) + g * 16 * D * 2 +
+                                              bytes);
             mma(r.sums[2 * s], p, value[0], value[1]);
             mma(r.sums[2 * s + 1], p, value[2], value[3]);
         }
@@ -312,23 +348,11 @@ struct operands {
     int n_texts, group, head_dim, q_stride, kv_stride;
     float scale; /* times log2(e) */
     int window;
-    bool vectors; /* rows of all four are whole vectors of 16 bytes */
 };
 
-/* Keys' tile `tile` of the text at k and v, into its stage; `end`: the keys that are needed. */
-template <int D, int KEYS>
-static __device__ __forceinline__ void load_stage(char *stages, const operands &o, const bf16 *k,
-                                                  const bf16 *v, int tile, int end)
-{
-    char *to = stages + tile % 2 * 2 * KEYS * D * 2;
-    size_t first = (size_t)(tile * KEYS) * o.kv_stride;
-    int n_there = min(end - tile * KEYS, KEYS), n_filled = (n_there + 15) / 16 * 16;
-    load_tile<D, KEYS>(to, k + first, o.kv_stride, n_there, n_filled, o.head_dim, o.vectors);
-    load_tile<D, KEYS>(to + KEYS * D * 2, v + first, o.kv_stride, n_there, n_filled, o.head_dim,
-                       o.vectors);
-}
-
-template <int D, int KEYS> static __device__ __forceinline__ void attention(const operands &o)
+/* VECTORS: the rows of all four are whole vectors of 16 bytes. */
+template <int D, int KEYS, bool VECTORS>
+static __device__ __forceinline__ void attention(const operands &o)
 {
     extern __shared__ __align__(128) char stages[]; /* 2 of (K, V) */
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = blockIdx.y;
@@ -344,27 +368,23 @@ template <int D, int KEYS> static __device__ __forceinline__ void attention(cons
     const bf16 *v = o.v + (size_t)begin * o.kv_stride + head / o.group * o.head_dim;
 
     /* Two tiles at once: many texts have no third. */
-    load_stage<D, KEYS>(stages, o, k, v, first_tile, end);
+    load_stage<D, KEYS, VECTORS>(stages, k, v, o.kv_stride, first_tile, end, o.head_dim);
     commit();
     if (first_tile < last_tile)
-        load_stage<D, KEYS>(stages, o, k, v, first_tile + 1, end);
+        load_stage<D, KEYS, VECTORS>(stages, k, v, o.kv_stride, first_tile + 1, end, o.head_dim);
     commit();
 
     int row = first_query + 16 * warp; /* the warp's first; it may have none */
     rows<D> r = {};
     if (row < end)
-        load_queries<D>(r.queries,
-                        o.q + (size_t)(begin + row) * o.q_stride + head * o.head_dim, o.q_stride,
-                        end - row, o.head_dim, o.vectors);
+        load_queries<D, VECTORS>(r.queries,
+                                 o.q + (size_t)(begin + row) * o.q_stride + head * o.head_dim,
+                                 o.q_stride, end - row, o.head_dim);
     r.largest[0] = r.largest[1] = -FLT_MAX;
-    int lane_at[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        lane_at[i] = chunk_offset<D>(lane % 16, 2 * i + lane / 16);
+    unsigned lane_at = shared_address(stages) + chunk_offset<D>(lane % 16, lane / 16);
 
     for (int tile = first_tile; tile <= last_tile; tile++) {
         int first_key = tile * KEYS, n_groups = (row + 16 - first_key) / 16;
-        const char *keys = stages + tile % 2 * 2 * KEYS * D * 2, *values = keys + KEYS * D * 2;
         if (tile == first_tile)
             wait<1>();
         else
@@ -372,37 +392,43 @@ template <int D, int KEYS> static __device__ __forceinline__ void attention(cons
         /* Behind it the tile is there, and the one before it is done with. */
         __syncthreads();
         if (first_tile < tile && tile < last_tile)
-            load_stage<D, KEYS>(stages, o, k, v, tile + 1, end);
+            load_stage<D, KEYS, VECTORS>(stages, k, v, o.kv_stride, tile + 1, end, o.head_dim);
         commit();
         if (row >= end || n_groups <= 0 || first_key + KEYS <= row - o.window + 1)
             continue;
+        unsigned at[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            at[i] = opaque((lane_at + tile % 2 * 2 * KEYS * D * 2) ^ (32 * i));
         if (n_groups > KEYS / 16 && first_key > row + 15 - o.window)
-            add_tile<D, KEYS, false>(r, keys, values, lane_at, 0, 0, 0, o.scale);
+            add_tile<D, KEYS, false>(r, at, 0, 0, 0, o.scale);
         else
-            add_tile<D, KEYS, true>(r, keys, values, lane_at, n_groups,
+            add_tile<D, KEYS, true>(r, at, n_groups,
                                     row + lane / 4 - first_key - 2 * (lane % 4), o.window, o.scale);
     }
     if (row < end)
-        store_rows<D>(o.out + ((size_t)(begin + row) * gridDim.y + head) * o.head_dim,
-                      gridDim.y * o.head_dim, r.sums, r.total, end - row, o.head_dim, o.vectors);
+        store_rows<D, VECTORS>(o.out + ((size_t)(begin + row) * gridDim.y + head) * o.head_dim,
+                               gridDim.y * o.head_dim, r.sums, r.total, end - row, o.head_dim);
 }
 
 /* KEYS: as many as two stages of K and V in 32 KB allow, so that an SM with 100 KB has three
- * blocks, 64 at most; heads of 256 take twice that for the sake of two groups of keys. BLOCKS: of
- * an SM, what registers must allow. */
-#define INSTANCE(D, KEYS, BLOCKS)                                                                  \
-    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_##D(                   \
-        bf16 *out, const bf16 *q, const bf16 *k, const bf16 *v, const int *cu_seqlens,             \
-        int n_texts, int group, int head_dim, int q_stride, int kv_stride, float scale,            \
-        int window, int vectors)                                                                   \
+ * blocks; 64 at most. BLOCKS: of an SM, what registers must allow. */
+#define KERNEL(NAME, D, KEYS, VECTORS, BLOCKS)                                                     \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                  \
+        NAME(bf16 *out, const bf16 *q, const bf16 *k, const bf16 *v, const int *cu_seqlens,        \
+             int n_texts, int group, int head_dim, int q_stride, int kv_stride, float scale,       \
+             int window)                                                                           \
     {                                                                                              \
-        const operands o = {out,      q,        k,         v,     cu_seqlens, n_texts,     group,  \
-                            head_dim, q_stride, kv_stride, scale, window,     vectors != 0};       \
-        attention<D, KEYS>(o);                                                                     \
+        const operands o = {out,      q,        k,         v,     cu_seqlens, n_texts, group,      \
+                            head_dim, q_stride, kv_stride, scale, window};                         \
+        attention<D, KEYS, VECTORS>(o);                                                            \
     }
+#define KERNELS(D, KEYS, BLOCKS)                                                                   \
+    KERNEL(attention_##D, D, KEYS, true, BLOCKS)                                                   \
+    KERNEL(attention_##D##_elements, D, KEYS, false, 1)
 
-INSTANCE(32, 64, 4)
-INSTANCE(64, 64, 3)
-INSTANCE(96, 32, 3)
-INSTANCE(128, 32, 3)
-INSTANCE(256, 32, 1)
+KERNELS(32, 64, 4)
+KERNELS(64, 64, 3)
+KERNELS(96, 32, 3)
+KERNELS(128, 32, 3)
+KERNELS(256, 16, 1)

@@ -10,10 +10,13 @@
 /* Compiled for heads of up to head_dim, with stages of `keys` keys. */
 static const struct instance {
     int head_dim, keys;
-    const char *name;
+    const char *by_vectors, *by_elements;
 } instances[] = {
-    {32, 64, "attention_32"},   {64, 64, "attention_64"},   {96, 32, "attention_96"},
-    {128, 32, "attention_128"}, {256, 32, "attention_256"},
+    {32, 64, "attention_32", "attention_32_elements"},
+    {64, 64, "attention_64", "attention_64_elements"},
+    {96, 32, "attention_96", "attention_96_elements"},
+    {128, 32, "attention_128", "attention_128_elements"},
+    {256, 16, "attention_256", "attention_256_elements"},
 };
 
 static bool is_vector(const void *p)
@@ -42,16 +45,15 @@ enum status attention_fwd_cuda(struct device *device, void *out, const void *q, 
     while (instance->head_dim < head_dim)
         instance++;
     int group = n_heads / n_kv_heads, keys_seen = window > 0 ? window : INT_MAX;
-    int vectors = is_vector(out) && is_vector(q) && is_vector(k) && is_vector(v) &&
-                  head_dim % 8 == 0 && q_stride % 8 == 0 && kv_stride % 8 == 0;
+    bool vectors = is_vector(out) && is_vector(q) && is_vector(k) && is_vector(v) &&
+                   head_dim % 8 == 0 && q_stride % 8 == 0 && kv_stride % 8 == 0;
     float scale_of_two = scale * 1.44269504f; /* log2(e): the kernel raises 2 */
-    void *values[] = {&out,          &q,         &k,        &v,        &cu_seqlens,
-                      &n_texts,      &group,     &head_dim, &q_stride, &kv_stride,
-                      &scale_of_two, &keys_seen, &vectors};
+    void *values[] = {&out,   &q,        &k,        &v,         &cu_seqlens,   &n_texts,
+                      &group, &head_dim, &q_stride, &kv_stride, &scale_of_two, &keys_seen};
     return cuda_launch(device->cuda,
                        &(struct cuda_launch){
                            .image = "attention",
-                           .name = instance->name,
+                           .name = vectors ? instance->by_vectors : instance->by_elements,
                            .grid = {(unsigned)(n / QUERIES + n_texts), (unsigned)n_heads, 1},
                            .block = {128, 1, 1},
                            .shared = (unsigned)(4 * instance->keys * instance->head_dim * 2),

@@ -59,21 +59,21 @@ struct nf4_nested {
     }
 };
 
-/* nf4_map in shared memory: 16 words in 16 banks, so lanes that want different ones never wait for
- * one another. To be filled by nf4_values_fill, and a barrier. */
-static __shared__ float nf4_values[16];
-
-static __device__ __forceinline__ void nf4_values_fill()
+/* What of nf4_map a lane keeps: entry lane % 16. */
+static __device__ __forceinline__ float nf4_entry()
 {
-    if (threadIdx.x < 16)
-        nf4_values[threadIdx.x] = nf4_map[threadIdx.x];
+    return nf4_map[threadIdx.x % 16];
 }
 
-/* The byte of a word at bit `shift`: two weights, the even k in the lower half. The product is
- * float32's, rounded once to bfloat16. */
-static __device__ __forceinline__ unsigned nf4_pair(unsigned word, int shift, float absmax)
+/* The byte of a word at bit `shift`: two weights, the even k in the lower half. Of all lanes
+ * together. A shuffle among 16 lanes looks at the lowest four bits of a lane's number only, so a
+ * code needs no mask; of a word in shared memory the address would need one, and the load takes
+ * twice as long to issue on GeForce cards. The product is float32's, rounded once to bfloat16. */
+static __device__ __forceinline__ unsigned nf4_pair(float entry, unsigned word, int shift,
+                                                    float absmax)
 {
-    float even = nf4_values[word >> (shift + 4) & 15], odd = nf4_values[word >> shift & 15];
+    float even = __shfl_sync(0xFFFFFFFF, entry, word >> (shift + 4), 16);
+    float odd = __shfl_sync(0xFFFFFFFF, entry, word >> shift, 16);
     return pack(even * absmax, odd * absmax);
 }
 

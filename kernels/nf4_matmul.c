@@ -144,8 +144,9 @@ void nf4_matmul_fwd_cpu(struct device *device, float *y, const float *x, const s
  * small. */
 static const struct product_shape shapes[NF4_MATMUL_SHAPES] = {
     {"nf4_matmul_128x256", 128, 256, 1, 8, 3, 1}, {"nf4_matmul_128x128", 128, 128, 1, 4, 2, 2},
-    {"nf4_matmul_64x128", 64, 128, 1, 4, 3, 3},   {"nf4_matmul_32x128", 32, 128, 1, 4, 4, 4},
-    {"nf4_matmul_32x64", 32, 64, 1, 4, 4, 5},     {"nf4_matmul_16x64", 16, 64, 1, 4, 4, 6},
+    {"nf4_matmul_96x128", 96, 128, 1, 4, 2, 2},   {"nf4_matmul_64x128", 64, 128, 1, 4, 3, 3},
+    {"nf4_matmul_32x128", 32, 128, 1, 4, 4, 4},   {"nf4_matmul_32x64", 32, 64, 1, 4, 4, 5},
+    {"nf4_matmul_16x64", 16, 64, 1, 4, 4, 6},
 };
 static const struct product_shape flat_shape = {"nf4_matmul_flat", 32, 64, 1, 4, 2, 4};
 
@@ -199,7 +200,7 @@ enum status nf4_matmul_fwd_cuda(struct device *device, void *y, const void *x,
     return nf4_matmul_shape_fwd_cuda(device, shape, y, x, w, bias, m, add, err);
 }
 
-/* Of nf4_matmul_few.cu; bytes of a run of a row of X in shared memory, where each warp has two. */
+/* Of nf4_matmul_few.cu; bytes of a run of a row of X in shared memory. */
 #define FEW_WARPS 8
 #define FEW_X_RUN (2 * (4 * 64 + 8))
 
@@ -221,7 +222,7 @@ enum status nf4_matmul_few_fwd_cuda(struct device *device, void *y, const void *
                            .name = "nf4_matmul_few",
                            .grid = {(unsigned)w->n_groups, 1, 1},
                            .block = {32 * FEW_WARPS, 1, 1},
-                           .shared = (unsigned)(2 * FEW_WARPS * FEW_X_RUN * m),
+                           .shared = (unsigned)(FEW_WARPS * FEW_X_RUN * m),
                            .values = values,
                        },
                        err);

@@ -23,7 +23,6 @@ template <typename S> struct nf4_codes {
         : w(weight), stages(first + at.warp_column / 16 * NF4_TILE_BYTES), lane(at.lane),
           group((at.column + at.warp_column) / 16)
     {
-        nf4_values_fill();
     }
 
     __device__ __forceinline__ int width() const
@@ -82,6 +81,7 @@ template <typename S> struct nf4_weight : nf4_codes<S> {
 
     unsigned char *runs; /* the warp's piece of the first one */
     nf4_nested map;
+    float entry = nf4_entry();
     int own_tile, boundary; /* the tile where this lane has its row; the step of the following */
     const float *at, *last;
     float nested, following, offset;
@@ -146,10 +146,10 @@ template <typename S> struct nf4_weight : nf4_codes<S> {
 #pragma unroll
         for (int t = 0; t < tiles; t++) {
             unsigned word = base::word(t, s);
-            b[t][0] = nf4_pair(word, 0, low[t]);
-            b[t][1] = nf4_pair(word, 8, low[t]);
-            b[t][2] = nf4_pair(word, 16, high[t]);
-            b[t][3] = nf4_pair(word, 24, high[t]);
+            b[t][0] = nf4_pair(entry, word, 0, low[t]);
+            b[t][1] = nf4_pair(entry, word, 8, low[t]);
+            b[t][2] = nf4_pair(entry, word, 16, high[t]);
+            b[t][3] = nf4_pair(entry, word, 24, high[t]);
         }
     }
 };
@@ -186,11 +186,11 @@ template <typename S> struct nf4_flat_weight : nf4_codes<S> {
             return 0;
         size_t block = ((size_t)row * base::w.columns + k) / 64;
         if (!segment.nested_absmax)
-            return nf4_values[code] * ((const float *)segment.flat_absmax)[block];
+            return nf4_map[code] * ((const float *)segment.flat_absmax)[block];
         int at = (int)((const unsigned char *)segment.flat_absmax)[block] - 127;
         float scaled = at == 128 ? 1.0f : nf4_nested_map[abs(at)];
         scaled = __fmul_rn(at < 0 ? -scaled : scaled, segment.nested_absmax[block / 256]);
-        return nf4_values[code] * __fadd_rn(scaled, segment.offset);
+        return nf4_map[code] * __fadd_rn(scaled, segment.offset);
     }
 
     __device__ __forceinline__ void fragments(unsigned (*b)[4], int s, int) const
@@ -232,6 +232,7 @@ static __device__ __forceinline__ void nf4_product(const product &p, const nf4_t
     }
 NF4_MATMUL(128x256, 128, 32, 8, 3)
 NF4_MATMUL(128x128, 128, 32, 4, 2)
+NF4_MATMUL(96x128, 96, 32, 4, 2)
 NF4_MATMUL(64x128, 64, 32, 4, 3)
 NF4_MATMUL(32x128, 32, 32, 4, 4)
 NF4_MATMUL(32x64, 32, 16, 4, 4)

@@ -1,10 +1,9 @@
 /* See product_shape.h.
  *
  * The model: a tile's step of 64 columns keeps a multiprocessor busy as long as the slowest of
- * tensor cores, shared memory and its share of L2 does; the others cost a little too, where they do
- * not overlap. The grid runs in waves, each as long as a full one. Constants are those of the
- * cards' documents (docs/softcuda.md says what they rest on); what they decide is speed, not
- * results. */
+ * tensor cores, shared memory and its share of L2 does, and a part of the others. The grid runs in
+ * waves, each as long as a full one. Constants are those of the cards' documents (docs/softcuda.md
+ * says what they rest on); what they decide is speed, not results. */
 #include "kernels/product_shape.h"
 
 #define K_STEP 64
@@ -28,7 +27,11 @@ static struct rates rates_of(const struct cuda_info *info)
     return (struct rates){256, 16, 100 << 10}; /* GeForce of 8.6 and later */
 }
 
-/* A step cannot follow the one before faster than this: barrier, first ldmatrix, first mma. */
+/* What does not overlap with the slowest: a part of the others, and a barrier with the first
+ * ldmatrix and mma behind it. These two are a guess, on the side of large tiles. */
+#define NOT_OVERLAPPED 0.25
+#define STEP_START     60.0 /* clocks */
+/* Nor can a step follow the one before faster than this, on a multiprocessor with little to do. */
 #define STEP_LEAST 250.0
 
 static double step_clocks(const struct product_shape *shape, const struct product_weight *weight,
@@ -40,7 +43,8 @@ static double step_clocks(const struct product_shape *shape, const struct produc
                     columns * (weight->wavefronts + weight->wavefronts_warp * shape->warps_high);
     double l2 = (2 * K_STEP * rows + weight->bytes * columns) / rates->l2_bytes;
     double most = tensor > shared ? tensor : shared;
-    return (most > l2 ? most : l2) + (tensor + shared + l2) / 16;
+    most = most > l2 ? most : l2;
+    return most + NOT_OVERLAPPED * (tensor + shared + l2 - most) + STEP_START;
 }
 
 unsigned product_shared_bytes(const struct product_shape *shape,

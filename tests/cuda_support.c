@@ -41,6 +41,12 @@ bool cuda_test_device(int setting)
     return true;
 }
 
+bool cuda_test_full(void)
+{
+    const char *tests = getenv("MIDASHI_CUDA_TESTS");
+    return tests && strcmp(tests, "full") == 0;
+}
+
 void cuda_good(enum status status, const struct err *err)
 {
     ck_assert_msg(status == STATUS_OK, "%s", err->text);

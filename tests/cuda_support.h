@@ -21,6 +21,9 @@ bool cuda_test_device(int setting);
 /* The same where opening may fail; there are kernels. */
 enum status cuda_test_open(int setting, struct err *err);
 
+/* The long form of tests is asked for: MIDASHI_CUDA_TESTS=full, which `make check-cuda` sets. */
+bool cuda_test_full(void);
+
 /* Fails the test with the error's text unless status is STATUS_OK. */
 void cuda_good(enum status status, const struct err *err);
 

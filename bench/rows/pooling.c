@@ -13,6 +13,11 @@ static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *
     return 1;
 }
 
+static const char *refuse(const int64_t *size)
+{
+    return size[TEXTS] * size[LENGTH] > INT32_MAX ? "texts times length is below 2^31" : NULL;
+}
+
 static enum status prepare(struct trial *trial, struct err *err)
 {
     int64_t texts = trial->size[TEXTS], length = trial->size[LENGTH], d = trial->size[D];
@@ -61,6 +66,7 @@ const struct bench_operation bench_pooling = {
     .dimensions = {"texts", "length", "d"},
     .cuda = true,
     .shapes = shapes,
+    .refuse = refuse,
     .prepare = prepare,
     .run = run,
     .verify = verify,
