@@ -113,7 +113,8 @@ enum nf4_source {
 };
 
 /* As nf4_quantize, bit for bit but for which NaN a NaN of binary16 is: codes, absmax <- x (n) as
- * the file has it. Pieces may begin at any block. x lies at a multiple of 16 bytes, codes at one of 4. */
+ * the file has it. Pieces may begin at any block. x lies at a multiple of 16 bytes, codes at one
+ * of 4. */
 enum status nf4_quantize_cuda(struct device *device, uint8_t *codes, float *absmax, const void *x,
                               enum nf4_source type, int64_t n, struct err *err);
 
