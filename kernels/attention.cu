@@ -182,6 +182,15 @@ static __device__ __forceinline__ float quad_sum(float x)
     return x + __shfl_xor_sync(ALL, x, 2);
 }
 
+/* At a multiple of 16. As an assignment the compiler makes four stores of some, each of which would
+ * touch half of its sectors. */
+static __device__ __forceinline__ void store16(bf16 *to, const unsigned *word)
+{
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+                 "r"(word[0]), "r"(word[1]), "r"(word[2]), "r"(word[3])
+                 : "memory");
+}
+
 /* 16 rows of sums (accumulators of D / 8 mma), divided by their totals, to n_there rows of out. */
 template <int D, bool VECTORS>
 static __device__ __forceinline__ void store_rows(bf16 *out, int stride, float (*sums)[4],
@@ -205,7 +214,7 @@ static __device__ __forceinline__ void store_rows(bf16 *out, int stride, float (
                 int column = 8 * (4 * c + t);
                 transpose_quad(word);
                 if (row < n_there && column < head_dim)
-                    *(uint4 *)(to + column) = make_uint4(word[0], word[1], word[2], word[3]);
+                    store16(to + column, word);
             } else {
 #pragma unroll
                 for (int i = 0; i < 8; i++) {

@@ -2,6 +2,8 @@
  * tests/test_attention.c asks the same of the CPU. */
 #include "tests/cuda_support.h"
 
+#include <dlfcn.h>
+#include <jansson.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -190,13 +192,13 @@ static const struct {
     int n_heads, n_kv_heads, head_dim, window;
     bool joined;
 } cases[] = {
-    {2, 1, 8, 0, true},         {3, 1, 32, 0, false},  {2, 2, 40, 0, true},
-    {3, 1, 64, 0, true},        {4, 1, 64, 17, false}, {1, 1, 96, 0, false},
-    {2, 1, 80, 33, true},       {4, 4, 128, 0, true},  {3, 1, 128, 1, true},
-    {1, 1, 128, 64, false},     {1, 1, 256, 0, true},  {1, 1, 256, 100, false},
-    {2, 1, 7, 0, true},         {1, 1, 7, 31, false},  {1, 1, 33, 0, false},
-    {1, 1, 130, 65, true},      {1, 1, 1, 0, true},    {1, 1, 24, 199, true},
-    {1, 1, 72, INT_MAX, false},
+    {2, 1, 8, 0, true},     {3, 1, 32, 0, false},  {2, 2, 40, 0, true},
+    {3, 1, 64, 0, true},    {4, 1, 64, 17, false}, {1, 1, 96, 0, false},
+    {2, 1, 80, 33, true},   {4, 4, 128, 0, true},  {3, 1, 128, 1, true},
+    {1, 1, 128, 64, false}, {1, 1, 256, 0, true},  {1, 1, 256, 100, false},
+    {2, 1, 7, 0, true},     {1, 1, 7, 31, false},  {1, 1, 33, 0, false},
+    {1, 1, 130, 65, true},  {1, 1, 1, 0, true},    {1, 1, 24, 199, true},
+    {1, 1, 64, 50, false},  {1, 1, 128, 34, true}, {1, 1, 72, INT_MAX, false},
 };
 
 START_TEST(attention_matches_reference)
@@ -429,6 +431,57 @@ START_TEST(attention_gives_nan_where_scores_overflow)
 }
 END_TEST
 
+/* ---- how memory is touched ------------------------------------------------------------------ */
+
+/* The sum of the counters whose names begin and end so, less or with those of a least count. */
+static json_int_t total(json_t *counters, const char *begin, const char *end, bool least)
+{
+    const char *name;
+    json_t *value;
+    json_int_t sum = 0;
+    json_object_foreach(counters, name, value)
+    {
+        size_t length = strlen(name), tail = strlen(end);
+        if (strncmp(name, begin, strlen(begin)) == 0 && length > tail &&
+            strcmp(name + length - tail, end) == 0 && (strstr(name, "_least_") != NULL) == least)
+            sum += json_integer_value(value);
+    }
+    return sum;
+}
+
+/* No bank conflicts, and no sector of 32 bytes is moved for less than it holds. */
+START_TEST(attention_touches_memory_well)
+{
+    static const int two[] = {130, 70}, head_dims[] = {16, 32, 64, 80, 96, 128, 256};
+    CUresult (*begin)(void), (*end)(const char *);
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    *(void **)&begin = dlsym(cuda_test.cuda->driver.library, "softcudaCountBegin");
+    *(void **)&end = dlsym(cuda_test.cuda->driver.library, "softcudaCountEnd");
+    ck_assert(begin && end);
+    for (size_t i = 0; i < sizeof head_dims / sizeof *head_dims; i++) {
+        const char *path = write_file(temporary_folder(), "report.json", "", 0);
+        struct batch b = make_batch(two, 2, 2, 1, head_dims[i], true);
+        fill_batch(&b, 1.5f);
+        ck_assert_int_eq(begin(), CUDA_SUCCESS);
+        free(run(&b));
+        ck_assert_int_eq(end(path), CUDA_SUCCESS);
+        json_t *report = json_load_file(path, 0, NULL);
+        json_t *kernel = json_array_get(json_object_get(report, "kernels"), 0);
+        json_t *counters = json_object_get(kernel, "counters");
+        ck_assert_int_gt(total(counters, "shared_", "_wavefronts", true), 0);
+        ck_assert_int_eq(total(counters, "shared_", "_wavefronts", false),
+                         total(counters, "shared_", "_wavefronts", true));
+        ck_assert_int_gt(total(counters, "global_", "_sectors", true), 0);
+        ck_assert_int_eq(total(counters, "global_", "_sectors", false),
+                         total(counters, "global_", "_sectors", true));
+        json_decref(report);
+        free_batch(&b);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
 /* No texts, only empty ones, and heads that no kernel takes. */
 START_TEST(attention_has_limits)
 {
@@ -466,6 +519,7 @@ int main(void)
     tcase_add_loop_test(tests, attention_takes_scores_of_any_size, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, attention_gives_nan_where_scores_overflow, 0, CUDA_TEST_SETTINGS);
     tcase_add_test(tests, attention_has_limits);
+    tcase_add_test(tests, attention_touches_memory_well);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
