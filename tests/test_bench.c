@@ -363,6 +363,7 @@ int main(void)
     tcase_add_loop_test(tests, rows_are_right_on_every_device, 0, n);
     tcase_add_loop_test(tests, wrong_rows_are_found, 0, n);
     tcase_add_test(tests, rows_are_measured);
+    tcase_set_timeout(tests, 60); /* large kernels, under all checks, on a busy machine */
     tcase_add_test(tests, rows_run_on_a_gpu);
     tcase_add_test(tests, verdicts_are_strict);
     suite_add_tcase(suite, tests);
