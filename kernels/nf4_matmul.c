@@ -150,8 +150,8 @@ static const struct product_shape shapes[NF4_MATMUL_SHAPES] = {
 };
 static const struct product_shape flat_shape = {"nf4_matmul_flat", 32, 64, 1, 4, 2, 4};
 
-/* 64 weights: 32 bytes of codes and one of absmax. 64 look-ups, 2 wavefronts of 32 lanes; a quarter
- * each for codes that come and go. */
+/* 64 weights: 32 bytes of codes and one of absmax. 64 look-ups by shuffles of 32 lanes, which go
+ * through the unit of shared memory: 2 passes; a quarter each for codes that come and go. */
 static const struct product_weight weight_cost = {33, 2.5, 0, 32, 8};
 
 /* Whether the columns of y are those of the tiles, and vectors of 8. */

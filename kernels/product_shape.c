@@ -27,15 +27,17 @@ static struct rates rates_of(const struct cuda_info *info)
     return (struct rates){256, 16, 100 << 10}; /* GeForce of 8.6 and later */
 }
 
-/* What does not overlap with the slowest: a part of the others, and a barrier with the first
- * ldmatrix and mma behind it. These two are a guess, on the side of large tiles. */
+/* What does not overlap with the slowest: a part of the others, twice that where a multiprocessor
+ * has 4 warps only, one for each of its schedulers; and a barrier with the first ldmatrix and mma
+ * behind it. These are guesses, on the side of large tiles and of several warps. */
 #define NOT_OVERLAPPED 0.25
 #define STEP_START     60.0 /* clocks */
 /* Nor can a step follow the one before faster than this, on a multiprocessor with little to do. */
 #define STEP_LEAST 250.0
 
+/* Of `side` CTAs side by side. */
 static double step_clocks(const struct product_shape *shape, const struct product_weight *weight,
-                          const struct rates *rates)
+                          const struct rates *rates, int side)
 {
     double rows = shape->rows, columns = shape->columns;
     double tensor = rows * columns * K_STEP / rates->macs;
@@ -44,7 +46,11 @@ static double step_clocks(const struct product_shape *shape, const struct produc
     double l2 = (2 * K_STEP * rows + weight->bytes * columns) / rates->l2_bytes;
     double most = tensor > shared ? tensor : shared;
     most = most > l2 ? most : l2;
-    return most + NOT_OVERLAPPED * (tensor + shared + l2 - most) + STEP_START;
+    double rest = NOT_OVERLAPPED * (tensor + shared + l2 - most);
+    if (side * shape->warps_high * shape->warps_wide < 8)
+        rest *= 2;
+    double clocks = side * (most + rest + STEP_START);
+    return clocks > STEP_LEAST ? clocks : STEP_LEAST;
 }
 
 unsigned product_shared_bytes(const struct product_shape *shape,
@@ -74,8 +80,7 @@ int product_shape_choose(const struct product_shape *shapes, int n_shapes,
         fit = fit < shapes[i].side_by_side ? fit : shapes[i].side_by_side;
         int64_t side = divided(n, info->n_sms) < fit ? divided(n, info->n_sms) : fit;
         int64_t waves = divided(n, side * info->n_sms);
-        double clocks = (double)side * step_clocks(&shapes[i], weight, &rates);
-        double all = (double)waves * (clocks > STEP_LEAST ? clocks : STEP_LEAST);
+        double all = (double)waves * step_clocks(&shapes[i], weight, &rates, (int)side);
         if (i == 0 || all < least)
             least = all, best = i;
     }

@@ -472,7 +472,7 @@ int main(void)
     tcase_add_test(tests, rows_are_measured);
     tcase_add_test(tests, little_work_is_bounded_by_one_thread);
     tcase_add_test(tests, what_is_updated_is_bounded_in_place);
-    tcase_set_timeout(tests, 60);
+    tcase_set_timeout(tests, 60); /* large kernels, under all checks, on a busy machine */
     tcase_add_test(tests, rows_run_on_a_gpu);
     tcase_add_test(tests, verdicts_are_strict);
     suite_add_tcase(suite, tests);
