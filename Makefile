@@ -53,7 +53,7 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SOURCES))
 
 .DEFAULT_GOAL := all
 include tools/softcuda/rules.mk
-.PHONY: FORCE all demo check asan ubsan tsan bench bench-peers fuzz fuzzers format install clean help tests softcuda-tests
+.PHONY: FORCE all demo check check-cuda asan ubsan tsan bench bench-peers fuzz fuzzers format install clean help tests softcuda-tests
 .SECONDARY:
 
 all: $(BUILD)/midashi $(SOFTCUDA_COMMAND) $(SOFTCUDA_CUDA) $(if $(NVCC),$(BUILD)/ptx/resources.json) ## build build/midashi and build/softcuda/softcuda
@@ -136,6 +136,12 @@ demo: ## run the main job: a model, a corpus, named topics (tools/demo.sh)
 
 check: tests ## build and run all tests
 	sh tests/run.sh $(BUILD)
+
+check-cuda: tests ## kernels and models for GPUs on softcuda, in full (an hour)
+	@set -e; for test in $(BUILD)/tests/test_cuda_*[a-z0-9]; do \
+	    case $$test in *.*) continue ;; esac; \
+	    MIDASHI_CUDA_TESTS=full MIDASHI_BUILD=$(BUILD) CK_DEFAULT_TIMEOUT=7200 $$test; \
+	done
 
 asan: ## the tests under AddressSanitizer and LeakSanitizer
 	$(MAKE) BUILD=build/asan SANITIZE="-fsanitize=address -fno-omit-frame-pointer" check

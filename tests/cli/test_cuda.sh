@@ -1,0 +1,85 @@
+#!/bin/sh
+# embed and topics on a GPU, that is on softcuda.
+# shellcheck disable=SC2317 # run_tests calls the functions by their names
+. tests/cli/tap.sh
+. tests/cli/model.sh
+
+driver=$(dirname "$MIDASHI")/softcuda/libcuda.so.1
+
+need_kernels() {
+    if MIDASHI_CUDA_DRIVER=$driver "$MIDASHI" devices | grep -q 'there was no nvcc'; then
+        skip 'this build has no CUDA kernels'
+    fi
+}
+
+on_gpu() {
+    SOFTCUDA_CARD=rtx3080 SOFTCUDA_CHECK=all MIDASHI_CUDA_DRIVER=$driver run "$@"
+}
+
+test_auto_takes_the_gpu() {
+    need_kernels
+    on_gpu "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/auto.npy"
+    expect_code 0
+    on_gpu "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/cuda.npy" --device cuda
+    expect_code 0
+    cmp "$dir/auto.npy" "$dir/cuda.npy" || fail 'auto is not the GPU'
+    on_gpu "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/cpu.npy" --device cpu
+    expect_code 0
+    ! cmp -s "$dir/auto.npy" "$dir/cpu.npy" || fail 'cpu and cuda have the same bytes'
+    # A batch of another size, and parts: the same bytes.
+    on_gpu "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/b.npy" --batch-tokens 512
+    expect_code 0
+    cmp "$dir/auto.npy" "$dir/b.npy" || fail 'a batch of another size gives other bytes'
+}
+
+test_topics_are_those_of_the_cpu() {
+    need_kernels
+    need_command python3
+    for device in cpu cuda; do
+        on_gpu "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --device $device \
+            --output "$dir/$device"
+        expect_code 0
+    done
+    expect_match "$dir/cuda/run.json" '"kernels": "cuda-sm_86"'
+    python3 - "$dir/cpu/documents.csv" "$dir/cuda/documents.csv" <<'PYTHON' || fail 'other topics'
+import csv, math, sys
+from collections import Counter
+
+a, b = ([row["topic"] for row in csv.DictReader(open(path))] for path in sys.argv[1:])
+assert len(a) == len(b) == 60 and len(set(a)) == 2
+
+
+def entropy(values):
+    return -sum(n / 60 * math.log(n / 60) for n in Counter(values).values())
+
+
+shared = entropy(a) + entropy(b) - entropy(list(zip(a, b)))
+assert 2 * shared / (entropy(a) + entropy(b)) >= 0.98
+PYTHON
+    # The same again is not embedded again; another device is another embedding.
+    on_gpu "$MIDASHI" topics "$corpus" --model "$model" --topics 3 --device cuda --output "$dir/cuda"
+    expect_code 0
+    expect_match "$stderr" 'used again'
+    on_gpu "$MIDASHI" topics "$corpus" --model "$model" --topics 3 --device cpu --output "$dir/cuda"
+    expect_code 0
+    ! grep -q 'used again' "$stderr" || fail "another device's embeddings were used again"
+}
+
+test_what_a_gpu_does_not_do() {
+    need_kernels
+    on_gpu "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy" --device cuda --precision f32
+    expect_error 2 'f32 is the CPU'
+    expect_absent "$dir/e.npy"
+    on_gpu "$MIDASHI" cluster "$corpus" --topics 2 --output "$dir/l.npy" --device cuda
+    expect_error 2 'computes on the CPU'
+    on_gpu "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy" --precision bf16
+    expect_code 0
+    # Page-locked memory, then the model's, cannot be had.
+    for n in 1 2; do
+        SOFTCUDA_FAIL_ALLOC=$n on_gpu "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/f.npy"
+        expect_code 71
+        expect_absent "$dir/f.npy"
+    done
+}
+
+run_tests
