@@ -76,15 +76,20 @@ double measure_arithmetic(struct device *device, double seconds)
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-enum status traffic_open(struct traffic *traffic, double read, double written, struct err *err)
+enum status traffic_open(struct traffic *traffic, double read, double written, double updated,
+                         struct err *err)
 {
-    *traffic = (struct traffic){.read = (size_t)read, .written = (size_t)written};
+    *traffic = (struct traffic){
+        .read = (size_t)read, .written = (size_t)written, .updated = (size_t)updated};
     traffic->from = mem_alloc(traffic->read, 1);
     traffic->to = mem_alloc(traffic->written, 1);
-    if (!traffic->from || !traffic->to)
-        return err_no_memory(err, "a bound of memory", traffic->read + traffic->written);
+    traffic->in_place = mem_alloc(traffic->updated, 1);
+    if (!traffic->from || !traffic->to || !traffic->in_place)
+        return err_no_memory(err, "a bound of memory",
+                             traffic->read + traffic->written + traffic->updated);
     memset(traffic->from, 1, traffic->read);
     memset(traffic->to, 1, traffic->written);
+    memset(traffic->in_place, 1, traffic->updated);
     return STATUS_OK;
 }
 
@@ -92,6 +97,7 @@ void traffic_close(struct traffic *traffic)
 {
     mem_free(traffic->from);
     mem_free(traffic->to);
+    mem_free(traffic->in_place);
     *traffic = (struct traffic){.from = NULL};
 }
 
@@ -111,6 +117,20 @@ static void read_avx2(const char *from, size_t bytes)
         _mm256_xor_si256(_mm256_xor_si256(sum[0], sum[1]), _mm256_xor_si256(sum[2], sum[3]));
     (void)sink;
 }
+
+/* Turns signs. */
+TARGET_AVX2
+static void update_avx2(char *at, size_t bytes)
+{
+    __m256 sign = _mm256_set1_ps(-0.0f);
+    for (size_t i = 0; i + 64 <= bytes; i += 64) {
+        UNROLL
+        for (int j = 0; j < 2; j++) {
+            float *value = (float *)(void *)(at + i) + 8 * j;
+            _mm256_storeu_ps(value, _mm256_xor_ps(_mm256_loadu_ps(value), sign));
+        }
+    }
+}
 #endif
 
 static void read_portable(const char *from, size_t bytes)
@@ -121,6 +141,14 @@ static void read_portable(const char *from, size_t bytes)
             sum[j] += *(const float4_at_any_float *)(const void *)(from + i + 16 * (size_t)j);
     volatile float4 sink = sum[0] + sum[1] + sum[2] + sum[3];
     (void)sink;
+}
+
+static void update_portable(char *at, size_t bytes)
+{
+    for (size_t i = 0; i + 16 <= bytes; i += 16) {
+        float4_at_any_float *value = (float4_at_any_float *)(void *)(at + i);
+        *value = -*value;
+    }
 }
 
 struct traffic_job {
@@ -135,23 +163,27 @@ static void traffic_task(void *context, int task, int worker)
     const struct traffic_job *job = context;
     size_t read = job->traffic->read / (size_t)job->n / 64 * 64;
     size_t written = job->traffic->written / (size_t)job->n / 64 * 64;
+    size_t updated = job->traffic->updated / (size_t)job->n / 64 * 64;
     size_t copied = read < written ? read : written;
     const char *from = job->traffic->from + (size_t)task * read;
     char *to = job->traffic->to + (size_t)task * written;
+    char *in_place = job->traffic->in_place + (size_t)task * updated;
     memcpy(to, from, copied);
     memset(to + copied, task, written - copied);
 #if CPU_X86
     if (job->isa == CPU_AVX2) {
+        update_avx2(in_place, updated);
         read_avx2(from + copied, read - copied);
         return;
     }
 #endif
+    update_portable(in_place, updated);
     read_portable(from + copied, read - copied);
 }
 
-double measure_traffic(struct device *device, const struct traffic *traffic)
+double measure_traffic(struct device *device, const struct traffic *traffic, int n_workers)
 {
-    struct traffic_job job = {traffic, device->isa, threads_size(device->threads)};
+    struct traffic_job job = {traffic, device->isa, n_workers};
     double start = seconds_now();
     threads_run(device->threads, job.n, traffic_task, &job);
     return seconds_now() - start;
@@ -166,9 +198,10 @@ static enum status best_traffic(double *rate, struct device *device, double read
                                 struct err *err)
 {
     struct traffic traffic;
-    enum status status = traffic_open(&traffic, read, written, err);
+    int n_workers = threads_size(device->threads);
+    enum status status = traffic_open(&traffic, read, written, 0, err);
     for (int i = 0; status == STATUS_OK && i < LIMIT_SLICES; i++) {
-        double found = (read + written) / measure_traffic(device, &traffic);
+        double found = (read + written) / measure_traffic(device, &traffic, n_workers);
         *rate = found > *rate ? found : *rate;
     }
     traffic_close(&traffic);

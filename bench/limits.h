@@ -13,18 +13,20 @@
  * A multiply-add counts as two. */
 double measure_arithmetic(struct device *device, double seconds);
 
-/* Memory to be read and written as an operation must at least: as much of both, by all workers, so
- * that it comes from the cache that would hold the operation's own. */
+/* Memory to be read and written as an operation must at least: as much of both, so that it
+ * comes from the cache that would hold the operation's own. */
 struct traffic {
-    char *from, *to;
-    size_t read, written; /* bytes */
+    char *from, *to, *in_place;
+    size_t read, written, updated; /* bytes */
 };
-/* STATUS_RESOURCE: no memory. Close it with traffic_close, also when it fails. */
-enum status traffic_open(struct traffic *traffic, double read, double written, struct err *err);
+/* updated: bytes read and written where they lie, beside the others. STATUS_RESOURCE: no memory.
+ * Close it with traffic_close, also when it fails. */
+enum status traffic_open(struct traffic *traffic, double read, double written, double updated,
+                         struct err *err);
 void traffic_close(struct traffic *traffic);
-/* Seconds of one pass: what is both read and written is copied by memcpy, the rest only read or
- * only written. */
-double measure_traffic(struct device *device, const struct traffic *traffic);
+/* Seconds of one pass by so many workers: what is read here and written there is copied by memcpy,
+ * the rest only read or only written. */
+double measure_traffic(struct device *device, const struct traffic *traffic, int n_workers);
 
 /* The machine's own, of a device on the CPU, each the best of some slices. */
 struct cpu_limits {

@@ -9,24 +9,40 @@
 /* A shorter run is repeated to last this long: the clock, and what runs beside, tell less then. */
 #define SAMPLE_SECONDS 1e-4
 
-/* The best of some slices of each bound says which one the operation meets first. */
-static enum bound choose_bound(const struct trial *trial, const struct traffic *traffic)
+/* How a trial is bounded. */
+struct limit {
+    enum bound bound;
+    struct traffic traffic;
+    int n_workers; /* that move the traffic: all, or one, which is done with little of it before
+                      another has woken */
+};
+
+/* The first of two passes brings it into the caches. */
+static double time_traffic(const struct trial *trial, const struct limit *limit, int n_workers)
 {
-    double memory = INFINITY, arithmetic = INFINITY;
-    for (int i = 0; i < 5; i++) {
-        memory = fmin(memory, measure_traffic(trial->device, traffic));
-        arithmetic = fmin(arithmetic, trial->operations / measure_arithmetic(trial->device, 0.001));
-    }
-    return arithmetic > memory ? BOUND_ARITHMETIC : BOUND_MEMORY;
+    measure_traffic(trial->device, &limit->traffic, n_workers);
+    return measure_traffic(trial->device, &limit->traffic, n_workers);
 }
 
-static double slice(const struct trial *trial, enum bound bound, const struct traffic *traffic,
-                    double run)
+/* The best of some slices of each bound says which one the operation meets first. */
+static void choose_bound(struct limit *limit, const struct trial *trial)
 {
-    if (bound == BOUND_MEMORY) { /* the first pass brings it into the caches */
-        measure_traffic(trial->device, traffic);
-        return measure_traffic(trial->device, traffic);
+    int all = threads_size(trial->device->threads);
+    double by_one = INFINITY, by_all = INFINITY, arithmetic = INFINITY;
+    for (int i = 0; i < 5; i++) {
+        by_all = fmin(by_all, time_traffic(trial, limit, all));
+        arithmetic = fmin(arithmetic, trial->operations / measure_arithmetic(trial->device, 0.001));
     }
+    for (int i = 0; i < 5 && all > 1 && by_all < 0.001; i++)
+        by_one = fmin(by_one, time_traffic(trial, limit, 1));
+    limit->n_workers = by_one < by_all ? 1 : all;
+    limit->bound = arithmetic > fmin(by_one, by_all) ? BOUND_ARITHMETIC : BOUND_MEMORY;
+}
+
+static double slice(const struct trial *trial, const struct limit *limit, double run)
+{
+    if (limit->bound == BOUND_MEMORY)
+        return time_traffic(trial, limit, limit->n_workers);
     return trial->operations / measure_arithmetic(trial->device, run < 0.02 ? run : 0.02);
 }
 
@@ -47,16 +63,16 @@ static enum status time_runs(struct trial *trial, int repeats, double *run, doub
     return STATUS_OK;
 }
 
-static enum status take(struct samples *samples, struct trial *trial, enum bound bound,
-                        const struct traffic *traffic, double seconds, struct err *err)
+static enum status take(struct samples *samples, struct trial *trial, const struct limit *limit,
+                        double seconds, struct err *err)
 {
     double run, processor, start = seconds_now();
     TRY(time_runs(trial, 3, &run, &processor, err));
     int repeats = run < SAMPLE_SECONDS ? (int)(SAMPLE_SECONDS / run) + 1 : 1;
     while (samples->n < RUNS_MOST && (samples->n < RUNS_LEAST || seconds_now() - start < seconds)) {
         int i = samples->n++;
-        samples->bound[i] = slice(trial, bound, traffic, run);
-        if (bound == BOUND_MEMORY) /* which has pushed the operands out of the caches */
+        samples->bound[i] = slice(trial, limit, run);
+        if (limit->bound == BOUND_MEMORY) /* which has pushed the operands out of the caches */
             TRY(trial_run(trial, err));
         TRY(time_runs(trial, repeats, &samples->run[i], &samples->processor[i], err));
     }
@@ -92,18 +108,20 @@ enum status measure_trial(struct measurement *measurement, struct trial *trial, 
                           struct err *err)
 {
     *measurement = (struct measurement){.n_runs = 0};
-    struct traffic traffic = {.from = NULL};
+    struct limit limit = {.n_workers = 1};
     struct samples *samples = mem_alloc_zero(1, sizeof *samples);
     enum status status = samples ? STATUS_OK : err_no_memory(err, "a bench row", sizeof *samples);
     if (status == STATUS_OK)
-        status = traffic_open(&traffic, trial->bytes_read, trial->bytes_written, err);
+        status =
+            traffic_open(&limit.traffic, trial->bytes_read - trial->bytes_updated,
+                         trial->bytes_written - trial->bytes_updated, trial->bytes_updated, err);
     if (status == STATUS_OK) {
-        enum bound bound = choose_bound(trial, &traffic);
-        status = take(samples, trial, bound, &traffic, seconds, err);
+        choose_bound(&limit, trial);
+        status = take(samples, trial, &limit, seconds, err);
         if (status == STATUS_OK)
-            summarise(measurement, samples, bound);
+            summarise(measurement, samples, limit.bound);
     }
-    traffic_close(&traffic);
+    traffic_close(&limit.traffic);
     mem_free(samples);
     return status;
 }

@@ -50,6 +50,7 @@ struct trial {
     int turn;                         /* which of a tensor's places the next run takes */
     double operations;                /* floating-point operations of one run; 0: not counted */
     double bytes_read, bytes_written; /* by one run, at least */
+    double bytes_updated;             /* of both: where they lie */
     void *own;                        /* the operation's, in the arena */
     struct arena arena;               /* released with the trial */
 };

@@ -19,6 +19,7 @@
     X(swiglu)                                                                                      \
     X(pooling)                                                                                     \
     X(nf4_quantize)                                                                                \
+    X(nf4_quantize_absmax)                                                                         \
     X(nf4_dequantize)                                                                              \
     X(squared_distance)                                                                            \
     X(nearest)

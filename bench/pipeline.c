@@ -119,7 +119,7 @@ static enum status run_model(struct run *run, struct device *device, const struc
     TRY(embedder_open(&embedder, device, settings->model_path, &settings->embedder, progress, err));
     end(run, "load", "MB", 1e-6 * (double)embedder.llama.weight_bytes);
     enum status status = tokenise(run, &embedder, corpus, err);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && !settings->embeds_nothing)
         status = embed(run, &embedder, device, corpus, settings, kept, progress, err);
     embedder_close(&embedder);
     return status;
@@ -180,7 +180,7 @@ enum status pipeline_run(struct stage *stages, int *n_stages, struct device *dev
         status = quantise(&run, device, settings, progress, err);
     if (status == STATUS_OK)
         status = run_model(&run, device, corpus, settings, &kept, progress, err);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && !settings->embeds_nothing)
         status = find_topics(&run, device, corpus, settings, &kept, progress, err);
     mem_free(kept.vectors);
     *n_stages = run.n_stages;

@@ -21,6 +21,7 @@ struct pipeline_settings {
     struct embedding_request request;
     struct topics_settings topics;
     const char *scratch; /* a folder for what `quantise` writes; NULL: leave that step out */
+    bool embeds_nothing; /* ends before `embed` */
 };
 
 /* Runs the steps over the corpus. stages: room for STAGES_LARGEST. Steps that do not apply (a model

@@ -84,6 +84,7 @@ enum status trial_tensor(struct trial *trial, enum tensor_type type, enum tensor
     double bytes = (double)device_bytes(trial, tensor);
     trial->bytes_read += role == TENSOR_READ || role == TENSOR_UPDATED ? bytes : 0;
     trial->bytes_written += role == TENSOR_WRITTEN || role == TENSOR_UPDATED ? bytes : 0;
+    trial->bytes_updated += role == TENSOR_UPDATED ? bytes : 0;
     return STATUS_OK;
 }
 

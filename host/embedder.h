@@ -20,7 +20,7 @@ struct embedder_settings {
     const char *prompt; /* a template with {text}, see representation.h */
     int n_layers;       /* blocks to load: the deepest layer that a request names */
     int max_tokens;     /* of one text with its prompt; 0: embedder_max_tokens */
-    int batch_tokens;   /* of a batch; 0: EMBEDDER_BATCH_TOKENS */
+    int batch_tokens;   /* of a batch; 0: EMBEDDER_BATCH_TOKENS, on a GPU by its free memory */
 };
 
 struct embedder {
@@ -45,7 +45,7 @@ struct embedding_counts {
 };
 
 #define EMBEDDER_BATCH_TOKENS                                                                      \
-    1024 /* the default: the matmuls reach their full rate from 256 rows on */
+    1024 /* the CPU's default: the matmuls reach their full rate from 256 rows on */
 
 /* The default: 512, or the model's own limit if that is less. */
 int embedder_max_tokens(const struct model_config *config);

@@ -84,7 +84,8 @@ enum status embedding_key(char *text, size_t size, const struct device *device,
 {
     uint64_t model[2];
     struct siphash prompt;
-    char prompt_hash[33], corpus_hash[33];
+    char prompt_hash[33], corpus_hash[33], kernels[DEVICE_KERNELS_SIZE];
+    device_kernels(device, kernels);
     TRY(identify_model(model, model_path, err));
     siphash_start(&prompt, hash_key);
     siphash_add(&prompt, representation->prompt, strlen(representation->prompt));
@@ -93,11 +94,10 @@ enum status embedding_key(char *text, size_t size, const struct device *device,
         snprintf(corpus_hash + 2 * i, 3, "%02x", corpus->hash[i]);
     snprintf(text, size,
              "1 model=%016llx%016llx precision=%s pool=%s layer=%d prompt=%s max_tokens=%d "
-             "kernels=cpu-%s corpus=%s",
+             "kernels=%s corpus=%s",
              (unsigned long long)model[0], (unsigned long long)model[1],
              precision_name(settings->precision), pool_name(representation->pool),
-             representation->layer, prompt_hash, settings->max_tokens, cpu_isa_name(device->isa),
-             corpus_hash);
+             representation->layer, prompt_hash, settings->max_tokens, kernels, corpus_hash);
     return STATUS_OK;
 }
 

@@ -20,23 +20,41 @@ static void add_weight(struct estimate *estimate, const struct weight *weight, b
                                             : (size + 1) / 2 + blocks + 4 * ((blocks + 255) / 256);
 }
 
-static size_t activations(const struct model_config *config, int batch_tokens, int max_tokens,
-                          size_t value_bytes)
+/* What both devices keep of a batch: tables of rotation, and of a token's values two each of the
+ * widths of the residual stream, the queries, the keys and the MLP. */
+static size_t tables(const struct model_config *config, int max_tokens)
 {
-    size_t head = (size_t)config->head_dim, t = (size_t)batch_tokens;
+    return (size_t)max_tokens * (size_t)config->head_dim * sizeof(float);
+}
+
+static size_t values_of_token(const struct model_config *config)
+{
+    size_t head = (size_t)config->head_dim;
     size_t query = (size_t)config->n_heads * head, key = (size_t)config->n_kv_heads * head;
-    size_t a_token =
-        2 * ((size_t)config->hidden_size + query + key + (size_t)config->intermediate_size);
-    size_t tables = (size_t)max_tokens * head * sizeof(float);
-    return t * (a_token * value_bytes + sizeof(int32_t)) + tables;
+    return 2 * ((size_t)config->hidden_size + query + key + (size_t)config->intermediate_size);
+}
+
+/* float32, and the token's position. */
+static size_t cpu_activations(const struct model_config *config, int batch_tokens, int max_tokens)
+{
+    size_t a_token = values_of_token(config) * sizeof(float) + sizeof(int32_t);
+    return (size_t)batch_tokens * a_token + tables(config, max_tokens);
+}
+
+/* bfloat16, gate times up apart from both, and three numbers. */
+static size_t gpu_activations(const struct model_config *config, int batch_tokens, int max_tokens)
+{
+    size_t values = values_of_token(config) + (size_t)config->intermediate_size;
+    size_t a_token = values * sizeof(uint16_t) + 3 * sizeof(int32_t);
+    return (size_t)batch_tokens * a_token + tables(config, max_tokens);
 }
 
 void estimate_memory(struct estimate *estimate, const struct weights *weights,
                      const struct model_config *config, int batch_tokens, int max_tokens)
 {
     *estimate = (struct estimate){
-        .cpu_activations = activations(config, batch_tokens, max_tokens, 4),
-        .gpu_activations = activations(config, batch_tokens, max_tokens, 2),
+        .cpu_activations = cpu_activations(config, batch_tokens, max_tokens),
+        .gpu_activations = gpu_activations(config, batch_tokens, max_tokens),
     };
     const struct weight *embeddings = weights_find(weights, "model.embed_tokens.weight");
     for (int i = 0; i < weights_count(weights); i++) {

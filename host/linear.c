@@ -5,6 +5,7 @@
 #include <string.h>
 #include "host/base/float16.h"
 #include "host/base/interrupt.h"
+#include "host/finite.h"
 #include "host/nf4_checkpoint.h"
 #include "kernels/matmul.h"
 #include "kernels/nf4_matmul.h"
@@ -59,21 +60,6 @@ static enum status pieces_begin(struct pieces *pieces, const struct weights *wei
     return STATUS_OK;
 }
 
-/* The sum of x - x is 0 for finite numbers and NaN otherwise: one add a value, which vectorises. */
-static bool all_finite(const float *x, int64_t n)
-{
-    float sum[8] = {0};
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int lane = 0; lane < 8; lane++)
-            sum[lane] += x[i + lane] - x[i + lane];
-    for (; i < n; i++)
-        sum[0] += x[i] - x[i];
-    for (int lane = 1; lane < 8; lane++)
-        sum[0] += sum[lane];
-    return sum[0] == 0;
-}
-
 static enum status not_finite(const struct weight *weight, int64_t row, struct err *err)
 {
     return err_set(err, STATUS_BAD_DATA,
@@ -106,18 +92,9 @@ static enum status next_piece(struct pieces *pieces, bool *more, struct err *err
     pieces->n_rows = left < pieces->largest ? left : pieces->largest;
     TRY(read_piece(pieces, err));
     for (int64_t i = 0; i < pieces->n_rows; i++)
-        if (!all_finite(pieces->values + i * weight->columns, weight->columns))
+        if (!finite_f32(pieces->values + i * weight->columns, weight->columns))
             return not_finite(weight, pieces->first_row + i, err);
     return STATUS_OK;
-}
-
-/* An exponent of ones is NaN or an infinity; adding one to its lowest bit carries out of it. */
-static bool all_finite_bf16(const uint16_t *x, int64_t n)
-{
-    uint16_t carries = 0;
-    for (int64_t i = 0; i < n; i++)
-        carries |= (uint16_t)((x[i] & 0x7F80) + 0x0080);
-    return !(carries & 0x8000);
 }
 
 /* Takes a matrix as it lies in the mapped file, where that is how memory would hold it. *found says
@@ -136,8 +113,8 @@ static enum status map_dense(struct dense_matrix *matrix, const struct weights *
         int64_t first = row * columns;
         if (row % 1024 == 0)
             TRY(interrupt_check(err));
-        if (precision == PRECISION_F32 ? !all_finite((const float *)data + first, columns)
-                                       : !all_finite_bf16((const uint16_t *)data + first, columns))
+        if (precision == PRECISION_F32 ? !finite_f32((const float *)data + first, columns)
+                                       : !finite_bf16((const uint16_t *)data + first, columns))
             return not_finite(weight, row, err);
     }
     *matrix = (struct dense_matrix){precision, data, rows, columns};

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "host/base/interrupt.h"
+#include "host/llama_cuda.h"
 #include "kernels/attention.h"
 #include "kernels/bias.h"
 #include "kernels/embedding.h"
@@ -288,7 +289,8 @@ enum status llama_load(struct llama *llama, struct device *device, const struct 
                        struct err *err)
 {
     assert(n_layers >= 0 && n_layers <= config->n_layers);
-    assert(max_tokens >= 1 && max_tokens <= config->max_positions && batch_tokens >= max_tokens);
+    assert(max_tokens >= 1 && max_tokens <= config->max_positions);
+    assert(batch_tokens >= max_tokens || (batch_tokens == 0 && device->kind == DEVICE_CUDA));
     *llama = (struct llama){
         .config = *config,
         .precision = precision,
@@ -297,11 +299,18 @@ enum status llama_load(struct llama *llama, struct device *device, const struct 
         .batch_tokens = batch_tokens,
     };
     TRY(check_limits(config, weights, batch_tokens, err));
-    struct arena scratch = {0};
-    enum status status = load_weights(llama, device, weights, n_layers, &scratch, progress, err);
-    arena_free(&scratch);
-    if (status == STATUS_OK)
-        status = allocate_buffers(llama, err);
+    enum status status;
+    if (device->kind == DEVICE_CUDA) {
+        status = llama_check_absent(config, weights, err);
+        if (status == STATUS_OK)
+            status = llama_cuda_load(llama, device, weights, progress, err);
+    } else {
+        struct arena scratch = {0};
+        status = load_weights(llama, device, weights, n_layers, &scratch, progress, err);
+        arena_free(&scratch);
+        if (status == STATUS_OK)
+            status = allocate_buffers(llama, err);
+    }
     if (status != STATUS_OK)
         llama_free(llama);
     return status;
@@ -309,6 +318,7 @@ enum status llama_load(struct llama *llama, struct device *device, const struct 
 
 void llama_free(struct llama *llama)
 {
+    llama_cuda_free(llama->cuda);
     arena_free(&llama->arena);
     memset(llama, 0, sizeof *llama);
 }
@@ -354,7 +364,7 @@ static enum status attention_block(struct llama *llama, struct device *device, i
     TRY(prepare_heads(llama, device, llama->query, layer->q_norm, t, c->n_heads, err));
     TRY(prepare_heads(llama, device, llama->key, layer->k_norm, t, c->n_kv_heads, err));
     TRY(attention_fwd(device, llama->attended, llama->query, llama->key, llama->value,
-                      batch->cu_seqlens, batch->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
+                      batch->cu_seqlens, t, batch->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
                       scale, window, err));
     return project(device, llama->hidden, llama->attended, &layer->o, layer->o_bias, t,
                    c->hidden_size, true, err);
@@ -381,6 +391,8 @@ enum status llama_forward(struct llama *llama, struct device *device,
 {
     int t = batch->cu_seqlens[batch->n_texts];
     assert(t <= llama->batch_tokens && n_layers <= llama->n_layers);
+    if (llama->cuda)
+        return llama_cuda_forward(llama, device, batch, n_layers, visit, context, err);
     for (int text = 0; text < batch->n_texts; text++) {
         int begin = batch->cu_seqlens[text], end = batch->cu_seqlens[text + 1];
         assert(end - begin <= llama->max_tokens);
@@ -401,6 +413,11 @@ enum status llama_forward(struct llama *llama, struct device *device,
 enum status llama_final_norm(const struct llama *llama, struct device *device, void *y,
                              const void *x, int n, struct err *err)
 {
-    return rmsnorm_fwd(device, y, x, llama->final_norm, n, llama->config.hidden_size,
+    return rmsnorm_fwd(device, y, x, llama_final_norm_weight(llama), n, llama->config.hidden_size,
                        llama->config.rms_norm_eps, err);
+}
+
+const float *llama_final_norm_weight(const struct llama *llama)
+{
+    return llama->cuda ? llama_cuda_final_norm_weight(llama->cuda) : llama->final_norm;
 }

@@ -18,6 +18,8 @@
 #include "loaders/model_config.h"
 #include "loaders/weights.h"
 
+struct llama_cuda;
+
 struct llama_layer {
     const float *input_norm;          /* (D) */
     struct linear q, k, v;            /* (H*hd, D), (KV*hd, D), (KV*hd, D) */
@@ -55,11 +57,17 @@ struct llama {
     int32_t *positions; /* (T) */
 
     struct arena arena; /* all of the above */
+
+    /* On a GPU, owned: weights and activations are there (host/llama_cuda.h), and of the above only
+     * the numbers are set. */
+    struct llama_cuda *cuda;
 };
 
 /* Loads the weights, converting them tensor by tensor; the file's pages are released on the way.
+ * On a GPU they are converted there.
  * What the files hold in the form wanted stays mapped: `weights` must stay open until llama_free.
- * max_tokens: of one text, at most config->max_positions; batch_tokens >= max_tokens: of a batch.
+ * max_tokens: of one text, at most config->max_positions; batch_tokens >= max_tokens: of a batch;
+ * on a GPU 0 lets its free memory decide.
  * n_layers: how many blocks to load, 0 .. config->n_layers; llama_forward reaches no further.
  * STATUS_BAD_DATA: heads that the kernels do not take (kernels/attention.h), a tensor that is
  * missing, damaged, of another shape, or there though the configuration has no such bias, norm or
@@ -106,9 +114,11 @@ enum status llama_forward(struct llama *llama, struct device *device,
                           const struct llama_batch *batch, int n_layers, llama_layer_visitor *visit,
                           void *context, struct err *err);
 
-/* y (n, D) = final norm of x (n, D); y may be x. Hugging Face's last hidden state is this of the
- * last layer. */
+/* y (n, D) = final norm of x (n, D), activations; y may be x. Hugging Face's last hidden state is
+ * this of the last layer. */
 enum status llama_final_norm(const struct llama *llama, struct device *device, void *y,
                              const void *x, int n, struct err *err);
+/* Its weight (D) on the device, for operations that have it fused. */
+const float *llama_final_norm_weight(const struct llama *llama);
 
 #endif

@@ -1,4 +1,4 @@
-/* Packed causal attention: CPU code and dispatch.
+/* Packed causal attention: CPU code and dispatch (the CUDA launch is attention_cuda.c).
  *
  * A task is one block of queries of one text under one kv head, with all query heads of that kv
  * head: they read the same keys. The rows of a task stand position by position:
@@ -557,16 +557,19 @@ void attention_fwd_cpu(struct device *device, float *out, const float *q, const 
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status attention_fwd(struct device *device, void *out, const void *q, const void *k,
-                          const void *v, const int32_t *cu_seqlens, int n_texts, int n_heads,
+                          const void *v, const int32_t *cu_seqlens, int n, int n_texts, int n_heads,
                           int n_kv_heads, int head_dim, float scale, int window, struct err *err)
 {
     switch (device->kind) {
     case DEVICE_CPU:
+        assert(n == (n_texts ? cu_seqlens[n_texts] : 0));
         attention_fwd_cpu(device, out, q, k, v, cu_seqlens, n_texts, n_heads, n_kv_heads, head_dim,
                           scale, window);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return attention_fwd_cuda(device, out, q, n_heads * head_dim, k, v, n_kv_heads * head_dim,
+                                  cu_seqlens, n, n_texts, n_heads, n_kv_heads, head_dim, scale,
+                                  window, err);
     }
     return err_set(err, STATUS_RESOURCE, "attention: no kernel for this device");
 }

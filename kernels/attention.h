@@ -20,13 +20,15 @@
 #define ATTENTION_HEAD_DIM_LARGEST 1024
 #define ATTENTION_HEADS_LARGEST    512
 #define ATTENTION_ROWS_LARGEST     (1 << 21) /* n + n_texts */
+/* Of head_dim on a GPU, where sums live in registers. */
+#define ATTENTION_CUDA_HEAD_DIM_LARGEST 256
 
 /* out        (n, n_heads, head_dim)     must not overlap q, k or v
  * q          (n, n_heads, head_dim)     rotary embedding already applied, as to k
  * k, v       (n, n_kv_heads, head_dim)
  * cu_seqlens (n_texts + 1)              text t is rows cu_seqlens[t] .. cu_seqlens[t+1]-1, in
- *                                       order from cu_seqlens[0] = 0; n = cu_seqlens[n_texts];
- *                                       a text may be empty
+ *                                       order from cu_seqlens[0] = 0; a text may be empty
+ * n                                     = cu_seqlens[n_texts], which on a GPU the host cannot see
  * scale                                 > 0; 1 / sqrt(head_dim) in Llama
  * window                                keys that a query sees at most, itself included; 0: all
  * n_texts >= 0; n + n_texts <= ATTENTION_ROWS_LARGEST; n_kv_heads divides n_heads;
@@ -40,12 +42,30 @@
  * without it. NaN and infinities stay in their text
  * (those of k and v in their kv head too). */
 enum status attention_fwd(struct device *device, void *out, const void *q, const void *k,
-                          const void *v, const int32_t *cu_seqlens, int n_texts, int n_heads,
+                          const void *v, const int32_t *cu_seqlens, int n, int n_texts, int n_heads,
                           int n_kv_heads, int head_dim, float scale, int window, struct err *err);
 
 void attention_fwd_cpu(struct device *device, float *out, const float *q, const float *k,
                        const float *v, const int32_t *cu_seqlens, int n_texts, int n_heads,
                        int n_kv_heads, int head_dim, float scale, int window);
+
+/* bfloat16 in and out; cu_seqlens in the device's memory too. q_stride, kv_stride: elements from
+ * one token's row to the next's, so that q, k and v may be parts of one buffer: of
+ * (n, n_heads + 2 n_kv_heads, head_dim) both are that times head_dim. What lies between rows is not
+ * read. out is contiguous, as above, and apart from the rest. It is fast where the rows of all four
+ * are whole vectors of 16 bytes: starts at multiples of 16, head_dim and strides multiples of 8.
+ * Queued on the device's stream. STATUS_RESOURCE: head_dim > ATTENTION_CUDA_HEAD_DIM_LARGEST.
+ *
+ * Scores and sums are float32, the weights of the second product bfloat16 (docs/numerics.md), and a
+ * weight below 2^-126 of the largest is 0. All that is said above holds: a query's bytes by its
+ * position in its text (and the card, whose mma has its own way to sum), scores of any size, NaN
+ * where a softmax has it. A score overflows where a partial sum of q . k does. An infinity in v is
+ * NaN to a query that gives it a weight of 0 (so on the CPU, where fewer weights are 0). */
+enum status attention_fwd_cuda(struct device *device, void *out, const void *q, int q_stride,
+                               const void *k, const void *v, int kv_stride,
+                               const int32_t *cu_seqlens, int n, int n_texts, int n_heads,
+                               int n_kv_heads, int head_dim, float scale, int window,
+                               struct err *err);
 
 /* The same in float64, naive. scores: room for the longest text. Tests and bench
  * only (tests/reference). */
@@ -55,5 +75,8 @@ void attention_fwd_ref(double *out, const double *q, const double *k, const doub
 /* What float32 may differ by, absolutely, for q, k and v of deviation 1 to 1.5 and the usual scale,
  * over at most n_keys keys. */
 double attention_fwd_tolerance(int head_dim, int n_keys);
+/* What attention_fwd_cuda may differ by, relative to sum_j softmax_j |v[j,g]|, before out is
+ * rounded. magnitude: the largest scale * sum_c |q[c] k[c]|. */
+double attention_fwd_cuda_tolerance(int head_dim, int n_keys, double magnitude);
 
 #endif

@@ -1,7 +1,9 @@
-/* Adding a bias: CPU code and dispatch. 4 bytes read and 4 written an element for one addition, so
- * that vectors of four, which every processor has, are enough. */
+/* Adding a bias: CPU code, CUDA launch, dispatch. 4 bytes read and 4 written an element for one
+ * addition, so that vectors of four, which every processor has, are enough. */
 #include "kernels/bias.h"
 
+#include "host/base/cuda_device.h"
+#include "kernels/cuda_rows.h"
 #include "kernels/vector_math.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
@@ -39,6 +41,27 @@ void bias_fwd_cpu(struct device *device, float *y, const float *bias, int n, int
     threads_run(device->threads, (n + ROWS_PER_TASK - 1) / ROWS_PER_TASK, bias_task, &job);
 }
 
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+enum status bias_fwd_cuda(struct device *device, void *y, const float *bias, int n, int d,
+                          struct err *err)
+{
+    int width = d % 4 == 0 ? 4 : 1;
+    struct cuda_row_blocks blocks = cuda_row_blocks(d, width, 256);
+    void *values[] = {&y, &bias, &d};
+    if (n == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "bias",
+                           .name = width == 4 ? "bias_by_fours" : "bias_by_elements",
+                           .grid = {(unsigned)n, blocks.n, 1},
+                           .block = {blocks.threads, 1, 1},
+                           .values = values,
+                       },
+                       err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status bias_fwd(struct device *device, void *y, const float *bias, int n, int d,
@@ -49,7 +72,7 @@ enum status bias_fwd(struct device *device, void *y, const float *bias, int n, i
         bias_fwd_cpu(device, y, bias, n, d);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return bias_fwd_cuda(device, y, bias, n, d, err);
     }
     return err_set(err, STATUS_RESOURCE, "bias: no kernel for this device");
 }

@@ -13,6 +13,11 @@ enum status bias_fwd(struct device *device, void *y, const float *bias, int n, i
 
 void bias_fwd_cpu(struct device *device, float *y, const float *bias, int n, int d);
 
+/* y is bfloat16; both lie at multiples of 16 bytes. Queued on the device's stream. A model's own
+ * biases need no launch: they are part of its products. */
+enum status bias_fwd_cuda(struct device *device, void *y, const float *bias, int n, int d,
+                          struct err *err);
+
 /* The same in float64. Tests and bench only (tests/reference). */
 void bias_fwd_ref(double *y, const double *bias, int n, int d);
 

@@ -44,6 +44,41 @@ template <typename T> static __device__ void vector_store(T *to, const vector_of
     *(uint4 *)to = *(const uint4 *)&v;
 }
 
+/* W elements as floats: 1, or as many as make one access of 8 or 16 bytes, whose address is a
+ * multiple of that. Where float32 goes with bfloat16, W is 4: 16 bytes a lane of the one and 8 of
+ * the other, so that what a warp touches lies side by side in both. */
+template <int W> struct floats {
+    float of[W];
+};
+template <int BYTES> struct bits_of;
+template <> struct bits_of<2> { typedef unsigned short type; };
+template <> struct bits_of<4> { typedef unsigned type; };
+template <> struct bits_of<8> { typedef uint2 type; };
+template <> struct bits_of<16> { typedef uint4 type; };
+template <typename T, int W> struct alignas(W * sizeof(T)) piece_of {
+    T of[W];
+};
+
+template <int W, typename T> static __device__ floats<W> load_floats(const T *from)
+{
+    typedef typename bits_of<W * sizeof(T)>::type bits;
+    piece_of<T, W> piece;
+    floats<W> v;
+    *(bits *)&piece = *(const bits *)from;
+    for (int i = 0; i < W; i++)
+        v.of[i] = to_float(piece.of[i]);
+    return v;
+}
+
+template <int W, typename T> static __device__ void store_floats(T *to, const floats<W> &v)
+{
+    typedef typename bits_of<W * sizeof(T)>::type bits;
+    piece_of<T, W> piece;
+    for (int i = 0; i < W; i++)
+        piece.of[i] = from_float<T>(v.of[i]);
+    *(bits *)to = *(const bits *)&piece;
+}
+
 /* Over all 32 lanes, the same in each: a butterfly, so that the order is one. */
 static __device__ float warp_sum(float value)
 {

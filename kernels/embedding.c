@@ -1,10 +1,13 @@
-/* Embedding lookup: CPU code and dispatch. A copy of rows, with bfloat16 widened on the way. */
+/* Embedding lookup: CPU code, CUDA launch, dispatch. A copy of rows, with bfloat16 widened on the
+ * way. */
 #include "kernels/embedding.h"
 
 #include <assert.h>
 #include <string.h>
+#include "host/base/cuda_device.h"
 #include "host/base/float16.h"
 #include "kernels/cpu.h"
+#include "kernels/cuda_rows.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
 
@@ -73,6 +76,30 @@ void embedding_fwd_cpu(struct device *device, float *y, const int32_t *tokens,
     threads_run(device->threads, (n + ROWS_PER_TASK - 1) / ROWS_PER_TASK, embedding_task, &job);
 }
 
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+enum status embedding_fwd_cuda(struct device *device, void *y, const int32_t *tokens,
+                               const struct dense_matrix *table, int n, struct err *err)
+{
+    const void *rows = table->data;
+    int d = table->columns, width = d % 8 == 0 ? 8 : 1;
+    struct cuda_row_blocks blocks = cuda_row_blocks(d, width, 256);
+    void *values[] = {&y, &tokens, &rows, &d};
+    if (table->type != PRECISION_BF16)
+        return err_set(err, STATUS_RESOURCE, "embedding: a GPU takes tables of bfloat16");
+    if (n == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "embedding",
+                           .name = width == 8 ? "embedding_by_vectors" : "embedding_by_elements",
+                           .grid = {(unsigned)n, blocks.n, 1},
+                           .block = {blocks.threads, 1, 1},
+                           .values = values,
+                       },
+                       err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status embedding_fwd(struct device *device, void *y, const int32_t *tokens,
@@ -83,7 +110,7 @@ enum status embedding_fwd(struct device *device, void *y, const int32_t *tokens,
         embedding_fwd_cpu(device, y, tokens, table, n);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return embedding_fwd_cuda(device, y, tokens, table, n, err);
     }
     return err_set(err, STATUS_RESOURCE, "embedding: no kernel for this device");
 }

@@ -21,6 +21,8 @@
 #define TILE_ROWS 6
 /* Of a piece's copy; the 16 keep its rows apart in L1. */
 #define COPY_STRIDE (GEMM_DEPTH + 16)
+/* Addresses so far apart share a set of L1, on every processor of today. */
+#define L1_WAY_BYTES 4096
 /* A copy takes about as long as half a panel. */
 #define LEAST_PANELS_FOR_COPY 32
 
@@ -207,6 +209,13 @@ _Static_assert((GEMM_DEPTH * GEMM_PANEL + ROW_BLOCK * COPY_STRIDE) * sizeof(floa
                    DEVICE_SCRATCH_BYTES,
                "a worker's scratch holds a panel and a piece of X");
 
+/* Panels of a run of W where each worker takes `each` runs with one of the blocks of rows of X. */
+static int run_length(int n_panels, int n_blocks, int n_workers, int each)
+{
+    int n_runs = (each * n_workers + n_blocks - 1) / n_blocks;
+    return n_panels / n_runs + (n_panels % n_runs != 0);
+}
+
 void gemm_cpu(struct device *device, float *y, const float *x, const struct gemm_weight *w, int m,
               bool add)
 {
@@ -224,13 +233,16 @@ void gemm_cpu(struct device *device, float *y, const float *x, const struct gemm
     job.rows_per_block = (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
     n_blocks = m / job.rows_per_block + (m % job.rows_per_block != 0);
     /* Several runs for each worker, so that one that is held up does not hold up all; but runs long
-     * enough that X's part is not fetched for little, unless each worker has no more than one. */
+     * enough that X's part is not fetched, or copied where that helps, for little, unless each
+     * worker has no more than one. */
     int n_panels = w->rows / GEMM_PANEL + (w->rows % GEMM_PANEL != 0);
     int n_workers = threads_size(device->threads);
+    bool same_sets = (size_t)w->columns * sizeof(float) % L1_WAY_BYTES == 0;
+    bool may_copy = run_length(n_panels, n_blocks, n_workers, 1) >= LEAST_PANELS_FOR_COPY;
+    int least = same_sets && may_copy ? LEAST_PANELS_FOR_COPY : 4;
     for (int each = n_workers == 1 ? 1 : 3; each >= 1; each--) {
-        int n_wanted = (each * n_workers + n_blocks - 1) / n_blocks;
-        job.panels_per_run = n_panels / n_wanted + (n_panels % n_wanted != 0);
-        if (job.panels_per_run >= 4)
+        job.panels_per_run = run_length(n_panels, n_blocks, n_workers, each);
+        if (job.panels_per_run >= least)
             break;
     }
     job.copies_x = job.panels_per_run >= LEAST_PANELS_FOR_COPY;

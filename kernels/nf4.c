@@ -5,59 +5,14 @@
  * bitsandbytes' v > midpoint for numbers, and sends NaN to code 15 in both instruction sets. */
 #include "kernels/nf4.h"
 
+#include <assert.h>
+#include "host/base/cuda_device.h"
 #include "host/base/float16.h"
 #include "kernels/cpu.h"
+#include "kernels/nf4_tables.h"
 
-/* clang-format off */
-const float nf4_map[16] = {
-    -1.0f, -0.6961928f, -0.52507305f, -0.3949175f,
-    -0.28444138f, -0.18477343f, -0.091050036f, 0.0f,
-    0.0795803f, 0.1609302f, 0.2461123f, 0.33791524f,
-    0.44070983f, 0.562617f, 0.72295684f, 1.0f,
-};
-
-const float nf4_nested_map[256] = {
-    -0.99296874f, -0.9789063f, -0.96484375f, -0.9507812f, -0.93671876f, -0.92265624f, -0.9085938f,
-    -0.89453125f, -0.8804687f, -0.86640626f, -0.85234374f, -0.8382813f, -0.82421875f, -0.8101562f,
-    -0.79609376f, -0.78203124f, -0.7679688f, -0.75390625f, -0.7398437f, -0.72578126f, -0.7117188f,
-    -0.6976563f, -0.68359375f, -0.6695312f, -0.65546876f, -0.6414063f, -0.6273438f, -0.61328125f,
-    -0.5992187f, -0.58515626f, -0.5710938f, -0.5570313f, -0.54296875f, -0.5289062f, -0.5148437f,
-    -0.50078124f, -0.4867187f, -0.47265625f, -0.45859373f, -0.44453126f, -0.43046874f, -0.41640624f,
-    -0.40234375f, -0.38828123f, -0.37421876f, -0.36015624f, -0.34609374f, -0.33203125f,
-    -0.31796873f, -0.30390626f, -0.28984374f, -0.27578127f, -0.26171875f, -0.24765624f,
-    -0.23359375f, -0.21953125f, -0.20546874f, -0.19140625f, -0.17734376f, -0.16328125f,
-    -0.14921875f, -0.13515624f, -0.12109375f, -0.107031256f, -0.09859375f, -0.09578126f,
-    -0.092968754f, -0.09015625f, -0.08734375f, -0.08453125f, -0.08171876f, -0.07890625f,
-    -0.07609375f, -0.07328125f, -0.070468746f, -0.067656256f, -0.06484375f, -0.06203125f,
-    -0.059218753f, -0.05640625f, -0.05359375f, -0.05078125f, -0.04796875f, -0.04515625f,
-    -0.042343747f, -0.03953125f, -0.036718752f, -0.03390625f, -0.03109375f, -0.028281251f,
-    -0.02546875f, -0.02265625f, -0.019843752f, -0.01703125f, -0.01421875f, -0.01140625f,
-    -0.00971875f, -0.009156249f, -0.00859375f, -0.00803125f, -0.00746875f, -0.00690625f,
-    -0.00634375f, -0.00578125f, -0.0052187503f, -0.0046562497f, -0.00409375f, -0.0035312497f,
-    -0.00296875f, -0.00240625f, -0.00184375f, -0.0012812499f, -9.437501e-4f, -8.3125e-4f,
-    -7.1875006e-4f, -6.062501e-4f, -4.9375003e-4f, -3.8125002e-4f, -2.6875004e-4f, -1.5625001e-4f,
-    -8.875e-5f, -6.625e-5f, -4.375e-5f, -2.1249998e-5f, -7.75e-6f, -3.2500002e-6f, -5.5000004e-7f,
-    0.0f, 5.5000004e-7f, 3.2500002e-6f, 7.75e-6f, 2.1249998e-5f, 4.375e-5f, 6.625e-5f, 8.875e-5f,
-    1.5625001e-4f, 2.6875004e-4f, 3.8125002e-4f, 4.9375003e-4f, 6.062501e-4f, 7.1875006e-4f,
-    8.3125e-4f, 9.437501e-4f, 0.0012812499f, 0.00184375f, 0.00240625f, 0.00296875f, 0.0035312497f,
-    0.00409375f, 0.0046562497f, 0.0052187503f, 0.00578125f, 0.00634375f, 0.00690625f, 0.00746875f,
-    0.00803125f, 0.00859375f, 0.009156249f, 0.00971875f, 0.01140625f, 0.01421875f, 0.01703125f,
-    0.019843752f, 0.02265625f, 0.02546875f, 0.028281251f, 0.03109375f, 0.03390625f, 0.036718752f,
-    0.03953125f, 0.042343747f, 0.04515625f, 0.04796875f, 0.05078125f, 0.05359375f, 0.05640625f,
-    0.059218753f, 0.06203125f, 0.06484375f, 0.067656256f, 0.070468746f, 0.07328125f, 0.07609375f,
-    0.07890625f, 0.08171876f, 0.08453125f, 0.08734375f, 0.09015625f, 0.092968754f, 0.09578126f,
-    0.09859375f, 0.107031256f, 0.12109375f, 0.13515624f, 0.14921875f, 0.16328125f, 0.17734376f,
-    0.19140625f, 0.20546874f, 0.21953125f, 0.23359375f, 0.24765624f, 0.26171875f, 0.27578127f,
-    0.28984374f, 0.30390626f, 0.31796873f, 0.33203125f, 0.34609374f, 0.36015624f, 0.37421876f,
-    0.38828123f, 0.40234375f, 0.41640624f, 0.43046874f, 0.44453126f, 0.45859373f, 0.47265625f,
-    0.4867187f, 0.50078124f, 0.5148437f, 0.5289062f, 0.54296875f, 0.5570313f, 0.5710938f,
-    0.58515626f, 0.5992187f, 0.61328125f, 0.6273438f, 0.6414063f, 0.65546876f, 0.6695312f,
-    0.68359375f, 0.6976563f, 0.7117188f, 0.72578126f, 0.7398437f, 0.75390625f, 0.7679688f,
-    0.78203124f, 0.79609376f, 0.8101562f, 0.82421875f, 0.8382813f, 0.85234374f, 0.86640626f,
-    0.8804687f, 0.89453125f, 0.9085938f, 0.92265624f, 0.93671876f, 0.9507812f, 0.96484375f,
-    0.9789063f, 0.99296874f, 1.0f,
-};
-/* clang-format on */
+const float nf4_map[16] = {NF4_MAP_VALUES};
+const float nf4_nested_map[256] = {NF4_NESTED_MAP_VALUES};
 
 /* The midpoints of nf4_map, rounded to float32: midpoint[i] lies between codes i and i + 1. */
 static void find_midpoints(float midpoint[15])
@@ -252,12 +207,35 @@ void nf4_nest_absmax(uint8_t *absmax_codes, float *nested_absmax, const float *a
     }
 }
 
+/* The order of the offset's sum, which a GPU's warps can follow: chains by index modulo 32, joined
+ * half by half. First the 256 absmax of each nested block, then the sums of the nested blocks. */
+#define CHAINS 32
+
+static double join_chains(double chain[CHAINS])
+{
+    for (int step = CHAINS / 2; step > 0; step /= 2)
+        for (int i = 0; i < step; i++)
+            chain[i] += chain[i + step];
+    return chain[0];
+}
+
+static double sum_of_nested_block(const float *absmax, int n)
+{
+    double chain[CHAINS] = {0};
+    for (int i = 0; i < n; i++)
+        chain[i % CHAINS] += (double)absmax[i];
+    return join_chains(chain);
+}
+
 void nf4_quantize_absmax(uint8_t *absmax_codes, float *nested_absmax, float *offset,
                          const float *absmax, int64_t n_blocks)
 {
-    double sum = 0;
-    for (int64_t i = 0; i < n_blocks; i++)
-        sum += (double)absmax[i];
+    double chain[CHAINS] = {0};
+    for (int64_t first = 0; first < n_blocks; first += NF4_NESTED_BLOCK) {
+        int n = n_blocks - first < NF4_NESTED_BLOCK ? (int)(n_blocks - first) : NF4_NESTED_BLOCK;
+        chain[first / NF4_NESTED_BLOCK % CHAINS] += sum_of_nested_block(absmax + first, n);
+    }
+    double sum = join_chains(chain);
     *offset = n_blocks ? (float)(sum / (double)n_blocks) : 0;
     nf4_nest_absmax(absmax_codes, nested_absmax, absmax, n_blocks, *offset);
 }
@@ -294,4 +272,78 @@ void nf4_dequantize(struct device *device, float *out, const struct nf4_matrix *
 {
     struct dequantize_job job = {out, w, first_row};
     threads_run(device->threads, n_rows, dequantize_task, &job);
+}
+
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+#define THREADS 256
+
+static enum status launch(struct device *device, const char *name, int64_t n_threads, void **values,
+                          struct err *err)
+{
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "nf4",
+                           .name = name,
+                           .grid = {(unsigned)((n_threads + THREADS - 1) / THREADS), 1, 1},
+                           .block = {THREADS, 1, 1},
+                           .values = values,
+                       },
+                       err);
+}
+
+/* A thread takes 16 bytes of the values. */
+static int64_t threads_for(int64_t n, int bytes_of_value)
+{
+    int width = 16 / bytes_of_value;
+    return (n + width - 1) / width;
+}
+
+enum status nf4_quantize_cuda(struct device *device, uint8_t *codes, float *absmax, const void *x,
+                              enum nf4_source type, int64_t n, struct err *err)
+{
+    static const char *const names[] = {
+        [NF4_FROM_F32] = "nf4_quantize_f32",
+        [NF4_FROM_BF16] = "nf4_quantize_bf16",
+        [NF4_FROM_F16] = "nf4_quantize_f16",
+    };
+    void *values[] = {&codes, &absmax, &x, &n};
+    if (n == 0)
+        return STATUS_OK;
+    return launch(device, names[type], threads_for(n, type == NF4_FROM_F32 ? 4 : 2), values, err);
+}
+
+enum status nf4_quantize_absmax_cuda(struct device *device, uint8_t *absmax_codes,
+                                     float *nested_absmax, float *offset, double *sums,
+                                     const float *absmax, int64_t n_blocks, struct err *err)
+{
+    int64_t n_nested = (int64_t)nf4_nested_block_count(n_blocks);
+    void *of_sums[] = {&sums, &absmax, &n_blocks};
+    void *of_mean[] = {&offset, &sums, &n_nested, &n_blocks};
+    void *of_nesting[] = {&absmax_codes, &nested_absmax, &absmax, &offset, &n_blocks};
+    if (n_nested > 0)
+        TRY(launch(device, "nf4_sum_absmax", n_nested * 32, of_sums, err));
+    struct cuda_launch mean = {
+        .image = "nf4",
+        .name = "nf4_mean_absmax",
+        .grid = {1, 1, 1},
+        .block = {32, 1, 1},
+        .values = of_mean,
+    };
+    TRY(cuda_launch(device->cuda, &mean, err));
+    return n_nested == 0
+               ? STATUS_OK
+               : launch(device, "nf4_nest_absmax", n_nested * NF4_NESTED_BLOCK, of_nesting, err);
+}
+
+enum status nf4_dequantize_cuda(struct device *device, enum precision type, void *out,
+                                const struct nf4_cuda_values *w, int64_t n, struct err *err)
+{
+    assert(type == PRECISION_BF16 || type == PRECISION_F32);
+    struct nf4_cuda_values v = *w;
+    void *values[] = {&out, &v.codes, &v.absmax, &v.absmax_codes, &v.nested_absmax, &v.offset, &n};
+    if (n == 0)
+        return STATUS_OK;
+    return launch(device, type == PRECISION_BF16 ? "nf4_dequantize_bf16" : "nf4_dequantize_f32",
+                  threads_for(n, type == PRECISION_BF16 ? 2 : 4), values, err);
 }

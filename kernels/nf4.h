@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "host/base/device.h"
+#include "host/base/precision.h"
 
 #define NF4_BLOCK        64
 #define NF4_NESTED_BLOCK 256
@@ -65,14 +66,15 @@ static inline size_t nf4_nested_block_count(int64_t n_blocks)
 
 /* codes (nf4_code_bytes(n)), absmax (nf4_block_count(n)) <- x (n).
  * A large tensor may come in pieces, each starting at a block: n is a multiple of 64 for all but
- * the last. An odd n leaves the code of 0.0 in the last low nibble, as bitsandbytes does. Loading
- * quantises on the host whatever the device; its threads and instruction set are used. Every
- * instruction set gives the same bytes. */
+ * the last. An odd n leaves the code of 0.0 in the last low nibble, as bitsandbytes does. All of it
+ * is the host's memory, whatever the device; its threads and instruction set are used. Every
+ * instruction set gives the same bytes, and so does nf4_quantize_cuda. */
 void nf4_quantize(struct device *device, uint8_t *codes, float *absmax, const float *x, int64_t n);
 
 /* absmax_codes (n_blocks), nested_absmax (ceil(n_blocks / 256)), *offset <- absmax (n_blocks), of
- * the whole tensor at once. The offset is summed in float64; bitsandbytes' differs from it by
- * torch's float32 summation, less than 1e-6 relative. */
+ * the whole tensor at once. The offset is summed in float64, in the fixed order of
+ * docs/numerics.md; bitsandbytes' differs from it by torch's float32 summation, less than 1e-6
+ * relative. Where an absmax is NaN or infinite, so is the offset. */
 void nf4_quantize_absmax(uint8_t *absmax_codes, float *nested_absmax, float *offset,
                          const float *absmax, int64_t n_blocks);
 
@@ -99,6 +101,45 @@ void nf4_decode(float *out, size_t stride, const struct nf4_matrix *w, int64_t f
 /* out (n_rows, w->columns) <- rows first_row .. first_row + n_rows. */
 void nf4_dequantize(struct device *device, float *out, const struct nf4_matrix *w, int first_row,
                     int n_rows);
+
+/* ---- on a GPU: all pointers are device addresses; queued on the device's stream ---------------
+ */
+
+/* What the values of a file may be. */
+enum nf4_source {
+    NF4_FROM_F32,
+    NF4_FROM_BF16,
+    NF4_FROM_F16,
+};
+
+/* As nf4_quantize, bit for bit but for which NaN a NaN of binary16 is: codes, absmax <- x (n) as
+ * the file has it. Pieces may begin at any block. x lies at a multiple of 16 bytes, codes at one
+ * of 4. */
+enum status nf4_quantize_cuda(struct device *device, uint8_t *codes, float *absmax, const void *x,
+                              enum nf4_source type, int64_t n, struct err *err);
+
+/* As nf4_quantize_absmax, bit for bit but for which NaN a NaN is. sums (ceil(n_blocks / 256)):
+ * scratch. Three launches.
+ * A value that is not finite makes its absmax and so the offset NaN or infinite, and a finite
+ * offset says that every value was finite: a loader lets the offsets of all tensors come to
+ * adjacent places and tests them once, at the end, instead of waiting after each. (absmax of up to
+ * 2^31 blocks cannot overflow the float64 sum, nor their mean float32.) */
+enum status nf4_quantize_absmax_cuda(struct device *device, uint8_t *absmax_codes,
+                                     float *nested_absmax, float *offset, double *sums,
+                                     const float *absmax, int64_t n_blocks, struct err *err);
+
+/* As in struct nf4_matrix, flattened; the offset too is where quantising left it. */
+struct nf4_cuda_values {
+    const uint8_t *codes;
+    const float *absmax; /* or NULL where it is double-quantised: */
+    const uint8_t *absmax_codes;
+    const float *nested_absmax, *offset;
+};
+
+/* out (n) <- the first n values of the flattened matrix, float32 (the CPU's bits) or those rounded
+ * once to bfloat16. out lies at a multiple of 16 bytes, codes at one of 4. */
+enum status nf4_dequantize_cuda(struct device *device, enum precision type, void *out,
+                                const struct nf4_cuda_values *w, int64_t n, struct err *err);
 
 /* Naive, one value at a time. Tests and bench only (tests/reference). */
 void nf4_quantize_ref(uint8_t *codes, float *absmax, const float *x, int64_t n);

@@ -1,8 +1,11 @@
-/* Pooling: CPU code and dispatch. The mean is bound by memory: each value is read once. */
+/* Pooling: CPU code, CUDA launch, dispatch. The mean is bound by memory: each value is read once.
+ */
 #include "kernels/pooling.h"
 
 #include <string.h>
+#include "host/base/cuda_device.h"
 #include "kernels/cpu.h"
+#include "kernels/cuda_rows.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
 
@@ -85,6 +88,36 @@ void pooling_fwd_cpu(struct device *device, float *out, const float *hidden, con
     threads_run(device->threads, n_texts, pooling_task, &job);
 }
 
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+enum status pooling_fwd_cuda(struct device *device, float *out, const void *hidden,
+                             const int32_t *begin, const int32_t *end, int n_texts, int d,
+                             enum pooling pooling, const float *norm, float eps, struct err *err)
+{
+    struct { /* pooling.cu's pooling_parameters */
+        float *out;
+        const void *hidden;
+        const int32_t *begin, *end;
+        int d, is_last;
+        const float *norm;
+        float eps;
+    } parameters = {out, hidden, begin, end, d, pooling == POOL_LAST, norm, eps};
+    int width = d % 4 == 0 ? 4 : 1;
+    /* With the norm one block for all of a text, and many warps for the scales of its rows. */
+    struct cuda_row_blocks blocks = cuda_row_blocks(d, width, norm ? 512 : 128);
+    if (n_texts == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "pooling",
+                           .name = width == 4 ? "pooling_by_fours" : "pooling_by_elements",
+                           .grid = {(unsigned)n_texts, norm ? 1 : blocks.n, 1},
+                           .block = {blocks.threads, 1, 1},
+                           .values = (void *[]){&parameters},
+                       },
+                       err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status pooling_fwd(struct device *device, float *out, const void *hidden, const int32_t *begin,
@@ -96,7 +129,7 @@ enum status pooling_fwd(struct device *device, float *out, const void *hidden, c
         pooling_fwd_cpu(device, out, hidden, begin, end, n_texts, d, pooling);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return pooling_fwd_cuda(device, out, hidden, begin, end, n_texts, d, pooling, NULL, 0, err);
     }
     return err_set(err, STATUS_RESOURCE, "pooling: no kernel for this device");
 }

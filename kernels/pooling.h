@@ -18,14 +18,23 @@ enum pooling {
 /* out        (n_texts, d)  float32 on every device
  * hidden     (n, d)        activations
  * begin, end (n_texts)     rows of hidden; an empty range (end <= begin) gives zeros
- * n_texts >= 0, d >= 1. Sums are float64, row after row: both instruction sets give the same bits,
- * and a text's vector depends on its own rows only. */
+ * n_texts >= 0, d >= 1. Sums are float64, row after row: both instruction sets give the same bits.
+ * On a GPU they are float32, 32 rows in a chain and the chains in a chain. Everywhere a text's
+ * vector depends on its own rows only. */
 enum status pooling_fwd(struct device *device, float *out, const void *hidden, const int32_t *begin,
                         const int32_t *end, int n_texts, int d, enum pooling pooling,
                         struct err *err);
 
 void pooling_fwd_cpu(struct device *device, float *out, const float *hidden, const int32_t *begin,
                      const int32_t *end, int n_texts, int d, enum pooling pooling);
+
+/* All in device memory; hidden bfloat16; hidden, out and norm at multiples of 16 bytes.
+ * norm (d): the model's final norm, applied to the rows that count and to no others, in float32
+ * (kernels/rmsnorm.h, with eps), before the mean is taken; NULL: none. Queued on the device's
+ * stream. */
+enum status pooling_fwd_cuda(struct device *device, float *out, const void *hidden,
+                             const int32_t *begin, const int32_t *end, int n_texts, int d,
+                             enum pooling pooling, const float *norm, float eps, struct err *err);
 
 /* The same in float64. Tests and bench only (tests/reference). */
 void pooling_fwd_ref(double *out, const double *hidden, const int32_t *begin, const int32_t *end,

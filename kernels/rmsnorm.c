@@ -5,6 +5,7 @@
 #include <math.h>
 #include "host/base/cuda_device.h"
 #include "kernels/cpu.h"
+#include "kernels/cuda_rows.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
 
@@ -88,18 +89,12 @@ void rmsnorm_fwd_cpu(struct device *device, float *y, const float *x, const floa
 
 /* ---- CUDA ----------------------------------------------------------------------------------- */
 
-/* Of a block: one for each vector of 16 bytes, whole warps, at most rmsnorm.cu's 16 of them. */
-static unsigned threads_of_row(enum precision type, int d)
-{
-    int width = type == PRECISION_BF16 ? 8 : 4;
-    int n_pieces = d % width == 0 ? d / width : d;
-    return n_pieces >= 512 ? 512 : (unsigned)(n_pieces + 31) / 32 * 32;
-}
-
 enum status rmsnorm_fwd_cuda(struct device *device, enum precision type, void *y, const void *x,
                              const float *weight, int n, int d, float eps, struct err *err)
 {
     void *values[] = {&y, &x, &weight, &d, &eps};
+    /* One block a row, of at most rmsnorm.cu's 16 warps. */
+    struct cuda_row_blocks blocks = cuda_row_blocks(d, d % 4 == 0 ? 4 : 1, 512);
     if (n == 0)
         return STATUS_OK;
     return cuda_launch(device->cuda,
@@ -107,7 +102,7 @@ enum status rmsnorm_fwd_cuda(struct device *device, enum precision type, void *y
                            .image = "rmsnorm",
                            .name = type == PRECISION_BF16 ? "rmsnorm_bf16" : "rmsnorm_f32",
                            .grid = {(unsigned)n, 1, 1},
-                           .block = {threads_of_row(type, d), 1, 1},
+                           .block = {blocks.threads, 1, 1},
                            .values = values,
                        },
                        err);

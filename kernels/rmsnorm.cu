@@ -1,7 +1,8 @@
 /* RMSNorm on a GPU: a block a row. See rmsnorm.h.
  *
- * The row is read twice, the second time from L1: 16 bytes a thread and load where rows are whole
- * vectors, so that a warp's load covers 512 bytes in a row; one element at a time elsewhere.
+ * The row is read twice, the second time from L1: four elements a thread and load where rows are
+ * whole pieces of four, so that a warp's loads of the row and of the float32 weight both lie side by
+ * side; one element at a time elsewhere.
  * Threads keep partial sums of their own elements, warps add them by shuffles, and each warp adds
  * the warps' sums in the same order. All of that depends on d only, not on the number of rows. */
 #include "kernels/cuda.cuh"
@@ -20,53 +21,34 @@ static __device__ float block_sum(float value)
     return warp_sum(lane < n_warps ? of_warp[lane] : 0.0f);
 }
 
-template <typename T>
-static __device__ void rmsnorm_row_by_vectors(T *y, const T *x, const float *weight, int d,
-                                              float eps)
-{
-    const int width = vector_of<T>::width;
-    float sum = 0;
-    for (int j = threadIdx.x * width; j < d; j += blockDim.x * width) {
-        vector_of<T> v = vector_load(x + j);
-        for (int i = 0; i < width; i++)
-            sum = fmaf(to_float(v.of[i]), to_float(v.of[i]), sum);
-    }
-    float scale = 1.0f / sqrtf(block_sum(sum) / (float)d + eps);
-    for (int j = threadIdx.x * width; j < d; j += blockDim.x * width) {
-        vector_of<T> v = vector_load(x + j);
-        for (int i = 0; i < width; i += 4) {
-            float4 w = *(const float4 *)(weight + j + i);
-            v.of[i] = from_float<T>(to_float(v.of[i]) * scale * w.x);
-            v.of[i + 1] = from_float<T>(to_float(v.of[i + 1]) * scale * w.y);
-            v.of[i + 2] = from_float<T>(to_float(v.of[i + 2]) * scale * w.z);
-            v.of[i + 3] = from_float<T>(to_float(v.of[i + 3]) * scale * w.w);
-        }
-        vector_store(y + j, v);
-    }
-}
-
-template <typename T>
-static __device__ void rmsnorm_row_by_elements(T *y, const T *x, const float *weight, int d,
-                                               float eps)
-{
-    float sum = 0;
-    for (int j = threadIdx.x; j < d; j += blockDim.x)
-        sum = fmaf(to_float(x[j]), to_float(x[j]), sum);
-    float scale = 1.0f / sqrtf(block_sum(sum) / (float)d + eps);
-    for (int j = threadIdx.x; j < d; j += blockDim.x)
-        y[j] = from_float<T>(to_float(x[j]) * scale * weight[j]);
-}
-
 /* y may be x: a thread writes only elements that it alone reads. */
+template <int W, typename T>
+static __device__ void rmsnorm_pieces(T *y, const T *x, const float *weight, int d, float eps)
+{
+    float sum = 0;
+    for (int j = threadIdx.x * W; j < d; j += blockDim.x * W) {
+        floats<W> v = load_floats<W>(x + j);
+        for (int i = 0; i < W; i++)
+            sum = fmaf(v.of[i], v.of[i], sum);
+    }
+    float scale = 1.0f / sqrtf(block_sum(sum) / (float)d + eps);
+    for (int j = threadIdx.x * W; j < d; j += blockDim.x * W) {
+        floats<W> v = load_floats<W>(x + j), w = load_floats<W>(weight + j);
+        for (int i = 0; i < W; i++)
+            v.of[i] = v.of[i] * scale * w.of[i];
+        store_floats(y + j, v);
+    }
+}
+
 template <typename T>
 static __device__ void rmsnorm_row(T *y, const T *x, const float *weight, int d, float eps)
 {
     y += (size_t)blockIdx.x * d;
     x += (size_t)blockIdx.x * d;
-    if (d % vector_of<T>::width == 0)
-        rmsnorm_row_by_vectors(y, x, weight, d, eps);
+    if (d % 4 == 0)
+        rmsnorm_pieces<4>(y, x, weight, d, eps);
     else
-        rmsnorm_row_by_elements(y, x, weight, d, eps);
+        rmsnorm_pieces<1>(y, x, weight, d, eps);
 }
 
 extern "C" __global__ void __launch_bounds__(32 * WARPS_LARGEST)

@@ -1,9 +1,10 @@
-/* Rotary position embedding: the tables, CPU code and dispatch. The work is bound by memory: 4
- * bytes read and 4 written a value; a row of the tables serves all heads of a token. */
+/* Rotary position embedding: the tables, CPU code, CUDA launch, dispatch. The work is bound by
+ * memory: 4 bytes read and 4 written a value; a row of the tables serves all heads of a token. */
 #include "kernels/rope.h"
 
 #include <assert.h>
 #include <math.h>
+#include "host/base/cuda_device.h"
 #include "kernels/cpu.h"
 
 /* ---- tables (host) -------------------------------------------------------------------------- */
@@ -125,6 +126,52 @@ void rope_fwd_cpu(struct device *device, float *x, const int32_t *positions, con
     threads_run(device->threads, (n + TOKENS_PER_TASK - 1) / TOKENS_PER_TASK, rope_task, &job);
 }
 
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+#define BLOCK_LARGEST 512
+
+/* Lanes that share a head: a power of two, one for each `width` pairs as far as a warp goes. */
+static int lanes_of_head(int half, int width)
+{
+    int n_lanes = 1;
+    while (n_lanes < 32 && n_lanes * width < half)
+        n_lanes *= 2;
+    return n_lanes;
+}
+
+enum status rope_fwd_cuda(struct device *device, const struct rope_cuda *rope, int n,
+                          struct err *err)
+{
+    assert(rope->head_dim >= 2 && rope->head_dim % 2 == 0);
+    assert(!rope->q_norm == !rope->k_norm || rope->n_kv_heads == 0);
+    int half = rope->head_dim / 2, width = half % 4 == 0 && rope->stride % 4 == 0 ? 4 : 1;
+    struct { /* rope.cu's rope_parameters */
+        void *x;
+        size_t stride;
+        const int32_t *positions;
+        const float *cos_table, *sin_table;
+        int n_heads, n_kv_heads, head_dim, n_lanes;
+        const float *q_norm, *k_norm;
+        float eps;
+    } parameters = {rope->x,          rope->stride,    rope->positions,
+                    rope->cos_table,  rope->sin_table, rope->n_heads,
+                    rope->n_kv_heads, rope->head_dim,  lanes_of_head(half, width),
+                    rope->q_norm,     rope->k_norm,    rope->eps};
+    int n_threads = (rope->n_heads + rope->n_kv_heads) * parameters.n_lanes;
+    n_threads = n_threads > BLOCK_LARGEST ? BLOCK_LARGEST : (n_threads + 31) / 32 * 32;
+    if (n == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "rope",
+                           .name = width == 4 ? "rope_by_fours" : "rope_by_elements",
+                           .grid = {(unsigned)n, 1, 1},
+                           .block = {(unsigned)n_threads, 1, 1},
+                           .values = (void *[]){&parameters},
+                       },
+                       err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status rope_fwd(struct device *device, void *x, const int32_t *positions,
@@ -136,7 +183,17 @@ enum status rope_fwd(struct device *device, void *x, const int32_t *positions,
         rope_fwd_cpu(device, x, positions, cos_table, sin_table, n, n_heads, head_dim);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return rope_fwd_cuda(device,
+                             &(struct rope_cuda){
+                                 .x = x,
+                                 .stride = (size_t)n_heads * (size_t)head_dim,
+                                 .positions = positions,
+                                 .cos_table = cos_table,
+                                 .sin_table = sin_table,
+                                 .n_heads = n_heads,
+                                 .head_dim = head_dim,
+                             },
+                             n, err);
     }
     return err_set(err, STATUS_RESOURCE, "rope: no kernel for this device");
 }

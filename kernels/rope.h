@@ -43,6 +43,32 @@ enum status rope_fwd(struct device *device, void *x, const int32_t *positions,
 void rope_fwd_cpu(struct device *device, float *x, const int32_t *positions, const float *cos_table,
                   const float *sin_table, int n, int n_heads, int head_dim);
 
+/* q and k beside each other, as a joined product leaves them, with Qwen3's norms of heads where the
+ * model has them. All pointers are device addresses.
+ *
+ * x            (n, stride)  bfloat16, in place: the first n_heads heads of a row are q's, the
+ *                           next n_kv_heads k's; what lies behind them (v) is not touched
+ * stride                    >= (n_heads + n_kv_heads) * head_dim, elements
+ * q_norm, k_norm (head_dim) float32, both or neither: each head is first divided by
+ *                           sqrt(mean square + eps) and multiplied by these (kernels/rmsnorm.h)
+ *
+ * x lies at a multiple of 8 bytes, the tables and norms at multiples of 16. All in float32, rounded
+ * once, at the end. A head's bytes depend on its values, its position and its norm alone. NaN stays
+ * in its head; without norms in its pair. */
+struct rope_cuda {
+    void *x;
+    size_t stride;
+    const int32_t *positions;
+    const float *cos_table, *sin_table;
+    int n_heads, n_kv_heads, head_dim;
+    const float *q_norm, *k_norm; /* NULL: none */
+    float eps;
+};
+
+/* n rows. Queued on the device's stream. */
+enum status rope_fwd_cuda(struct device *device, const struct rope_cuda *rope, int n,
+                          struct err *err);
+
 /* The same in float64 from the formulas above, without tables, in place. Tests and bench only
  * (tests/reference). */
 void rope_frequencies_ref(double *inv_freq, int head_dim, const struct rope_config *config);

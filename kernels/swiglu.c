@@ -1,7 +1,9 @@
-/* SwiGLU: CPU code and dispatch. 12 bytes move for one exponential and one division. */
+/* SwiGLU: CPU code, CUDA launch, dispatch. 12 bytes move for one exponential and one division. */
 #include "kernels/swiglu.h"
 
 #include <math.h>
+#include "host/base/cuda_device.h"
+#include "kernels/cuda_rows.h"
 #include "kernels/vector_math.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
@@ -74,6 +76,27 @@ void swiglu_fwd_cpu(struct device *device, float *y, const float *gate, const fl
     threads_run(device->threads, n_tasks, swiglu_task, &job);
 }
 
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+enum status swiglu_fwd_cuda(struct device *device, void *y, const void *gate, const void *up,
+                            size_t stride, int n, int d, struct err *err)
+{
+    int width = d % 8 == 0 && stride % 8 == 0 ? 8 : 1;
+    struct cuda_row_blocks blocks = cuda_row_blocks(d, width, 256);
+    void *values[] = {&y, &gate, &up, &stride, &d};
+    if (n == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "swiglu",
+                           .name = width == 8 ? "swiglu_by_vectors" : "swiglu_by_elements",
+                           .grid = {(unsigned)n, blocks.n, 1},
+                           .block = {blocks.threads, 1, 1},
+                           .values = values,
+                       },
+                       err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status swiglu_fwd(struct device *device, void *y, const void *gate, const void *up, int n,
@@ -84,7 +107,7 @@ enum status swiglu_fwd(struct device *device, void *y, const void *gate, const v
         swiglu_fwd_cpu(device, y, gate, up, n, d);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return swiglu_fwd_cuda(device, y, gate, up, (size_t)d, n, d, err);
     }
     return err_set(err, STATUS_RESOURCE, "swiglu: no kernel for this device");
 }

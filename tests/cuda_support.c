@@ -16,12 +16,9 @@ static const struct {
     {"rtx4090", "shuffled", "ieee", "early"}, {"h100", "shuffled", "ieee", "late"},
 };
 
-bool cuda_test_device(int setting)
+enum status cuda_test_open(int setting, struct err *err)
 {
     char driver[4096];
-    struct err err;
-    if (!cuda_has_kernels())
-        return false;
     snprintf(driver, sizeof driver, "%s/softcuda/libcuda.so.1", build_folder());
     setenv("MIDASHI_CUDA_DRIVER", driver, 1);
     setenv("SOFTCUDA_CARD", settings[setting].card, 1);
@@ -30,10 +27,24 @@ bool cuda_test_device(int setting)
     setenv("SOFTCUDA_ASYNC", settings[setting].async, 1);
     setenv("SOFTCUDA_SEED", "11", 1);
     setenv("SOFTCUDA_CHECK", "all", 1);
-    ck_assert_msg(device_open(&cuda_test, "cuda", 1, &err) == STATUS_OK, "%s", err.text);
+    return device_open(&cuda_test, "cuda", 1, err);
+}
+
+bool cuda_test_device(int setting)
+{
+    struct err err;
+    if (!cuda_has_kernels())
+        return false;
+    ck_assert_msg(cuda_test_open(setting, &err) == STATUS_OK, "%s", err.text);
     ck_assert_int_eq(cuda_test.kind, DEVICE_CUDA);
     ck_assert(cuda_test.cuda->driver.software);
     return true;
+}
+
+bool cuda_test_full(void)
+{
+    const char *tests = getenv("MIDASHI_CUDA_TESTS");
+    return tests && strcmp(tests, "full") == 0;
 }
 
 void cuda_good(enum status status, const struct err *err)

@@ -18,6 +18,11 @@ extern struct device cuda_test;
 /* Opens it with all checkers; close it with device_close(&cuda_test), which makes softcuda look for
  * leaks. false: there are no kernels in this build; SKIP("needs nvcc"). */
 bool cuda_test_device(int setting);
+/* The same where opening may fail; there are kernels. */
+enum status cuda_test_open(int setting, struct err *err);
+
+/* The long form of tests is asked for: MIDASHI_CUDA_TESTS=full, which `make check-cuda` sets. */
+bool cuda_test_full(void);
 
 /* Fails the test with the error's text unless status is STATUS_OK. */
 void cuda_good(enum status status, const struct err *err);

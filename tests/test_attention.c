@@ -75,8 +75,9 @@ static void run(struct device *device, struct batch *batch)
     struct err err;
     float scale = 1 / sqrtf((float)batch->head_dim);
     ck_assert_int_eq(attention_fwd(device, batch->out, batch->q, batch->k, batch->v,
-                                   batch->cu_seqlens, batch->n_texts, batch->n_heads,
-                                   batch->n_kv_heads, batch->head_dim, scale, batch->window, &err),
+                                   batch->cu_seqlens, batch->cu_seqlens[batch->n_texts],
+                                   batch->n_texts, batch->n_heads, batch->n_kv_heads,
+                                   batch->head_dim, scale, batch->window, &err),
                      STATUS_OK);
 }
 

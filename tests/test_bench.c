@@ -129,6 +129,12 @@ START_TEST(rows_are_chosen)
     ck_assert_int_eq(shape_parse(&shape, "m=1,n=65536,k=65536", &err), STATUS_OK);
     check_error(rows_of(&(struct bench_choice){.pattern = "", .shape = &shape}, &n, &err), &err,
                 STATUS_USAGE, "below 2^31", "too large");
+    ck_assert_int_eq(shape_parse(&shape, "texts=65536,length=65536,d=1", &err), STATUS_OK);
+    check_error(rows_of(&(struct bench_choice){.pattern = "", .shape = &shape}, &n, &err), &err,
+                STATUS_USAGE, "texts times length", "too many tokens");
+    ck_assert_int_eq(shape_parse(&shape, "n=1,heads=4194304,dim=512", &err), STATUS_OK);
+    check_error(rows_of(&(struct bench_choice){.pattern = "", .shape = &shape}, &n, &err), &err,
+                STATUS_USAGE, "n times heads and heads times dim", "too many heads");
     ck_assert_int_eq(shape_parse(&shape, "q=1", &err), STATUS_OK);
     check_error(rows_of(&(struct bench_choice){.pattern = "", .shape = &shape}, &n, &err), &err,
                 STATUS_USAGE, "rmsnorm_fwd (n,d)", "dimensions");
@@ -172,10 +178,8 @@ END_TEST
 static bool some_size(int64_t *size, const struct bench_operation *operation, int which)
 {
     static const int64_t sizes[][SHAPE_DIMENSIONS] = {
-        {1, 1, 1, 1, 1, 1},
-        {3, 5, 7, 1, 2, 1},
-        {17, 33, 70, 11, 10, 1},
-        {2, 40, 6, 3, 64, 1},
+        {1, 1, 1, 1, 1, 1},   {3, 5, 7, 1, 2, 1},   {17, 33, 70, 11, 10, 1},
+        {2, 40, 6, 3, 64, 1}, {9, 40, 6, 3, 64, 1},
     };
     if (which == sizeof sizes / sizeof *sizes)
         return false;
@@ -215,26 +219,52 @@ START_TEST(rows_are_right_on_every_device)
 END_TEST
 
 static const struct bench_operation *spoiled_operation;
+static int spoiled_output;  /* which of its outputs, from 0 */
+static double spoiled_part; /* where in it: 0 the first element, 1 the last */
 
-/* The operation's run, and one element of its first output off by 2 %, or by one. */
+static bool is_output(const struct tensor *tensor)
+{
+    return tensor->role == TENSOR_WRITTEN || tensor->role == TENSOR_UPDATED;
+}
+
+/* Off by 2 %, or by one. */
+static void spoil(struct tensor *tensor)
+{
+    size_t i = (size_t)(spoiled_part * (double)(tensor->n - 1));
+    if (tensor->type == TENSOR_U8)
+        ((uint8_t *)tensor->host)[i] ^= 1;
+    else if (tensor->type == TENSOR_I32)
+        ((int32_t *)tensor->host)[i]++;
+    else if (tensor->type == TENSOR_F64)
+        ((double *)tensor->host)[i] *= 1.02;
+    else
+        ((float *)tensor->host)[i] = ((float *)tensor->host)[i] * 1.02f + 0.02f;
+}
+
 static enum status run_spoiled(struct trial *trial, struct err *err)
 {
+    int output = 0;
     TRY(spoiled_operation->run(trial, err));
-    for (int i = 0; i < trial->n_tensors; i++) {
-        struct tensor *tensor = &trial->tensors[i];
-        if (tensor->role != TENSOR_WRITTEN && tensor->role != TENSOR_UPDATED)
-            continue;
-        if (tensor->type == TENSOR_U8)
-            ((uint8_t *)tensor->host)[0] ^= 1;
-        else if (tensor->type == TENSOR_F64)
-            ((double *)tensor->host)[0] *= 1.02;
-        else
-            ((float *)tensor->host)[0] = ((float *)tensor->host)[0] * 1.02f + 0.02f;
-        return STATUS_OK;
-    }
+    for (int i = 0; i < trial->n_tensors; i++)
+        if (is_output(&trial->tensors[i]) && output++ == spoiled_output)
+            spoil(&trial->tensors[i]);
     return STATUS_OK;
 }
 
+static int count_outputs(const struct bench_operation *operation, const int64_t *size,
+                         struct device *device)
+{
+    struct trial trial;
+    struct err err;
+    int n = 0;
+    ck_assert_int_eq(trial_open(&trial, operation, size, device, &err), STATUS_OK);
+    for (int i = 0; i < trial.n_tensors; i++)
+        n += is_output(&trial.tensors[i]);
+    trial_close(&trial);
+    return n;
+}
+
+/* One element of any output, wherever it lies. */
 START_TEST(wrong_rows_are_found)
 {
     struct bench_place place;
@@ -244,12 +274,47 @@ START_TEST(wrong_rows_are_found)
     struct bench_operation spoiled = *spoiled_operation;
     struct bench_row row = {.operation = &spoiled};
     spoiled.run = run_spoiled;
-    some_size(row.size, spoiled_operation, 3);
+    some_size(row.size, spoiled_operation, 4);
     ck_assert_int_eq(bench_place_open(&place, "cpu", 1, &err), STATUS_OK);
-    ck_assert_int_eq(bench_run_row(&result, &row, &place, 0.001, &err), STATUS_OK);
-    ck_assert_msg(!result.verified && result.worst_error > 1, "%s %s: %g", spoiled.name,
-                  spoiled.dtype, result.worst_error);
-    ck_assert_int_eq(result.measurement.n_runs, 0);
+    int n_outputs = count_outputs(spoiled_operation, row.size, &place.device);
+    ck_assert_int_ge(n_outputs, 1);
+    for (spoiled_output = 0; spoiled_output < n_outputs; spoiled_output++)
+        for (spoiled_part = 0; spoiled_part <= 1; spoiled_part += 0.25) {
+            ck_assert_int_eq(bench_run_row(&result, &row, &place, 0.001, &err), STATUS_OK);
+            ck_assert_msg(!result.verified && result.worst_error > 1, "%s %s, output %d at %g: %g",
+                          spoiled.name, spoiled.dtype, spoiled_output, spoiled_part,
+                          result.worst_error);
+            ck_assert_int_eq(result.measurement.n_runs, 0);
+        }
+    bench_place_close(&place);
+}
+END_TEST
+
+/* The values of the product that it leaves out: a tile of 6 x 16 in its midst. */
+static enum status run_without_a_tile(struct trial *trial, struct err *err)
+{
+    int64_t m = trial->size[0], n = trial->size[1];
+    TRY(bench_nf4_matmul.run(trial, err));
+    for (int64_t i = m / 2; i < m / 2 + 6; i++)
+        for (int64_t j = n / 2; j < n / 2 + 16; j++)
+            ((float *)trial->tensors[0].host)[i * n + j] = spoiled_part > 0 ? NAN : 0;
+    return STATUS_OK;
+}
+
+/* So large a product is not compared whole. */
+START_TEST(a_tile_that_a_large_product_lacks_is_found)
+{
+    struct bench_place place;
+    struct err err;
+    struct bench_result result;
+    struct bench_operation lacking = bench_nf4_matmul;
+    struct bench_row row = {.operation = &lacking, .size = {256, 1536, 576}};
+    ck_assert_int_eq(bench_place_open(&place, "cpu", 1, &err), STATUS_OK);
+    lacking.run = run_without_a_tile;
+    for (spoiled_part = 0; spoiled_part <= 1; spoiled_part++) {
+        ck_assert_int_eq(bench_run_row(&result, &row, &place, 0.001, &err), STATUS_OK);
+        ck_assert(!result.verified);
+    }
     bench_place_close(&place);
 }
 END_TEST
@@ -275,6 +340,45 @@ START_TEST(rows_are_measured)
               m->seconds <= m->interval[1]);
     ck_assert(m->processor_seconds > 0 && m->bound_seconds > 0 && m->share_of_bound > 0);
     ck_assert_int_eq(m->bound, BOUND_ARITHMETIC);
+}
+END_TEST
+
+/* So little is done by one of three threads, and the bound must not be the waking of the others. */
+START_TEST(little_work_is_bounded_by_one_thread)
+{
+    struct bench_place place;
+    struct err err;
+    struct bench_result result;
+    struct bench_row row = {.operation = &bench_rmsnorm, .size = {1, 576}};
+    ck_assert_int_eq(bench_place_open(&place, "cpu", 3, &err), STATUS_OK);
+    ck_assert_int_eq(bench_run_row(&result, &row, &place, 0.05, &err), STATUS_OK);
+    bench_place_close(&place);
+    ck_assert(result.verified && result.measurement.bound == BOUND_MEMORY);
+    ck_assert_msg(result.measurement.share_of_bound < 3, "%g", result.measurement.share_of_bound);
+}
+END_TEST
+
+/* Its bound writes where it reads, as it does: a copy would be slower. */
+START_TEST(what_is_updated_is_bounded_in_place)
+{
+    struct device device;
+    struct trial trial;
+    struct traffic traffic;
+    struct err err;
+    int64_t size[SHAPE_DIMENSIONS] = {16, 64};
+    for (int i = 0; test_device(i, &device); i++) {
+        ck_assert_int_eq(trial_open(&trial, &bench_residual_add, size, &device, &err), STATUS_OK);
+        ck_assert(trial.bytes_read == 2 * 4096 && trial.bytes_written == 4096);
+        ck_assert(trial.bytes_updated == 4096);
+        trial_close(&trial);
+        ck_assert_int_eq(traffic_open(&traffic, 4096, 0, 4096 * 3, &err), STATUS_OK);
+        ck_assert(measure_traffic(&device, &traffic, threads_size(device.threads)) > 0);
+        /* Every byte was touched: 4096 * 3 bytes are shared out by one or three workers. */
+        for (int j = 0; j < 4096 * 3; j++)
+            ck_assert_int_eq((uint8_t)traffic.in_place[j], j % 4 == 3 ? 0x81 : 1);
+        traffic_close(&traffic);
+        device_close(&device);
+    }
 }
 END_TEST
 
@@ -309,9 +413,11 @@ START_TEST(rows_run_on_a_gpu)
         ck_assert_msg(bench_run_row(&result, &row, &place, 0, &err) == STATUS_OK, "%s", err.text);
         ck_assert_msg(result.verified, "%s: %g", row.operation->name, result.worst_error);
         const json_t *kernels = json_object_get(result.report, "kernels");
-        ck_assert_int_eq(json_array_size(kernels), 1);
-        ck_assert_int_eq(
-            json_integer_value(json_object_get(json_array_get(kernels, 0), "launches")), 1);
+        ck_assert_int_ge(json_array_size(kernels), 1);
+        for (size_t kernel = 0; kernel < json_array_size(kernels); kernel++)
+            ck_assert_int_eq(
+                json_integer_value(json_object_get(json_array_get(kernels, kernel), "launches")),
+                1);
         json_decref(result.report);
         ck_assert_int_eq(trial_open(&trial, row.operation, row.size, &place.device, &err),
                          STATUS_OK);
@@ -362,7 +468,10 @@ int main(void)
     tcase_add_test(tests, every_operation_has_a_row);
     tcase_add_loop_test(tests, rows_are_right_on_every_device, 0, n);
     tcase_add_loop_test(tests, wrong_rows_are_found, 0, n);
+    tcase_add_test(tests, a_tile_that_a_large_product_lacks_is_found);
     tcase_add_test(tests, rows_are_measured);
+    tcase_add_test(tests, little_work_is_bounded_by_one_thread);
+    tcase_add_test(tests, what_is_updated_is_bounded_in_place);
     tcase_set_timeout(tests, 60); /* large kernels, under all checks, on a busy machine */
     tcase_add_test(tests, rows_run_on_a_gpu);
     tcase_add_test(tests, verdicts_are_strict);

@@ -1,11 +1,12 @@
-/* The GPU's kernels that work row by row against the float64 references, through the product's own
- * path: device, module, launch. */
+/* RMSNorm and the residual add on a GPU against the float64 references, through the product's own
+ * path: device, module, launch; and what a device says that cannot. tests/test_cuda_rows.c and
+ * test_cuda_nf4.c have the other kernels that go row by row. */
 #include "tests/cuda_support.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "kernels/bias.h"
+#include "kernels/nearest.h"
 #include "kernels/residual_add.h"
 #include "kernels/rmsnorm.h"
 
@@ -21,7 +22,7 @@ static const struct {
     {2, 1024}, {1, 2047}, {2, 4096}, {1, 4100}, {1, 8192},
 };
 
-/* Float32: sums in at most d / 512 + 1 steps of a thread with 4 or 8 elements each, 5 of a warp and
+/* Float32: sums in at most d / 2048 + 1 steps of a thread with 4 elements each, 5 of a warp and
  * 5 of the block, of relative error 2^-24 each; the root halves them; root, division and two
  * products add 4. */
 static double rmsnorm_tolerance(enum precision type, int d)
@@ -38,7 +39,7 @@ static void check_rmsnorm(enum precision type, int n, int d, bool in_place)
     fill_normal(x, size, (uint64_t)d, 3.0f);
     fill_uniform(weight, (size_t)d, 2, -2.0f, 2.0f);
     struct cuda_tensor on_device = cuda_upload(type, x, size),
-                  of_weight = cuda_upload(PRECISION_F32, weight, (size_t)d);
+                       of_weight = cuda_upload(PRECISION_F32, weight, (size_t)d);
     struct cuda_tensor y = on_device;
     if (!in_place) {
         float *nothing = malloc(size * sizeof *nothing + 1);
@@ -50,11 +51,12 @@ static void check_rmsnorm(enum precision type, int n, int d, bool in_place)
     double *x64 = to_doubles(x, size), *weight64 = to_doubles(weight, (size_t)d);
     double *want = malloc(size * sizeof *want + 1);
     rmsnorm_fwd_ref(want, x64, weight64, n, d, 1e-5);
-    cuda_good(type == PRECISION_BF16 ? rmsnorm_fwd(&cuda_test, cuda_pointer(&y), cuda_pointer(&on_device),
-                                              cuda_pointer(&of_weight), n, d, 1e-5f, &err)
-                                : rmsnorm_fwd_cuda(&cuda_test, type, cuda_pointer(&y), cuda_pointer(&on_device),
-                                                   cuda_pointer(&of_weight), n, d, 1e-5f, &err),
-         &err);
+    cuda_good(type == PRECISION_BF16
+                  ? rmsnorm_fwd(&cuda_test, cuda_pointer(&y), cuda_pointer(&on_device),
+                                cuda_pointer(&of_weight), n, d, 1e-5f, &err)
+                  : rmsnorm_fwd_cuda(&cuda_test, type, cuda_pointer(&y), cuda_pointer(&on_device),
+                                     cuda_pointer(&of_weight), n, d, 1e-5f, &err),
+              &err);
     float *got = cuda_download(&y);
     /* 2^-133 is half of bf16's least subnormal. */
     check_close(got, want, size, 0x1p-133, rmsnorm_tolerance(type, d), "%s %d x %d%s",
@@ -91,13 +93,14 @@ START_TEST(rmsnorm_does_not_see_other_rows)
     for (int i = 0; i < 2; i++) {
         enum precision type = i ? PRECISION_BF16 : PRECISION_F32;
         struct cuda_tensor w = cuda_upload(PRECISION_F32, weight, WIDTH);
-        struct cuda_tensor all = cuda_upload(type, x, ROWS * WIDTH), one = cuda_upload(type, x + WIDTH, WIDTH);
-        cuda_good(rmsnorm_fwd_cuda(&cuda_test, type, cuda_pointer(&all), cuda_pointer(&all), cuda_pointer(&w), ROWS, WIDTH,
-                              1e-6f, &err),
-             &err);
-        cuda_good(rmsnorm_fwd_cuda(&cuda_test, type, cuda_pointer(&one), cuda_pointer(&one), cuda_pointer(&w), 1, WIDTH,
-                              1e-6f, &err),
-             &err);
+        struct cuda_tensor all = cuda_upload(type, x, ROWS * WIDTH),
+                           one = cuda_upload(type, x + WIDTH, WIDTH);
+        cuda_good(rmsnorm_fwd_cuda(&cuda_test, type, cuda_pointer(&all), cuda_pointer(&all),
+                                   cuda_pointer(&w), ROWS, WIDTH, 1e-6f, &err),
+                  &err);
+        cuda_good(rmsnorm_fwd_cuda(&cuda_test, type, cuda_pointer(&one), cuda_pointer(&one),
+                                   cuda_pointer(&w), 1, WIDTH, 1e-6f, &err),
+                  &err);
         float *among = cuda_download(&all), *alone = cuda_download(&one);
         ck_assert_mem_eq(among + WIDTH, alone, WIDTH * sizeof *alone);
         for (int row = 0; row < ROWS; row++)
@@ -128,14 +131,15 @@ static void check_residual_add(enum precision type, int n, int d)
     struct cuda_tensor of_x = cuda_upload(type, x, size), of_y = cuda_upload(type, y, size);
     double *x64 = to_doubles(x, size), *want = to_doubles(y, size);
     residual_add_fwd_ref(want, x64, n, d);
-    cuda_good(type == PRECISION_BF16
-             ? residual_add_fwd(&cuda_test, cuda_pointer(&of_y), cuda_pointer(&of_x), n, d, &err)
-             : residual_add_fwd_cuda(&cuda_test, type, cuda_pointer(&of_y), cuda_pointer(&of_x), n, d, &err),
-         &err);
+    cuda_good(type == PRECISION_BF16 ? residual_add_fwd(&cuda_test, cuda_pointer(&of_y),
+                                                        cuda_pointer(&of_x), n, d, &err)
+                                     : residual_add_fwd_cuda(&cuda_test, type, cuda_pointer(&of_y),
+                                                             cuda_pointer(&of_x), n, d, &err),
+              &err);
     float *got = cuda_download(&of_y);
     /* A float32 addition, and one rounding to the type. */
-    check_close(got, want, size, 0, cuda_rounding(PRECISION_F32) + cuda_rounding(type), "%s %d x %d",
-                type == PRECISION_BF16 ? "bf16" : "f32", n, d);
+    check_close(got, want, size, 0, cuda_rounding(PRECISION_F32) + cuda_rounding(type),
+                "%s %d x %d", type == PRECISION_BF16 ? "bf16" : "f32", n, d);
     free(got);
     free(cuda_download(&of_x));
     free(x), free(y), free(x64), free(want);
@@ -169,11 +173,13 @@ START_TEST(errors_are_one_line)
     ck_assert_str_eq(err.text,
                      "cuda: cuModuleGetFunction: CUDA_ERROR_NOT_FOUND: named symbol not found");
     CUresult result = cuda_test.cuda->driver.MemAlloc(&p, (size_t)1 << 40);
-    ck_assert_int_eq(cuda_check(&cuda_test.cuda->driver, result, "cuMemAlloc", &err), STATUS_RESOURCE);
+    ck_assert_int_eq(cuda_check(&cuda_test.cuda->driver, result, "cuMemAlloc", &err),
+                     STATUS_RESOURCE);
     ck_assert_str_eq(err.text, "cuda: cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY: out of memory");
     /* An operation that has no kernel yet. */
-    ck_assert_int_eq(bias_fwd(&cuda_test, NULL, NULL, 1, 1, &err), STATUS_RESOURCE);
-    ck_assert_str_eq(err.text, "bias: no kernel for this device");
+    ck_assert_int_eq(nearest_fwd(&cuda_test, NULL, NULL, NULL, NULL, NULL, 1, 1, 1, &err),
+                     STATUS_RESOURCE);
+    ck_assert_str_eq(err.text, "nearest: no kernel for this device");
     device_close(&cuda_test);
     ck_assert_int_eq(device_open(&cuda_test, "cuda:1", 1, &err), STATUS_RESOURCE);
     ck_assert_str_eq(err.text, "cuda:1: this machine has 1 GPU; see midashi devices");

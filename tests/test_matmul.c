@@ -134,7 +134,8 @@ START_TEST(products_match_reference)
 }
 END_TEST
 
-/* A batch beyond one block of rows (384), and a long sum. */
+/* A batch beyond one block of rows (384), a long sum, and panels enough (32, for each of three
+ * threads) that pieces of X are copied, of a whole and of a part of the depth. */
 START_TEST(large_products_match_reference)
 {
     struct device device;
@@ -148,16 +149,24 @@ START_TEST(large_products_match_reference)
         w = make_weight(&device, (enum format)format, 20, 4096);
         check_case(&device, &w, 7, false);
         free_weight(&w);
+        w = make_weight(&device, (enum format)format, 1540, 300);
+        check_case(&device, &w, 13, false);
+        check_case(&device, &w, 13, true);
+        free_weight(&w);
+        w = make_weight(&device, (enum format)format, 520, 1024);
+        check_case(&device, &w, 385, false);
+        free_weight(&w);
     }
     device_close(&device);
 }
 END_TEST
 
 /* Batch invariance: rows 0, 299 and those around tile edges, alone and in a batch of 400 (two row
- * blocks), for both instruction sets, with 1, 2 and 3 threads: the same bits. */
+ * blocks), with pieces of X copied (one thread) and where they lie, for both instruction sets, with
+ * 1, 2 and 3 threads: the same bits. */
 START_TEST(a_row_does_not_depend_on_its_batch)
 {
-    enum { BATCH = 400, ROWS = 150, COLUMNS = 576 };
+    enum { BATCH = 400, ROWS = 520, COLUMNS = 576 };
     static const int samples[] = {0, 1, 5, 6, 7, 195, 197, 201, 204, 299, 399};
     static const char *const isas[] = {"portable", "avx2"};
     float *x = allocate(sizeof *x * BATCH * COLUMNS), *first = allocate(sizeof *x * BATCH * ROWS);

@@ -5,6 +5,7 @@
 
 enum { TEXTS, LENGTH, HEADS, KV_HEADS, HEAD_DIM };
 enum { OUT, Q, K, V, CU_SEQLENS };
+#define LIMIT 2.0 /* of operands' size */
 
 static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full)
 {
@@ -37,9 +38,9 @@ static enum status prepare(struct trial *trial, struct err *err)
     int64_t q_size = n * size[HEADS] * size[HEAD_DIM];
     int64_t k_size = n * size[KV_HEADS] * size[HEAD_DIM];
     TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_WRITTEN, q_size, 0, err));
-    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, q_size, 2, err));
-    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, k_size, 2, err));
-    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, k_size, 2, err));
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, q_size, LIMIT, err));
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, k_size, LIMIT, err));
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, k_size, LIMIT, err));
     TRY(trial_tensor(trial, TENSOR_I32, TENSOR_READ, size[TEXTS] + 1, 0, err));
     int32_t *cu_seqlens = trial->tensors[CU_SEQLENS].host;
     for (int64_t t = 0; t <= size[TEXTS]; t++)
@@ -61,8 +62,18 @@ static enum status run(struct trial *trial, struct err *err)
     const int64_t *size = trial->size;
     return attention_fwd(trial->device, trial_at(trial, OUT), trial_at(trial, Q),
                          trial_at(trial, K), trial_at(trial, V), trial_at(trial, CU_SEQLENS),
-                         (int)size[TEXTS], (int)size[HEADS], (int)size[KV_HEADS],
-                         (int)size[HEAD_DIM], scale_of(trial), 0, err);
+                         (int)(size[TEXTS] * size[LENGTH]), (int)size[TEXTS], (int)size[HEADS],
+                         (int)size[KV_HEADS], (int)size[HEAD_DIM], scale_of(trial), 0, err);
+}
+
+/* On a GPU it is relative to the average of |v|, which is below LIMIT. */
+static double tolerance(const struct trial *trial)
+{
+    int head_dim = (int)trial->size[HEAD_DIM], length = (int)trial->size[LENGTH];
+    double magnitude = head_dim * LIMIT * LIMIT * (double)scale_of(trial);
+    return trial->device->kind == DEVICE_CUDA
+               ? LIMIT * attention_fwd_cuda_tolerance(head_dim, length, magnitude)
+               : attention_fwd_tolerance(head_dim, length);
 }
 
 static enum status verify(struct trial *trial, struct verdict *verdict, struct err *err)
@@ -77,8 +88,7 @@ static enum status verify(struct trial *trial, struct verdict *verdict, struct e
                       (int)size[HEADS], (int)size[KV_HEADS], (int)size[HEAD_DIM],
                       (double)scale_of(trial), 0, scores);
     verdict_floats(verdict, trial->tensors[OUT].host, want, (int64_t)trial->tensors[OUT].n,
-                   attention_fwd_tolerance((int)size[HEAD_DIM], (int)size[LENGTH]),
-                   trial_rounding(trial));
+                   tolerance(trial), trial_rounding(trial));
     return STATUS_OK;
 }
 
@@ -86,6 +96,7 @@ const struct bench_operation bench_attention = {
     .name = "attention_fwd",
     .dtype = "f32",
     .dimensions = {"texts", "length", "heads", "kv", "dim"},
+    .cuda = true,
     .shapes = shapes,
     .refuse = refuse,
     .prepare = prepare,

@@ -38,6 +38,7 @@ const struct bench_operation bench_bias = {
     .name = "bias_fwd",
     .dtype = "f32",
     .dimensions = {"n", "d"},
+    .cuda = true,
     .shapes = shapes,
     .prepare = prepare,
     .run = run,

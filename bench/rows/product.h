@@ -18,7 +18,8 @@ int product_shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes 
 const char *product_refuse(const int64_t *size);
 /* y, x, and the operations. */
 enum status product_prepare(struct trial *trial, struct err *err);
-/* The first and the last row of y against matmul_fwd_ref with w (n, k). */
+/* y against matmul_fwd_ref with w (n, k): the first and the last row, of the others a sample of
+ * columns (all where they are few), and that every value is finite. */
 enum status product_verify(struct trial *trial, const double *w, struct verdict *verdict,
                            struct err *err);
 

@@ -20,7 +20,10 @@ static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *
 
 static const char *refuse(const int64_t *size)
 {
-    return size[HEAD_DIM] % 2 || size[HEAD_DIM] > 1024 ? "dim is even, at most 1024" : NULL;
+    if (size[HEAD_DIM] % 2 || size[HEAD_DIM] > 1024)
+        return "dim is even, at most 1024";
+    bool many = size[N] * size[HEADS] > INT32_MAX || size[HEADS] * size[HEAD_DIM] > INT32_MAX;
+    return many ? "n times heads and heads times dim are below 2^31" : NULL;
 }
 
 static enum status prepare(struct trial *trial, struct err *err)
@@ -69,6 +72,7 @@ const struct bench_operation bench_rope = {
     .name = "rope_fwd",
     .dtype = "f32",
     .dimensions = {"n", "heads", "dim"},
+    .cuda = true,
     .shapes = shapes,
     .refuse = refuse,
     .prepare = prepare,

@@ -2,6 +2,7 @@
 #include "host/base/device.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "host/base/cuda_device.h"
@@ -13,6 +14,15 @@
 const char *cpu_isa_name(enum cpu_isa isa)
 {
     return isa == CPU_AVX2 ? "avx2" : "portable";
+}
+
+void device_kernels(const struct device *device, char text[DEVICE_KERNELS_SIZE])
+{
+    if (device->kind == DEVICE_CUDA)
+        snprintf(text, DEVICE_KERNELS_SIZE, "cuda-sm_%d%d", device->cuda->info.major,
+                 device->cuda->info.minor);
+    else
+        snprintf(text, DEVICE_KERNELS_SIZE, "cpu-%s", cpu_isa_name(device->isa));
 }
 
 int cpu_has(enum cpu_isa isa)
@@ -82,20 +92,46 @@ static enum status open_cpu(struct device *device, int n_threads, struct err *er
                            : err_no_memory(err, "scratch memory", n_workers * DEVICE_SCRATCH_BYTES);
 }
 
+/* The first GPU, if there is one that can be used. No driver and no GPU are nothing to tell. */
+static void try_cuda(struct device *device)
+{
+    struct cuda_driver driver;
+    struct err err = {0};
+    if (!cuda_has_kernels() || cuda_driver_open(&driver, NULL) != STATUS_OK)
+        return;
+    cuda_driver_close(&driver);
+    if (open_cuda(device, 0, &err) == STATUS_OK)
+        return;
+    mem_free(device->cuda);
+    *device = (struct device){.kind = DEVICE_CPU};
+    device->passed_over = err;
+}
+
 enum status device_open(struct device *device, const char *name, int n_threads, struct err *err)
 {
     int ordinal;
+    enum status status = STATUS_OK;
     memset(device, 0, sizeof *device);
     device->kind = DEVICE_CPU;
-    bool cuda = cuda_ordinal(name, &ordinal);
-    if (!cuda && strcmp(name, "auto") != 0 && strcmp(name, "cpu") != 0)
-        return err_set(err, STATUS_USAGE, "--device %s: use auto, cpu, cuda or cuda:N", name);
-    enum status status = cuda ? open_cuda(device, ordinal, err) : STATUS_OK;
+    if (cuda_ordinal(name, &ordinal))
+        status = open_cuda(device, ordinal, err);
+    else if (strcmp(name, "auto") == 0)
+        try_cuda(device);
+    else if (strcmp(name, "cpu") != 0)
+        status = err_set(err, STATUS_USAGE, "--device %s: use auto, cpu, cuda or cuda:N", name);
     if (status == STATUS_OK)
         status = open_cpu(device, n_threads, err);
     if (status != STATUS_OK)
         device_close(device);
     return status;
+}
+
+struct device device_cpu(const struct device *device)
+{
+    struct device cpu = *device;
+    cpu.kind = DEVICE_CPU;
+    cpu.cuda = NULL;
+    return cpu;
 }
 
 void device_close(struct device *device)

@@ -1,4 +1,4 @@
-/* Where operations run: the CPU, the one kind of device there is.
+/* Where operations run: the CPU, or one GPU.
  *
  * Every operation takes a device first and dispatches by `switch (device->kind)`. The CPU code
  * comes in two instruction sets, picked at run time. Activations are float32 on the CPU; an
@@ -35,15 +35,20 @@ struct device {
      * device addresses then, except where their header says otherwise. The CPU's fields are there
      * too, for what the host does beside it. */
     struct cuda_device *cuda;
+    /* "auto" found a GPU that cannot be used: why; else its text is "". */
+    struct err passed_over;
 };
 
-/* name: "auto", "cpu", "cuda" or "cuda:N" ("auto" is the CPU as long as the model's operations
- * have no kernels for GPUs; "cuda" is the first GPU).
+/* name: "auto", "cpu", "cuda" or "cuda:N" ("cuda" is the first GPU, "auto" too where there is one
+ * that can be used, and else the CPU).
  * n_threads: 0 for one per processor. The environment's MIDASHI_CPU=portable|avx2 forces the
  * instruction set. STATUS_USAGE for an unknown name or value, STATUS_RESOURCE for a device or an
  * instruction set that this machine or this build lacks, or no memory. */
 enum status device_open(struct device *device, const char *name, int n_threads, struct err *err);
 void device_close(struct device *device); /* a zeroed device is allowed */
+/* The CPU that is there beside a GPU, for operations that have no kernel for it. It borrows the
+ * device's threads and scratch: not to be closed. Of a CPU, the same. */
+struct device device_cpu(const struct device *device);
 
 /* The worker's own scratch: DEVICE_SCRATCH_BYTES, 64-byte aligned, garbage at the start of a task.
  */
@@ -53,6 +58,10 @@ static inline void *device_scratch(const struct device *device, int worker)
 }
 
 const char *cpu_isa_name(enum cpu_isa isa); /* "portable", "avx2" */
+/* Which kernels compute, for records: "cpu-avx2", "cuda-sm_89". Results are the same bytes where
+ * this is the same. */
+#define DEVICE_KERNELS_SIZE 32
+void device_kernels(const struct device *device, char text[DEVICE_KERNELS_SIZE]);
 /* True when this machine can run isa. */
 int cpu_has(enum cpu_isa isa);
 

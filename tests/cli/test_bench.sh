@@ -50,7 +50,8 @@ test_bench_prints_csv() {
     expect_code 0
     expect_line_count "$stdout" 4
     expect_match "$stdout" '^operation,dtype,device,'
-    expect_match "$stdout" '^matmul_fwd,f32,cpu,[a-z0-9]+,1,measured,m=4 n=16 k=64,.*,true$'
+    expect_match "$stdout" '^matmul_fwd,f32,cpu,[a-z0-9]+,1,measured,m=4 n=16 k=64,.*,true,$'
+    [ "$(awk -F, '{ print NF }' "$stdout" | sort -u)" = 19 ] || fail 'columns are missing'
 }
 
 # On softcuda rows are counted.
@@ -78,10 +79,13 @@ assert kernel["counters"]["global_store_bytes"] == 256 * 576 * 2
 assert row["projected_seconds"] == kernel["projection"]["seconds"] > 0
 assert run["limits"]["cuda:0"]["software"] is True
 PYTHON
+    cp "$stdout" "$dir/counted.json"
+    run "$MIDASHI" bench compare "$dir/counted.json" "$dir/counted.json"
+    expect_match "$stdout" '^rmsnorm_fwd .* counted, not timed$'
     MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_REPORT=$dir/report.json run "$MIDASHI" bench rmsnorm --device cuda
     expect_code 2
     expect_match "$stderr" 'SOFTCUDA_REPORT counts the whole process'
-    MIDASHI_CUDA_DRIVER=$driver run "$MIDASHI" bench swiglu --device cuda
+    MIDASHI_CUDA_DRIVER=$driver run "$MIDASHI" bench nearest --device cuda
     expect_code 2
     expect_match "$stderr" 'no row that is chosen runs on --device cuda'
 }
@@ -140,8 +144,11 @@ test_compare_joins_stored_runs() {
 
 test_bench_runs_the_pipeline() {
     need_command python3
-    run "$MIDASHI" bench pipeline --model "$model" --corpus "$corpus" --topics 4 --json
+    mkdir "$dir/tmp"
+    TMPDIR=$dir/tmp run "$MIDASHI" bench pipeline --model "$model" --corpus "$corpus" --topics 4 --json
     expect_code 0
+    [ -z "$(ls "$dir/tmp")" ] || fail 'a temporary folder stayed'
+    cp "$stdout" "$dir/run.json"
     python3 - "$stdout" <<'PYTHON' || fail 'the JSON is not as documented'
 import json, sys
 rows = {row["operation"]: row for row in json.load(open(sys.argv[1]))["rows"]}
@@ -152,15 +159,26 @@ assert rows["pipeline_topics"]["items"] == 60 and rows["pipeline_topics"]["peak_
 whole = rows["pipeline_after_embedding"]["seconds"]
 assert rows["pipeline_words"]["seconds"] + rows["pipeline_kmeans"]["seconds"] <= whole
 PYTHON
-    [ -z "$(find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'midashi-bench-*' -newer "$corpus")" ] ||
-        fail 'a temporary folder stayed'
+    run "$MIDASHI" bench compare "$dir/run.json" "$dir/run.json"
+    expect_code 0
+    expect_line_count "$stdout" 9
+    expect_match "$stdout" '^pipeline_topics +60 texts +[0-9]+ +[0-9.]+ us +[0-9.]+ us  1\.000'
     run "$MIDASHI" bench pipeline_embed --model "$model" --corpus "$corpus" --topics 4 --csv
     expect_code 0
     [ "$(tail -n +2 "$stdout" | cut -d, -f1)" = pipeline_embed ] || fail 'more than the row chosen'
+    [ "$(awk -F, '{ print NF }' "$stdout" | sort -u)" = 19 ] || fail 'columns are missing'
+    [ "$(tail -n 1 "$stdout" | cut -d, -f19)" -gt 1000000 ] || fail 'no peak memory'
+    run "$MIDASHI" bench pipeline_load --model "$model" --corpus "$corpus" --csv
+    expect_code 0
+    [ "$(tail -n +2 "$stdout" | cut -d, -f1)" = pipeline_load ] || fail 'more than the row chosen'
+    expect_no_match "$stderr" embed
     run "$MIDASHI" bench pipeline_topics --model "$model" --corpus "$corpus" --topics 4 --csv
     [ "$(tail -n +2 "$stdout" | cut -d, -f1)" = pipeline_topics ] || fail 'more than the row chosen'
     run "$MIDASHI" bench pipeline_embed
     expect_error 2 "the pipeline's rows need a --model"
+    run "$MIDASHI" bench embedding --seconds 0 # an operation's name, and in one of the pipeline
+    expect_code 0
+    expect_match "$stdout" '^embedding_fwd f32$'
 }
 
 test_roofline_is_drawn() {
@@ -187,7 +205,10 @@ test_scaling_grows() {
     expect_code 0
     expect_match "$stdout" '^ +3000 '
     expect_match "$stdout" '^ +n  x1 .* exponent [0-9.]+$'
-    expect_match "$dir/scaling.svg" 'embed, exponent'
+    expect_match "$dir/scaling.svg" 'embed, exponent [0-9.-]+<'
+    run "$MIDASHI" bench scaling --model "$model" --topics 4 --largest 1000 --json
+    expect_code 0
+    expect_match "$stdout" '"exponent": null' # one size says nothing of growth
 }
 
 test_bench_refuses_by_name() {
@@ -200,7 +221,11 @@ test_bench_refuses_by_name() {
     run "$MIDASHI" bench --json --csv
     expect_error 2 'contradict'
     run "$MIDASHI" bench compare a.json
-    expect_error 2 'usage: midashi bench compare A\.json B\.json'
+    expect_error 2 'usage: midashi bench compare A\.json B\.json, or --against BINARY'
+    run "$MIDASHI" bench scaling --csv
+    expect_error 2 'bench scaling has no --csv'
+    run "$MIDASHI" bench compare --against "$planted" --device cuda
+    expect_error 2 'bench compare runs on the CPU only, not on cuda'
     run "$MIDASHI" bench --against "$planted"
     expect_error 2 '--against goes with midashi bench compare'
     run "$MIDASHI" bench compare --against "$dir/absent" rmsnorm

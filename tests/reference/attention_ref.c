@@ -46,3 +46,25 @@ double attention_fwd_tolerance(int head_dim, int n_keys)
 {
     return 0x1p-24 * 5 * (2.25 * sqrt(head_dim) + sqrt(n_keys) + 8);
 }
+
+/* A weight is rounded to bfloat16: 2^-8 of it. The rest counts in units of 2^-23.
+ *
+ * mma. It adds 8 products to a sum and may cut each of the nine, and the result, by a unit of the
+ * largest: 10 units of the sum of magnitudes for every 8 columns (head_dim in steps of 32), and for
+ * every 8 keys (in steps of 64).
+ *
+ * A weight 2^x. A score's error is its own. x has three roundings of half a unit, to a weight
+ * 126 ln 2 of each (where x is below -126 it is 0; rescaling only divides x into several steps);
+ * ex2.approx 2 units; each rescaling, for at most every 32 keys, 3 more. All of that enters twice,
+ * since the weights are divided by their sum.
+ *
+ * That sum: keys / 4 additions in a lane, half a unit each, two in a quad, a reciprocal, a product.
+ */
+double attention_fwd_cuda_tolerance(int head_dim, int n_keys, double magnitude)
+{
+    double columns = (head_dim + 31) / 32 * 32, keys = (n_keys + 63) / 64 * 64;
+    double score = 10 * columns / 8 * magnitude;
+    double weight = score + 1.5 * 126 * 0.7 + 2 + 3 * keys / 32;
+    double sums = 10 * keys / 8 + keys / 8 + 2;
+    return 0x1p-8 + 0x1p-23 * (2 * weight + sums);
+}

@@ -149,19 +149,21 @@ enum status bench_read_run(json_t **run, const char *path, struct err *err)
     return err_set(err, STATUS_BAD_DATA, "%s: is no run of midashi bench --json", path);
 }
 
+/* Absent in both is the same too: json_equal says no to that. */
 static bool same_member(const json_t *a, const json_t *b, const char *key)
 {
-    return json_equal(json_object_get(a, key), json_object_get(b, key));
+    const json_t *in_a = json_object_get(a, key), *in_b = json_object_get(b, key);
+    return json_equal(in_a, in_b) || (!in_a && !in_b);
 }
 
 static bool same_row(const json_t *a, const json_t *b)
 {
-    static const char *const keys[] = {"operation",    "dtype",   "device",
-                                       "instructions", "threads", "shape"};
+    static const char *const keys[] = {"operation", "dtype", "device", "instructions", "threads",
+                                       "shape",     "model", "items",  "unit"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (!same_member(a, b, keys[i]))
             return false;
-    return true;
+    return json_object_get(a, "operation") != NULL;
 }
 
 static const char *text_of(const json_t *row, const char *key)
@@ -175,18 +177,26 @@ static double number_of(const json_t *row, const char *key)
     return json_number_value(json_object_get(row, key));
 }
 
+/* Of a step of the pipeline what it went through: "9181 tokens". */
 static void print_shape(char *text, size_t size, const json_t *row)
 {
     const char *key;
     json_t *value;
     size_t used = 0;
     *text = 0;
+    if (json_object_get(row, "items"))
+        snprintf(text, size, "%.0f %s", number_of(row, "items"), text_of(row, "unit"));
     json_object_foreach(json_object_get(row, "shape"), key, value)
     {
         if (used < size)
             used += (size_t)snprintf(text + used, size - used, "%s%s=%lld", used ? " " : "", key,
                                      (long long)json_integer_value(value));
     }
+}
+
+static bool is_verified(const json_t *row)
+{
+    return json_is_true(json_object_get(row, "verified"));
 }
 
 /* A row's two medians, and whether their intervals are apart. */
@@ -199,10 +209,12 @@ static void print_pair(const json_t *a, const json_t *b)
     double high_b = json_number_value(json_array_get(json_object_get(b, "interval"), 1));
     double seconds_a = number_of(a, "seconds"), seconds_b = number_of(b, "seconds");
     print_shape(shape, sizeof shape, a);
-    printf("%-20s %-5s %-40s %2lld ", text_of(a, "operation"), text_of(a, "dtype"), shape,
+    const char *dtype = json_object_get(a, "dtype") ? text_of(a, "dtype") : "";
+    printf("%-24s %-5s %-40s %2lld ", text_of(a, "operation"), dtype, shape,
            (long long)json_integer_value(json_object_get(a, "threads")));
     if (!(seconds_a > 0) || !(seconds_b > 0)) {
-        puts(" not timed in both: differs from the reference");
+        bool counted = is_verified(a) && is_verified(b);
+        puts(counted ? " counted, not timed" : " not timed in both: differs from the reference");
         return;
     }
     printf("%12.2f us %12.2f us %6.3f  %s\n", 1e6 * seconds_a, 1e6 * seconds_b,
@@ -220,7 +232,7 @@ static int join(const json_t *a, const json_t *b)
         for (size_t j = 0; j < json_array_size(rows_b); j++)
             if (same_row(json_array_get(rows_a, i), json_array_get(rows_b, j))) {
                 if (n++ == 0)
-                    printf("%-20s %-5s %-40s %2s %15s %15s %6s\n", "operation", "", "shape", "th",
+                    printf("%-24s %-5s %-40s %2s %15s %15s %6s\n", "operation", "", "shape", "th",
                            "first", "second", "ratio");
                 print_pair(json_array_get(rows_a, i), json_array_get(rows_b, j));
                 break;

@@ -142,19 +142,25 @@ static void table_place(struct bench_output *output, const struct bench_place *p
 
 /* ---- CSV ------------------------------------------------------------------------------------ */
 
+/* "avx2", a card's name: what JSON calls instructions. */
+static const char *instructions_of(const struct bench_place *place)
+{
+    return is_cpu(place) ? cpu_isa_name(place->device.isa) : place->device.cuda->info.name;
+}
+
 static void csv_row(const struct bench_row *row, const struct bench_place *place,
                     const struct bench_result *result)
 {
     const struct measurement *m = &result->measurement;
     printf("%s,%s,%s,%s,%d,%s,%s,", row->operation->name, bench_dtype(place, row->operation),
-           place->name, cpu_isa_name(place->device.isa), threads_size(place->device.threads),
+           place->name, instructions_of(place), threads_size(place->device.threads),
            result->report ? "counted" : "measured", row->shape);
     if (result->verified && !result->report)
-        printf("%.9g,%.9g,%.9g,%.9g,%.9g,%d,%.9g,%.9g,%s,%.6g,true\n", m->seconds, m->interval[0],
+        printf("%.9g,%.9g,%.9g,%.9g,%.9g,%d,%.9g,%.9g,%s,%.6g,true,\n", m->seconds, m->interval[0],
                m->interval[1], m->best, m->processor_seconds, m->n_runs, result->operations,
                result->bytes, bound_names[m->bound], m->share_of_bound);
     else
-        printf(",,,,,,%.9g,%.9g,,,%s\n", result->operations, result->bytes,
+        printf(",,,,,,%.9g,%.9g,,,%s,\n", result->operations, result->bytes,
                result->verified ? "true" : "false");
 }
 
@@ -216,13 +222,12 @@ static json_t *row_json(const struct bench_row *row, const struct bench_place *p
                         const struct bench_result *result)
 {
     json_t *shape = shape_json(row);
-    json_t *json =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:f, s:f, s:b}", "operation",
-                  row->operation->name, "dtype", bench_dtype(place, row->operation), "device",
-                  place->name, "kind", result->report ? "counted" : "measured", "instructions",
-                  is_cpu(place) ? cpu_isa_name(place->device.isa) : place->device.cuda->info.name,
-                  "threads", threads_size(place->device.threads), "shape", shape, "flops",
-                  result->operations, "bytes", result->bytes, "verified", (int)result->verified);
+    json_t *json = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:f, s:f, s:b}", "operation", row->operation->name,
+        "dtype", bench_dtype(place, row->operation), "device", place->name, "kind",
+        result->report ? "counted" : "measured", "instructions", instructions_of(place), "threads",
+        threads_size(place->device.threads), "shape", shape, "flops", result->operations, "bytes",
+        result->bytes, "verified", (int)result->verified);
     if (json && add_result(json, result) != 0) {
         json_decref(json);
         return NULL;
@@ -247,7 +252,8 @@ enum status bench_output_open(struct bench_output *output, const struct options 
         return output->rows && output->limits ? STATUS_OK : err_no_memory(err, "the rows", 0);
     case BENCH_CSV:
         puts("operation,dtype,device,instructions,threads,kind,shape,seconds,interval_low,"
-             "interval_high,best,processor_seconds,runs,flops,bytes,bound,share_of_bound,verified");
+             "interval_high,best,processor_seconds,runs,flops,bytes,bound,share_of_bound,verified,"
+             "peak_bytes");
         return STATUS_OK;
     case BENCH_TABLE:
         print_machine();
@@ -317,8 +323,8 @@ static void stage_row(const struct bench_output *output, const struct stage *sta
 {
     char seconds[32];
     if (output->format == BENCH_CSV) {
-        printf("pipeline_%s,,cpu,,%d,pipeline,%.0f %s,%.9g,,,,,,,,,,\n", stage->name, threads,
-               stage->items, stage->unit, stage->seconds);
+        printf("pipeline_%s,,cpu,,%d,pipeline,%.0f %s,%.9g,,,,,,,,,,,%zu\n", stage->name, threads,
+               stage->items, stage->unit, stage->seconds, stage->peak_bytes);
         return;
     }
     format_seconds(seconds, sizeof seconds, stage->seconds);

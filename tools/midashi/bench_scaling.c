@@ -1,5 +1,6 @@
 /* midashi bench scaling: see bench_pipeline.h. */
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "bench/plot.h"
@@ -52,17 +53,29 @@ static void fill_curves(struct scaling *scaling)
         }
 }
 
-/* From the upper half of the sizes, where what does not grow no longer counts. */
+/* From the upper half of the sizes, where what does not grow no longer counts. NaN: one size, or no
+ * numbers. */
 static double exponent(const double *x, const double *y, int n)
 {
     int first = n > 3 ? n / 2 : 0;
-    return n - first >= 2 && y[first] > 0 ? fitted_exponent(x + first, y + first, n - first) : 0;
+    return n - first >= 2 && y[first] > 0 ? fitted_exponent(x + first, y + first, n - first) : NAN;
+}
+
+/* "1.02", or "-". */
+static const char *exponent_text(char text[16], const double *x, const double *y, int n)
+{
+    double found = exponent(x, y, n);
+    if (!isfinite(found))
+        return "-";
+    snprintf(text, 16, "%.2f", found);
+    return text;
 }
 
 /* ---- table ---------------------------------------------------------------------------------- */
 
 static void print_texts(const struct scaling *scaling)
 {
+    char text[16];
     printf("\nseconds by number of texts; the last line is the exponent over the larger half\n%9s",
            "texts");
     for (int c = 0; c < N_COLUMNS; c++)
@@ -76,12 +89,13 @@ static void print_texts(const struct scaling *scaling)
     }
     printf("%9s", "");
     for (int c = 0; c < N_COLUMNS; c++)
-        printf(" %15.2f", exponent(scaling->texts, scaling->seconds[c], scaling->n_runs));
-    printf(" %10.2f\n", exponent(scaling->texts, scaling->peak, scaling->n_runs));
+        printf(" %15s", exponent_text(text, scaling->texts, scaling->seconds[c], scaling->n_runs));
+    printf(" %10s\n", exponent_text(text, scaling->texts, scaling->peak, scaling->n_runs));
 }
 
 static void print_kmeans(const struct scaling *scaling)
 {
+    char text[16];
     const int *base = scaling->kmeans[0][0].size;
     printf("\nk-means, seconds an iteration, from n = %d, k = %d, d = %d, one of them doubled\n",
            base[0], base[1], base[2]);
@@ -89,8 +103,8 @@ static void print_kmeans(const struct scaling *scaling)
         printf("%9s", size_names[which]);
         for (int step = 0; step < KMEANS_STEPS; step++)
             printf("  x%d %9.6f", 1 << step, scaling->iteration[which][step]);
-        printf("  exponent %.2f\n",
-               exponent(scaling->factor, scaling->iteration[which], KMEANS_STEPS));
+        printf("  exponent %s\n",
+               exponent_text(text, scaling->factor, scaling->iteration[which], KMEANS_STEPS));
     }
 }
 
@@ -104,7 +118,9 @@ static json_t *curve_json(const double *x, const double *y, int n)
             json_decref(points);
             return NULL;
         }
-    return json_pack("{s:f, s:o}", "exponent", exponent(x, y, n), "points", points);
+    double found = exponent(x, y, n);
+    json_t *number = isfinite(found) ? json_real(found) : json_null();
+    return json_pack("{s:o, s:o}", "exponent", number, "points", points);
 }
 
 static enum status print_scaling_json(const struct scaling *scaling, struct err *err)
@@ -135,7 +151,8 @@ static enum status print_scaling_json(const struct scaling *scaling, struct err 
 static void add_curve(struct plot *plot, char *name, size_t size, const char *what, const double *x,
                       const double *y, int n)
 {
-    snprintf(name, size, "%s, exponent %.2f", what, exponent(x, y, n));
+    char text[16];
+    snprintf(name, size, "%s, exponent %s", what, exponent_text(text, x, y, n));
     plot->series[plot->n_series++] =
         (struct plot_series){.name = name, .x = x, .y = y, .n = n, .line = true};
 }

@@ -138,11 +138,12 @@ static enum status run_bench(const struct options *options, const char *pattern,
     if (options->shape)
         TRY(shape_parse(&shape, options->shape, err));
     bool pipeline = bench_pipeline_matches(pattern) && !options->shape && !options->worker;
-    if (pipeline && *pattern && !options->model)
-        return err_set(err, STATUS_USAGE, "the pipeline's rows need a --model to run");
-    pipeline = choice.may_be_empty = pipeline && options->model;
+    choice.may_be_empty = pipeline;
     meter_open(&job.meter, options->quiet);
     enum status status = bench_rows(&job.rows, &job.n_rows, bench_operations, &choice, &arena, err);
+    if (status == STATUS_OK && job.n_rows == 0 && !options->model)
+        status = err_set(err, STATUS_USAGE, "the pipeline's rows need a --model to run");
+    pipeline = pipeline && options->model;
     if (status == STATUS_OK)
         status = options->worker ? serve(&job, err) : run_all(&job, pipeline ? pattern : NULL, err);
     meter_close(&job.meter);
@@ -160,16 +161,39 @@ static enum status too_many(const struct options *options, const char *usage, st
     return err_set(err, STATUS_USAGE, "midashi bench %s: usage: %s", options->arguments[0], usage);
 }
 
+/* What compare, roofline and scaling would leave aside. */
+static enum status check_subcommand(const struct options *options, const char *name,
+                                    struct err *err)
+{
+    bool runs = strcmp(name, "scaling") == 0 || options->against;
+    bool cpu = strcmp(options->device, "auto") == 0 || strcmp(options->device, "cpu") == 0;
+    if (options->csv)
+        return err_set(err, STATUS_USAGE, "midashi bench %s has no --csv", name);
+    if (runs && !cpu)
+        return err_set(err, STATUS_USAGE, "midashi bench %s runs on the CPU only, not on %s", name,
+                       options->device);
+    return STATUS_OK;
+}
+
+static bool is_subcommand(const char *word)
+{
+    return strcmp(word, "compare") == 0 || strcmp(word, "roofline") == 0 ||
+           strcmp(word, "scaling") == 0;
+}
+
 static enum status run(const struct options *options, struct err *err)
 {
     int n = options->n_arguments;
     const char *first = n ? options->arguments[0] : "",
                *second = n > 1 ? options->arguments[1] : "";
+    if (is_subcommand(first))
+        TRY(check_subcommand(options, first, err));
     if (strcmp(first, "compare") == 0 && options->against)
         return n > 2 ? too_many(options, "midashi bench compare --against BINARY [PATTERN]", err)
                      : bench_compare_against(options, second, err);
     if (strcmp(first, "compare") == 0)
-        return n != 3 ? too_many(options, "midashi bench compare A.json B.json", err)
+        return n != 3 ? too_many(options,
+                                 "midashi bench compare A.json B.json, or --against BINARY", err)
                       : bench_compare_files(options, second, options->arguments[2], err);
     if (strcmp(first, "roofline") == 0)
         return n != 2 || !options->output

@@ -139,7 +139,7 @@ static enum status run_job(struct job *job, struct err *err)
         TRY(normalise_parse(&job->normalise, o->normalise, err));
     if (o->remove_components && strcmp(o->remove_components, "auto") != 0)
         TRY(remove_components_parse(&job->remove_components, o->remove_components, err));
-    TRY(open_device(&job->device, o, err));
+    TRY(open_cpu_device(&job->device, o, err));
     TRY(read_rows(job, err));
     if (job->n_used < job->n_rows)
         meter_note(&job->meter, "%zu row%s zero (blank texts): label -1", job->n_rows - job->n_used,

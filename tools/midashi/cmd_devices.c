@@ -55,8 +55,6 @@ static void print_gpus(const struct gpus *gpus)
         puts("cuda: no GPU");
     if (!cuda_has_kernels())
         puts("cuda: this build has no CUDA kernels, since there was no nvcc");
-    else if (gpus->n > 0)
-        puts("cuda: models run on the CPU as yet; their operations have no CUDA kernels");
 }
 
 static json_t *gpu_json(const struct gpus *gpus, int i)
@@ -104,7 +102,7 @@ static enum status run(const struct options *options, struct err *err)
 {
     struct device device;
     struct gpus gpus = {.n = 0};
-    TRY(device_open(&device, options->device, options->threads, err));
+    TRY(open_cpu_device(&device, options, err));
     enum status status = find_gpus(&gpus, err);
     if (status == STATUS_OK)
         status = print_all(options, &device, &gpus, err);

@@ -5,6 +5,7 @@
 #include "tools/midashi/commands.h"
 #include "tools/midashi/output.h"
 #include "tools/midashi/progress.h"
+#include "tools/midashi/system.h"
 
 static enum status report(const struct options *options, const struct quantize_counts *counts,
                           struct meter *meter, struct err *err)
@@ -30,7 +31,7 @@ static enum status run(const struct options *options, struct err *err)
     struct quantize_counts counts;
     enum status status;
     meter_open(&meter, options->quiet);
-    TRY_TO(status, device_open(&device, options->device, options->threads, err), release);
+    TRY_TO(status, open_cpu_device(&device, options, err), release);
     struct progress progress = meter_progress(&meter);
     TRY_TO(status,
            quantize_model(&device, options->model_path, options->output, options->force, &progress,

@@ -231,10 +231,11 @@ static json_t *embeddings_json(const struct options *options)
 static json_t *run_json(const struct job *job)
 {
     const struct options *o = job->options;
-    char started[32];
+    char started[32], kernels[DEVICE_KERNELS_SIZE];
     time_t now = time(NULL);
     struct tm utc;
     strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    device_kernels(&job->device, kernels);
     json_t *settings = representation_json(job);
     json_t *more = json_pack(
         "{s:i, s:I, s:i, s:i, s:f, s:b, s:i, s:i, s:b, s:s}", "topics", o->topics, "seed",
@@ -258,7 +259,7 @@ static json_t *run_json(const struct job *job)
                      "program", "midashi", "version", MIDASHI_VERSION, "finished", started,
                      "corpus", o->arguments[0], "settings", settings, "counts", counts, "seconds",
                      "read", job->seconds.read, "embed", job->seconds.embed, "topics",
-                     job->seconds.topics, "kernels", cpu_isa_name(job->device.isa), "threads",
+                     job->seconds.topics, "kernels", kernels, "threads",
                      threads_size(job->device.threads), "embeddings_reused", job->reused,
                      "peak_bytes", (json_int_t)mem_peak_resident());
 }
@@ -338,7 +339,10 @@ static enum status run_job(struct job *job, struct err *err)
 {
     const struct options *options = job->options;
     TRY(settle(job, err));
-    TRY(open_device(&job->device, options, err));
+    if (options->n_embeddings > 0) /* nothing to embed */
+        TRY(open_cpu_device(&job->device, options, err));
+    else
+        TRY(open_device(&job->device, options, &job->meter, err));
     double start = seconds_now();
     TRY(read_corpus(&job->corpus, options->arguments[0], options, &job->meter, err));
     job->seconds.read = seconds_now() - start;
@@ -351,8 +355,9 @@ static enum status run_job(struct job *job, struct err *err)
     TRY(embed(job, err));
     start = seconds_now();
     struct progress progress = meter_progress(&job->meter);
-    TRY(topics_find(&job->topics, &job->device, &job->corpus, job->embeddings, job->width,
-                    &job->settings, &progress, err));
+    struct device cpu = device_cpu(&job->device);
+    TRY(topics_find(&job->topics, &cpu, &job->corpus, job->embeddings, job->width, &job->settings,
+                    &progress, err));
     job->seconds.topics = seconds_now() - start;
     TRY(write_files(job, err));
     note_result(job);

@@ -57,7 +57,8 @@ static const struct option {
     {"--rows", "A:B", OPTION_TEXT, offsetof(struct options, rows), 0, 0,
      "these rows of the corpus only, from 1, both included; A: and :B are open (all)"},
     {"--model", "MODEL", OPTION_TEXT, offsetof(struct options, model), 0, 0,
-     "a model's folder or .gguf, or its name: ORG/NAME[@REVISION], NAME (needed)"},
+     "a model's folder or .gguf, or its name: ORG/NAME[@REVISION], NAME (needed; in "
+     "bench only for the pipeline)"},
     {"--precision", "nf4|bf16|f32", OPTION_TEXT, offsetof(struct options, precision), 0, 0,
      "how the layers' weights are kept in memory (nf4)"},
     {"--pool", "auto|last|mean|last+mean|mean-all", OPTION_TEXT, offsetof(struct options, pool), 0,

@@ -6,15 +6,22 @@
 #include <string.h>
 #include <unistd.h>
 
-enum status open_device(struct device *device, const struct options *options, struct err *err)
+enum status open_device(struct device *device, const struct options *options, struct meter *meter,
+                        struct err *err)
 {
     TRY(device_open(device, options->device, options->threads, err));
-    if (device->kind == DEVICE_CPU)
-        return STATUS_OK;
-    device_close(device);
-    return err_set(err, STATUS_RESOURCE,
-                   "--device %s: models and clusters have no CUDA kernels yet; use --device cpu",
-                   options->device);
+    if (device->passed_over.text[0])
+        meter_note(meter, "%s; computing on the CPU", device->passed_over.text);
+    return STATUS_OK;
+}
+
+enum status open_cpu_device(struct device *device, const struct options *options, struct err *err)
+{
+    const char *name = strcmp(options->device, "auto") == 0 ? "cpu" : options->device;
+    if (strncmp(name, "cuda", 4) == 0)
+        return err_set(err, STATUS_USAGE,
+                       "--device %s: this command computes on the CPU; leave --device out", name);
+    return device_open(device, name, options->threads, err);
 }
 
 /* The first line "KEY : VALUE" of /proc/cpuinfo; text stays as it is where there is none. */

@@ -5,10 +5,13 @@
 #include <stddef.h>
 #include "host/base/device.h"
 #include "tools/midashi/options.h"
+#include "tools/midashi/progress.h"
 
-/* The device of --device and --threads, for what commands compute. STATUS_RESOURCE for a GPU: the
- * operations of models and of k-means have no CUDA kernels yet. */
-enum status open_device(struct device *device, const struct options *options, struct err *err);
+/* The device of --device and --threads. A GPU that `auto` had to pass over is a note. */
+enum status open_device(struct device *device, const struct options *options, struct meter *meter,
+                        struct err *err);
+/* For commands that compute on the CPU alone. STATUS_USAGE for a GPU. */
+enum status open_cpu_device(struct device *device, const struct options *options, struct err *err);
 
 /* The processor's name as the system gives it, "unknown processor" where it does not. */
 void processor_name(char *text, size_t size);

@@ -1,6 +1,6 @@
 /* One module of 20 kernels, as large as a program's: all eight real ones twice, four of them a third
  * time, under other names. For the time that loading takes. */
-#include <cuda_bf16.h>
+#include "kernels/tensor.cuh" /* once, outside the namespaces below */
 
 #define JOIN_TOKENS(a, b) a##_##b
 #define JOIN(a, b)        JOIN_TOKENS(a, b)

@@ -1,0 +1,12 @@
+/* Whether values that were read are numbers: no NaN, no infinity. */
+#ifndef MIDASHI_HOST_FINITE_H
+#define MIDASHI_HOST_FINITE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+bool finite_f32(const float *x, int64_t n);
+bool finite_bf16(const uint16_t *x, int64_t n);
+bool finite_f16(const uint16_t *x, int64_t n);
+
+#endif

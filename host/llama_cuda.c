@@ -1,0 +1,525 @@
+/* See llama_cuda.h. */
+#include "host/llama_cuda.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host/base/cuda_memory.h"
+#include "host/base/interrupt.h"
+#include "host/cuda_linear.h"
+#include "host/cuda_upload.h"
+#include "host/nf4_checkpoint.h"
+#include "kernels/attention.h"
+#include "kernels/embedding.h"
+#include "kernels/rmsnorm.h"
+#include "kernels/rope.h"
+#include "kernels/swiglu.h"
+
+struct cuda_layer {
+    float *input_norm, *post_attention_norm; /* (D) */
+    float *q_norm, *k_norm;                  /* (hd), NULL: none */
+    struct cuda_linear qkv;                  /* (H*hd + 2*KV*hd, D) */
+    struct cuda_linear o;                    /* (D, H*hd) */
+    struct cuda_linear gate_up;              /* (2*F, D) */
+    struct cuda_linear down;                 /* (D, F) */
+};
+
+/* The batch's numbers on their way to the GPU; two, so that the host need not wait for the copy. */
+#define STAGES 2
+
+struct llama_cuda {
+    struct cuda_device *cuda;
+    struct cuda_arena arena;
+    void *embedding;   /* (V, D) bfloat16 */
+    float *final_norm; /* (D) */
+    float *rope_cos, *rope_sin;
+    struct cuda_layer *layers; /* (n_layers), host memory, owned */
+
+    /* Activations, bfloat16; T is batch_tokens. */
+    void *hidden;     /* (T, D) the residual stream */
+    void *normed;     /* (T, D) */
+    void *qkv;        /* (T, H*hd + 2*KV*hd) */
+    void *attended;   /* (T, H*hd) */
+    void *gate_up;    /* (T, 2*F) */
+    void *product;    /* (T, F) */
+    int32_t *numbers; /* (3*T + 1): tokens, positions, cu_seqlens */
+    struct {
+        int32_t *numbers; /* page-locked, owned */
+        CUevent sent;     /* owned */
+        bool used;
+    } stages[STAGES];
+    int next_stage;
+};
+
+/* ---- where parameters go -------------------------------------------------------------------- */
+
+static size_t query_width(const struct model_config *config)
+{
+    return (size_t)config->n_heads * (size_t)config->head_dim;
+}
+
+static size_t key_width(const struct model_config *config)
+{
+    return (size_t)config->n_kv_heads * (size_t)config->head_dim;
+}
+
+/* The parameters of a block, "model.layers.N." before the name: a vector (float *), or a part of a
+ * joined matrix (struct cuda_linear). */
+static const struct place {
+    const char *name;
+    enum { VECTOR, MATRIX, BIAS } kind;
+    size_t offset; /* in struct cuda_layer */
+    int part;
+} places[] = {
+    {"input_layernorm.weight", VECTOR, offsetof(struct cuda_layer, input_norm), 0},
+    {"post_attention_layernorm.weight", VECTOR, offsetof(struct cuda_layer, post_attention_norm),
+     0},
+    {"self_attn.q_norm.weight", VECTOR, offsetof(struct cuda_layer, q_norm), 0},
+    {"self_attn.k_norm.weight", VECTOR, offsetof(struct cuda_layer, k_norm), 0},
+    {"self_attn.q_proj.weight", MATRIX, offsetof(struct cuda_layer, qkv), 0},
+    {"self_attn.k_proj.weight", MATRIX, offsetof(struct cuda_layer, qkv), 1},
+    {"self_attn.v_proj.weight", MATRIX, offsetof(struct cuda_layer, qkv), 2},
+    {"self_attn.o_proj.weight", MATRIX, offsetof(struct cuda_layer, o), 0},
+    {"mlp.gate_proj.weight", MATRIX, offsetof(struct cuda_layer, gate_up), 0},
+    {"mlp.up_proj.weight", MATRIX, offsetof(struct cuda_layer, gate_up), 1},
+    {"mlp.down_proj.weight", MATRIX, offsetof(struct cuda_layer, down), 0},
+    {"self_attn.q_proj.bias", BIAS, offsetof(struct cuda_layer, qkv), 0},
+    {"self_attn.k_proj.bias", BIAS, offsetof(struct cuda_layer, qkv), 1},
+    {"self_attn.v_proj.bias", BIAS, offsetof(struct cuda_layer, qkv), 2},
+    {"self_attn.o_proj.bias", BIAS, offsetof(struct cuda_layer, o), 0},
+    {"mlp.gate_proj.bias", BIAS, offsetof(struct cuda_layer, gate_up), 0},
+    {"mlp.up_proj.bias", BIAS, offsetof(struct cuda_layer, gate_up), 1},
+    {"mlp.down_proj.bias", BIAS, offsetof(struct cuda_layer, down), 0},
+};
+
+/* NULL: no parameter of a block. */
+static const struct place *find_place(const char *name, int *layer)
+{
+    static const char prefix[] = "model.layers.";
+    char *end;
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0)
+        return NULL;
+    *layer = (int)strtol(name + sizeof prefix - 1, &end, 10);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (strcmp(end + 1, places[i].name) == 0)
+            return &places[i];
+    return NULL;
+}
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+static void shape_linear(struct cuda_linear *linear, enum precision precision, size_t columns,
+                         const size_t *rows, int n_parts)
+{
+    linear->precision = precision;
+    linear->columns = (int)columns;
+    linear->n_parts = n_parts;
+    for (int i = 0; i < n_parts; i++)
+        linear->rows[i] = (int)rows[i];
+}
+
+static void shape_layer(struct cuda_layer *layer, const struct llama *llama)
+{
+    const struct model_config *c = &llama->config;
+    size_t d = (size_t)c->hidden_size, f = (size_t)c->intermediate_size;
+    size_t q = query_width(c), kv = key_width(c);
+    enum precision precision = llama->precision;
+    shape_linear(&layer->qkv, precision, d, (const size_t[]){q, kv, kv}, 3);
+    shape_linear(&layer->o, precision, q, (const size_t[]){d}, 1);
+    shape_linear(&layer->gate_up, precision, d, (const size_t[]){f, f}, 2);
+    shape_linear(&layer->down, precision, f, (const size_t[]){d}, 1);
+}
+
+static void plan_layer(struct cuda_layer *layer, const struct model_config *c,
+                       struct cuda_arena *arena)
+{
+    size_t d = (size_t)c->hidden_size, head = (size_t)c->head_dim;
+    layer->input_norm = cuda_arena_take(arena, d, sizeof(float));
+    layer->post_attention_norm = cuda_arena_take(arena, d, sizeof(float));
+    if (c->head_norms) {
+        layer->q_norm = cuda_arena_take(arena, head, sizeof(float));
+        layer->k_norm = cuda_arena_take(arena, head, sizeof(float));
+    }
+    cuda_linear_plan(&layer->qkv, c->attention_bias, arena);
+    cuda_linear_plan(&layer->o, c->attention_output_bias, arena);
+    cuda_linear_plan(&layer->gate_up, c->mlp_bias, arena);
+    cuda_linear_plan(&layer->down, c->mlp_bias, arena);
+}
+
+static void plan_weights(struct llama_cuda *model, const struct llama *llama)
+{
+    const struct model_config *c = &llama->config;
+    struct cuda_arena *arena = &model->arena;
+    size_t d = (size_t)c->hidden_size;
+    size_t rope = (size_t)llama->max_tokens * (size_t)c->head_dim / 2;
+    model->embedding = cuda_arena_take(arena, (size_t)c->vocab_size * d, 2);
+    model->final_norm = cuda_arena_take(arena, d, sizeof(float));
+    model->rope_cos = cuda_arena_take(arena, rope, sizeof(float));
+    model->rope_sin = cuda_arena_take(arena, rope, sizeof(float));
+    for (int layer = 0; layer < llama->n_layers; layer++)
+        plan_layer(&model->layers[layer], c, arena);
+}
+
+static void plan_activations(struct llama_cuda *model, const struct llama *llama)
+{
+    const struct model_config *c = &llama->config;
+    struct cuda_arena *arena = &model->arena;
+    size_t t = (size_t)llama->batch_tokens, d = (size_t)c->hidden_size;
+    size_t q = query_width(c), kv = key_width(c), f = (size_t)c->intermediate_size;
+    model->hidden = cuda_arena_take(arena, t * d, 2);
+    model->normed = cuda_arena_take(arena, t * d, 2);
+    model->qkv = cuda_arena_take(arena, t * (q + 2 * kv), 2);
+    model->attended = cuda_arena_take(arena, t * q, 2);
+    model->gate_up = cuda_arena_take(arena, t * 2 * f, 2);
+    model->product = cuda_arena_take(arena, t * f, 2);
+    model->numbers = cuda_arena_take(arena, 3 * t + 1, sizeof(int32_t));
+}
+
+static struct cuda_upload_sizes upload_sizes(const struct llama *llama)
+{
+    const struct model_config *c = &llama->config;
+    int64_t d = c->hidden_size, f = c->intermediate_size, q = (int64_t)query_width(c);
+    int64_t widest = d > f ? d : f, rows = f > q ? f : q;
+    if (q > widest)
+        widest = q;
+    return (struct cuda_upload_sizes){
+        .n_matrices = llama->precision == PRECISION_NF4 ? 7 * llama->n_layers : 0,
+        .elements = llama->precision == PRECISION_NF4 ? d * rows : 0,
+        .columns = widest,
+    };
+}
+
+/* Weights, then what loading and what a batch takes, one in the other's place. */
+static void plan(struct llama_cuda *model, const struct llama *llama, struct cuda_upload *upload)
+{
+    struct cuda_upload_sizes sizes = upload_sizes(llama);
+    plan_weights(model, llama);
+    size_t mark = model->arena.used;
+    cuda_upload_plan(upload, &model->arena, &sizes);
+    cuda_arena_reset(&model->arena, mark);
+    plan_activations(model, llama);
+}
+
+static size_t measure(const struct llama *llama, struct llama_cuda *model, int batch_tokens)
+{
+    struct llama sized = *llama;
+    struct cuda_upload upload = {0};
+    sized.batch_tokens = batch_tokens;
+    model->arena = (struct cuda_arena){0};
+    plan(model, &sized, &upload);
+    return model->arena.most;
+}
+
+/* More than so many tokens gain nothing: the card is full. */
+#define BATCH_TOKENS_LARGEST 16384
+/* Of what is free, a part stays so: kernels' own needs, the vectors of a batch. */
+#define SHARE_USED 0.85
+
+/* The largest batch that fits, at least a text. */
+static enum status choose_batch(struct llama *llama, struct llama_cuda *model, struct err *err)
+{
+    size_t available;
+    TRY(cuda_memory_free(model->cuda, &available, err));
+    int tokens = BATCH_TOKENS_LARGEST;
+    while (tokens > 1024 && (double)measure(llama, model, tokens) > SHARE_USED * (double)available)
+        tokens /= 2;
+    llama->batch_tokens = tokens > llama->max_tokens ? tokens : llama->max_tokens;
+    return STATUS_OK;
+}
+
+static enum status allocate(struct llama *llama, struct llama_cuda *model,
+                            struct cuda_upload *upload, struct err *err)
+{
+    char what[96];
+    if ((int64_t)llama->batch_tokens * llama->config.n_heads > INT_MAX)
+        return err_set(err, STATUS_USAGE, "a batch of %d tokens is too large; lower --batch-tokens",
+                       llama->batch_tokens);
+    measure(llama, model, llama->batch_tokens);
+    snprintf(what, sizeof what, "the model with a batch of %d tokens", llama->batch_tokens);
+    TRY(cuda_arena_open(&model->arena, model->cuda, what,
+                        llama->precision == PRECISION_BF16
+                            ? "use --precision nf4, a smaller --batch-tokens, or --device cpu"
+                            : "try a smaller --batch-tokens or --max-tokens, a smaller model, or "
+                              "--device cpu",
+                        err));
+    plan(model, llama, upload);
+    size_t numbers = (3 * (size_t)llama->batch_tokens + 1) * sizeof(int32_t);
+    for (int i = 0; i < STAGES; i++) {
+        void *pinned;
+        TRY(cuda_pinned_alloc(model->cuda, &pinned, numbers, err));
+        model->stages[i].numbers = pinned;
+        CUDA_TRY(&model->cuda->driver, err, EventCreate, &model->stages[i].sent,
+                 CU_EVENT_DISABLE_TIMING);
+    }
+    return STATUS_OK;
+}
+
+/* ---- loading -------------------------------------------------------------------------------- */
+
+/* Which matrices a checkpoint holds in NF4 that is not nested decides what memory they take. */
+static enum status inspect(struct llama_cuda *model, const struct llama *llama,
+                           const struct weights *weights, struct err *err)
+{
+    struct llama_parameter parameter;
+    for (int cursor = 0; llama_next_parameter(&llama->config, &cursor, &parameter);) {
+        int layer;
+        struct nf4_matrix view;
+        struct arena arena = {0};
+        const struct place *place = find_place(parameter.name, &layer);
+        const struct weight *weight = weights_find(weights, parameter.name);
+        if (!place || place->kind != MATRIX || layer >= llama->n_layers || !weight || !weight->nf4)
+            continue;
+        char *member = (char *)&model->layers[layer] + place->offset;
+        struct cuda_linear *linear = (struct cuda_linear *)(void *)member;
+        enum status status = nf4_checkpoint_view(&view, weights, weight, &arena, err);
+        linear->not_nested[place->part] = status == STATUS_OK && view.absmax;
+        arena_free(&arena);
+        TRY(status);
+    }
+    return STATUS_OK;
+}
+
+static enum status load_parameter(struct llama_cuda *model, const struct llama *llama,
+                                  const struct llama_parameter *parameter,
+                                  struct cuda_upload *upload, struct err *err)
+{
+    int layer;
+    const struct place *place = find_place(parameter->name, &layer);
+    if (!place)
+        return parameter->kind == PARAMETER_VECTOR
+                   ? cuda_upload_dense(upload, parameter->name, 1, parameter->columns,
+                                       PRECISION_F32, model->final_norm, err)
+                   : cuda_upload_dense(upload, parameter->name, parameter->rows, parameter->columns,
+                                       PRECISION_BF16, model->embedding, err);
+    if (layer >= llama->n_layers)
+        return STATUS_OK; /* deeper than is asked for */
+    char *member = (char *)&model->layers[layer] + place->offset;
+    switch (place->kind) {
+    case MATRIX:
+        return cuda_linear_load((struct cuda_linear *)(void *)member, place->part, parameter->name,
+                                upload, err);
+    case BIAS:
+        return cuda_linear_load_bias((struct cuda_linear *)(void *)member, place->part,
+                                     parameter->name, upload, err);
+    case VECTOR:
+        break;
+    }
+    float *vector;
+    memcpy(&vector, member, sizeof vector);
+    return cuda_upload_dense(upload, parameter->name, 1, parameter->columns, PRECISION_F32, vector,
+                             err);
+}
+
+/* The tables of rotation are made on the host, as for the CPU. */
+static enum status load_rope(struct llama_cuda *model, const struct llama *llama, struct err *err)
+{
+    const struct model_config *c = &llama->config;
+    size_t half = (size_t)c->head_dim / 2, n = (size_t)llama->max_tokens * half;
+    struct arena arena = {0};
+    enum status status = STATUS_OK;
+    double *inv_freq = arena_alloc(&arena, half, sizeof *inv_freq);
+    float *cos_table = arena_alloc(&arena, n, sizeof *cos_table);
+    float *sin_table = arena_alloc(&arena, n, sizeof *sin_table);
+    if (!inv_freq || !cos_table || !sin_table) {
+        status = err_no_memory(err, "the tables of rotation", 2 * n * sizeof *cos_table);
+    } else {
+        rope_frequencies(inv_freq, c->head_dim, &c->rope);
+        rope_table(cos_table, sin_table, inv_freq, llama->max_tokens, c->head_dim);
+        status = cuda_copy_to(model->cuda, model->rope_cos, cos_table, n * sizeof(float), err);
+        if (status == STATUS_OK)
+            status = cuda_copy_to(model->cuda, model->rope_sin, sin_table, n * sizeof(float), err);
+        if (status == STATUS_OK)
+            status = cuda_synchronise(model->cuda, err);
+    }
+    arena_free(&arena);
+    return status;
+}
+
+static enum status load_parameters(struct llama_cuda *model, const struct llama *llama,
+                                   struct cuda_upload *upload, const struct progress *progress,
+                                   struct err *err)
+{
+    struct llama_parameter parameter;
+    size_t total = (size_t)llama->n_layers + 1, done = 0;
+    progress_report(progress, "load", "layers", 0, total);
+    for (int cursor = 0; llama_next_parameter(&llama->config, &cursor, &parameter);) {
+        int layer;
+        TRY(load_parameter(model, llama, &parameter, upload, err));
+        if (find_place(parameter.name, &layer) && layer < llama->n_layers &&
+            (size_t)layer + 1 > done) {
+            done = (size_t)layer + 1;
+            progress_report(progress, "load", "layers", done, total);
+        }
+    }
+    TRY(load_rope(model, llama, err));
+    TRY(cuda_upload_end(upload, err));
+    progress_report(progress, "load", "layers", total, total);
+    return STATUS_OK;
+}
+
+enum status llama_cuda_load(struct llama *llama, struct device *device,
+                            const struct weights *weights, const struct progress *progress,
+                            struct err *err)
+{
+    struct cuda_upload upload = {0};
+    struct llama_cuda *model = mem_alloc_zero(1, sizeof *model);
+    if (!model)
+        return err_no_memory(err, "the model", sizeof *model);
+    llama->cuda = model;
+    model->cuda = device->cuda;
+    if (llama->precision == PRECISION_F32)
+        return err_set(err, STATUS_USAGE,
+                       "--precision f32 is the CPU's; use nf4 or bf16 on a GPU, or --device cpu");
+    model->layers = mem_alloc_zero((size_t)llama->n_layers, sizeof *model->layers);
+    if (!model->layers)
+        return err_no_memory(err, "the layers", (size_t)llama->n_layers * sizeof *model->layers);
+    for (int layer = 0; layer < llama->n_layers; layer++)
+        shape_layer(&model->layers[layer], llama);
+    if (llama->precision == PRECISION_NF4)
+        TRY(inspect(model, llama, weights, err));
+    if (llama->batch_tokens == 0)
+        TRY(choose_batch(llama, model, err));
+    enum status status = allocate(llama, model, &upload, err);
+    if (status == STATUS_OK)
+        status = cuda_upload_open(&upload, device, weights, err);
+    if (status == STATUS_OK)
+        status = load_parameters(model, llama, &upload, progress, err);
+    cuda_upload_close(&upload);
+    llama->weight_bytes = model->arena.bytes;
+    return status;
+}
+
+void llama_cuda_free(struct llama_cuda *model)
+{
+    if (!model)
+        return;
+    model->cuda->driver.StreamSynchronize(model->cuda->stream);
+    for (int i = 0; i < STAGES; i++) {
+        cuda_pinned_free(model->cuda, model->stages[i].numbers);
+        if (model->stages[i].sent)
+            model->cuda->driver.EventDestroy(model->stages[i].sent);
+    }
+    cuda_arena_close(&model->arena, model->cuda);
+    mem_free(model->layers);
+    mem_free(model);
+}
+
+const float *llama_cuda_final_norm_weight(const struct llama_cuda *model)
+{
+    return model->final_norm;
+}
+
+/* ---- forward -------------------------------------------------------------------------------- */
+
+/* A batch as the kernels see it. */
+struct step {
+    struct llama_cuda *model;
+    const struct model_config *config;
+    struct device *device;
+    int t, n_texts;
+    const int32_t *tokens, *positions, *cu_seqlens; /* on the GPU */
+};
+
+/* Tokens, positions and cu_seqlens, one behind the other, in one copy. */
+static enum status send_numbers(struct step *step, const struct llama_batch *batch, struct err *err)
+{
+    struct llama_cuda *model = step->model;
+    size_t t = (size_t)step->t, n = 2 * t + (size_t)batch->n_texts + 1;
+    int stage = model->next_stage;
+    model->next_stage = (stage + 1) % STAGES;
+    if (model->stages[stage].used)
+        CUDA_TRY(&model->cuda->driver, err, EventSynchronize, model->stages[stage].sent);
+    int32_t *numbers = model->stages[stage].numbers;
+    memcpy(numbers, batch->tokens, t * sizeof *numbers);
+    for (int text = 0; text < batch->n_texts; text++)
+        for (int i = batch->cu_seqlens[text]; i < batch->cu_seqlens[text + 1]; i++)
+            numbers[t + (size_t)i] = i - batch->cu_seqlens[text];
+    memcpy(numbers + 2 * t, batch->cu_seqlens, ((size_t)batch->n_texts + 1) * sizeof *numbers);
+    TRY(cuda_copy_to(model->cuda, model->numbers, numbers, n * sizeof *numbers, err));
+    CUDA_TRY(&model->cuda->driver, err, EventRecord, model->stages[stage].sent,
+             model->cuda->stream);
+    model->stages[stage].used = true;
+    step->tokens = model->numbers;
+    step->positions = model->numbers + t;
+    step->cu_seqlens = model->numbers + 2 * t;
+    return STATUS_OK;
+}
+
+static enum status attention_block(const struct step *step, int index, struct err *err)
+{
+    struct llama_cuda *model = step->model;
+    const struct model_config *c = step->config;
+    const struct cuda_layer *layer = &model->layers[index];
+    size_t query = query_width(c), key = key_width(c), row = query + 2 * key;
+    uint16_t *qkv = model->qkv;
+    const struct rope_cuda rope = {
+        .x = qkv,
+        .stride = row,
+        .positions = step->positions,
+        .cos_table = model->rope_cos,
+        .sin_table = model->rope_sin,
+        .n_heads = c->n_heads,
+        .n_kv_heads = c->n_kv_heads,
+        .head_dim = c->head_dim,
+        .q_norm = layer->q_norm,
+        .k_norm = layer->k_norm,
+        .eps = c->rms_norm_eps,
+    };
+    int window = index >= c->first_window_layer ? c->sliding_window : 0;
+    TRY(rmsnorm_fwd(step->device, model->normed, model->hidden, layer->input_norm, step->t,
+                    c->hidden_size, c->rms_norm_eps, err));
+    TRY(cuda_linear_fwd(step->device, qkv, model->normed, &layer->qkv, step->t, false, err));
+    TRY(rope_fwd_cuda(step->device, &rope, step->t, err));
+    TRY(attention_fwd_cuda(step->device, model->attended, qkv, (int)row, qkv + query,
+                           qkv + query + key, (int)row, step->cu_seqlens, step->t, step->n_texts,
+                           c->n_heads, c->n_kv_heads, c->head_dim, 1.0f / sqrtf((float)c->head_dim),
+                           window, err));
+    return cuda_linear_fwd(step->device, model->hidden, model->attended, &layer->o, step->t, true,
+                           err);
+}
+
+static enum status mlp_block(const struct step *step, int index, struct err *err)
+{
+    struct llama_cuda *model = step->model;
+    const struct model_config *c = step->config;
+    const struct cuda_layer *layer = &model->layers[index];
+    int f = c->intermediate_size;
+    const uint16_t *gate = model->gate_up;
+    TRY(rmsnorm_fwd(step->device, model->normed, model->hidden, layer->post_attention_norm, step->t,
+                    c->hidden_size, c->rms_norm_eps, err));
+    TRY(cuda_linear_fwd(step->device, model->gate_up, model->normed, &layer->gate_up, step->t,
+                        false, err));
+    TRY(swiglu_fwd_cuda(step->device, model->product, gate, gate + f, 2 * (size_t)f, step->t, f,
+                        err));
+    return cuda_linear_fwd(step->device, model->hidden, model->product, &layer->down, step->t, true,
+                           err);
+}
+
+enum status llama_cuda_forward(struct llama *llama, struct device *device,
+                               const struct llama_batch *batch, int n_layers,
+                               llama_layer_visitor *visit, void *context, struct err *err)
+{
+    struct llama_cuda *model = llama->cuda;
+    struct step step = {
+        .model = model,
+        .config = &llama->config,
+        .device = device,
+        .t = batch->cu_seqlens[batch->n_texts],
+        .n_texts = batch->n_texts,
+    };
+    const struct dense_matrix table = {PRECISION_BF16, model->embedding, llama->config.vocab_size,
+                                       llama->config.hidden_size};
+    TRY(send_numbers(&step, batch, err));
+    TRY(embedding_fwd_cuda(device, model->hidden, step.tokens, &table, step.t, err));
+    TRY(visit(context, 0, model->hidden, step.t, err));
+    for (int layer = 0; layer < n_layers; layer++) {
+        TRY(interrupt_check(err));
+        TRY(attention_block(&step, layer, err));
+        TRY(mlp_block(&step, layer, err));
+        TRY(visit(context, layer + 1, model->hidden, step.t, err));
+    }
+    return STATUS_OK;
+}

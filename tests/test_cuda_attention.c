@@ -1,0 +1,525 @@
+/* Attention on a GPU against its float64 reference, and what batches promise:
+ * tests/test_attention.c asks the same of the CPU. */
+#include "tests/cuda_support.h"
+
+#include <dlfcn.h>
+#include <jansson.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host/base/float16.h"
+#include "kernels/attention.h"
+
+/* One packed batch. q, k and v are parts of one buffer, or three with gaps; what no row has is NaN,
+ * which must not be read into anything. */
+struct batch {
+    int n_texts, n_heads, n_kv_heads, head_dim, window;
+    bool joined;
+    int32_t *cu_seqlens;
+    int n, q_row, k_row;                    /* elements of a row */
+    int q_stride, kv_stride;                /* and from one to the next */
+    size_t q_begin, k_begin, v_begin, size; /* in `buffer` */
+    float *buffer;
+    float scale;
+};
+
+#define GAP 8 /* elements between the rows of buffers apart; odd sizes have odd strides */
+
+static struct batch make_batch(const int *lengths, int n_texts, int n_heads, int n_kv_heads,
+                               int head_dim, bool joined)
+{
+    struct batch b = {.n_texts = n_texts,
+                      .n_heads = n_heads,
+                      .n_kv_heads = n_kv_heads,
+                      .head_dim = head_dim,
+                      .joined = joined,
+                      .q_row = n_heads * head_dim,
+                      .k_row = n_kv_heads * head_dim,
+                      .scale = 1 / sqrtf((float)head_dim)};
+    b.cu_seqlens = malloc(((size_t)n_texts + 1) * sizeof *b.cu_seqlens);
+    b.cu_seqlens[0] = 0;
+    for (int t = 0; t < n_texts; t++)
+        b.cu_seqlens[t + 1] = b.cu_seqlens[t] + lengths[t];
+    b.n = b.cu_seqlens[n_texts];
+    if (joined) {
+        b.q_stride = b.kv_stride = b.q_row + 2 * b.k_row;
+        b.k_begin = (size_t)b.q_row;
+        b.v_begin = (size_t)(b.q_row + b.k_row);
+        b.size = (size_t)b.n * (size_t)b.q_stride;
+    } else {
+        b.q_stride = b.q_row + GAP;
+        b.kv_stride = b.k_row + GAP;
+        /* Each begins at a multiple of 16 bytes. */
+        b.k_begin = ((size_t)b.n * (size_t)b.q_stride + 7) / 8 * 8;
+        b.v_begin = (b.k_begin + (size_t)b.n * (size_t)b.kv_stride + 7) / 8 * 8;
+        b.size = b.v_begin + (size_t)b.n * (size_t)b.kv_stride;
+    }
+    b.buffer = malloc(b.size * sizeof *b.buffer + 1);
+    for (size_t i = 0; i < b.size; i++)
+        b.buffer[i] = NAN;
+    return b;
+}
+
+static void fill_rows(const struct batch *b, size_t begin, int row, int stride, uint64_t seed,
+                      float deviation)
+{
+    float *values = malloc((size_t)b->n * (size_t)row * sizeof *values + 1);
+    fill_normal(values, (size_t)b->n * (size_t)row, seed, deviation);
+    for (int i = 0; i < b->n; i++)
+        memcpy(b->buffer + begin + (size_t)i * (size_t)stride, values + (size_t)i * (size_t)row,
+               (size_t)row * sizeof *values);
+    free(values);
+    for (size_t i = 0; i < b->size; i++)
+        b->buffer[i] = bf16_to_float(bf16_from_float(b->buffer[i]));
+}
+
+static void fill_batch(const struct batch *b, float deviation)
+{
+    fill_rows(b, b->q_begin, b->q_row, b->q_stride, 1, deviation);
+    fill_rows(b, b->k_begin, b->k_row, b->kv_stride, 2, deviation);
+    fill_rows(b, b->v_begin, b->k_row, b->kv_stride, 3, 1.0f);
+}
+
+static void free_batch(struct batch *b)
+{
+    free(b->cu_seqlens), free(b->buffer);
+}
+
+/* n rows of q, k and v from row `first` on, on the device as texts of cu_seqlens; out as floats. */
+static float *run_part(const struct batch *b, int first, int n, const int32_t *cu_seqlens,
+                       int n_texts)
+{
+    struct err err;
+    size_t out_size = (size_t)n * (size_t)b->q_row;
+    float *copy = malloc(b->size * sizeof *copy + 1),
+          *nothing = malloc(out_size * sizeof *nothing + 1);
+    memcpy(copy, b->buffer, b->size * sizeof *copy);
+    for (size_t i = 0; i < out_size; i++)
+        nothing[i] = NAN;
+    struct cuda_tensor buffer = cuda_upload(PRECISION_BF16, copy, b->size);
+    struct cuda_tensor out = cuda_upload(PRECISION_BF16, nothing, out_size);
+    struct cuda_tensor begins =
+        cuda_upload_bytes(cu_seqlens, ((size_t)n_texts + 1) * sizeof *cu_seqlens);
+    uint16_t *at = cuda_pointer(&buffer);
+    const uint16_t *q = at + b->q_begin + (size_t)first * (size_t)b->q_stride;
+    const uint16_t *k = at + b->k_begin + (size_t)first * (size_t)b->kv_stride;
+    const uint16_t *v = at + b->v_begin + (size_t)first * (size_t)b->kv_stride;
+    cuda_good(attention_fwd_cuda(&cuda_test, cuda_pointer(&out), q, b->q_stride, k, v, b->kv_stride,
+                                 cuda_pointer(&begins), n, n_texts, b->n_heads, b->n_kv_heads,
+                                 b->head_dim, b->scale, b->window, &err),
+              &err);
+    float *got = cuda_download(&out);
+    cuda_drop(&buffer), cuda_drop(&begins);
+    free(copy), free(nothing);
+    return got;
+}
+
+static float *run(const struct batch *b)
+{
+    return run_part(b, 0, b->n, b->cu_seqlens, b->n_texts);
+}
+
+/* ---- against the reference ------------------------------------------------------------------ */
+
+static double *rows_of(const struct batch *b, size_t begin, int row, int stride, bool magnitudes)
+{
+    double *values = malloc((size_t)b->n * (size_t)row * sizeof *values + 1);
+    for (int i = 0; i < b->n; i++)
+        for (int j = 0; j < row; j++) {
+            float x = b->buffer[begin + (size_t)i * (size_t)stride + (size_t)j];
+            values[(size_t)i * (size_t)row + (size_t)j] = (double)(magnitudes ? fabsf(x) : x);
+        }
+    return values;
+}
+
+/* The largest length of a head's vector. */
+static double largest_norm(const double *x, size_t n_vectors, int head_dim)
+{
+    double largest = 0;
+    for (size_t i = 0; i < n_vectors; i++) {
+        double square = 0;
+        for (int c = 0; c < head_dim; c++)
+            square += x[i * (size_t)head_dim + (size_t)c] * x[i * (size_t)head_dim + (size_t)c];
+        largest = square > largest ? square : largest;
+    }
+    return sqrt(largest);
+}
+
+/* score_error: what else a score may err by, relative to the usual. Every element within its own
+ * bound, which follows from the average of |v| with the same weights. */
+static void check_batch(const struct batch *b, const float *got)
+{
+    size_t size = (size_t)b->n * (size_t)b->q_row;
+    int longest = 0;
+    for (int t = 0; t < b->n_texts; t++) {
+        int length = b->cu_seqlens[t + 1] - b->cu_seqlens[t];
+        longest = length > longest ? length : longest;
+    }
+    double *q = rows_of(b, b->q_begin, b->q_row, b->q_stride, false);
+    double *k = rows_of(b, b->k_begin, b->k_row, b->kv_stride, false);
+    double *v = rows_of(b, b->v_begin, b->k_row, b->kv_stride, false);
+    double *sizes_of_v = rows_of(b, b->v_begin, b->k_row, b->kv_stride, true);
+    double *want = malloc(size * sizeof *want + 1), *average = malloc(size * sizeof *average + 1);
+    double *scores = malloc((size_t)longest * sizeof *scores + 1);
+    attention_fwd_ref(want, q, k, v, b->cu_seqlens, b->n_texts, b->n_heads, b->n_kv_heads,
+                      b->head_dim, (double)b->scale, b->window, scores);
+    attention_fwd_ref(average, q, k, sizes_of_v, b->cu_seqlens, b->n_texts, b->n_heads,
+                      b->n_kv_heads, b->head_dim, (double)b->scale, b->window, scores);
+    double magnitude = (double)b->scale *
+                       largest_norm(q, (size_t)b->n * (size_t)b->n_heads, b->head_dim) *
+                       largest_norm(k, (size_t)b->n * (size_t)b->n_kv_heads, b->head_dim);
+    double tolerance = attention_fwd_cuda_tolerance(b->head_dim, longest, magnitude);
+    for (size_t i = 0; i < size; i++) {
+        double allowed = tolerance * average[i];
+        allowed += cuda_rounding(PRECISION_BF16) * (fabs(want[i]) + allowed) + 0x1p-133;
+        if (!(fabs((double)got[i] - want[i]) <= allowed))
+            ck_abort_msg("%d/%d x %d, window %d%s: row %zu, column %zu is %g, not %g +- %g",
+                         b->n_heads, b->n_kv_heads, b->head_dim, b->window,
+                         b->joined ? ", joined" : "", i / (size_t)b->q_row, i % (size_t)b->q_row,
+                         (double)got[i], want[i], allowed);
+    }
+    free(q), free(k), free(v), free(sizes_of_v), free(want), free(average), free(scores);
+}
+
+/* Empty, single, round a group of 16 keys, a tile of 32 and 64, and a tile of queries. */
+static const int lengths[] = {0, 1, 15, 16, 17, 0, 63, 64, 65, 129, 200, 0};
+#define N_TEXTS ((int)(sizeof lengths / sizeof *lengths))
+
+/* Heads of each instance's width and narrower, and some that are no vectors; windows of the query
+ * alone, round a group and a tile, within the longest text and beyond. */
+static const struct {
+    int n_heads, n_kv_heads, head_dim, window;
+    bool joined;
+} cases[] = {
+    {2, 1, 8, 0, true},     {3, 1, 32, 0, false},  {2, 2, 40, 0, true},
+    {3, 1, 64, 0, true},    {4, 1, 64, 17, false}, {1, 1, 96, 0, false},
+    {2, 1, 80, 33, true},   {4, 4, 128, 0, true},  {3, 1, 128, 1, true},
+    {1, 1, 128, 64, false}, {1, 1, 256, 0, true},  {1, 1, 256, 100, false},
+    {2, 1, 7, 0, true},     {1, 1, 7, 31, false},  {1, 1, 33, 0, false},
+    {1, 1, 130, 65, true},  {1, 1, 1, 0, true},    {1, 1, 24, 199, true},
+    {1, 1, 64, 50, false},  {1, 1, 128, 34, true}, {1, 1, 72, INT_MAX, false},
+};
+
+START_TEST(attention_matches_reference)
+{
+    if (!cuda_test_device(_i))
+        SKIP("needs nvcc");
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct batch b = make_batch(lengths, N_TEXTS, cases[c].n_heads, cases[c].n_kv_heads,
+                                    cases[c].head_dim, cases[c].joined);
+        b.window = cases[c].window;
+        fill_batch(&b, 1.5f);
+        float *got = run(&b);
+        check_batch(&b, got);
+        free(got);
+        free_batch(&b);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* Through the dispatching function: rows one behind the other. */
+START_TEST(attention_is_dispatched)
+{
+    static const int two[] = {40, 70};
+    struct err err;
+    if (!cuda_test_device(_i))
+        SKIP("needs nvcc");
+    struct batch b = make_batch(two, 2, 4, 2, 16, false);
+    fill_batch(&b, 1.5f);
+    float *parts[3], *nothing = calloc((size_t)b.n * (size_t)b.q_row, sizeof *nothing);
+    const size_t begins[3] = {b.q_begin, b.k_begin, b.v_begin};
+    struct cuda_tensor tensors[3];
+    for (int i = 0; i < 3; i++) {
+        int row = i == 0 ? b.q_row : b.k_row, stride = i == 0 ? b.q_stride : b.kv_stride;
+        parts[i] = malloc((size_t)b.n * (size_t)row * sizeof *parts[i]);
+        for (int j = 0; j < b.n; j++)
+            memcpy(parts[i] + (size_t)j * (size_t)row,
+                   b.buffer + begins[i] + (size_t)j * (size_t)stride,
+                   (size_t)row * sizeof *parts[i]);
+        tensors[i] = cuda_upload(PRECISION_BF16, parts[i], (size_t)b.n * (size_t)row);
+        free(parts[i]);
+    }
+    struct cuda_tensor out = cuda_upload(PRECISION_BF16, nothing, (size_t)b.n * (size_t)b.q_row);
+    struct cuda_tensor texts = cuda_upload_bytes(b.cu_seqlens, 3 * sizeof *b.cu_seqlens);
+    cuda_good(attention_fwd(&cuda_test, cuda_pointer(&out), cuda_pointer(&tensors[0]),
+                            cuda_pointer(&tensors[1]), cuda_pointer(&tensors[2]),
+                            cuda_pointer(&texts), b.n, 2, b.n_heads, b.n_kv_heads, b.head_dim,
+                            b.scale, 0, &err),
+              &err);
+    float *got = cuda_download(&out), *want = run(&b);
+    ck_assert_mem_eq(got, want, (size_t)b.n * (size_t)b.q_row * sizeof *got);
+    for (int i = 0; i < 3; i++)
+        cuda_drop(&tensors[i]);
+    cuda_drop(&texts);
+    free(got), free(want), free(nothing);
+    free_batch(&b);
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* ---- what batches promise ------------------------------------------------------------------- */
+
+/* The text of rows first .. first+n-1 alone against its rows in `among`: the same bytes. */
+static void check_alone(const struct batch *b, const float *among, int first, int n)
+{
+    const int32_t cu_seqlens[2] = {0, n};
+    float *alone = run_part(b, first, n, cu_seqlens, 1);
+    const float *rows = among + (size_t)first * (size_t)b->q_row;
+    ck_assert_msg(memcmp(alone, rows, (size_t)n * (size_t)b->q_row * sizeof *alone) == 0,
+                  "rows %d to %d of heads of %d, window %d", first, first + n, b->head_dim,
+                  b->window);
+    free(alone);
+}
+
+/* Alone and in company, and cut short; heads of tiles of 64 keys and of 32. */
+START_TEST(attention_gives_a_text_the_same_bytes_alone)
+{
+    static const int head_dims[] = {32, 128}, windows[] = {0, 50}, cuts[] = {1, 17, 64, 100, 129};
+    if (!cuda_test_device(_i))
+        SKIP("needs nvcc");
+    for (int i = 0; i < 4; i++) {
+        struct batch b = make_batch(lengths, N_TEXTS, 2, 1, head_dims[i % 2], i % 2);
+        b.window = windows[i / 2];
+        fill_batch(&b, 1.5f);
+        float *among = run(&b);
+        for (int t = 0; t < N_TEXTS; t++)
+            check_alone(&b, among, b.cu_seqlens[t], lengths[t]);
+        for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++)
+            check_alone(&b, among, b.cu_seqlens[10], cuts[c]);
+        free(among);
+        free_batch(&b);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* A text no longer than the window has the bytes that it has without one. */
+START_TEST(attention_is_the_same_within_a_window)
+{
+    static const int two[] = {70, 150};
+    if (!cuda_test_device(_i))
+        SKIP("needs nvcc");
+    for (int i = 0; i < 2; i++) {
+        struct batch b = make_batch(two, 2, 2, 1, i ? 128 : 32, true);
+        size_t same = 2 * 70 * (size_t)b.q_row, row = (size_t)b.q_row;
+        fill_batch(&b, 1.5f);
+        float *whole = run(&b);
+        b.window = 70;
+        float *windowed = run(&b);
+        ck_assert_mem_eq(whole, windowed, same * sizeof *whole);
+        ck_assert(memcmp(whole + same, windowed + same, row * sizeof *whole) != 0);
+        free(whole), free(windowed);
+        free_batch(&b);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* Hundreds of texts: two rounds of looking for one. More than 1,024 take a third. */
+START_TEST(attention_finds_its_text)
+{
+    enum { MANY = 1100 };
+    int many[MANY];
+    if (!cuda_test_device(_i))
+        SKIP("needs nvcc");
+    for (int t = 0; t < MANY; t++)
+        many[t] = (int)(mix64(7, (uint64_t)t) % 5);
+    many[33] = 70, many[500] = 130, many[MANY - 1] = 65;
+    static const int counts[] = {31, 32, 33, 34, 300, MANY};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        struct batch b = make_batch(many, counts[i], 1, 1, 8, true);
+        fill_batch(&b, 1.5f);
+        float *got = run(&b);
+        check_batch(&b, got);
+        free(got);
+        free_batch(&b);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* NaN in the first query, key or value of a text, and an infinity. */
+START_TEST(attention_keeps_texts_apart)
+{
+    static const int three[] = {40, 70, 23};
+    if (!cuda_test_device(_i))
+        SKIP("needs nvcc");
+    struct batch b = make_batch(three, 3, 2, 1, 16, true);
+    fill_batch(&b, 1.5f);
+    float *clean = run(&b);
+    const size_t places[3] = {b.q_begin, b.k_begin, b.v_begin};
+    size_t row = (size_t)b.q_row, text = 40 * row, behind = 110 * row;
+    for (int i = 0; i < 4; i++) {
+        float *x = b.buffer + places[i % 3] + 40 * (size_t)b.q_stride, kept = *x;
+        *x = i == 3 ? INFINITY : NAN;
+        float *got = run(&b);
+        ck_assert_mem_eq(clean, got, text * sizeof *got);
+        ck_assert_mem_eq(clean + behind, got + behind, 23 * row * sizeof *got);
+        ck_assert(isnan(got[text]));
+        /* A query's NaN is its own. */
+        if (i % 3 == 0)
+            ck_assert_mem_eq(clean + text + row, got + text + row, 69 * row * sizeof *got);
+        free(got);
+        *x = kept;
+    }
+    free(clean);
+    free_batch(&b);
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* ---- magnitudes ----------------------------------------------------------------------------- */
+
+/* One key has all the weight: rows of v, exactly. The difference to the largest score must be 0
+ * where it is the largest, whatever its size. No two scores are as near as they err. */
+START_TEST(attention_takes_scores_of_any_size)
+{
+    static const float deviations[] = {1e4f, 1e9f, 1e15f};
+    const int length = 150;
+    if (!cuda_test_device(_i))
+        SKIP("needs nvcc");
+    for (size_t i = 0; i < sizeof deviations / sizeof *deviations; i++) {
+        struct batch b = make_batch(&length, 1, 2, 1, 24, true);
+        fill_batch(&b, deviations[i]);
+        float *got = run(&b);
+        for (int j = 0; j < length; j++)
+            for (int h = 0; h < 2; h++) {
+                const float *q = b.buffer + b.q_begin + j * b.q_stride + h * 24, *best = NULL;
+                double largest = -INFINITY;
+                for (int key = 0; key <= j; key++) {
+                    const float *k = b.buffer + b.k_begin + key * b.kv_stride;
+                    double score = 0;
+                    for (int c = 0; c < 24; c++)
+                        score += (double)q[c] * (double)k[c];
+                    if (score > largest)
+                        largest = score, best = b.buffer + b.v_begin + key * b.kv_stride;
+                }
+                if (memcmp(got + j * b.q_row + h * 24, best, 24 * sizeof *best) != 0)
+                    ck_abort_msg("deviation %g: query %d, head %d", (double)deviations[i], j, h);
+            }
+        free(got);
+        free_batch(&b);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* Scores that overflow, upwards and downwards, have no softmax: NaN, and in their text alone. */
+START_TEST(attention_gives_nan_where_scores_overflow)
+{
+    static const int three[] = {3, 130, 2};
+    if (!cuda_test_device(_i))
+        SKIP("needs nvcc");
+    for (int negative = 0; negative < 2; negative++) {
+        struct batch b = make_batch(three, 3, 1, 1, 8, true);
+        fill_batch(&b, 1.5f);
+        for (int j = 3; j < 133; j++)
+            for (int c = 0; c < 8; c++) {
+                b.buffer[(size_t)(j * b.q_stride + c)] = 0x1p126f;
+                b.buffer[b.k_begin + (size_t)(j * b.kv_stride + c)] =
+                    negative ? -0x1p126f : 0x1p126f;
+            }
+        float *got = run(&b);
+        for (int j = 0; j < b.n * b.q_row; j++)
+            ck_assert_int_eq(isnan(got[j]) != 0, j >= 3 * 8 && j < 133 * 8);
+        free(got);
+        free_batch(&b);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* ---- how memory is touched ------------------------------------------------------------------ */
+
+/* The sum of the counters whose names begin and end so, less or with those of a least count. */
+static json_int_t total(json_t *counters, const char *begin, const char *end, bool least)
+{
+    const char *name;
+    json_t *value;
+    json_int_t sum = 0;
+    json_object_foreach(counters, name, value)
+    {
+        size_t length = strlen(name), tail = strlen(end);
+        if (strncmp(name, begin, strlen(begin)) == 0 && length > tail &&
+            strcmp(name + length - tail, end) == 0 && (strstr(name, "_least_") != NULL) == least)
+            sum += json_integer_value(value);
+    }
+    return sum;
+}
+
+/* No bank conflicts, and no sector of 32 bytes is moved for less than it holds. */
+START_TEST(attention_touches_memory_well)
+{
+    static const int two[] = {130, 70}, head_dims[] = {16, 32, 64, 80, 96, 128, 256};
+    CUresult (*begin)(void), (*end)(const char *);
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    *(void **)&begin = dlsym(cuda_test.cuda->driver.library, "softcudaCountBegin");
+    *(void **)&end = dlsym(cuda_test.cuda->driver.library, "softcudaCountEnd");
+    ck_assert(begin && end);
+    for (size_t i = 0; i < sizeof head_dims / sizeof *head_dims; i++) {
+        const char *path = write_file(temporary_folder(), "report.json", "", 0);
+        struct batch b = make_batch(two, 2, 2, 1, head_dims[i], true);
+        fill_batch(&b, 1.5f);
+        ck_assert_int_eq(begin(), CUDA_SUCCESS);
+        free(run(&b));
+        ck_assert_int_eq(end(path), CUDA_SUCCESS);
+        json_t *report = json_load_file(path, 0, NULL);
+        json_t *kernel = json_array_get(json_object_get(report, "kernels"), 0);
+        json_t *counters = json_object_get(kernel, "counters");
+        ck_assert_int_gt(total(counters, "shared_", "_wavefronts", true), 0);
+        ck_assert_int_eq(total(counters, "shared_", "_wavefronts", false),
+                         total(counters, "shared_", "_wavefronts", true));
+        ck_assert_int_gt(total(counters, "global_", "_sectors", true), 0);
+        ck_assert_int_eq(total(counters, "global_", "_sectors", false),
+                         total(counters, "global_", "_sectors", true));
+        json_decref(report);
+        free_batch(&b);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* No texts, only empty ones, and heads that no kernel takes. */
+START_TEST(attention_has_limits)
+{
+    const int32_t none[4] = {0, 0, 0, 0};
+    struct err err;
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    struct cuda_tensor texts = cuda_upload_bytes(none, sizeof none);
+    void *begins = cuda_pointer(&texts);
+    cuda_good(attention_fwd(&cuda_test, NULL, NULL, NULL, NULL, begins, 0, 0, 2, 1, 8, 1, 0, &err),
+              &err);
+    cuda_good(attention_fwd(&cuda_test, NULL, NULL, NULL, NULL, begins, 0, 3, 2, 1, 8, 1, 0, &err),
+              &err);
+    ck_assert_int_eq(
+        attention_fwd(&cuda_test, NULL, NULL, NULL, NULL, begins, 0, 3, 2, 1, 257, 1, 0, &err),
+        STATUS_RESOURCE);
+    ck_assert_str_eq(err.text, "attention: heads of 257 are too wide for the GPU's kernel, which "
+                               "takes up to 256; use --device cpu");
+    cuda_drop(&texts);
+    device_close(&cuda_test);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("cuda_attention");
+    TCase *tests = tcase_create("cuda_attention");
+    tcase_set_timeout(tests, 60);
+    tcase_add_loop_test(tests, attention_matches_reference, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, attention_is_dispatched, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, attention_gives_a_text_the_same_bytes_alone, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, attention_is_the_same_within_a_window, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, attention_finds_its_text, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, attention_keeps_texts_apart, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, attention_takes_scores_of_any_size, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, attention_gives_nan_where_scores_overflow, 0, CUDA_TEST_SETTINGS);
+    tcase_add_test(tests, attention_has_limits);
+    tcase_add_test(tests, attention_touches_memory_well);
+    suite_add_tcase(suite, tests);
+    return run_suite(suite);
+}
