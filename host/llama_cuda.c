@@ -373,6 +373,10 @@ enum status llama_cuda_load(struct llama *llama, struct device *device,
     if (llama->precision == PRECISION_F32)
         return err_set(err, STATUS_USAGE,
                        "--precision f32 is the CPU's; use nf4 or bf16 on a GPU, or --device cpu");
+    if (llama->config.head_dim > ATTENTION_CUDA_HEAD_DIM_LARGEST)
+        return err_set(err, STATUS_RESOURCE,
+                       "heads of %d values: a GPU's attention takes at most %d; use --device cpu",
+                       llama->config.head_dim, ATTENTION_CUDA_HEAD_DIM_LARGEST);
     model->layers = mem_alloc_zero((size_t)llama->n_layers, sizeof *model->layers);
     if (!model->layers)
         return err_no_memory(err, "the layers", (size_t)llama->n_layers * sizeof *model->layers);

@@ -255,9 +255,12 @@ int main(void)
     TCase *tests = tcase_create("cuda_embedder");
     tcase_add_loop_test(tests, tinystories_is_near_float64, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, stories260k_is_near_float64, 0, CUDA_TEST_SETTINGS);
-    tcase_add_test(tests, smollm2_is_near_float64);
     tcase_add_loop_test(tests, a_text_has_the_same_bytes_in_any_batch, 0, 3);
     tcase_add_test(tests, every_allocation_may_fail);
     suite_add_tcase(suite, tests);
+    TCase *large = tcase_create("large");
+    tcase_set_timeout(large, 1200); /* minutes, where much else runs */
+    tcase_add_test(large, smollm2_is_near_float64);
+    suite_add_tcase(suite, large);
     return run_suite(suite);
 }
