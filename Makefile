@@ -137,7 +137,7 @@ demo: ## run the main job: a model, a corpus, named topics (tools/demo.sh)
 check: tests ## build and run all tests
 	sh tests/run.sh $(BUILD)
 
-check-cuda: tests ## kernels and models for GPUs on softcuda, in full (an hour)
+check-cuda: tests ## kernels and models for GPUs on softcuda, in full
 	@set -e; for test in $(BUILD)/tests/test_cuda_*[a-z0-9]; do \
 	    case $$test in *.*) continue ;; esac; \
 	    MIDASHI_CUDA_TESTS=full MIDASHI_BUILD=$(BUILD) CK_DEFAULT_TIMEOUT=7200 $$test; \
