@@ -111,13 +111,6 @@ static size_t size_of(enum nf4_source type)
     return type == NF4_FROM_F32 ? 4 : 2;
 }
 
-static enum status not_finite(const struct weight *weight, int64_t row, struct err *err)
-{
-    return err_set(err, STATUS_BAD_DATA,
-                   "%s: tensor %s: row %lld holds NaN or an infinity; the file is damaged",
-                   weight->path, weight->name, (long long)row);
-}
-
 static bool is_finite(const void *values, enum nf4_source type, int64_t n)
 {
     switch (type) {
@@ -161,7 +154,7 @@ static enum status fill_rows(const struct fill *fill, int64_t row, int64_t n, fl
                 ((uint16_t *)(void *)out)[i] = bf16_from_float(floats[i]);
         }
         if (!finite)
-            return not_finite(fill->weight, row, err);
+            return finite_refuse(fill->weight, row, err);
     }
     return STATUS_OK;
 }

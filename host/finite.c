@@ -34,3 +34,10 @@ bool finite_f16(const uint16_t *x, int64_t n)
 {
     return finite_16(x, n, 0x7C00, 0x0400);
 }
+
+enum status finite_refuse(const struct weight *weight, int64_t row, struct err *err)
+{
+    return err_set(err, STATUS_BAD_DATA,
+                   "%s: tensor %s: row %lld holds NaN or an infinity; the file is damaged",
+                   weight->path, weight->name, (long long)row);
+}

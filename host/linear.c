@@ -60,13 +60,6 @@ static enum status pieces_begin(struct pieces *pieces, const struct weights *wei
     return STATUS_OK;
 }
 
-static enum status not_finite(const struct weight *weight, int64_t row, struct err *err)
-{
-    return err_set(err, STATUS_BAD_DATA,
-                   "%s: tensor %s: row %lld holds NaN or an infinity; the file is damaged",
-                   weight->path, weight->name, (long long)row);
-}
-
 static enum status read_piece(struct pieces *pieces, struct err *err)
 {
     if (!pieces->weight->nf4)
@@ -93,7 +86,7 @@ static enum status next_piece(struct pieces *pieces, bool *more, struct err *err
     TRY(read_piece(pieces, err));
     for (int64_t i = 0; i < pieces->n_rows; i++)
         if (!finite_f32(pieces->values + i * weight->columns, weight->columns))
-            return not_finite(weight, pieces->first_row + i, err);
+            return finite_refuse(weight, pieces->first_row + i, err);
     return STATUS_OK;
 }
 
@@ -115,7 +108,7 @@ static enum status map_dense(struct dense_matrix *matrix, const struct weights *
             TRY(interrupt_check(err));
         if (precision == PRECISION_F32 ? !finite_f32((const float *)data + first, columns)
                                        : !finite_bf16((const uint16_t *)data + first, columns))
-            return not_finite(weight, row, err);
+            return finite_refuse(weight, row, err);
     }
     *matrix = (struct dense_matrix){precision, data, rows, columns};
     return weights_check(weights, err);

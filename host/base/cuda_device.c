@@ -1,6 +1,7 @@
 /* See cuda_device.h. */
 #include "host/base/cuda_device.h"
 
+#include <assert.h>
 #include <string.h>
 #include "host/base/cuda_images.h"
 
@@ -117,40 +118,40 @@ static enum status load_module(struct cuda_device *cuda, const char *name, CUmod
     return STATUS_OK;
 }
 
+/* More dynamic shared memory than this a kernel must ask for. */
+#define CUDA_SHARED_WITHOUT_ASKING (48u << 10)
+
 enum status cuda_function(struct cuda_device *cuda, const char *image, const char *name,
-                          CUfunction *function, struct err *err)
+                          struct cuda_function **function, struct err *err)
 {
     CUmodule module;
-    for (int i = 0; i < cuda->n_functions; i++)
-        if (strcmp(cuda->functions[i].name, name) == 0 &&
-            strcmp(cuda->functions[i].image, image) == 0) {
-            *function = cuda->functions[i].function;
+    for (int i = 0; i < cuda->n_functions; i++) {
+        *function = &cuda->functions[i];
+        if (strcmp((*function)->name, name) == 0 && strcmp((*function)->image, image) == 0)
             return STATUS_OK;
-        }
-    TRY(load_module(cuda, image, &module, err));
-    CUDA_TRY(&cuda->driver, err, ModuleGetFunction, function, module, name);
-    if (cuda->n_functions < CUDA_FUNCTIONS_LARGEST) {
-        cuda->functions[cuda->n_functions].image = image;
-        cuda->functions[cuda->n_functions].name = name;
-        cuda->functions[cuda->n_functions++].function = *function;
     }
+    TRY(load_module(cuda, image, &module, err));
+    assert(cuda->n_functions < CUDA_FUNCTIONS_LARGEST);
+    *function = &cuda->functions[cuda->n_functions];
+    **function = (struct cuda_function){image, name, NULL, CUDA_SHARED_WITHOUT_ASKING};
+    CUDA_TRY(&cuda->driver, err, ModuleGetFunction, &(*function)->function, module, name);
+    cuda->n_functions++;
     return STATUS_OK;
 }
 
-/* A kernel must ask for more dynamic shared memory than this. */
-#define CUDA_SHARED_WITHOUT_ASKING (48u << 10)
-
 enum status cuda_launch(struct cuda_device *cuda, const struct cuda_launch *launch, struct err *err)
 {
-    CUfunction function;
+    struct cuda_function *kernel;
     const unsigned *grid = launch->grid, *block = launch->block;
-    TRY(cuda_function(cuda, launch->image, launch->name, &function, err));
-    if (launch->shared > CUDA_SHARED_WITHOUT_ASKING)
-        CUDA_TRY(&cuda->driver, err, FuncSetAttribute, function,
+    TRY(cuda_function(cuda, launch->image, launch->name, &kernel, err));
+    if (launch->shared > kernel->shared) {
+        CUDA_TRY(&cuda->driver, err, FuncSetAttribute, kernel->function,
                  CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)launch->shared);
+        kernel->shared = launch->shared;
+    }
     CUresult result =
-        cuda->driver.LaunchKernel(function, grid[0], grid[1], grid[2], block[0], block[1], block[2],
-                                  launch->shared, cuda->stream, launch->values, NULL);
+        cuda->driver.LaunchKernel(kernel->function, grid[0], grid[1], grid[2], block[0], block[1],
+                                  block[2], launch->shared, cuda->stream, launch->values, NULL);
     return cuda_check(&cuda->driver, result, launch->name, err);
 }
 

@@ -27,6 +27,13 @@ bool cuda_has_kernels(void);
 #define CUDA_MODULES_LARGEST   32
 #define CUDA_FUNCTIONS_LARGEST 128
 
+/* A kernel. */
+struct cuda_function {
+    const char *image, *name;
+    CUfunction function;
+    unsigned shared; /* dynamic shared memory that it has leave to take, bytes */
+};
+
 struct cuda_device {
     struct cuda_driver driver;
     CUdevice ordinal;
@@ -37,10 +44,7 @@ struct cuda_device {
         const char *image;
         CUmodule module;
     } modules[CUDA_MODULES_LARGEST];
-    struct {
-        const char *image, *name;
-        CUfunction function;
-    } functions[CUDA_FUNCTIONS_LARGEST];
+    struct cuda_function functions[CUDA_FUNCTIONS_LARGEST];
     int n_modules, n_functions;
 };
 
@@ -52,7 +56,7 @@ void cuda_device_close(struct cuda_device *cuda); /* a zeroed one is allowed */
  * The error of a module that the driver refuses says both versions, the driver's and the build's.
  */
 enum status cuda_function(struct cuda_device *cuda, const char *image, const char *name,
-                          CUfunction *function, struct err *err);
+                          struct cuda_function **function, struct err *err);
 
 /* Queues a launch on the device's stream. values: pointers to the parameters, copied at once. */
 struct cuda_launch {

@@ -97,14 +97,13 @@ static void try_cuda(struct device *device)
 {
     struct cuda_driver driver;
     struct err err = {0};
-    if (!cuda_has_kernels() || cuda_driver_open(&driver, NULL) != STATUS_OK)
-        return;
-    cuda_driver_close(&driver);
-    if (open_cuda(device, 0, &err) == STATUS_OK)
+    if (!cuda_has_kernels() || open_cuda(device, 0, &err) == STATUS_OK)
         return;
     mem_free(device->cuda);
     *device = (struct device){.kind = DEVICE_CPU};
-    device->passed_over = err;
+    if (cuda_driver_open(&driver, NULL) == STATUS_OK)
+        device->passed_over = err;
+    cuda_driver_close(&driver);
 }
 
 enum status device_open(struct device *device, const char *name, int n_threads, struct err *err)
