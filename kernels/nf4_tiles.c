@@ -89,12 +89,6 @@ void nf4_tiles_place(struct nf4_tiles *tiles, void *memory)
 
 /* ---- CUDA ----------------------------------------------------------------------------------- */
 
-size_t nf4_tiles_staging(const struct nf4_tiles *tiles, int segment)
-{
-    int64_t n = (int64_t)tiles->segments[segment].rows * tiles->columns;
-    return rounded(nf4_code_bytes(n)) + (tiles->flat ? 0 : absmax_bytes(tiles, segment));
-}
-
 #define TILES_PER_BLOCK 4 /* nf4_tiles.cu: a warp a tile */
 
 enum status nf4_tiles_pack_cuda(struct device *device, const struct nf4_tiles *tiles, int segment,
@@ -115,46 +109,4 @@ enum status nf4_tiles_pack_cuda(struct device *device, const struct nf4_tiles *t
             .values = values,
         },
         err);
-}
-
-static enum status copy_to(struct cuda_device *cuda, const void *to, const void *from, size_t bytes,
-                           struct err *err)
-{
-    CUDA_TRY(&cuda->driver, err, MemcpyHtoDAsync, (CUdeviceptr)(uintptr_t)to, from, bytes,
-             cuda->stream);
-    return STATUS_OK;
-}
-
-static enum status fill_cuda(struct device *device, struct nf4_tiles *tiles, int i,
-                             const struct nf4_matrix *part, uint8_t *staging, struct err *err)
-{
-    struct cuda_device *cuda = device->cuda;
-    struct nf4_segment *segment = &tiles->segments[i];
-    assert(part->rows == segment->rows && part->columns == tiles->columns);
-    assert(is_nested(tiles, i) == !part->absmax);
-    size_t code_bytes = nf4_code_bytes((int64_t)part->rows * part->columns);
-    uint8_t *absmax_codes = staging + rounded(code_bytes);
-    const void *absmax = part->absmax ? (const void *)part->absmax : part->absmax_codes;
-    TRY(copy_to(cuda, staging, part->codes, code_bytes, err));
-    TRY(copy_to(cuda, tiles->flat ? segment->flat_absmax : absmax_codes, absmax,
-                absmax_bytes(tiles, i), err));
-    if (is_nested(tiles, i))
-        TRY(copy_to(cuda, segment->nested_absmax, part->nested_absmax, nested_bytes(tiles, i),
-                    err));
-    segment->offset = part->absmax ? 0 : part->offset;
-    return nf4_tiles_pack_cuda(device, tiles, i, staging, tiles->flat ? NULL : absmax_codes, err);
-}
-
-/* ---- dispatch ------------------------------------------------------------------------------- */
-
-enum status nf4_tiles_fill(struct device *device, struct nf4_tiles *tiles, int segment,
-                           const struct nf4_matrix *part, void *staging, struct err *err)
-{
-    switch (device->kind) {
-    case DEVICE_CPU:
-        break;
-    case DEVICE_CUDA:
-        return fill_cuda(device, tiles, segment, part, staging, err);
-    }
-    return err_set(err, STATUS_RESOURCE, "nf4_tiles: no kernel for this device");
 }

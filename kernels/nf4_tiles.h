@@ -1,11 +1,11 @@
-/* NF4 matrices on a GPU: how one is made from those of nf4.h at load time.
+/* NF4 matrices on a GPU: how one is made of tensors as nf4.h has them (host/cuda_upload does).
  *
- *   const struct nf4_matrix *parts[] = {&q, &k, &v};             on the host, as nf4.h has them
+ *   const struct nf4_matrix *parts[] = {&q, &k, &v};             their shapes
  *   size_t bytes = nf4_tiles_plan(&tiles, parts, 3);             one allocation for the matrix
  *   nf4_tiles_place(&tiles, memory);                             memory: device, of so many bytes
- *   for (int i = 0; i < 3; i++)                                  staging: device, of the largest
- *       TRY(nf4_tiles_fill(device, &tiles, i, parts[i], staging, err));    nf4_tiles_staging
- *   q.tiles = &tiles;                                            what nf4_matmul_fwd looks at
+ *
+ * then, for each part, what is not packed goes to its segment's nested_absmax and flat_absmax, the
+ * offset into the segment, and nf4_tiles_pack_cuda brings codes and absmax codes to their tiles.
  *
  * The product has the segments' rows side by side as its columns, without gaps: of gate and up of
  * 172 rows each, y is (m, 344). nf4_layout.h draws the layout. */
@@ -25,18 +25,9 @@ size_t nf4_tiles_plan(struct nf4_tiles *tiles, const struct nf4_matrix *const *p
 /* memory: device memory of that many bytes, at a multiple of 256. */
 void nf4_tiles_place(struct nf4_tiles *tiles, void *memory);
 
-/* Bytes of device memory that nf4_tiles_fill needs for a segment until its work is done; the next
- * call, queued behind it, may have the same. */
-size_t nf4_tiles_staging(const struct nf4_tiles *tiles, int segment);
-
-/* Copies a segment to the device and packs it there. part: on the host, the whole matrix; its
- * arrays are free again when this returns, unless they are pinned. staging: device memory, at a
- * multiple of 256. Queued on the device's stream. device: DEVICE_CUDA, others are an error. */
-enum status nf4_tiles_fill(struct device *device, struct nf4_tiles *tiles, int segment,
-                           const struct nf4_matrix *part, void *staging, struct err *err);
-
-/* The second half of it: codes and, where tiles are not flat, absmax_codes on the device as nf4.h
- * has them, codes at a multiple of 16 bytes -> tiles. Queued. */
+/* One segment: codes and, where tiles are not flat (then NULL), absmax_codes on the device as nf4.h
+ * has them, codes at a multiple of 16 bytes -> tiles. Queued on the device's stream; what lies in
+ * codes and absmax_codes may be overwritten by what is queued behind it. */
 enum status nf4_tiles_pack_cuda(struct device *device, const struct nf4_tiles *tiles, int segment,
                                 const uint8_t *codes, const uint8_t *absmax_codes, struct err *err);
 

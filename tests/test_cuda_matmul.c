@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "host/base/float16.h"
+#include "host/base/cuda_memory.h"
 #include "kernels/matmul.h"
 #include "kernels/nf4_matmul.h"
 
@@ -73,31 +74,52 @@ struct joined {
     double *values;
 };
 
+/* A part's arrays to its segment, as nf4_tiles.h says. */
+static void fill_segment(struct nf4_tiles *tiles, int i, const struct nf4_matrix *part)
+{
+    struct err err;
+    struct nf4_segment *segment = &tiles->segments[i];
+    int64_t n = (int64_t)part->rows * part->columns;
+    size_t n_blocks = nf4_block_count(n);
+    const void *absmax = part->absmax ? (const void *)part->absmax : part->absmax_codes;
+    size_t absmax_bytes = n_blocks * (part->absmax ? sizeof(float) : 1);
+    struct cuda_tensor codes = cuda_upload_bytes(part->codes, nf4_code_bytes(n));
+    struct cuda_tensor scales = cuda_upload_bytes(absmax, absmax_bytes);
+    if (tiles->flat)
+        cuda_good(cuda_copy_to(cuda_test.cuda, (void *)(uintptr_t)segment->flat_absmax, absmax,
+                               absmax_bytes, &err),
+                  &err);
+    if (!part->absmax)
+        cuda_good(cuda_copy_to(cuda_test.cuda, (void *)(uintptr_t)segment->nested_absmax,
+                               part->nested_absmax,
+                               nf4_nested_block_count((int64_t)n_blocks) * sizeof(float), &err),
+                  &err);
+    segment->offset = part->absmax ? 0 : part->offset;
+    cuda_good(nf4_tiles_pack_cuda(&cuda_test, tiles, i, cuda_pointer(&codes),
+                                  tiles->flat ? NULL : cuda_pointer(&scales), &err),
+              &err);
+    cuda_drop(&codes), cuda_drop(&scales);
+}
+
 static struct joined join(const int *rows, int n_parts, int columns, bool nested)
 {
     struct joined joined = {.n_parts = n_parts};
     const struct nf4_matrix *parts[NF4_SEGMENTS] = {NULL};
-    struct err err;
     for (int i = 0; i < n_parts; i++) {
         joined.parts[i] = weight_make(rows[i], columns, (uint64_t)(31 * rows[i] + i), nested);
         parts[i] = &joined.parts[i].nf4;
     }
-    size_t bytes = nf4_tiles_plan(&joined.tiles, parts, n_parts), staging = 0, row = 0;
+    size_t bytes = nf4_tiles_plan(&joined.tiles, parts, n_parts), row = 0;
     joined.memory = cuda_empty(PRECISION_NF4, bytes);
     nf4_tiles_place(&joined.tiles, cuda_pointer(&joined.memory));
     joined.values = malloc((size_t)joined.tiles.rows * (size_t)columns * sizeof(double));
     for (int i = 0; i < n_parts; i++) {
-        size_t needed = nf4_tiles_staging(&joined.tiles, i);
-        staging = needed > staging ? needed : staging;
         memcpy(joined.values + row * (size_t)columns, joined.parts[i].values,
                (size_t)rows[i] * (size_t)columns * sizeof(double));
         row += (size_t)rows[i];
     }
-    struct cuda_tensor flat = cuda_empty(PRECISION_NF4, staging);
     for (int i = 0; i < n_parts; i++)
-        cuda_good(nf4_tiles_fill(&cuda_test, &joined.tiles, i, parts[i], cuda_pointer(&flat), &err),
-                  &err);
-    cuda_drop(&flat);
+        fill_segment(&joined.tiles, i, parts[i]);
     return joined;
 }
 
