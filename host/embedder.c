@@ -49,12 +49,9 @@ int embedder_max_tokens(const struct model_config *config)
     return DEFAULT_MAX_TOKENS < config->max_positions ? DEFAULT_MAX_TOKENS : config->max_positions;
 }
 
-static enum status settle_lengths(struct embedder *embedder, const struct device *device,
-                                  const struct embedder_settings *settings, int *batch_tokens,
-                                  struct err *err)
+static enum status settle_lengths(struct embedder *embedder, int max_tokens, struct err *err)
 {
     int limit = embedder->config.max_positions;
-    int max_tokens = settings->max_tokens;
     if (max_tokens == 0)
         max_tokens = embedder_max_tokens(&embedder->config);
     if (max_tokens > limit)
@@ -67,22 +64,13 @@ static enum status settle_lengths(struct embedder *embedder, const struct device
             "give a shorter --prompt (none is one)",
             max_tokens, embedder->n_fixed);
     embedder->max_tokens = max_tokens;
-    *batch_tokens = settings->batch_tokens;
-    if (*batch_tokens == 0 && device->kind == DEVICE_CUDA)
-        return STATUS_OK; /* as many as its memory holds: llama_load knows */
-    if (*batch_tokens == 0)
-        *batch_tokens = EMBEDDER_BATCH_TOKENS;
-    if (*batch_tokens < max_tokens)
-        *batch_tokens = max_tokens;
     return STATUS_OK;
 }
 
-enum status embedder_open(struct embedder *embedder, struct device *device, const char *path,
-                          const struct embedder_settings *settings, const struct progress *progress,
-                          struct err *err)
+enum status embedder_open_texts(struct embedder *embedder, const char *path, const char *prompt,
+                                int max_tokens, struct err *err)
 {
     memset(embedder, 0, sizeof *embedder);
-    int batch_tokens = 0;
     enum status status;
     TRY_TO(status, model_config_read(&embedder->config, path, err), release);
     TRY_TO(status, tokenizer_open(&embedder->tokenizer, path, err), release);
@@ -92,15 +80,35 @@ enum status embedder_open(struct embedder *embedder, struct device *device, cons
                     path, tokenizer_vocab_size(embedder->tokenizer), embedder->config.vocab_size);
         goto release;
     }
-    TRY_TO(status, prepare_prompt(embedder, settings->prompt, err), release);
-    TRY_TO(status, settle_lengths(embedder, device, settings, &batch_tokens, err), release);
-    TRY_TO(status, weights_open(&embedder->weights, path, &embedder->config, err), release);
-    TRY_TO(status,
-           llama_load(&embedder->llama, device, embedder->weights, &embedder->config,
-                      settings->precision, settings->n_layers, embedder->max_tokens, batch_tokens,
-                      progress, err),
-           release);
+    TRY_TO(status, prepare_prompt(embedder, prompt, err), release);
+    status = settle_lengths(embedder, max_tokens, err);
 release:
+    if (status != STATUS_OK)
+        embedder_close(embedder);
+    return status;
+}
+
+enum status embedder_load(struct embedder *embedder, struct device *device, const char *path,
+                          enum precision precision, int n_layers, int batch_tokens,
+                          const struct progress *progress, struct err *err)
+{
+    if (batch_tokens == 0 && device->kind == DEVICE_CPU)
+        batch_tokens = EMBEDDER_BATCH_TOKENS;
+    /* A GPU takes as many as its memory holds: llama_load knows. */
+    if (batch_tokens > 0 && batch_tokens < embedder->max_tokens)
+        batch_tokens = embedder->max_tokens;
+    TRY(weights_open(&embedder->weights, path, &embedder->config, err));
+    return llama_load(&embedder->llama, device, embedder->weights, &embedder->config, precision,
+                      n_layers, embedder->max_tokens, batch_tokens, progress, err);
+}
+
+enum status embedder_open(struct embedder *embedder, struct device *device, const char *path,
+                          const struct embedder_settings *settings, const struct progress *progress,
+                          struct err *err)
+{
+    TRY(embedder_open_texts(embedder, path, settings->prompt, settings->max_tokens, err));
+    enum status status = embedder_load(embedder, device, path, settings->precision,
+                                       settings->n_layers, settings->batch_tokens, progress, err);
     if (status != STATUS_OK)
         embedder_close(embedder);
     return status;
@@ -123,6 +131,36 @@ bool embedder_dequantises(const struct embedder *embedder)
     for (int i = 0; i < weights_count(embedder->weights) && !quantised; i++)
         quantised = weights_at(embedder->weights, i)->nf4 != NULL;
     return quantised && embedder->llama.precision != PRECISION_NF4;
+}
+
+/* ---- texts ---------------------------------------------------------------------------------- */
+
+size_t embedder_room(const struct embedder *embedder)
+{
+    return (size_t)(embedder->max_tokens - embedder->n_fixed) / (size_t)embedder->text_slots;
+}
+
+/* The first tokens of a text, at least `room` of them where it has so many. Of a long text only the
+ * beginning is tokenised, or a text of 10 MB would cost seconds for the 512 tokens that count: a
+ * prefix of 64 bytes a token, which is four times larger until it gives twice the tokens asked for.
+ * Where a prefix ends its last tokens differ from the whole text's; those are not used. */
+#define PREFIX_BYTES_A_TOKEN 64
+enum status embedder_encode(const struct embedder *embedder, const char *text, size_t length,
+                            struct tokens *tokens, struct err *err)
+{
+    const struct tokenizer *tokenizer = embedder->tokenizer;
+    size_t room = embedder_room(embedder);
+    for (size_t prefix = PREFIX_BYTES_A_TOKEN * room;; prefix *= 4) {
+        tokens->count = 0;
+        if (prefix >= length)
+            return tokenizer_encode(tokenizer, text, length, false, tokens, err);
+        size_t end = prefix;
+        while (((unsigned char)text[end] & 0xC0) == 0x80)
+            end--; /* to where a character begins */
+        TRY(tokenizer_encode(tokenizer, text, end, false, tokens, err));
+        if (tokens->count >= 2 * room)
+            return STATUS_OK;
+    }
 }
 
 int embedding_width(const struct embedder *embedder, enum pool pool)

@@ -55,12 +55,27 @@ int embedder_max_tokens(const struct model_config *config);
 enum status embedder_open(struct embedder *embedder, struct device *device, const char *path,
                           const struct embedder_settings *settings, const struct progress *progress,
                           struct err *err);
+/* The same in two steps, for who must see the texts before the model is sized. The first opens
+ * tokenizer and prompt; max_tokens as in the settings. The second loads the model; where it fails,
+ * embedder_close. */
+enum status embedder_open_texts(struct embedder *embedder, const char *path, const char *prompt,
+                                int max_tokens, struct err *err);
+enum status embedder_load(struct embedder *embedder, struct device *device, const char *path,
+                          enum precision precision, int n_layers, int batch_tokens,
+                          const struct progress *progress, struct err *err);
 void embedder_close(struct embedder *embedder); /* a zeroed embedder is allowed */
 /* The files hold NF4, and the settings asked for another precision. */
 bool embedder_dequantises(const struct embedder *embedder);
 
 /* The width of a request's vectors: hidden_size, twice that for POOLING_LAST_MEAN. */
 int embedding_width(const struct embedder *embedder, enum pool pool);
+
+/* Tokens of one text that fit into max_tokens with its prompt. */
+size_t embedder_room(const struct embedder *embedder);
+/* tokens <- those of a text, without prompt and special ones; of a long text the beginning, at
+ * least one more than there is room for. STATUS_BAD_DATA: not UTF-8. */
+enum status embedder_encode(const struct embedder *embedder, const char *text, size_t length,
+                            struct tokens *tokens, struct err *err);
 
 /* Called with rows first_row .. first_row + n_rows of request r: vectors (n_rows, width), float32.
  * Rows come in order, every row once for each request. */

@@ -372,37 +372,14 @@ static enum status deliver_all(struct run *run, struct err *err)
 
 /* ---- texts ---------------------------------------------------------------------------------- */
 
-/* The first tokens of a text, at least `room` of them where it has so many. Of a long text only the
- * beginning is tokenised, or a text of 10 MB would cost seconds for the 512 tokens that count: a
- * prefix of 64 bytes a token, which is four times larger until it gives twice the tokens asked for.
- * Where a prefix ends its last tokens differ from the whole text's; those are not used. */
-#define PREFIX_BYTES_A_TOKEN 64
-static enum status encode_beginning(const struct tokenizer *tokenizer, const char *text,
-                                    size_t length, size_t room, struct tokens *tokens,
-                                    struct err *err)
-{
-    for (size_t prefix = PREFIX_BYTES_A_TOKEN * room;; prefix *= 4) {
-        tokens->count = 0;
-        if (prefix >= length)
-            return tokenizer_encode(tokenizer, text, length, false, tokens, err);
-        size_t end = prefix;
-        while (((unsigned char)text[end] & 0xC0) == 0x80)
-            end--; /* to where a character begins */
-        TRY(tokenizer_encode(tokenizer, text, end, false, tokens, err));
-        if (tokens->count >= 2 * room)
-            return STATUS_OK;
-    }
-}
-
 static enum status add_row(struct run *run, const struct corpus_row *row, size_t index,
                            struct tokens *text, struct err *err)
 {
     const struct embedder *embedder = run->embedder;
     size_t slots = (size_t)embedder->text_slots, n_fixed = (size_t)embedder->n_fixed;
-    size_t room = ((size_t)embedder->max_tokens - n_fixed) / slots;
+    size_t room = embedder_room(embedder);
     text->count = 0;
-    if (!row->blank &&
-        encode_beginning(embedder->tokenizer, row->text, row->length, room, text, err))
+    if (!row->blank && embedder_encode(embedder, row->text, row->length, text, err))
         return err_prefix(err, "text %zu", index + 1);
     if (text->count == 0) { /* blank, or the tokenizer's normaliser left nothing */
         run->counts->blank++;

@@ -206,3 +206,11 @@ enum status linear_fwd(struct device *device, void *y, const void *x, const stru
         return nf4_matmul_fwd(device, y, x, &linear->nf4, m, add, err);
     return matmul_fwd(device, y, x, &linear->dense, m, add, err);
 }
+
+enum status linear_bwd_input(struct device *device, void *dx, const void *dy,
+                             const struct linear *linear, int m, bool add, struct err *err)
+{
+    if (linear->precision == PRECISION_NF4)
+        return nf4_matmul_bwd_input(device, dx, dy, &linear->nf4, m, add, err);
+    return matmul_bwd_input(device, dx, dy, &linear->dense, m, add, err);
+}

@@ -36,6 +36,10 @@ enum status dense_load(struct dense_matrix *matrix, const struct weights *weight
 enum status linear_fwd(struct device *device, void *y, const void *x, const struct linear *linear,
                        int m, bool add, struct err *err);
 
+/* dx (m, columns) = dy (m, rows) · W, or dx += with add: what goes back through linear_fwd. */
+enum status linear_bwd_input(struct device *device, void *dx, const void *dy,
+                             const struct linear *linear, int m, bool add, struct err *err);
+
 const char *precision_name(enum precision precision); /* "nf4", "bf16", "f32" */
 
 #endif

@@ -3,18 +3,16 @@
 
 #include <assert.h>
 #include <limits.h>
-#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include "host/base/interrupt.h"
 #include "host/llama_cuda.h"
+#include "host/llama_layer.h"
 #include "kernels/attention.h"
-#include "kernels/bias.h"
 #include "kernels/embedding.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
-#include "kernels/swiglu.h"
 
 /* ---- parameters ----------------------------------------------------------------------------- */
 
@@ -325,64 +323,30 @@ void llama_free(struct llama *llama)
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
-/* y (t, width) = x · Wᵀ + bias, or y += with add; bias may be NULL. */
-static enum status project(struct device *device, void *y, const void *x,
-                           const struct linear *linear, const float *bias, int t, int width,
-                           bool add, struct err *err)
+/* Inference works in place where it can. */
+static struct llama_layer_values values_of(const struct llama *llama)
 {
-    TRY(linear_fwd(device, y, x, linear, t, add, err));
-    return bias ? bias_fwd(device, y, bias, t, width, err) : STATUS_OK;
+    return (struct llama_layer_values){
+        .normed = llama->normed,
+        .query = llama->query,
+        .key = llama->key,
+        .value = llama->value,
+        .attended = llama->attended,
+        .gate = llama->gate,
+        .up = llama->up,
+        .activated = llama->gate,
+    };
 }
 
-/* Queries or keys (t, n_heads, head_dim): each head's norm, if there is one, then its rotation. */
-static enum status prepare_heads(struct llama *llama, struct device *device, float *x,
-                                 const float *norm, int t, int n_heads, struct err *err)
+void llama_positions(struct llama *llama, const struct llama_batch *batch)
 {
-    const struct model_config *c = &llama->config;
-    if (norm)
-        TRY(rmsnorm_fwd(device, x, x, norm, t * n_heads, c->head_dim, c->rms_norm_eps, err));
-    return rope_fwd(device, x, llama->positions, llama->rope_cos, llama->rope_sin, t, n_heads,
-                    c->head_dim, err);
-}
-
-static enum status attention_block(struct llama *llama, struct device *device, int index,
-                                   const struct llama_batch *batch, int t, struct err *err)
-{
-    const struct model_config *c = &llama->config;
-    const struct llama_layer *layer = &llama->layers[index];
-    int query = extent_of(c, QUERY), key_value = extent_of(c, KEY_VALUE);
-    int window = index >= c->first_window_layer ? c->sliding_window : 0;
-    float scale = 1.0f / sqrtf((float)c->head_dim);
-    TRY(rmsnorm_fwd(device, llama->normed, llama->hidden, layer->input_norm, t, c->hidden_size,
-                    c->rms_norm_eps, err));
-    TRY(project(device, llama->query, llama->normed, &layer->q, layer->q_bias, t, query, false,
-                err));
-    TRY(project(device, llama->key, llama->normed, &layer->k, layer->k_bias, t, key_value, false,
-                err));
-    TRY(project(device, llama->value, llama->normed, &layer->v, layer->v_bias, t, key_value, false,
-                err));
-    TRY(prepare_heads(llama, device, llama->query, layer->q_norm, t, c->n_heads, err));
-    TRY(prepare_heads(llama, device, llama->key, layer->k_norm, t, c->n_kv_heads, err));
-    TRY(attention_fwd(device, llama->attended, llama->query, llama->key, llama->value,
-                      batch->cu_seqlens, t, batch->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
-                      scale, window, err));
-    return project(device, llama->hidden, llama->attended, &layer->o, layer->o_bias, t,
-                   c->hidden_size, true, err);
-}
-
-static enum status mlp_block(struct llama *llama, struct device *device,
-                             const struct llama_layer *layer, int t, struct err *err)
-{
-    const struct model_config *c = &llama->config;
-    int d = c->hidden_size, f = c->intermediate_size;
-    TRY(rmsnorm_fwd(device, llama->normed, llama->hidden, layer->post_attention_norm, t, d,
-                    c->rms_norm_eps, err));
-    TRY(project(device, llama->gate, llama->normed, &layer->gate, layer->gate_bias, t, f, false,
-                err));
-    TRY(project(device, llama->up, llama->normed, &layer->up, layer->up_bias, t, f, false, err));
-    TRY(swiglu_fwd(device, llama->gate, llama->gate, llama->up, t, f, err));
-    return project(device, llama->hidden, llama->gate, &layer->down, layer->down_bias, t, d, true,
-                   err);
+    assert(batch->cu_seqlens[batch->n_texts] <= llama->batch_tokens);
+    for (int text = 0; text < batch->n_texts; text++) {
+        int begin = batch->cu_seqlens[text], end = batch->cu_seqlens[text + 1];
+        assert(end - begin <= llama->max_tokens);
+        for (int i = begin; i < end; i++)
+            llama->positions[i] = i - begin;
+    }
 }
 
 enum status llama_forward(struct llama *llama, struct device *device,
@@ -390,21 +354,26 @@ enum status llama_forward(struct llama *llama, struct device *device,
                           void *context, struct err *err)
 {
     int t = batch->cu_seqlens[batch->n_texts];
-    assert(t <= llama->batch_tokens && n_layers <= llama->n_layers);
+    assert(n_layers <= llama->n_layers);
     if (llama->cuda)
         return llama_cuda_forward(llama, device, batch, n_layers, visit, context, err);
-    for (int text = 0; text < batch->n_texts; text++) {
-        int begin = batch->cu_seqlens[text], end = batch->cu_seqlens[text + 1];
-        assert(end - begin <= llama->max_tokens);
-        for (int i = begin; i < end; i++)
-            llama->positions[i] = i - begin;
-    }
+    const struct llama_layer_values values = values_of(llama);
+    const struct llama_pass pass = {
+        .device = device,
+        .llama = llama,
+        .cu_seqlens = batch->cu_seqlens,
+        .positions = llama->positions,
+        .n_texts = batch->n_texts,
+        .n_tokens = t,
+    };
+    llama_positions(llama, batch);
     TRY(embedding_fwd(device, llama->hidden, batch->tokens, &llama->embedding, t, err));
     TRY(visit(context, 0, llama->hidden, t, err));
     for (int layer = 0; layer < n_layers; layer++) {
         TRY(interrupt_check(err));
-        TRY(attention_block(llama, device, layer, batch, t, err));
-        TRY(mlp_block(llama, device, &llama->layers[layer], t, err));
+        TRY(llama_layer_attention(&pass, layer, llama->hidden, &values, err));
+        TRY(llama_layer_gate(&pass, layer, llama->hidden, &values, err));
+        TRY(llama_layer_down(&pass, layer, llama->hidden, &values, err));
         TRY(visit(context, layer + 1, llama->hidden, t, err));
     }
     return STATUS_OK;

@@ -104,6 +104,9 @@ struct llama_batch {
     int n_texts;
 };
 
+/* llama->positions (T) of a batch that fits. */
+void llama_positions(struct llama *llama, const struct llama_batch *batch);
+
 /* Called with the residual stream (T, D) of the device: layer 0 is the embeddings, layer l the
  * output of block l, before any final norm. It may read only. */
 typedef enum status llama_layer_visitor(void *context, int layer, const void *hidden, int n_tokens,

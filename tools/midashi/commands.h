@@ -9,6 +9,8 @@
 extern const struct command command_topics;
 extern const struct command command_embed;
 extern const struct command command_cluster;
+extern const struct command command_train;
+extern const struct command command_classify;
 extern const struct command command_tokenize;
 extern const struct command command_quantize;
 extern const struct command command_info;

@@ -59,7 +59,7 @@ enum status read_corpus(struct corpus *corpus, const char *path, const struct op
     return STATUS_OK;
 }
 
-static enum status parse_precision(enum precision *precision, const char *word, struct err *err)
+enum status parse_precision(enum precision *precision, const char *word, struct err *err)
 {
     static const enum precision all[] = {PRECISION_NF4, PRECISION_BF16, PRECISION_F32};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)

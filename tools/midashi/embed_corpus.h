@@ -16,6 +16,9 @@ const char *corpus_name(const char *path);
 enum status read_corpus(struct corpus *corpus, const char *path, const struct options *options,
                         struct meter *meter, struct err *err);
 
+/* From --precision's nf4|bf16|f32. STATUS_USAGE: another word. */
+enum status parse_precision(enum precision *precision, const char *word, struct err *err);
+
 /* Everything that decides what an embedding is. */
 struct embedding_plan {
     struct representation representation;

@@ -37,6 +37,12 @@ struct options {
     bool keep_single;
     const char **embeddings; /* files, in order */
     int n_embeddings;
+    /* fine-tuning; 0 for batch and accumulate: the objective decides */
+    const char *objective, *schedule, *memory, *group_column, *validation_file;
+    int steps, batch, accumulate, rank, warm_up, evaluate_every, patience, checkpoint_every, near;
+    double learning_rate, weight_decay, clip, dropout, alpha, temperature, validation;
+    bool rslora, resume, plan;
+    const char *probabilities; /* classify */
     /* bench */
     const char *set, *shape, *against, *corpus;
     double seconds;

@@ -1,0 +1,107 @@
+/* See llama_layer.h. */
+#include "host/llama_layer.h"
+
+#include <math.h>
+#include <string.h>
+#include "kernels/attention.h"
+#include "kernels/bias.h"
+#include "kernels/lora.h"
+#include "kernels/rmsnorm.h"
+#include "kernels/rope.h"
+#include "kernels/swiglu.h"
+
+struct dropout llama_dropout(const struct llama_pass *pass, int layer, enum lora_target target)
+{
+    struct dropout dropout = pass->dropout;
+    dropout.stream = (uint32_t)(layer * LORA_TARGETS + (int)target);
+    return dropout;
+}
+
+int llama_window(const struct llama *llama, int layer)
+{
+    const struct model_config *c = &llama->config;
+    return layer >= c->first_window_layer ? c->sliding_window : 0;
+}
+
+/* y (T, rows) = x · Wᵀ + bias + the adapter's term, or += with add. */
+static enum status project(const struct llama_pass *pass, int layer, enum lora_target target,
+                           float *y, const float *x, const struct linear *linear, const float *bias,
+                           int rows, bool add, const struct llama_layer_values *values,
+                           struct err *err)
+{
+    TRY(linear_fwd(pass->device, y, x, linear, pass->n_tokens, add, err));
+    if (bias)
+        TRY(bias_fwd(pass->device, y, bias, pass->n_tokens, rows, err));
+    const struct lora *lora = pass->adapter ? &pass->adapter->layers[layer][target] : NULL;
+    if (!lora || lora->rank == 0)
+        return STATUS_OK;
+    const struct dropout dropout = llama_dropout(pass, layer, target);
+    return lora_fwd(pass->device, y, values->low_rank[target], values->dropped, x, lora, &dropout,
+                    pass->n_tokens, err);
+}
+
+/* Queries or keys (T, n_heads, head_dim): each head's norm, if there is one, then its rotation.
+ * raw: gets them as they are before; NULL: nobody wants that. */
+static enum status prepare_heads(const struct llama_pass *pass, float *x, float *raw,
+                                 const float *norm, int n_heads, struct err *err)
+{
+    const struct llama *llama = pass->llama;
+    const struct model_config *c = &llama->config;
+    int t = pass->n_tokens;
+    if (norm && raw)
+        memcpy(raw, x, (size_t)t * (size_t)(n_heads * c->head_dim) * sizeof *x);
+    if (norm)
+        TRY(rmsnorm_fwd(pass->device, x, x, norm, t * n_heads, c->head_dim, c->rms_norm_eps, err));
+    return rope_fwd(pass->device, x, pass->positions, llama->rope_cos, llama->rope_sin, t, n_heads,
+                    c->head_dim, err);
+}
+
+enum status llama_layer_attention(const struct llama_pass *pass, int layer, float *hidden,
+                                  const struct llama_layer_values *values, struct err *err)
+{
+    const struct model_config *c = &pass->llama->config;
+    const struct llama_layer *l = &pass->llama->layers[layer];
+    int query = c->n_heads * c->head_dim, key_value = c->n_kv_heads * c->head_dim;
+    int t = pass->n_tokens;
+    TRY(rmsnorm_fwd(pass->device, values->normed, hidden, l->input_norm, t, c->hidden_size,
+                    c->rms_norm_eps, err));
+    TRY(project(pass, layer, LORA_Q, values->query, values->normed, &l->q, l->q_bias, query, false,
+                values, err));
+    TRY(project(pass, layer, LORA_K, values->key, values->normed, &l->k, l->k_bias, key_value,
+                false, values, err));
+    TRY(project(pass, layer, LORA_V, values->value, values->normed, &l->v, l->v_bias, key_value,
+                false, values, err));
+    TRY(prepare_heads(pass, values->query, values->raw_query, l->q_norm, c->n_heads, err));
+    TRY(prepare_heads(pass, values->key, values->raw_key, l->k_norm, c->n_kv_heads, err));
+    TRY(attention_fwd(pass->device, values->attended, values->query, values->key, values->value,
+                      pass->cu_seqlens, t, pass->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
+                      1.0f / sqrtf((float)c->head_dim), llama_window(pass->llama, layer), err));
+    TRY(project(pass, layer, LORA_O, hidden, values->attended, &l->o, l->o_bias, c->hidden_size,
+                true, values, err));
+    if (values->middle)
+        memcpy(values->middle, hidden, (size_t)t * (size_t)c->hidden_size * sizeof *hidden);
+    return STATUS_OK;
+}
+
+enum status llama_layer_gate(const struct llama_pass *pass, int layer, const float *hidden,
+                             const struct llama_layer_values *values, struct err *err)
+{
+    const struct model_config *c = &pass->llama->config;
+    const struct llama_layer *l = &pass->llama->layers[layer];
+    int t = pass->n_tokens, f = c->intermediate_size;
+    TRY(rmsnorm_fwd(pass->device, values->normed, hidden, l->post_attention_norm, t, c->hidden_size,
+                    c->rms_norm_eps, err));
+    TRY(project(pass, layer, LORA_GATE, values->gate, values->normed, &l->gate, l->gate_bias, f,
+                false, values, err));
+    TRY(project(pass, layer, LORA_UP, values->up, values->normed, &l->up, l->up_bias, f, false,
+                values, err));
+    return swiglu_fwd(pass->device, values->activated, values->gate, values->up, t, f, err);
+}
+
+enum status llama_layer_down(const struct llama_pass *pass, int layer, float *hidden,
+                             const struct llama_layer_values *values, struct err *err)
+{
+    const struct llama_layer *l = &pass->llama->layers[layer];
+    return project(pass, layer, LORA_DOWN, hidden, values->activated, &l->down, l->down_bias,
+                   pass->llama->config.hidden_size, true, values, err);
+}

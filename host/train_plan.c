@@ -1,0 +1,86 @@
+/* See train_plan.h. */
+#include "host/train_plan.h"
+
+#include "host/estimate.h"
+
+/* From here on the matrix products have their full rate, so more tokens at once gain nothing. */
+#define PASS_TOKENS 512
+
+struct objective_settings train_plan_objective(const struct train_plan *plan,
+                                               enum objective_kind kind, float temperature,
+                                               int near)
+{
+    return (struct objective_settings){
+        .kind = kind,
+        .n_tokens = plan->pass_tokens,
+        .n_texts = plan->pass_texts,
+        .largest_unit = plan->unit_texts,
+        .temperature = temperature,
+        .near = near,
+    };
+}
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The number of texts and tokens of a pass: whole units. */
+static void size_passes(struct train_plan *plan, const struct train_plan_request *request)
+{
+    int unit = request->objective == OBJECTIVE_CONTRASTIVE ? 2 * request->batch : request->batch;
+    int64_t unit_tokens = (int64_t)unit * request->longest;
+    int64_t step_tokens = unit_tokens * request->accumulate;
+    int64_t tokens = unit_tokens > PASS_TOKENS ? unit_tokens : PASS_TOKENS;
+    plan->unit_texts = unit;
+    plan->pass_tokens = (int)smaller(smaller(tokens, step_tokens), INT32_MAX);
+    /* A text has a token at least. */
+    plan->pass_texts =
+        (int)smaller(smaller((int64_t)unit * request->accumulate, plan->pass_tokens), INT32_MAX);
+}
+
+static void measure(struct train_plan *plan, const struct train_plan_request *request)
+{
+    const struct objective_settings objective =
+        train_plan_objective(plan, request->objective, 0, 0);
+    const struct llama_train_shape shape = {
+        .config = request->config,
+        .adapter = request->adapter,
+        .n_tokens = plan->pass_tokens,
+        .kept_layers = plan->kept_layers,
+        .dropout = request->dropout,
+        .value_bytes = request->gpu ? 2 : 4,
+    };
+    const struct llama_train_bytes bytes = llama_train_measure(&shape);
+    size_t token_bytes = (size_t)plan->pass_tokens * (size_t)request->config->hidden_size;
+    plan->weights = request->weight_bytes;
+    plan->adapter = (size_t)request->adapter->n_parameters * 5 * sizeof(float);
+    plan->kept = bytes.kept;
+    plan->shared =
+        bytes.shared + token_bytes * (size_t)shape.value_bytes + /* dhidden */
+        estimate_activations(request->config, plan->pass_tokens, request->longest, request->gpu);
+    plan->losses =
+        objective_measure(request->config, request->adapter, &objective, shape.value_bytes);
+    plan->total = plan->weights + plan->adapter + plan->kept + plan->shared + plan->losses;
+}
+
+enum status train_plan_make(struct train_plan *plan, const struct train_plan_request *request,
+                            struct err *err)
+{
+    *plan = (struct train_plan){0};
+    size_passes(plan, request);
+    plan->n_layers = llama_train_layers(request->config, request->adapter);
+    for (plan->kept_layers = plan->n_layers; plan->kept_layers >= 0; plan->kept_layers--) {
+        measure(plan, request);
+        if (request->budget == 0 || plan->total <= request->budget)
+            return STATUS_OK;
+    }
+    plan->kept_layers = 0;
+    double missing = (double)(plan->total - request->budget);
+    return err_set(err, STATUS_RESOURCE,
+                   "training takes %.2f GB, of which the model has %.2f and the adapter with its "
+                   "optimiser %.2f; that is %.2f GB more than there is; lower --batch, "
+                   "--max-tokens or --rank, or raise --memory",
+                   (double)plan->total / 1e9, (double)plan->weights / 1e9,
+                   (double)plan->adapter / 1e9, missing / 1e9);
+}

@@ -1,0 +1,273 @@
+/* See train_run.h. */
+#include "host/train_run.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "host/base/clock.h"
+#include "host/topics_files.h"
+
+/* Steps whose mean loss tells how training went at the end. */
+#define LAST_STEPS 20
+
+#define CHECKPOINT "checkpoint.safetensors"
+#define LOG        "training.jsonl"
+#define PICTURE    "loss.svg"
+#define RECORD     "training.json"
+
+const char *const train_run_files[] = {"adapter_config.json",
+                                       "adapter_model.safetensors",
+                                       "labels.json",
+                                       CHECKPOINT,
+                                       LOG,
+                                       PICTURE,
+                                       RECORD,
+                                       NULL};
+
+struct run {
+    struct trainer *trainer;
+    const struct train_run_settings *settings;
+    const struct train_watcher *watcher;
+    struct train_outcome *outcome;
+    struct train_counters counters;
+    struct loss_log log;
+    float *best; /* (n_parameters) */
+    char checkpoint[PATH_MAX], log_path[PATH_MAX], picture[PATH_MAX], record[PATH_MAX];
+};
+
+static bool has_validation(const struct run *run)
+{
+    return run->trainer->data->n_validation > 0;
+}
+
+static size_t parameter_bytes(const struct run *run)
+{
+    return (size_t)run->trainer->adapter->n_parameters * sizeof(float);
+}
+
+static struct train_arrays arrays_of(const struct run *run)
+{
+    const struct trainer *trainer = run->trainer;
+    return (struct train_arrays){
+        .parameters = trainer->adapter->parameters,
+        .m = trainer->m,
+        .v = trainer->v,
+        .best = run->best,
+        .n = trainer->adapter->n_parameters,
+    };
+}
+
+/* ---- beginning ------------------------------------------------------------------------------ */
+
+static enum status resume(struct run *run, struct err *err)
+{
+    struct train_arrays arrays = arrays_of(run);
+    TRY(train_checkpoint_read(run->checkpoint, run->settings->record, &run->counters, &arrays,
+                              err));
+    run->trainer->step = run->counters.step;
+    run->outcome->resumed_from = run->counters.step;
+    return STATUS_OK;
+}
+
+/* Whatever an earlier run left there is of no use to this one. */
+static enum status forget_old_run(struct run *run, struct err *err)
+{
+    const char *const old[] = {run->checkpoint, run->record, run->picture};
+    for (size_t i = 0; i < sizeof old / sizeof *old; i++)
+        if (unlink(old[i]) != 0 && errno != ENOENT)
+            return err_set(err, STATUS_RESOURCE, "%s: %s", old[i], strerror(errno));
+    return STATUS_OK;
+}
+
+static enum status begin(struct run *run, struct err *err)
+{
+    const struct train_run_settings *s = run->settings;
+    snprintf(run->checkpoint, sizeof run->checkpoint, "%s/" CHECKPOINT, s->folder);
+    snprintf(run->log_path, sizeof run->log_path, "%s/" LOG, s->folder);
+    snprintf(run->picture, sizeof run->picture, "%s/" PICTURE, s->folder);
+    snprintf(run->record, sizeof run->record, "%s/" RECORD, s->folder);
+    run->counters = (struct train_counters){.best_loss = INFINITY, .best_accuracy = NAN};
+    run->best = arena_alloc(&run->trainer->arena, parameter_bytes(run), 1);
+    if (!run->best)
+        return err_no_memory(err, "the best adapter", parameter_bytes(run));
+    memcpy(run->best, run->trainer->adapter->parameters, parameter_bytes(run));
+    struct stat there;
+    if (s->resume && stat(run->checkpoint, &there) == 0)
+        TRY(resume(run, err));
+    else
+        TRY(forget_old_run(run, err));
+    return loss_log_open(&run->log, run->log_path, run->counters.log_bytes, err);
+}
+
+/* ---- on the way ----------------------------------------------------------------------------- */
+
+static enum status write_checkpoint(struct run *run, struct err *err)
+{
+    const struct train_arrays arrays = arrays_of(run);
+    run->counters.step = run->trainer->step;
+    run->counters.log_bytes = run->log.bytes;
+    return train_checkpoint_write(run->checkpoint, run->settings->record, &run->counters, &arrays,
+                                  err);
+}
+
+/* The parameters of now are the best. report: of the validation, or NULL. */
+static void keep_best(struct run *run, const struct trainer_report *report)
+{
+    const struct trainer *trainer = run->trainer;
+    memcpy(run->best, trainer->adapter->parameters, parameter_bytes(run));
+    run->counters.best_step = trainer->step;
+    run->counters.best_loss = report ? report->loss : INFINITY;
+    run->counters.best_accuracy = report ? report->accuracy : NAN;
+    run->counters.evaluations_without_gain = 0;
+}
+
+static enum status evaluate(struct run *run, struct err *err)
+{
+    struct trainer_report report;
+    TRY(trainer_evaluate(run->trainer, &report, err));
+    if (!isfinite(report.loss))
+        return err_set(err, STATUS_FAILED,
+                       "step %lld: the validation loss is not finite; lower --learning-rate",
+                       (long long)run->trainer->step);
+    bool best = report.loss < run->counters.best_loss;
+    TRY(loss_log_evaluation(&run->log, run->trainer->step, report.loss, report.accuracy, err));
+    if (best) { /* saved at once: whatever happens later, there is an adapter */
+        keep_best(run, &report);
+        TRY(lora_adapter_save(run->trainer->adapter, run->settings->folder, err));
+    } else {
+        run->counters.evaluations_without_gain++;
+    }
+    run->outcome->tokens += report.tokens;
+    if (run->watcher->evaluated)
+        run->watcher->evaluated(run->watcher->context, run->trainer->step, &report, best);
+    return loss_log_draw(&run->log, run->picture, err);
+}
+
+static bool is_due(int64_t step, int every, bool last)
+{
+    return last || (every > 0 && step % every == 0);
+}
+
+static enum status one_step(struct run *run, struct err *err)
+{
+    struct trainer *trainer = run->trainer;
+    const struct train_run_settings *s = run->settings;
+    struct trainer_report report;
+    double start = seconds_now();
+    TRY(trainer_step(trainer, &report, err));
+    double seconds = seconds_now() - start;
+    bool last = trainer->step == trainer->settings.steps;
+    run->outcome->tokens += report.tokens;
+    TRY(loss_log_step(&run->log, trainer->step, report.loss, report.accuracy, report.norm,
+                      report.learning_rate, report.tokens, seconds, err));
+    if (run->watcher->stepped)
+        run->watcher->stepped(run->watcher->context, trainer->step, &report, seconds);
+    if (has_validation(run) && is_due(trainer->step, s->evaluate_every, last))
+        TRY(evaluate(run, err));
+    run->outcome->stopped_early =
+        !last && s->patience > 0 && run->counters.evaluations_without_gain >= s->patience;
+    if (!last && s->checkpoint_every > 0 && trainer->step % s->checkpoint_every == 0)
+        TRY(write_checkpoint(run, err));
+    return STATUS_OK;
+}
+
+/* Interrupted between two steps or within one: what was done of it is dropped. */
+static enum status interrupted(struct run *run, struct err *err)
+{
+    struct err other;
+    if (run->settings->checkpoint_every > 0 && run->trainer->step > 0 &&
+        run->trainer->step < run->trainer->settings.steps &&
+        write_checkpoint(run, &other) == STATUS_OK)
+        return err_set(err, STATUS_INTERRUPTED,
+                       "interrupted after step %lld; the same command with --resume goes on from "
+                       "there",
+                       (long long)run->trainer->step);
+    return STATUS_INTERRUPTED;
+}
+
+/* ---- the end -------------------------------------------------------------------------------- */
+
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static enum status write_record(struct run *run, struct err *err)
+{
+    const struct train_outcome *o = run->outcome;
+    json_t *root =
+        json_pack("{s:s, s:O, s:I, s:b, s:I, s:o, s:o, s:o}", "program", "midashi", "settings",
+                  (json_t *)run->settings->record, "steps", (json_int_t)o->steps, "stopped_early",
+                  o->stopped_early, "best_step", (json_int_t)o->best_step, "validation_loss",
+                  number(o->best_loss), "validation_accuracy", number(o->best_accuracy),
+                  "training_loss", number(o->last_loss));
+    enum status status =
+        root ? json_write(root, run->record, err) : err_no_memory(err, "training.json", 0);
+    json_decref(root);
+    return status;
+}
+
+static double mean_of_last(const struct loss_log *log)
+{
+    int n = log->n_steps < LAST_STEPS ? log->n_steps : LAST_STEPS;
+    double sum = 0;
+    for (int i = log->n_steps - n; i < log->n_steps; i++)
+        sum += log->steps[i].loss;
+    return n > 0 ? sum / n : NAN;
+}
+
+static enum status finish(struct run *run, struct err *err)
+{
+    struct trainer *trainer = run->trainer;
+    struct train_outcome *outcome = run->outcome;
+    if (!has_validation(run))
+        keep_best(run, NULL);
+    memcpy(trainer->adapter->parameters, run->best, parameter_bytes(run));
+    TRY(lora_adapter_save(trainer->adapter, run->settings->folder, err));
+    outcome->steps = trainer->step;
+    outcome->best_step = run->counters.best_step;
+    outcome->best_loss = has_validation(run) ? run->counters.best_loss : NAN;
+    outcome->best_accuracy = run->counters.best_accuracy;
+    outcome->last_loss = mean_of_last(&run->log);
+    TRY(loss_log_draw(&run->log, run->picture, err));
+    TRY(write_record(run, err));
+    if (unlink(run->checkpoint) != 0 && errno != ENOENT)
+        return err_set(err, STATUS_RESOURCE, "%s: %s", run->checkpoint, strerror(errno));
+    return STATUS_OK;
+}
+
+static enum status steps(struct run *run, struct err *err)
+{
+    TRY(begin(run, err));
+    while (run->trainer->step < run->trainer->settings.steps && !run->outcome->stopped_early) {
+        enum status status = one_step(run, err);
+        if (status == STATUS_INTERRUPTED)
+            return interrupted(run, err);
+        TRY(status);
+    }
+    return finish(run, err);
+}
+
+enum status train_run(struct trainer *trainer, const struct train_run_settings *settings,
+                      const struct train_watcher *watcher, struct train_outcome *outcome,
+                      struct err *err)
+{
+    static const struct train_watcher nobody = {0};
+    struct run run = {
+        .trainer = trainer,
+        .settings = settings,
+        .watcher = watcher ? watcher : &nobody,
+        .outcome = outcome,
+    };
+    *outcome = (struct train_outcome){.best_loss = NAN, .best_accuracy = NAN};
+    double start = seconds_now();
+    enum status status = strlen(settings->folder) + sizeof "/" CHECKPOINT >= PATH_MAX
+                             ? err_set(err, STATUS_USAGE, "--output: the path is too long")
+                             : steps(&run, err);
+    outcome->seconds = seconds_now() - start;
+    loss_log_close(&run.log);
+    return status;
+}

@@ -1,0 +1,123 @@
+/* midashi train: LoRA fine-tuning on quantised weights. */
+#include <jansson.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include "host/output_folder.h"
+#include "tools/midashi/commands.h"
+#include "tools/midashi/embed_corpus.h"
+#include "tools/midashi/finetune.h"
+#include "tools/midashi/output.h"
+#include "tools/midashi/system.h"
+
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static enum status report(const struct options *options, const struct finetune *f,
+                          struct meter *meter, struct err *err)
+{
+    const struct train_outcome *o = &f->outcome;
+    const struct train_plan *p = &f->plan;
+    if (options->json)
+        return print_json(
+            json_pack("{s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b, s:o, s:o, s:o, s:f, s:I, "
+                      "s:{s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:i}}",
+                      "output", options->output ? options->output : "", "objective",
+                      objective_name(f->objective), "training_texts", f->n_training,
+                      "validation_texts", f->n_validation, "steps", (json_int_t)o->steps,
+                      "resumed_from", (json_int_t)o->resumed_from, "best_step",
+                      (json_int_t)o->best_step, "stopped_early", o->stopped_early,
+                      "validation_loss", number(o->best_loss), "validation_accuracy",
+                      number(o->best_accuracy), "training_loss", number(o->last_loss), "seconds",
+                      o->seconds, "tokens", (json_int_t)o->tokens, "memory", "total",
+                      (json_int_t)p->total, "model", (json_int_t)p->weights, "adapter",
+                      (json_int_t)p->adapter, "kept", (json_int_t)p->kept, "buffers",
+                      (json_int_t)p->shared, "losses", (json_int_t)p->losses, "kept_layers",
+                      p->kept_layers, "layers", p->n_layers, "pass_tokens", p->pass_tokens),
+            err);
+    if (options->plan)
+        return STATUS_OK;
+    if (o->stopped_early)
+        meter_note(meter, "stopped at step %lld: no gain in %d evaluations", (long long)o->steps,
+                   options->patience);
+    if (isfinite(o->best_accuracy))
+        meter_note(meter,
+                   "%s: the adapter of step %lld, validation accuracy %.3f; try: midashi "
+                   "classify CORPUS --model MODEL --adapter %s",
+                   options->output, (long long)o->best_step, o->best_accuracy, options->output);
+    else
+        meter_note(meter,
+                   "%s: the adapter of step %lld; try: midashi topics CORPUS --model MODEL "
+                   "--adapter %s",
+                   options->output, (long long)o->best_step, options->output);
+    return STATUS_OK;
+}
+
+static enum status prepare_folder(const struct options *options, struct err *err)
+{
+    TRY(output_folder_make(options->output, NULL, err));
+    return options->force ? STATUS_OK : output_folder_check(options->output, train_run_files, err);
+}
+
+static enum status run(const struct options *options, struct err *err)
+{
+    if (!options->model)
+        return err_set(err, STATUS_USAGE, "which model? give --model");
+    if (!options->output && !options->plan)
+        return err_set(err, STATUS_USAGE, "where to? give --output FOLDER");
+    if (options->group_column && options->label_column)
+        return err_set(err, STATUS_USAGE, "--group and --label contradict each other");
+    struct options reading = *options; /* groups come where labels do */
+    if (options->group_column)
+        reading.label_column = options->group_column;
+    struct meter meter;
+    struct device device = {0};
+    struct corpus corpus = {0}, validation = {0};
+    struct finetune finetune = {.options = options, .meter = &meter, .device = &device};
+    enum status status;
+    meter_open(&meter, options->quiet);
+    TRY_TO(status, open_cpu_device(&device, options, err), release);
+    TRY_TO(status, read_corpus(&corpus, options->arguments[0], &reading, &meter, err), release);
+    if (options->validation_file)
+        TRY_TO(status, read_corpus(&validation, options->validation_file, &reading, &meter, err),
+               release);
+    if (!options->plan)
+        TRY_TO(status, prepare_folder(options, err), release);
+    TRY_TO(status,
+           finetune_run(&finetune, &corpus, options->validation_file ? &validation : NULL,
+                        options->output, err),
+           release);
+    status = report(options, &finetune, &meter, err);
+release:
+    finetune_free(&finetune);
+    meter_close(&meter);
+    corpus_free(&validation);
+    corpus_free(&corpus);
+    device_close(&device);
+    return status;
+}
+
+static const char *const option_names[] = {
+    "--model",      "--output",          "@training",   "--resume", "--plan",
+    "--precision",  "--max-tokens",      "--seed",      "--force",  "--label",
+    "--text",       "--header",          "--no-header", "--format", "--rows",
+    "--validation", "--validation-file", "@common",     NULL};
+
+const struct command command_train = {
+    .name = "train",
+    .usage = "CORPUS --model MODEL --output FOLDER [options]",
+    .summary = "fine-tune a model on a corpus: a LoRA adapter, in PEFT's form",
+    .details =
+        "With labels the model learns to tell them apart (classify); without, to find a text among "
+        "others (contrastive) or to continue texts (next-token). A share of the texts is held out; "
+        "the adapter with the lowest loss on them is kept. FOLDER/training.jsonl and loss.svg tell "
+        "how it went. After an interruption the same command with --resume goes on to the same "
+        "bytes.",
+    .options = option_names,
+    .least_arguments = 1,
+    .most_arguments = 1,
+    .run = run,
+};

@@ -1,0 +1,413 @@
+/* See finetune.h. */
+#include "tools/midashi/finetune.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include "host/embedding_key.h"
+#include "host/estimate.h"
+#include "loaders/siphash.h"
+#include "tools/midashi/embed_corpus.h"
+#include "tools/midashi/system.h"
+
+/* Where --memory is auto: of what the system says is free. */
+#define MEMORY_SHARE 0.8
+
+/* ---- settings ------------------------------------------------------------------------------- */
+
+static enum status settle_objective(struct finetune *f, const struct corpus *corpus,
+                                    struct err *err)
+{
+    const struct options *o = f->options;
+    if (strcmp(o->objective, "auto") == 0)
+        f->objective =
+            corpus->n_labels > 0 && !o->group_column ? OBJECTIVE_CLASSIFY : OBJECTIVE_CONTRASTIVE;
+    else if (!objective_parse(&f->objective, o->objective))
+        return err_set(err, STATUS_USAGE, "--objective %s: use classify, next-token or contrastive",
+                       o->objective);
+    if (f->objective == OBJECTIVE_CLASSIFY && corpus->n_labels == 0)
+        return err_set(err, STATUS_USAGE,
+                       "the corpus has no labels; name their column with --label, or train with "
+                       "--objective contrastive or next-token");
+    if (f->objective == OBJECTIVE_CLASSIFY && corpus->n_labels == 1)
+        return err_set(err, STATUS_USAGE,
+                       "every text has the label %s; there is nothing to tell apart: use "
+                       "--objective contrastive or next-token",
+                       corpus->labels[0]);
+    if (o->group_column && f->objective != OBJECTIVE_CONTRASTIVE)
+        return err_set(err, STATUS_USAGE, "--group belongs to --objective contrastive");
+    if (f->objective == OBJECTIVE_CONTRASTIVE && o->dropout == 0 && !o->group_column)
+        return err_set(err, STATUS_USAGE,
+                       "--dropout 0: contrastive training tells a text's two copies apart by "
+                       "dropout alone; give some, or --group");
+    return STATUS_OK;
+}
+
+static enum status settle_trainer(struct finetune *f, struct trainer_settings *settings,
+                                  struct err *err)
+{
+    const struct options *o = f->options;
+    bool contrastive = f->objective == OBJECTIVE_CONTRASTIVE;
+    *settings = (struct trainer_settings){
+        .objective = f->objective,
+        .temperature = (float)o->temperature,
+        .near = o->group_column ? o->near : 0,
+        .steps = o->steps,
+        .batch = o->batch      ? o->batch
+                 : contrastive ? 16
+                               : 4,
+        .accumulate = o->accumulate ? o->accumulate
+                      : contrastive ? 1
+                                    : 4,
+        .learning_rate = o->learning_rate,
+        .weight_decay = o->weight_decay,
+        .clip = o->clip,
+        .warm_up = o->warm_up,
+        .dropout = o->dropout,
+        .seed = o->seed,
+    };
+    if (!schedule_parse(&settings->schedule, o->schedule))
+        return err_set(err, STATUS_USAGE, "--schedule %s: use linear, cosine or constant",
+                       o->schedule);
+    if (o->dropout >= 1)
+        return err_set(err, STATUS_USAGE, "--dropout %g: give a share below 1", o->dropout);
+    if (o->validation >= 1)
+        return err_set(err, STATUS_USAGE, "--validation %g: give a share below 1", o->validation);
+    if (o->temperature <= 0)
+        return err_set(err, STATUS_USAGE, "--temperature 0: give a number above 0");
+    if (contrastive && settings->batch < 2)
+        return err_set(err, STATUS_USAGE,
+                       "--batch 1: contrastive training compares the texts of a batch; give more");
+    if ((int64_t)settings->batch * settings->accumulate > 1 << 20)
+        return err_set(err, STATUS_USAGE, "--batch %d --accumulate %d: more than %d texts a step",
+                       settings->batch, settings->accumulate, 1 << 20);
+    return STATUS_OK;
+}
+
+/* "auto", or a number with K, M, G or T (powers of 1000) behind it. */
+static enum status parse_memory(size_t *bytes, const char *word, struct err *err)
+{
+    static const char units[] = "KMGT";
+    size_t length = strlen(word);
+    char digits[32];
+    double value = 0, factor = 1;
+    *bytes = 0;
+    if (strcmp(word, "auto") == 0) {
+        *bytes = (size_t)(MEMORY_SHARE * (double)mem_available());
+        return STATUS_OK;
+    }
+    const char *unit = length > 0 ? strchr(units, word[length - 1]) : NULL;
+    for (const char *u = units; unit && u <= unit; u++)
+        factor *= 1000;
+    length -= unit != NULL;
+    if (length > 0 && length < sizeof digits) {
+        memcpy(digits, word, length);
+        digits[length] = '\0';
+        if (parse_decimal(digits, 0, 1e15, &value) && value > 0) {
+            *bytes = (size_t)fmin(value * factor, 1e18);
+            return STATUS_OK;
+        }
+    }
+    return err_set(err, STATUS_USAGE, "--memory %s: use auto, or a size such as 6G or 800M", word);
+}
+
+/* ---- texts ---------------------------------------------------------------------------------- */
+
+/* The validation corpus' labels, by name, in the numbers of the first one's. */
+static enum status match_labels(struct finetune *f, const struct corpus *corpus,
+                                const struct corpus *validation, int first, struct err *err)
+{
+    for (int i = first; i < f->data.n_texts; i++) {
+        struct train_text *text = &f->data.texts[i];
+        int label = text->label, match = -1;
+        for (int j = 0; label >= 0 && j < corpus->n_labels && match < 0; j++)
+            if (strcmp(corpus->labels[j], validation->labels[label]) == 0)
+                match = j;
+        if (label >= 0 && match < 0)
+            return err_set(err, STATUS_BAD_DATA,
+                           "--validation-file: row %zu: the label %s does not occur in training",
+                           text->row + 1, validation->labels[label]);
+        text->label = match;
+    }
+    return STATUS_OK;
+}
+
+static void note_texts(const struct finetune *f, const struct corpus *corpus)
+{
+    const struct train_data *data = &f->data;
+    if (data->n_unlabelled > 0)
+        meter_note(f->meter, "%zu text%s without a label and left out", data->n_unlabelled,
+                   data->n_unlabelled == 1 ? " is" : "s are");
+    if (data->n_truncated > 0)
+        meter_note(f->meter, "%zu text%s cut to %d tokens; raise --max-tokens to read more",
+                   data->n_truncated, data->n_truncated == 1 ? " was" : "s were",
+                   f->embedder.max_tokens);
+    meter_note(f->meter, "%d text%s to train on, %d held out for validation", data->n_training,
+               data->n_training == 1 ? "" : "s", data->n_validation);
+    if (f->objective != OBJECTIVE_CLASSIFY)
+        return;
+    int single = 0;
+    for (int label = 0; label < corpus->n_labels; label++) {
+        int n = 0;
+        for (int i = 0; i < data->n_texts && n < 2; i++)
+            n += data->texts[i].label == label;
+        single += n == 1;
+    }
+    if (single > 0)
+        meter_note(f->meter, "%d label%s one text only: trained on, never validated", single,
+                   single == 1 ? " has" : "s have");
+}
+
+/* Fewer texts than this cannot be told apart, or give no loss. */
+static enum status check_texts(const struct finetune *f, struct err *err)
+{
+    const struct train_data *data = &f->data;
+    int first = data->n_training > 0 ? data->texts[data->training[0]].label : -1;
+    bool alike = true, pairs = false;
+    for (int i = 0; i < data->n_training; i++) {
+        alike = alike && data->texts[data->training[i]].label == first;
+        pairs = pairs || data->texts[data->training[i]].n_tokens > 1;
+    }
+    if (data->n_training < 2)
+        return err_set(err, STATUS_USAGE, "%d text%s to train on; at least two are needed",
+                       data->n_training, data->n_training == 1 ? "" : "s");
+    if (f->objective == OBJECTIVE_CLASSIFY && alike)
+        return err_set(err, STATUS_USAGE,
+                       "all texts to train on have one label; there is nothing to tell apart");
+    if (f->objective == OBJECTIVE_NEXT_TOKEN && !pairs)
+        return err_set(err, STATUS_USAGE, "no text has two tokens; there is nothing to predict");
+    return STATUS_OK;
+}
+
+static enum status read_texts(struct finetune *f, const struct corpus *corpus,
+                              const struct corpus *validation, struct err *err)
+{
+    const struct options *o = f->options;
+    struct progress progress = meter_progress(f->meter);
+    bool labelled = f->objective == OBJECTIVE_CLASSIFY;
+    TRY(embedder_open_texts(&f->embedder, o->model_path, "{text}", o->max_tokens, err));
+    TRY(train_data_add(&f->data, &f->embedder, corpus, labelled, &progress, err));
+    if (validation) {
+        int first = f->data.n_texts;
+        TRY(train_data_add(&f->data, &f->embedder, validation, labelled, &progress, err));
+        if (labelled)
+            TRY(match_labels(f, corpus, validation, first, err));
+        TRY(train_data_split_at(&f->data, first, o->seed, err));
+    } else {
+        /* Contrastive labels are groups, which must not decide who is held out. */
+        TRY(train_data_split(&f->data, corpus->n_labels, o->validation, o->seed, err));
+        f->held_out = mem_alloc_zero(corpus->n_rows, sizeof *f->held_out);
+        if (!f->held_out)
+            return err_no_memory(err, "the split", corpus->n_rows);
+        f->n_rows = corpus->n_rows;
+        for (int i = 0; i < f->data.n_validation; i++)
+            f->held_out[f->data.texts[f->data.validation[i]].row] = true;
+    }
+    f->n_training = f->data.n_training;
+    f->n_validation = f->data.n_validation;
+    note_texts(f, corpus);
+    return check_texts(f, err);
+}
+
+/* ---- what the run depends on ---------------------------------------------------------------- */
+
+static void hash_corpus(struct siphash *hash, const struct corpus *corpus)
+{
+    siphash_add(hash, corpus->hash, sizeof corpus->hash);
+    for (size_t i = 0; i < corpus->n_rows; i++) {
+        const char *label = corpus->rows[i].label >= 0 ? corpus->labels[corpus->rows[i].label] : "";
+        siphash_add(hash, label, strlen(label) + 1);
+    }
+}
+
+static enum status make_record(struct finetune *f, const struct trainer_settings *s,
+                               const struct corpus *corpus, const struct corpus *validation,
+                               struct err *err)
+{
+    static const unsigned char key[16] = "midashi-corpus-1";
+    const struct options *o = f->options;
+    struct siphash hash;
+    unsigned char bytes[16];
+    char texts[33], model[33], kernels[DEVICE_KERNELS_SIZE];
+    siphash_start(&hash, key);
+    hash_corpus(&hash, corpus);
+    if (validation)
+        hash_corpus(&hash, validation);
+    siphash_finish(&hash, bytes);
+    for (int i = 0; i < 16; i++)
+        snprintf(texts + 2 * i, 3, "%02x", bytes[i]);
+    device_kernels(f->device, kernels);
+    TRY(embedding_model_identity(model, o->model_path, err));
+    f->record = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:s, s:i, s:i, s:f, s:b, "
+        "s:f, s:i, s:I, s:i, s:f, s:f, s:i, s:i}",
+        "corpus", texts, "model", model, "kernels", kernels, "precision", o->precision, "objective",
+        objective_name(s->objective), "steps", s->steps, "batch", s->batch, "accumulate",
+        s->accumulate, "learning_rate", s->learning_rate, "weight_decay", s->weight_decay, "clip",
+        s->clip, "dropout", s->dropout, "schedule", schedule_name(s->schedule), "warm_up",
+        s->warm_up, "rank", o->rank, "alpha", o->alpha, "rslora", o->rslora, "temperature",
+        (double)s->temperature, "near", s->near, "seed", (json_int_t)s->seed, "max_tokens",
+        f->embedder.max_tokens, "validation", validation ? -1 : o->validation, "validation_texts",
+        (double)f->n_validation, "evaluate_every", o->evaluate_every, "patience", o->patience);
+    return f->record ? STATUS_OK : err_no_memory(err, "training.json", 0);
+}
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+/* The model's weights in memory, as they will be kept. */
+static enum status weight_bytes(struct finetune *f, enum precision precision, size_t *bytes,
+                                struct err *err)
+{
+    struct weights *weights;
+    struct estimate estimate;
+    TRY(weights_open(&weights, f->options->model_path, &f->embedder.config, err));
+    estimate_memory(&estimate, weights, &f->embedder.config, 1, 1);
+    *bytes = estimate.weights[precision];
+    if (f->objective == OBJECTIVE_NEXT_TOKEN && !f->embedder.config.tied_embeddings) {
+        const struct weight *output = weights_find(weights, "lm_head.weight");
+        if (output && output != weights_find(weights, "model.embed_tokens.weight"))
+            *bytes +=
+                (size_t)(output->rows * output->columns) * (precision == PRECISION_F32 ? 4 : 2);
+    }
+    weights_close(weights);
+    return STATUS_OK;
+}
+
+static void note_plan(const struct finetune *f, size_t budget)
+{
+    const struct train_plan *p = &f->plan;
+    meter_note(
+        f->meter,
+        "memory: %.2f of %.2f GB: model %.2f, adapter and optimiser %.2f, kept activations "
+        "%.2f (%d of %d layers whole, the others computed again), buffers %.2f, losses %.2f; "
+        "%d tokens a pass",
+        (double)p->total / 1e9, (double)budget / 1e9, (double)p->weights / 1e9,
+        (double)p->adapter / 1e9, (double)p->kept / 1e9, p->kept_layers, p->n_layers,
+        (double)p->shared / 1e9, (double)p->losses / 1e9, p->pass_tokens);
+}
+
+static enum status make_plan(struct finetune *f, const struct trainer_settings *s,
+                             enum precision precision, struct err *err)
+{
+    size_t budget, weights;
+    TRY(parse_memory(&budget, f->options->memory, err));
+    TRY(weight_bytes(f, precision, &weights, err));
+    f->embedder.max_tokens = train_data_longest(&f->data); /* no longer text will come */
+    TRY(train_plan_make(&f->plan,
+                        &(struct train_plan_request){
+                            .config = &f->embedder.config,
+                            .adapter = &f->adapter,
+                            .objective = s->objective,
+                            .batch = s->batch,
+                            .accumulate = s->accumulate,
+                            .longest = f->embedder.max_tokens,
+                            .dropout = s->dropout > 0,
+                            .weight_bytes = weights,
+                            .budget = budget,
+                        },
+                        err));
+    note_plan(f, budget);
+    return STATUS_OK;
+}
+
+/* ---- progress ------------------------------------------------------------------------------- */
+
+/* The loss shown is a running mean: a step's own jumps about. */
+static void stepped(void *context, int64_t step, const struct trainer_report *report,
+                    double seconds)
+{
+    struct finetune *f = context;
+    int64_t total = f->trainer.settings.steps, here = step - f->outcome.resumed_from;
+    double weight = here < 20 ? 1.0 / (double)here : 0.05;
+    f->loss_mean += weight * (report->loss - f->loss_mean);
+    f->seconds_mean += weight * (seconds - f->seconds_mean);
+    f->tokens_mean += weight * ((double)report->tokens - f->tokens_mean);
+    double left = f->seconds_mean * (double)(total - step);
+    meter_status(f->meter,
+                 "train: step %lld of %lld, loss %.4f, learning rate %.2e, %.0f tokens/s, %.0f %s "
+                 "left",
+                 (long long)step, (long long)total, f->loss_mean, report->learning_rate,
+                 f->tokens_mean / f->seconds_mean, left < 100 ? left : left / 60,
+                 left < 100 ? "s" : "min");
+}
+
+static void evaluated(void *context, int64_t step, const struct trainer_report *report, bool best)
+{
+    struct finetune *f = context;
+    char accuracy[48] = "";
+    if (isfinite(report->accuracy))
+        snprintf(accuracy, sizeof accuracy, ", accuracy %.3f", report->accuracy);
+    meter_note(f->meter, "step %lld: training loss %.4f; validation loss %.4f%s%s", (long long)step,
+               f->loss_mean, report->loss, accuracy, best ? ", the best so far" : "");
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+static enum status create_adapter(struct finetune *f, const struct corpus *corpus, struct err *err)
+{
+    const struct options *o = f->options;
+    bool classify = f->objective == OBJECTIVE_CLASSIFY;
+    return lora_adapter_create(&f->adapter, &f->embedder.config,
+                               &(struct lora_settings){
+                                   .rank = o->rank,
+                                   .alpha = o->alpha,
+                                   .dropout = o->dropout,
+                                   .rslora = o->rslora,
+                                   .n_labels = classify ? corpus->n_labels : 0,
+                                   .labels = classify ? corpus->labels : NULL,
+                                   .task = classify ? LORA_TASK_CLASSIFY
+                                           : f->objective == OBJECTIVE_NEXT_TOKEN
+                                               ? LORA_TASK_NEXT_TOKEN
+                                               : LORA_TASK_EMBED,
+                                   .base_model = o->model,
+                               },
+                               o->seed, err);
+}
+
+enum status finetune_run(struct finetune *f, const struct corpus *corpus,
+                         const struct corpus *validation, const char *folder, struct err *err)
+{
+    const struct options *o = f->options;
+    struct trainer_settings settings;
+    enum precision precision;
+    struct progress progress = meter_progress(f->meter);
+    TRY(parse_precision(&precision, o->precision, err));
+    TRY(settle_objective(f, corpus, err));
+    TRY(settle_trainer(f, &settings, err));
+    TRY(read_texts(f, corpus, validation, err));
+    TRY(create_adapter(f, corpus, err));
+    TRY(make_record(f, &settings, corpus, validation, err));
+    TRY(make_plan(f, &settings, precision, err));
+    if (o->plan)
+        return STATUS_OK;
+    TRY(embedder_load(&f->embedder, f->device, o->model_path, precision,
+                      f->embedder.config.n_layers, f->plan.pass_tokens, &progress, err));
+    TRY(trainer_open(&f->trainer, f->device, &f->embedder, &f->adapter, &f->data, &f->plan,
+                     &settings, err));
+    const struct train_run_settings run = {
+        .folder = folder,
+        .evaluate_every = o->evaluate_every,
+        .patience = o->patience,
+        .checkpoint_every = o->checkpoint_every,
+        .resume = o->resume,
+        .record = f->record,
+    };
+    const struct train_watcher watcher = {f, stepped, evaluated};
+    enum status status = train_run(&f->trainer, &run, &watcher, &f->outcome, err);
+    if (status == STATUS_OK)
+        status = weights_check(f->embedder.weights, err);
+    trainer_close(&f->trainer);
+    embedder_close(&f->embedder);
+    return status;
+}
+
+void finetune_free(struct finetune *finetune)
+{
+    trainer_close(&finetune->trainer);
+    embedder_close(&finetune->embedder);
+    lora_adapter_free(&finetune->adapter);
+    train_data_free(&finetune->data);
+    json_decref(finetune->record);
+    mem_free(finetune->held_out);
+    *finetune = (struct finetune){0};
+}

@@ -1,0 +1,40 @@
+/* What `train` and `topics --finetune` share: from a corpus and the options to an adapter in a
+ * folder. */
+#ifndef MIDASHI_TOOLS_FINETUNE_H
+#define MIDASHI_TOOLS_FINETUNE_H
+
+#include "host/train_run.h"
+#include "tools/midashi/options.h"
+#include "tools/midashi/progress.h"
+
+struct finetune {
+    const struct options *options;
+    struct meter *meter;
+    struct device *device;
+    struct train_plan plan;
+    struct train_outcome outcome;
+    enum objective_kind objective;
+    int n_training, n_validation;
+    /* (rows of the corpus) true: the row was held out for validation. NULL with
+     * --validation-file. */
+    bool *held_out;
+    size_t n_rows;
+
+    /* Of the run. */
+    struct embedder embedder;
+    struct train_data data;
+    struct lora_adapter adapter;
+    struct trainer trainer;
+    json_t *record;
+    double loss_mean, seconds_mean, tokens_mean; /* running, for whoever watches */
+};
+
+/* Trains on `corpus` and leaves the adapter in `folder`, which is there. validation: another
+ * corpus, with texts to validate on, or NULL: --validation's share is held out. With --plan it only
+ * prints what memory it would take. Errors of everything on the way; STATUS_USAGE: what the options
+ * and the corpus do not fit. What remains is released by finetune_free. */
+enum status finetune_run(struct finetune *finetune, const struct corpus *corpus,
+                         const struct corpus *validation, const char *folder, struct err *err);
+void finetune_free(struct finetune *finetune); /* a zeroed one is allowed */
+
+#endif
