@@ -26,6 +26,19 @@ void topics_free(struct topics *topics)
     memset(topics, 0, sizeof *topics);
 }
 
+enum row_use {
+    ROW_BLANK,
+    ROW_USED,
+    ROW_HELD_OUT,
+};
+
+static enum row_use use_of(const struct corpus *corpus, const bool *held_out, size_t row)
+{
+    if (corpus->rows[row].blank)
+        return ROW_BLANK;
+    return held_out && held_out[row] ? ROW_HELD_OUT : ROW_USED;
+}
+
 /* ---- words ---------------------------------------------------------------------------------- */
 
 struct word_walk {
@@ -49,17 +62,17 @@ static enum status add_word(void *context, const char *w, size_t length, struct 
 
 /* The words of every used row, in order. The language is settled from all texts first. */
 static enum status collect_words(struct words *words, struct word_walk *walk,
-                                 const struct corpus *corpus, const struct progress *progress,
-                                 struct err *err)
+                                 const struct corpus *corpus, const bool *held_out,
+                                 const struct progress *progress, struct err *err)
 {
     for (size_t i = 0; i < corpus->n_rows; i++)
-        if (!corpus->rows[i].blank)
+        if (use_of(corpus, held_out, i) == ROW_USED)
             words_observe(words, corpus->rows[i].text, corpus->rows[i].length);
     progress_report(progress, "words", "texts", 0, corpus->n_rows);
     for (size_t i = 0; i < corpus->n_rows; i++) {
         const struct corpus_row *row = &corpus->rows[i];
         TRY(interrupt_check(err));
-        if (row->blank)
+        if (use_of(corpus, held_out, i) != ROW_USED)
             continue;
         enum status status = words_split(words, row->text, row->length, add_word, walk, err);
         if (status == STATUS_OK)
@@ -88,7 +101,7 @@ static enum status build_vocabulary(struct topics *topics, const struct corpus *
     if (status == STATUS_OK)
         status = tfidf_open(&walk.builder, err);
     if (status == STATUS_OK)
-        status = collect_words(words, &walk, corpus, progress, err);
+        status = collect_words(words, &walk, corpus, settings->held_out, progress, err);
     if (status == STATUS_OK) {
         const char *language = words_language(words); /* goes with words */
         topics->language = arena_text(&topics->arena, language, strlen(language));
@@ -124,17 +137,25 @@ static enum status allocate(struct topics *topics, struct err *err)
     return STATUS_OK;
 }
 
-/* Moves the rows that are not blank to the front; the rest of x is garbage then. */
-static void compact_rows(float *x, const struct corpus *corpus, size_t width)
+/* Moves the used rows to the front, in order, and those held out behind them; the rest of x is
+ * garbage then. */
+static enum status compact_rows(struct topics *topics, float *x, const struct corpus *corpus,
+                                const bool *held_out, struct err *err)
 {
-    size_t used = 0;
+    size_t width = (size_t)topics->width, used = 0, held = 0;
+    float *aside = mem_alloc(topics->n_held_out * width, sizeof *aside);
+    if (!aside)
+        return err_no_memory(err, "the rows held out", topics->n_held_out * width * sizeof *aside);
     for (size_t i = 0; i < corpus->n_rows; i++) {
-        if (corpus->rows[i].blank)
-            continue;
-        if (used < i)
-            memmove(x + used * width, x + i * width, width * sizeof *x);
-        used++;
+        enum row_use use = use_of(corpus, held_out, i);
+        if (use == ROW_HELD_OUT)
+            memcpy(aside + held++ * width, x + i * width, width * sizeof *x);
+        if (use == ROW_USED && used++ < i)
+            memmove(x + (used - 1) * width, x + i * width, width * sizeof *x);
     }
+    memcpy(x + used * width, aside, held * width * sizeof *x);
+    mem_free(aside);
+    return STATUS_OK;
 }
 
 struct kmeans_report {
@@ -155,12 +176,13 @@ static enum status report_iteration(void *context, int restart, int iteration, d
     return STATUS_OK;
 }
 
-/* Distances of rows to their own centre and to the next nearest one. The labels stay as they are:
- * k-means' labels are the arg-min to the centres that it returns. */
+/* Distances of rows to their own centre and to the next nearest one, of those held out too, which
+ * get their topic here. The labels of the others stay as they are: k-means' labels are the arg-min
+ * to the centres that it returns. */
 static enum status measure_rows(struct topics *topics, struct device *device, const float *x,
                                 struct err *err)
 {
-    size_t n = topics->n_used;
+    size_t n = topics->n_used + topics->n_held_out;
     double *squares = mem_alloc(2 * n, sizeof *squares), *second = squares + n;
     if (!squares)
         return err_no_memory(err, "the distances", 2 * n * sizeof *squares);
@@ -174,22 +196,36 @@ static enum status measure_rows(struct topics *topics, struct device *device, co
     return status;
 }
 
-/* Spreads what is known of the used rows over all rows, blank ones too. In place, from behind. */
-static void spread_rows(struct topics *topics, const struct corpus *corpus)
+/* Spreads what is known of the used rows and those held out over all rows, blank ones too. */
+static enum status spread_rows(struct topics *topics, const struct corpus *corpus,
+                               const bool *held_out, struct err *err)
 {
-    size_t used = topics->n_used;
-    for (size_t i = corpus->n_rows; i-- > 0;) {
-        if (corpus->rows[i].blank) {
-            topics->topic[i] = -1;
-            topics->distance[i] = topics->margin[i] = 0;
-            continue;
-        }
-        used--;
-        topics->topic[i] = topics->topic[used];
-        topics->distance[i] = topics->distance[used];
-        topics->margin[i] = topics->margin[used];
-        topics->size[topics->topic[i]]++;
+    size_t n = topics->n_used + topics->n_held_out, used = 0, held = topics->n_used;
+    int32_t *topic = mem_alloc(n, sizeof *topic);
+    float *distance = mem_alloc(2 * n, sizeof *distance), *margin = distance + n;
+    if (!topic || !distance) {
+        mem_free(topic);
+        mem_free(distance);
+        return err_no_memory(err, "the topics", n * (sizeof *topic + 2 * sizeof *distance));
     }
+    memcpy(topic, topics->topic, n * sizeof *topic);
+    memcpy(distance, topics->distance, n * sizeof *distance);
+    memcpy(margin, topics->margin, n * sizeof *margin);
+    for (size_t i = 0; i < corpus->n_rows; i++) {
+        enum row_use use = use_of(corpus, held_out, i);
+        topics->topic[i] = -1;
+        topics->distance[i] = topics->margin[i] = 0;
+        if (use == ROW_BLANK)
+            continue;
+        size_t from = use == ROW_USED ? used++ : held++;
+        topics->topic[i] = topic[from];
+        topics->distance[i] = distance[from];
+        topics->margin[i] = margin[from];
+        topics->size[topic[from]]++;
+    }
+    mem_free(topic);
+    mem_free(distance);
+    return STATUS_OK;
 }
 
 static enum status cluster_rows(struct topics *topics, struct device *device, float *x,
@@ -202,7 +238,7 @@ static enum status cluster_rows(struct topics *topics, struct device *device, fl
     kmeans.progress_context = &report;
     struct kmeans_result result = {.centres = topics->centres, .labels = topics->topic};
     size_t width = (size_t)topics->width;
-    for (size_t i = 0; kmeans.spherical && i < topics->n_used; i++)
+    for (size_t i = 0; kmeans.spherical && i < topics->n_used + topics->n_held_out; i++)
         row_normalise(x + i * width, topics->width);
     progress_report(progress, "cluster", "restarts", 0, (size_t)kmeans.restarts);
     TRY(kmeans_fit(device, &result, x, (int)topics->n_used, topics->width, NULL, &kmeans, err));
@@ -230,18 +266,30 @@ static enum status name_topics(struct topics *topics, struct device *device, con
     return status;
 }
 
-static enum status score_labels(struct topics *topics, const struct corpus *corpus, struct err *err)
+/* Of the rows that are held out, or of those that are not. */
+static enum status score_rows(struct score *score, const struct topics *topics,
+                              const struct corpus *corpus, const bool *held_out, bool held,
+                              int32_t *labels, struct err *err)
 {
+    for (size_t i = 0; i < corpus->n_rows; i++)
+        labels[i] = (held_out && held_out[i]) == held ? corpus->rows[i].label : -1;
+    return score_topics(score, topics->topic, labels, (int)corpus->n_rows, err);
+}
+
+static enum status score_labels(struct topics *topics, const struct corpus *corpus,
+                                const bool *held_out, struct err *err)
+{
+    bool held = topics->n_held_out > 0;
     topics->has_labels = corpus->n_labels > 0;
     if (!topics->has_labels)
         return STATUS_OK;
     int32_t *labels = mem_alloc(corpus->n_rows, sizeof *labels);
     if (!labels)
         return err_no_memory(err, "the labels", corpus->n_rows * sizeof *labels);
-    for (size_t i = 0; i < corpus->n_rows; i++)
-        labels[i] = corpus->rows[i].label;
     enum status status =
-        score_topics(&topics->score, topics->topic, labels, (int)corpus->n_rows, err);
+        score_rows(&topics->score, topics, corpus, held ? held_out : NULL, held, labels, err);
+    if (held && status == STATUS_OK)
+        status = score_rows(&topics->training_score, topics, corpus, held_out, false, labels, err);
     mem_free(labels);
     return status;
 }
@@ -255,14 +303,15 @@ static enum status find(struct topics *topics, struct device *device, const stru
     TRY(allocate(topics, err));
     TRY(build_vocabulary(topics, corpus, settings, progress, err));
     TRY(rows_check_finite(device, x, NULL, (int)topics->n_rows, topics->width, err));
-    compact_rows(x, corpus, (size_t)topics->width);
+    TRY(compact_rows(topics, x, corpus, settings->held_out, err));
     TRY(transform_fit(device, &topics->transform, settings->normalise, settings->remove_components,
                       x, NULL, (int)topics->n_used, topics->width, &topics->arena, err));
-    transform_apply(device, &topics->transform, x, NULL, (int)topics->n_used);
+    transform_apply(device, &topics->transform, x, NULL,
+                    (int)(topics->n_used + topics->n_held_out));
     TRY(cluster_rows(topics, device, x, settings, progress, err));
     TRY(name_topics(topics, device, x, err));
-    spread_rows(topics, corpus);
-    return score_labels(topics, corpus, err);
+    TRY(spread_rows(topics, corpus, settings->held_out, err));
+    return score_labels(topics, corpus, settings->held_out, err);
 }
 
 enum status topics_find(struct topics *topics, struct device *device, const struct corpus *corpus,
@@ -274,15 +323,19 @@ enum status topics_find(struct topics *topics, struct device *device, const stru
         .n_words = settings->n_words,
         .width = width,
         .n_rows = corpus->n_rows,
-        .n_used = corpus->n_rows - corpus->n_blank,
         .rows_before = corpus->rows_before,
     };
+    for (size_t i = 0; i < corpus->n_rows; i++) {
+        enum row_use use = use_of(corpus, settings->held_out, i);
+        topics->n_used += use == ROW_USED;
+        topics->n_held_out += use == ROW_HELD_OUT;
+    }
     if (topics->n_rows > INT_MAX)
         return err_set(err, STATUS_USAGE, "%zu texts are more than this program clusters (%d)",
                        topics->n_rows, INT_MAX);
     if ((size_t)topics->n_topics > topics->n_used)
         return err_set(err, STATUS_USAGE,
-                       "--topics %d: the corpus has %zu texts only; ask for fewer",
+                       "--topics %d: there are only %zu texts to cluster; ask for fewer",
                        topics->n_topics, topics->n_used);
     enum status status = find(topics, device, corpus, embeddings, settings, progress, err);
     if (status != STATUS_OK)

@@ -28,18 +28,22 @@ struct topics_settings {
     const char *language; /* NULL: by script */
     bool keep_single;     /* keep words of one character */
     bool token_pattern;   /* lemmas are split again by scikit-learn's default token pattern */
+    /* (n_rows) true: the row has no part in clusters, vocabulary and words, and is assigned to the
+     * nearest centre afterwards. NULL: none. */
+    const bool *held_out;
 };
 
 /* What was found. Rows are those of the corpus; a blank text has topic -1 and zeros elsewhere. */
 struct topics {
     int n_topics, n_words, width;
-    size_t n_rows, n_used; /* n_used: rows that are not blank */
+    size_t n_rows, n_used; /* n_used: rows that are neither blank nor held out */
+    size_t n_held_out;     /* rows that are held out and not blank */
     size_t rows_before;    /* as in the corpus: row i is number rows_before + i + 1 */
     int32_t *topic;        /* (n_rows) */
     float *distance;       /* (n_rows) to its centre */
     float *margin;         /* (n_rows) distance to the next nearest centre, less distance; 0 where
                               there is one topic only */
-    int64_t *size;         /* (n_topics) */
+    int64_t *size;         /* (n_topics) rows, those held out too */
     float *centres;        /* (n_topics, width) in the transformed space */
     int32_t *word;         /* (n_topics, n_words) into tfidf.words, best first, -1: none left */
     float *word_score;     /* (n_topics, n_words) cosines */
@@ -51,12 +55,13 @@ struct topics {
     int iterations;
     bool converged;
     bool has_labels;
-    struct score score; /* with labels only */
-    struct arena arena; /* all of the above */
+    struct score score;          /* with labels only; of the rows held out, where there are any */
+    struct score training_score; /* then, of the others */
+    struct arena arena;          /* all of the above */
 };
 
 /* embeddings (corpus->n_rows, width): changed in place by the transform, which fits itself on the
- * rows that are not blank. On failure everything is released.
+ * rows that are used. On failure everything is released.
  * STATUS_USAGE: more topics than texts, an unknown language. STATUS_BAD_DATA: no word left (names
  * --min-df), an embedding that is not finite (its row). */
 enum status topics_find(struct topics *topics, struct device *device, const struct corpus *corpus,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "host/base/file.h"
+#include "host/csv_field.h"
 #include "host/output_folder.h"
 #include "loaders/npy.h"
 
@@ -13,7 +14,7 @@
 
 static const char *const own_names[] = {"topics.json",    "topics.txt", "documents.csv",
                                         "embeddings.npy", "run.json",   "report.html",
-                                        "model",          NULL};
+                                        "model",          "adapter",    NULL};
 
 enum status topics_folder_prepare(const char *folder, bool force, struct err *err)
 {
@@ -89,6 +90,25 @@ static json_t *topic_to_json(const struct topics *topics, int topic)
                      "words", words, "nearest", nearest_rows(topics, topic));
 }
 
+static json_t *score_to_json(const struct score *score)
+{
+    return json_pack("{s:i, s:f, s:f, s:f, s:i}", "texts", score->n, "nmi", score->nmi, "purity",
+                     score->purity, "adjusted_rand", score->adjusted_rand, "labels",
+                     score->n_labels);
+}
+
+/* `agreement` is of the rows held out, where there are any. false: no memory. */
+static bool add_agreement(json_t *root, const struct topics *topics)
+{
+    if (json_object_set_new(root, "agreement", score_to_json(&topics->score)) != 0)
+        return false;
+    return topics->n_held_out == 0 ||
+           (json_object_set_new(root, "held_out", json_integer((json_int_t)topics->n_held_out)) ==
+                0 &&
+            json_object_set_new(root, "agreement_training",
+                                score_to_json(&topics->training_score)) == 0);
+}
+
 json_t *topics_to_json(const struct topics *topics)
 {
     json_t *list = json_array();
@@ -96,16 +116,11 @@ json_t *topics_to_json(const struct topics *topics)
         append(&list, topic_to_json(topics, topic));
     json_t *root = json_pack("{s:o, s:I, s:I, s:i, s:i, s:s, s:f, s:i, s:b}", "topics", list,
                              "texts", (json_int_t)topics->n_rows, "blank",
-                             (json_int_t)(topics->n_rows - topics->n_used), "vocabulary",
-                             topics->tfidf.n_words, "min_df", topics->min_df, "language",
-                             topics->language, "inertia", topics->inertia, "iterations",
+                             (json_int_t)(topics->n_rows - topics->n_used - topics->n_held_out),
+                             "vocabulary", topics->tfidf.n_words, "min_df", topics->min_df,
+                             "language", topics->language, "inertia", topics->inertia, "iterations",
                              topics->iterations, "converged", topics->converged);
-    if (root && topics->has_labels &&
-        json_object_set_new(root, "agreement",
-                            json_pack("{s:f, s:f, s:f, s:i}", "nmi", topics->score.nmi, "purity",
-                                      topics->score.purity, "adjusted_rand",
-                                      topics->score.adjusted_rand, "labels",
-                                      topics->score.n_labels)) != 0) {
+    if (root && topics->has_labels && !add_agreement(root, topics)) {
         json_decref(root);
         return NULL;
     }
@@ -124,41 +139,23 @@ void topics_print(const struct topics *topics, FILE *stream)
     }
 }
 
-/* RFC 4180: quoted where it holds a quote, a comma or a line break. */
-static void write_csv_field(FILE *stream, const char *text, size_t length)
-{
-    bool quote = false;
-    for (size_t i = 0; i < length && !quote; i++)
-        quote = text[i] == '"' || text[i] == ',' || text[i] == '\n' || text[i] == '\r';
-    if (!quote) {
-        fwrite(text, 1, length, stream);
-        return;
-    }
-    fputc('"', stream);
-    for (size_t i = 0; i < length; i++) {
-        if (text[i] == '"')
-            fputc('"', stream);
-        fputc(text[i], stream);
-    }
-    fputc('"', stream);
-}
-
 static enum status write_documents(const char *path, const struct topics *topics,
-                                   const struct corpus *corpus, struct err *err)
+                                   const struct corpus *corpus, const bool *held_out,
+                                   struct err *err)
 {
     struct out_file file;
     TRY(out_file_open(&file, path, err));
-    fputs("row,topic,distance,margin,label,text\r\n", file.stream);
+    fprintf(file.stream, "row,topic,distance,margin,label,text%s\r\n", held_out ? ",held_out" : "");
     for (size_t i = 0; i < corpus->n_rows; i++) {
         const struct corpus_row *row = &corpus->rows[i];
         fprintf(file.stream, "%zu,%d,%.7g,%.7g,", topics->rows_before + i + 1,
                 (int)topics->topic[i], (double)topics->distance[i], (double)topics->margin[i]);
         if (row->label >= 0)
-            write_csv_field(file.stream, corpus->labels[row->label],
+            csv_write_field(file.stream, corpus->labels[row->label],
                             strlen(corpus->labels[row->label]));
         fputc(',', file.stream);
-        write_csv_field(file.stream, row->text, row->length);
-        fputs("\r\n", file.stream);
+        csv_write_field(file.stream, row->text, row->length);
+        fputs(!held_out ? "\r\n" : held_out[i] ? ",1\r\n" : ",0\r\n", file.stream);
     }
     return out_file_commit(&file, err);
 }
@@ -196,8 +193,8 @@ static enum status write_model(const char *folder, const struct topics *topics, 
 }
 
 enum status topics_write(const char *folder, const struct topics *topics,
-                         const struct corpus *corpus, const json_t *run, const json_t *model,
-                         struct err *err)
+                         const struct corpus *corpus, const bool *held_out, const json_t *run,
+                         const json_t *model, struct err *err)
 {
     char path[PATH_MAX];
     json_t *root = topics_to_json(topics);
@@ -207,7 +204,7 @@ enum status topics_write(const char *folder, const struct topics *topics,
     json_decref(root);
     TRY(status);
     TRY(write_text(in_folder(path, folder, "topics.txt"), topics, err));
-    TRY(write_documents(in_folder(path, folder, "documents.csv"), topics, corpus, err));
+    TRY(write_documents(in_folder(path, folder, "documents.csv"), topics, corpus, held_out, err));
     TRY(write_model(folder, topics, model, err));
     return json_write(run, in_folder(path, folder, "run.json"), err);
 }

@@ -12,10 +12,11 @@
 enum status topics_folder_prepare(const char *folder, bool force, struct err *err);
 
 /* Writes the files; each is old or new after a kill, run.json comes last. `run` is what run.json
- * holds and `model` what model/representation.json holds; both are borrowed. */
+ * holds and `model` what model/representation.json holds; both are borrowed. held_out: as in the
+ * settings of topics_find; where it is not NULL, documents.csv has a column of that name. */
 enum status topics_write(const char *folder, const struct topics *topics,
-                         const struct corpus *corpus, const json_t *run, const json_t *model,
-                         struct err *err);
+                         const struct corpus *corpus, const bool *held_out, const json_t *run,
+                         const json_t *model, struct err *err);
 
 /* A new object of topics.json's form, or NULL where there is no memory. */
 json_t *topics_to_json(const struct topics *topics);

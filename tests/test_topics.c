@@ -195,7 +195,7 @@ START_TEST(files_hold_what_was_found)
     snprintf(folder, sizeof folder, "%s/out", temporary_folder());
     json_t *run = json_pack("{s:s}", "program", "midashi");
     ck_assert_int_eq(topics_folder_prepare(folder, false, &err), STATUS_OK);
-    ck_assert_msg(topics_write(folder, &topics, &corpus, run, run, &err) == STATUS_OK, "%s",
+    ck_assert_msg(topics_write(folder, &topics, &corpus, NULL, run, run, &err) == STATUS_OK, "%s",
                   err.text);
     json_decref(run);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "host/classifier.h"
+#include "host/csv_field.h"
 #include "loaders/npy.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/embed_corpus.h"
@@ -109,20 +110,9 @@ static enum status predict(struct job *job, struct err *err)
 
 /* ---- what is printed ------------------------------------------------------------------------ */
 
-/* A field of RFC 4180. */
-static void print_field(const char *text)
+static void print_name(const char *name)
 {
-    if (!strpbrk(text, ",\"\r\n")) {
-        fputs(text, stdout);
-        return;
-    }
-    putchar('"');
-    for (; *text; text++) {
-        if (*text == '"')
-            putchar('"');
-        putchar(*text);
-    }
-    putchar('"');
+    csv_write_field(stdout, name, strlen(name));
 }
 
 static void print_rows(const struct job *job)
@@ -132,7 +122,7 @@ static void print_rows(const struct job *job)
     for (size_t i = 0; i < corpus->n_rows; i++) {
         printf("%zu,", corpus->rows_before + i + 1);
         if (job->predicted[i] >= 0) {
-            print_field(name_of(job, job->predicted[i]));
+            print_name(name_of(job, job->predicted[i]));
             printf(",%.6f", (double)job->probability[i]);
         } else {
             putchar(',');
@@ -140,7 +130,7 @@ static void print_rows(const struct job *job)
         if (corpus->n_labels > 0) {
             putchar(',');
             if (corpus->rows[i].label >= 0)
-                print_field(corpus->labels[corpus->rows[i].label]);
+                print_name(corpus->labels[corpus->rows[i].label]);
         }
         putchar('\n');
     }
