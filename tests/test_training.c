@@ -1,0 +1,306 @@
+/* Training steps on a tiny model: that they learn, and that no bit depends on memory, passes or
+ * threads. Right numbers are test_training_peft's matter. */
+#include "tests/support.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host/estimate.h"
+#include "tests/model_writer.h"
+#include "tests/training.h"
+
+static const enum objective_kind all_objectives[] = {OBJECTIVE_CLASSIFY, OBJECTIVE_NEXT_TOKEN,
+                                                     OBJECTIVE_CONTRASTIVE};
+
+static const char *tiny_model(void)
+{
+    const char *folder = temporary_folder();
+    write_random_model(folder, &tiny_shape);
+    return folder;
+}
+
+/* The adapter after options->steps steps; the caller frees it. NULL: no such device. */
+static float *train(const struct training_options *options, int64_t *n, double *validation_loss)
+{
+    struct training t;
+    struct trainer_report report;
+    struct err err;
+    if (!training_open(&t, options))
+        return NULL;
+    for (int step = 0; step < options->steps; step++)
+        ck_assert_msg(trainer_step(&t.trainer, &report, &err) == STATUS_OK, "%s", err.text);
+    if (validation_loss) {
+        ck_assert_msg(trainer_evaluate(&t.trainer, &report, &err) == STATUS_OK, "%s", err.text);
+        *validation_loss = report.loss;
+    }
+    *n = t.adapter.n_parameters;
+    float *parameters = malloc((size_t)*n * sizeof *parameters);
+    memcpy(parameters, t.adapter.parameters, (size_t)*n * sizeof *parameters);
+    training_close(&t);
+    return parameters;
+}
+
+static void check_same(const struct training_options *a, const struct training_options *b,
+                       const char *what)
+{
+    int64_t n, m;
+    double loss_a, loss_b;
+    float *one = train(a, &n, &loss_a), *other = train(b, &m, &loss_b);
+    if (one && other) {
+        ck_assert_int_eq(n, m);
+        if (memcmp(one, other, (size_t)n * sizeof *one) != 0)
+            ck_abort_msg("%s, %s: other bytes", objective_name(a->objective), what);
+        ck_assert_msg(memcmp(&loss_a, &loss_b, sizeof loss_a) == 0, "%s: the validation", what);
+    }
+    free(one);
+    free(other);
+}
+
+START_TEST(memory_changes_no_bit)
+{
+    const char *model = tiny_model();
+    for (size_t i = 0; i < 3; i++) {
+        struct training_options whole = training_defaults(model), other;
+        whole.objective = all_objectives[i];
+        other = whole;
+        other.kept_layers = 0;
+        check_same(&whole, &other, "no layer kept");
+        other.kept_layers = 1;
+        check_same(&whole, &other, "one layer kept");
+    }
+}
+END_TEST
+
+START_TEST(passes_change_no_bit)
+{
+    const char *model = tiny_model();
+    for (size_t i = 0; i < 3; i++) {
+        struct training_options whole = training_defaults(model), other;
+        whole.objective = all_objectives[i];
+        whole.accumulate = 5;
+        other = whole;
+        other.pass_tokens = 2 * 3 * 20; /* a unit of contrastive pairs, and not two */
+        check_same(&whole, &other, "a unit a pass");
+    }
+}
+END_TEST
+
+START_TEST(threads_change_no_bit)
+{
+    const char *model = tiny_model();
+    for (size_t i = 0; i < 3; i++) {
+        struct training_options one = training_defaults(model), three;
+        one.objective = all_objectives[i];
+        one.device = 1; /* AVX2 with one thread, and with three */
+        three = one;
+        three.device = 2;
+        check_same(&one, &three, "three threads");
+    }
+}
+END_TEST
+
+/* Every objective, precision and instruction set: the validation loss falls. */
+START_TEST(training_learns)
+{
+    const char *model = tiny_model();
+    for (int device = 0; device < 3; device += 2)
+        for (size_t i = 0; i < 3; i++) {
+            struct training_options options = training_defaults(model);
+            double before, after;
+            int64_t n;
+            options.objective = all_objectives[i];
+            options.device = device;
+            options.precision = i == 1 ? PRECISION_BF16 : PRECISION_NF4;
+            options.batch = 8;
+            options.steps = 0;
+            free(train(&options, &n, &before));
+            options.steps = 40;
+            float *parameters = train(&options, &n, &after);
+            if (parameters)
+                ck_assert_msg(after < 0.7 * before, "%s: %g, then %g",
+                              objective_name(options.objective), before, after);
+            free(parameters);
+        }
+}
+END_TEST
+
+START_TEST(near_rows_are_positives)
+{
+    struct training_options options = training_defaults(tiny_model());
+    int64_t n;
+    double loss;
+    options.objective = OBJECTIVE_CONTRASTIVE;
+    options.near = 4; /* texts of a label stand 4 apart */
+    options.dropout = 0;
+    free(train(&options, &n, &loss));
+    ck_assert(isfinite(loss) && loss > 0);
+}
+END_TEST
+
+/* A loss that is not finite stops the run, names step and rows, and leaves the adapter alone. */
+START_TEST(a_loss_that_is_not_finite_is_told)
+{
+    struct training_options options = training_defaults(tiny_model());
+    struct training t;
+    struct trainer_report report;
+    struct err err;
+    ck_assert(training_open(&t, &options));
+    size_t bytes = (size_t)t.adapter.n_parameters * sizeof(float);
+    ck_assert(trainer_step(&t.trainer, &report, &err) == STATUS_OK);
+    t.adapter.head[0] = NAN;
+    float *before = malloc(bytes);
+    memcpy(before, t.adapter.parameters, bytes);
+    check_error(trainer_step(&t.trainer, &report, &err), &err, STATUS_FAILED,
+                "step 2: the loss is not a number (texts of rows ", "a NaN in the head");
+    ck_assert(strstr(err.text, "--learning-rate"));
+    ck_assert_mem_eq(before, t.adapter.parameters, bytes);
+    ck_assert_int_eq(t.trainer.step, 1);
+    free(before);
+    training_close(&t);
+}
+END_TEST
+
+START_TEST(rates_are_those_of_transformers)
+{
+    struct trainer_settings s = {.steps = 10, .warm_up = 2, .learning_rate = 1};
+    static const double linear[] = {0, 0.5, 1, 0.875, 0.75};
+    for (int i = 0; i < 5; i++)
+        ck_assert_double_eq_tol(trainer_learning_rate(&s, i), linear[i], 1e-15);
+    ck_assert_double_eq_tol(trainer_learning_rate(&s, 9), 0.125, 1e-15);
+    s.schedule = SCHEDULE_COSINE;
+    ck_assert_double_eq_tol(trainer_learning_rate(&s, 6), 0.5, 1e-15);
+    s.schedule = SCHEDULE_CONSTANT;
+    ck_assert_double_eq_tol(trainer_learning_rate(&s, 9), 1, 0);
+}
+END_TEST
+
+/* ---- the split ------------------------------------------------------------------------------ */
+
+START_TEST(the_split_is_stratified)
+{
+    struct training_options options = training_defaults(tiny_model());
+    struct training t;
+    int of_label[4] = {0}, seen[TRAINING_TEXTS] = {0};
+    ck_assert(training_open(&t, &options));
+    ck_assert_int_eq(t.data.n_validation, TRAINING_TEXTS / 4);
+    for (int i = 0; i < t.data.n_validation; i++) {
+        of_label[t.data.texts[t.data.validation[i]].label]++;
+        seen[t.data.validation[i]]++;
+    }
+    for (int label = 0; label < 4; label++)
+        ck_assert_int_eq(of_label[label], TRAINING_TEXTS / 16);
+    for (int i = 0; i < t.data.n_training; i++)
+        seen[t.data.training[i]]++;
+    for (int i = 0; i < TRAINING_TEXTS; i++)
+        ck_assert_int_eq(seen[i], 1);
+    training_close(&t);
+}
+END_TEST
+
+START_TEST(each_epoch_draws_every_text_once)
+{
+    struct training_options options = training_defaults(tiny_model());
+    struct training t;
+    ck_assert(training_open(&t, &options));
+    int n = t.data.n_training, first[TRAINING_TEXTS], moved = 0;
+    for (int epoch = 0; epoch < 3; epoch++) {
+        int seen[TRAINING_TEXTS] = {0};
+        for (int i = 0; i < n; i++) {
+            int text = train_data_draw(&t.data, (int64_t)epoch * n + i);
+            ck_assert_int_eq(seen[text]++, 0);
+            if (epoch == 0)
+                first[i] = text;
+            else
+                moved += first[i] != text;
+        }
+    }
+    ck_assert_int_gt(moved, n);
+    ck_assert_int_eq(train_data_draw(&t.data, 0), first[0]); /* from anywhere, as resuming does */
+    training_close(&t);
+}
+END_TEST
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+/* The plan against what the arenas hand out, for the tiny model and every objective. */
+START_TEST(the_plan_is_what_is_taken)
+{
+    const char *model = tiny_model();
+    for (size_t i = 0; i < 3; i++)
+        for (int kept = 0; kept <= tiny_shape.n_layers; kept++) {
+            struct training_options options = training_defaults(model);
+            struct training t;
+            options.objective = all_objectives[i];
+            ck_assert(training_open(&t, &options));
+            struct train_plan plan;
+            struct err err;
+            struct train_plan_request request = {
+                .config = &t.embedder.config,
+                .adapter = &t.adapter,
+                .objective = options.objective,
+                .batch = options.batch,
+                .accumulate = options.accumulate,
+                .longest = t.embedder.max_tokens,
+                .dropout = true,
+                .weight_bytes = t.embedder.llama.weight_bytes,
+            };
+            ck_assert(train_plan_make(&plan, &request, &err) == STATUS_OK);
+            size_t all = plan.total;
+            size_t taken = t.embedder.llama.arena.total + t.trainer.arena.total +
+                           t.trainer.train.arena.total + t.trainer.objective.arena.total +
+                           2 * (size_t)t.adapter.n_parameters * sizeof(float); /* own, best */
+            double apart = fabs((double)all - (double)taken) / (double)taken;
+            ck_assert_msg(apart <= 0.05, "%s: planned %zu, taken %zu",
+                          objective_name(options.objective), all, taken);
+            training_close(&t);
+        }
+}
+END_TEST
+
+START_TEST(less_memory_keeps_fewer_layers)
+{
+    struct training_options options = training_defaults(tiny_model());
+    struct training t;
+    struct train_plan plan;
+    struct err err;
+    ck_assert(training_open(&t, &options));
+    struct train_plan_request request = {
+        .config = &t.embedder.config,
+        .adapter = &t.adapter,
+        .batch = options.batch,
+        .accumulate = options.accumulate,
+        .longest = t.embedder.max_tokens,
+        .dropout = true,
+    };
+    ck_assert(train_plan_make(&plan, &request, &err) == STATUS_OK);
+    ck_assert_int_eq(plan.kept_layers, tiny_shape.n_layers);
+    size_t least = plan.total - plan.kept;
+    request.budget = plan.total - 1;
+    ck_assert(train_plan_make(&plan, &request, &err) == STATUS_OK);
+    ck_assert_int_eq(plan.kept_layers, tiny_shape.n_layers - 1);
+    ck_assert(plan.total <= request.budget);
+    request.budget = least;
+    check_error(train_plan_make(&plan, &request, &err), &err, STATUS_RESOURCE,
+                "GB more than there is; lower --batch", "no room for a layer's input");
+    training_close(&t);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("training");
+    TCase *tcase = tcase_create("training");
+    tcase_add_test(tcase, memory_changes_no_bit);
+    tcase_add_test(tcase, passes_change_no_bit);
+    tcase_add_test(tcase, threads_change_no_bit);
+    tcase_add_test(tcase, training_learns);
+    tcase_add_test(tcase, near_rows_are_positives);
+    tcase_add_test(tcase, a_loss_that_is_not_finite_is_told);
+    tcase_add_test(tcase, rates_are_those_of_transformers);
+    tcase_add_test(tcase, the_split_is_stratified);
+    tcase_add_test(tcase, each_epoch_draws_every_text_once);
+    tcase_add_test(tcase, the_plan_is_what_is_taken);
+    tcase_add_test(tcase, less_memory_keeps_fewer_layers);
+    suite_add_tcase(suite, tcase);
+    return run_suite(suite);
+}

@@ -1,0 +1,124 @@
+/* See training.h. */
+#include "tests/training.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "tests/support.h"
+
+void training_corpus(struct corpus *corpus)
+{
+    static const char *const words[4][3] = {{"rain", "cloud", "storm"},
+                                            {"goal", "match", "team"},
+                                            {"bread", "soup", "salt"},
+                                            {"a", "b", "c"}};
+    char bytes[8192] = "text\tlabel\n";
+    size_t length = strlen(bytes);
+    for (int i = 0; i < TRAINING_TEXTS; i++) {
+        const char *const *of = words[i % 4];
+        bool letter = i >= TRAINING_TEXTS - 4;
+        length += (size_t)snprintf(bytes + length, sizeof bytes - length, "%s%s%s%s%s\tlabel%d\n",
+                                   of[i / 4 % 3], letter ? "" : " ", letter ? "" : of[i / 2 % 3],
+                                   letter ? "" : " ", letter ? "" : of[i % 3], i % 4);
+    }
+    struct err err;
+    const char *path = write_file(temporary_folder(), "corpus.tsv", bytes, length);
+    ck_assert_msg(corpus_read(corpus, path, &(struct corpus_settings){0}, &err) == STATUS_OK, "%s",
+                  err.text);
+    ck_assert_uint_eq(corpus->n_rows, TRAINING_TEXTS);
+    ck_assert_int_eq(corpus->n_labels, 4);
+}
+
+struct training_options training_defaults(const char *model)
+{
+    return (struct training_options){
+        .model = model,
+        .objective = OBJECTIVE_CLASSIFY,
+        .precision = PRECISION_NF4,
+        .device = 0,
+        .kept_layers = -1,
+        .steps = 4,
+        .batch = 3,
+        .accumulate = 2,
+        .learning_rate = 1e-2,
+        .dropout = 0.1,
+        .validation = 0.25,
+    };
+}
+
+static void must(enum status status, const struct err *err)
+{
+    ck_assert_msg(status == STATUS_OK, "%s", err->text);
+}
+
+bool training_open(struct training *t, const struct training_options *o)
+{
+    struct err err;
+    struct corpus corpus;
+    *t = (struct training){0};
+    if (!test_device(o->device, &t->device))
+        return false;
+    training_corpus(&corpus);
+    must(embedder_open_texts(&t->embedder, o->model, "{text}", 0, &err), &err);
+    must(train_data_add(&t->data, &t->embedder, &corpus, o->objective == OBJECTIVE_CLASSIFY, NULL,
+                        &err),
+         &err);
+    must(train_data_split(&t->data, corpus.n_labels, o->validation, 1, &err), &err);
+    bool classify = o->objective == OBJECTIVE_CLASSIFY;
+    must(lora_adapter_create(&t->adapter, &t->embedder.config,
+                             &(struct lora_settings){
+                                 .rank = 4,
+                                 .alpha = 8,
+                                 .dropout = o->dropout,
+                                 .n_labels = classify ? corpus.n_labels : 0,
+                                 .labels = classify ? corpus.labels : NULL,
+                             },
+                             7, &err),
+         &err);
+    t->embedder.max_tokens = train_data_longest(&t->data);
+    must(train_plan_make(&t->plan,
+                         &(struct train_plan_request){
+                             .config = &t->embedder.config,
+                             .adapter = &t->adapter,
+                             .objective = o->objective,
+                             .batch = o->batch,
+                             .accumulate = o->accumulate,
+                             .longest = t->embedder.max_tokens,
+                             .dropout = o->dropout > 0,
+                         },
+                         &err),
+         &err);
+    if (o->kept_layers >= 0)
+        t->plan.kept_layers = o->kept_layers;
+    if (o->pass_tokens > 0)
+        t->plan.pass_tokens = o->pass_tokens;
+    must(embedder_load(&t->embedder, &t->device, o->model, o->precision,
+                       t->embedder.config.n_layers, t->plan.pass_tokens, NULL, &err),
+         &err);
+    must(trainer_open(&t->trainer, &t->device, &t->embedder, &t->adapter, &t->data, &t->plan,
+                      &(struct trainer_settings){
+                          .objective = o->objective,
+                          .temperature = 0.05f,
+                          .near = o->near,
+                          .steps = o->steps,
+                          .batch = o->batch,
+                          .accumulate = o->accumulate,
+                          .learning_rate = o->learning_rate,
+                          .clip = 1,
+                          .warm_up = o->warm_up,
+                          .dropout = o->dropout,
+                          .seed = 3,
+                      },
+                      &err),
+         &err);
+    corpus_free(&corpus);
+    return true;
+}
+
+void training_close(struct training *t)
+{
+    trainer_close(&t->trainer);
+    embedder_close(&t->embedder);
+    lora_adapter_free(&t->adapter);
+    train_data_free(&t->data);
+    device_close(&t->device);
+}
