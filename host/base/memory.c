@@ -178,16 +178,57 @@ void arena_free(struct arena *arena)
     arena_reset(arena, (struct arena_mark){0});
 }
 
-size_t mem_peak_resident(void)
+/* The number behind `key` in a file of such lines, in kilobytes; 0 where it is not there. */
+static size_t kilobytes_in(const char *path, const char *key)
 {
-    FILE *file = fopen("/proc/self/status", "r");
+    FILE *file = fopen(path, "r");
     if (!file)
         return 0;
     char line[256];
-    size_t kilobytes = 0;
+    size_t kilobytes = 0, length = strlen(key);
     while (fgets(line, sizeof line, file))
-        if (sscanf(line, "VmHWM: %zu", &kilobytes) == 1)
+        if (strncmp(line, key, length) == 0) {
+            sscanf(line + length, "%zu", &kilobytes);
             break;
+        }
     fclose(file);
-    return kilobytes * 1024;
+    return kilobytes;
+}
+
+size_t mem_peak_resident(void)
+{
+    return kilobytes_in("/proc/self/status", "VmHWM:") * 1024;
+}
+
+/* The number that is all that a file holds; SIZE_MAX where it is not there or says "max". */
+static size_t number_in(const char *path)
+{
+    size_t number;
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return SIZE_MAX;
+    if (fscanf(file, "%zu", &number) != 1)
+        number = SIZE_MAX;
+    fclose(file);
+    return number;
+}
+
+/* A container sees its own control group at the root. Both versions' files; a limit beyond what
+ * the machine has is none. */
+size_t mem_available(void)
+{
+    static const char *const groups[][2] = {
+        {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
+        {"/sys/fs/cgroup/memory/memory.limit_in_bytes",
+         "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
+    };
+    size_t available = kilobytes_in("/proc/meminfo", "MemAvailable:") * 1024;
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        size_t limit = number_in(groups[i][0]), used = number_in(groups[i][1]);
+        if (limit == SIZE_MAX || used == SIZE_MAX)
+            continue;
+        size_t left = limit > used ? limit - used : 0;
+        available = left < available ? left : available;
+    }
+    return available;
 }

@@ -55,4 +55,8 @@ void arena_free(struct arena *arena);
 /* Peak resident set of this process in bytes (VmHWM), 0 where the system does not tell. */
 size_t mem_peak_resident(void);
 
+/* Bytes that this process may still take, by what the system says is free and what its control
+ * group allows; 0 where nothing tells. */
+size_t mem_available(void);
+
 #endif
