@@ -9,7 +9,7 @@
 /* ---- sum of squares ------------------------------------------------------------------------- */
 
 /* A task; 64 KB. The blocks' sums lie in a worker's scratch. */
-#define BLOCK      16384
+#define BLOCK       16384
 #define MOST_BLOCKS ((int64_t)(DEVICE_SCRATCH_BYTES / sizeof(double)))
 
 /* Eight chains, by element modulo 8, added from the first to the eighth. A square of a float32 is
@@ -144,8 +144,8 @@ static inline void step_8(float *parameters, float *gradients, float *m_at, floa
     __m256 v = _mm256_mul_ps(_mm256_loadu_ps(v_at), _mm256_set1_ps(c->beta2));
     m = _mm256_fmadd_ps(_mm256_set1_ps(c->rest1), g, m);
     v = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(c->rest2), g), g, v);
-    __m256 root = _mm256_fmadd_ps(_mm256_sqrt_ps(v), _mm256_set1_ps(c->root_scale),
-                                  _mm256_set1_ps(c->eps));
+    __m256 root =
+        _mm256_fmadd_ps(_mm256_sqrt_ps(v), _mm256_set1_ps(c->root_scale), _mm256_set1_ps(c->eps));
     __m256 change = _mm256_div_ps(_mm256_mul_ps(_mm256_set1_ps(c->rate), m), root);
     __m256 p = _mm256_fmsub_ps(_mm256_loadu_ps(parameters), _mm256_set1_ps(c->decay), change);
     _mm256_storeu_ps(parameters, p);
@@ -203,8 +203,7 @@ static void adamw_task(void *context, int task, int worker)
 void adamw_step_cpu(struct device *device, float *parameters, float *gradients, float *m, float *v,
                     int64_t n, const struct adamw *adamw)
 {
-    struct adamw_job job = {
-        {parameters, gradients, m, v}, n, coefficients_of(adamw), device->isa};
+    struct adamw_job job = {{parameters, gradients, m, v}, n, coefficients_of(adamw), device->isa};
     int64_t n_tasks = n / VALUES_PER_TASK + (n % VALUES_PER_TASK != 0);
     threads_run(device->threads, (int)n_tasks, adamw_task, &job);
 }
@@ -222,5 +221,5 @@ enum status adamw_step(struct device *device, float *parameters, float *gradient
     case DEVICE_CUDA:
         break;
     }
-    return err_set(err, STATUS_RESOURCE, "adamw: no kernel for this device");
+    return device_lacks("adamw", err);
 }

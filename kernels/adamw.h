@@ -24,11 +24,11 @@ double sum_of_squares(struct device *device, const float *x, int64_t n);
 double clip_scale(double norm, double largest);
 
 struct adamw {
-    double learning_rate; /* of this step */
-    double beta1, beta2;  /* 0 <= beta < 1; torch's defaults are 0.9 and 0.999 */
-    double eps;           /* > 0; 1e-8 */
-    double weight_decay;  /* decoupled: times the learning rate; 0.01 in torch */
-    int64_t step;         /* from 1 */
+    double learning_rate;  /* of this step */
+    double beta1, beta2;   /* 0 <= beta < 1; torch's defaults are 0.9 and 0.999 */
+    double eps;            /* > 0; 1e-8 */
+    double weight_decay;   /* decoupled: times the learning rate; 0.01 in torch */
+    int64_t step;          /* from 1 */
     double gradient_scale; /* clipping's, times whatever the gradients are to be divided by */
 };
 
@@ -45,9 +45,9 @@ enum status adamw_step(struct device *device, float *parameters, float *gradient
 void adamw_step_cpu(struct device *device, float *parameters, float *gradients, float *m, float *v,
                     int64_t n, const struct adamw *adamw);
 
-/* The same in float64, naive; gradients are only read. allowed (3, n), if not NULL, gets what one step
- * in float32, from values that are float32, may differ by: of the parameters, of m and of v. Tests
- * and bench only (tests/reference). */
+/* The same in float64, naive; gradients are only read. allowed (3, n), if not NULL, gets what one
+ * step in float32, from values that are float32, may differ by: of the parameters, of m and of v.
+ * Tests and bench only (tests/reference). */
 double sum_of_squares_ref(const double *x, int64_t n);
 void adamw_step_ref(double *parameters, const double *gradients, double *m, double *v,
                     double *allowed, int64_t n, const struct adamw *adamw);

@@ -15,6 +15,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdbool.h>
 #include "kernels/cpu.h"
 
 #define SHORTEST 1e-8 /* torch's eps */
@@ -165,8 +166,7 @@ static void gradient_task(void *context, int task, int worker)
         along += sum[k] * (double)x[k];
     along /= length * length;
     for (int k = 0; k < d; k++)
-        gradient[k] =
-            length < SHORTEST ? 0 : (float)((sum[k] - along * (double)x[k]) / length);
+        gradient[k] = length < SHORTEST ? 0 : (float)((sum[k] - along * (double)x[k]) / length);
 }
 
 static void contrastive_cpu(struct device *device, struct contrastive_job *job)
@@ -214,5 +214,5 @@ enum status contrastive(struct device *device, float *losses, float *danchor, fl
     case DEVICE_CUDA:
         break;
     }
-    return err_set(err, STATUS_RESOURCE, "contrastive: no kernel for this device");
+    return device_lacks("contrastive", err);
 }

@@ -2,13 +2,14 @@
  * value; the exponentials, stored, and their sum; a factor for each. A vocabulary's row of 49,152
  * is 197 KB, so the second and the third pass find it in L2.
  *
- * The sum runs in float64: in float32 a sum of 150,000 terms would cost more than all else, and the
- * loss with it. It has eight chains, by column modulo 8, added from the first to the eighth, on
- * every instruction set. */
+ * The sum runs in float64: in float32 150,000 terms would lose more than all else does. It has
+ * eight chains, by column modulo 8, added from the first to the eighth, on every instruction set;
+ * cross_entropy has those of the columns before the label, then of those behind it. */
 #include "kernels/cross_entropy.h"
 
 #include <assert.h>
 #include <math.h>
+#include <stdbool.h>
 #include "kernels/vector_math.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
@@ -188,6 +189,8 @@ struct cross_entropy_job {
     double weight;
 };
 
+/* The label's own exponential is kept out of the others' sum: softmax - 1 is minus their part, and
+ * where it is small the difference would have lost it. */
 static void cross_entropy_row(const struct cross_entropy_job *job, int i)
 {
     const struct row_functions *rows = job->rows;
@@ -203,13 +206,16 @@ static void cross_entropy_row(const struct cross_entropy_job *job, int i)
     }
     float largest = rows->largest(logits, d);
     double own = (double)logits[label]; /* dlogits may take its place */
-    double sum = rows->exponentials(dlogits, logits, largest, d);
+    float *behind = dlogits ? dlogits + label + 1 : NULL;
+    double others = rows->exponentials(dlogits, logits, largest, label);
+    others += rows->exponentials(behind, logits + label + 1, largest, d - label - 1);
+    double sum = others + rows->exponentials(NULL, logits + label, largest, 1);
     job->losses[i] = (float)(log(sum) + ((double)largest - own));
     if (!dlogits)
         return;
-    /* softmax - 1 of the label as minus the others' part, before any of it is rounded. */
-    double others = sum - (double)dlogits[label];
-    rows->scale(dlogits, (float)(job->weight / sum), d);
+    float factor = (float)(job->weight / sum);
+    rows->scale(dlogits, factor, label);
+    rows->scale(behind, factor, d - label - 1);
     dlogits[label] = (float)(-job->weight * (others / sum));
 }
 
@@ -243,7 +249,7 @@ enum status softmax_fwd(struct device *device, void *y, const void *x, int n, in
     case DEVICE_CUDA:
         break;
     }
-    return err_set(err, STATUS_RESOURCE, "softmax: no kernel for this device");
+    return device_lacks("softmax", err);
 }
 
 enum status cross_entropy(struct device *device, float *losses, void *dlogits, const void *logits,
@@ -256,5 +262,5 @@ enum status cross_entropy(struct device *device, float *losses, void *dlogits, c
     case DEVICE_CUDA:
         break;
     }
-    return err_set(err, STATUS_RESOURCE, "cross_entropy: no kernel for this device");
+    return device_lacks("cross_entropy", err);
 }

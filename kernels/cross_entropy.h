@@ -28,8 +28,8 @@ enum status softmax_fwd(struct device *device, void *y, const void *x, int n, in
  *                 holds. Others assert
  * weight          1 / (number of labels of the step) for the gradient of a mean
  * n >= 0, d >= 1. Rows as in softmax_fwd; one with a NaN has a loss of NaN. The label's own element
- * does not lose to cancellation where its probability is near 1: the gradients of a row add up to 0
- * within its rounding. */
+ * does not lose to cancellation where its probability is near 1: it is minus the sum of the
+ * others', however small. */
 enum status cross_entropy(struct device *device, float *losses, void *dlogits, const void *logits,
                           const int32_t *labels, int n, int d, float weight, struct err *err);
 

@@ -43,8 +43,8 @@ void adamw_step_ref(double *parameters, const double *gradients, double *m, doub
         parameters[i] -= adamw->learning_rate * adamw->weight_decay * parameters[i];
         parameters[i] -= adamw->learning_rate * corrected_m / (sqrt(corrected_v) + adamw->eps);
         if (allowed)
-            allow(allowed + i, n, before, m_terms, v[i],
-                  adamw->learning_rate / (1 - pow(b1, t)), sqrt(corrected_v), adamw);
+            allow(allowed + i, n, before, m_terms, v[i], adamw->learning_rate / (1 - pow(b1, t)),
+                  sqrt(corrected_v), adamw);
     }
 }
 

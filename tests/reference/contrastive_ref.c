@@ -32,8 +32,8 @@ static void add_cosine_gradient(double *dx, const double *x, const double *y, do
     if (length < 1e-8)
         return;
     for (int k = 0; k < d; k++)
-        dx[k] += factor * (y[k] / (length * fmax(y_length, 1e-8)) -
-                           cosine * x[k] / (length * length));
+        dx[k] +=
+            factor * (y[k] / (length * fmax(y_length, 1e-8)) - cosine * x[k] / (length * length));
 }
 
 void contrastive_ref(double *losses, double *danchor, double *dpositive, const double *anchor,
@@ -48,8 +48,8 @@ void contrastive_ref(double *losses, double *danchor, double *dpositive, const d
         double own = pair_of(a, positive + (size_t)i * width, d).cosine, sum = 0;
         for (int j = 0; j < n; j++)
             if (j == i || !excluded || !excluded[i * n + j])
-                sum += exp((pair_of(a, positive + (size_t)j * width, d).cosine - own) /
-                           temperature);
+                sum +=
+                    exp((pair_of(a, positive + (size_t)j * width, d).cosine - own) / temperature);
         losses[i] = log(sum);
         for (int j = 0; danchor && j < n; j++) {
             const double *p = positive + (size_t)j * width;
