@@ -5,7 +5,7 @@ logits (N D), losses (N), dlogits (N D): the gradient of WEIGHT * (sum of losses
 `contrastive N D TEMPERATURE WEIGHT`, then excluded (N N, 0 or 1), anchor (N D), positive (N D),
 losses (N), danchor (N D), dpositive (N D).
 
-Inputs are float32, computed upon in float64; nine digits. Made with torch 2.15.0. From the project's
+Inputs, weights and temperatures are float32, computed upon in float64; nine digits. Made with torch 2.15.0. From the project's
 root:
 
     python tests/golden/make_losses.py
@@ -56,6 +56,6 @@ def contrastive(out, n, d, excluded, temperature, weight):
 with open("tests/golden/losses.txt", "w") as out:
     cross_entropy(out, [1.0, 4.0, 30.0, 1.0, 1e5], 11, [3, 0, 10, -1, 5], 0.25)
     cross_entropy(out, [1.0, 2.0], 2, [1, 0], 0.5)
-    contrastive(out, 5, 9, [], 0.05, 0.2)
+    contrastive(out, 5, 9, [], 0.0625, 0.25)
     contrastive(out, 4, 8, [(0, 1), (1, 0), (2, 0), (2, 1), (2, 3)], 1.0, 1.0)
-    contrastive(out, 1, 3, [], 0.05, 1.0)
+    contrastive(out, 1, 3, [], 0.0625, 1.0)

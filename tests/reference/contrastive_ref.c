@@ -1,8 +1,8 @@
-/* Contrastive loss in float64: softmax as one over the sum of exponentials of differences, the
- * gradient of a cosine by its quotient rule. */
+/* Contrastive loss in float64, pair by pair; the gradient of a cosine by its quotient rule. */
 #include "kernels/contrastive.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 struct pair {
     double cosine, a_length, p_length;
@@ -36,6 +36,22 @@ static void add_cosine_gradient(double *dx, const double *x, const double *y, do
             factor * (y[k] / (length * fmax(y_length, 1e-8)) - cosine * x[k] / (length * length));
 }
 
+static bool meets(const uint8_t *excluded, int i, int j, int n)
+{
+    return i == j || !excluded || !excluded[i * n + j];
+}
+
+/* The largest cosine that an anchor has with those it meets. */
+static double largest_cosine(const double *a, const double *positive, const uint8_t *excluded,
+                             int i, int n, int d)
+{
+    double largest = -INFINITY;
+    for (int j = 0; j < n; j++)
+        if (meets(excluded, i, j, n))
+            largest = fmax(largest, pair_of(a, positive + (size_t)j * (size_t)d, d).cosine);
+    return largest;
+}
+
 void contrastive_ref(double *losses, double *danchor, double *dpositive, const double *anchor,
                      const double *positive, const uint8_t *excluded, int n, int d,
                      double temperature, double weight)
@@ -45,19 +61,23 @@ void contrastive_ref(double *losses, double *danchor, double *dpositive, const d
         danchor[k] = dpositive[k] = 0;
     for (int i = 0; i < n; i++) {
         const double *a = anchor + (size_t)i * width;
-        double own = pair_of(a, positive + (size_t)i * width, d).cosine, sum = 0;
+        double own = pair_of(a, positive + (size_t)i * width, d).cosine, sum = 0, others = 0;
+        double largest = largest_cosine(a, positive, excluded, i, n, d);
         for (int j = 0; j < n; j++)
-            if (j == i || !excluded || !excluded[i * n + j])
-                sum +=
-                    exp((pair_of(a, positive + (size_t)j * width, d).cosine - own) / temperature);
-        losses[i] = log(sum);
-        for (int j = 0; danchor && j < n; j++) {
+            if (meets(excluded, i, j, n))
+                sum += exp((pair_of(a, positive + (size_t)j * width, d).cosine - largest) /
+                           temperature);
+        losses[i] = log(sum) + (largest - own) / temperature;
+        /* The own one last, with minus what the others had. */
+        for (int step = 1; danchor && step <= n; step++) {
+            int j = (i + step) % n;
             const double *p = positive + (size_t)j * width;
             struct pair pair = pair_of(a, p, d);
-            if (j != i && excluded && excluded[i * n + j])
+            if (!meets(excluded, i, j, n))
                 continue;
-            double share = exp((pair.cosine - own) / temperature) / sum;
-            double factor = weight / temperature * (j == i ? (1 - sum) / sum : share);
+            double share = exp((pair.cosine - largest) / temperature) / sum;
+            double factor = weight / temperature * (j == i ? -others : share);
+            others += share;
             add_cosine_gradient(danchor + (size_t)i * width, a, p, pair.a_length, pair.p_length,
                                 pair.cosine, factor, d);
             add_cosine_gradient(dpositive + (size_t)j * width, p, a, pair.p_length, pair.a_length,
