@@ -18,6 +18,12 @@
     X(residual_add)                                                                                \
     X(swiglu)                                                                                      \
     X(pooling)                                                                                     \
+    X(softmax)                                                                                     \
+    X(cross_entropy)                                                                               \
+    X(linear_cross_entropy)                                                                        \
+    X(contrastive)                                                                                 \
+    X(sum_of_squares)                                                                              \
+    X(adamw)                                                                                       \
     X(nf4_quantize)                                                                                \
     X(nf4_quantize_absmax)                                                                         \
     X(nf4_dequantize)                                                                              \
