@@ -14,6 +14,7 @@
     X(matmul_bf16)                                                                                 \
     X(nf4_matmul_bwd_input)                                                                        \
     X(matmul_bwd_input)                                                                            \
+    X(weight_gradient)                                                                             \
     X(bias)                                                                                        \
     X(rope)                                                                                        \
     X(attention)                                                                                   \

@@ -74,16 +74,19 @@ static inline __attribute__((always_inline)) void tile_avx2(float *dw, size_t ld
             right[i] = _mm256_fmadd_ps(value, x_right, right[i]);
         }
     }
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-        float *out = dw + (size_t)i * ldw;
-        if (piece->last) {
+    if (piece->last) {
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            float *out = dw + (size_t)i * ldw;
             _mm256_storeu_ps(out, _mm256_add_ps(_mm256_loadu_ps(out), left[i]));
             _mm256_storeu_ps(out + 8, _mm256_add_ps(_mm256_loadu_ps(out + 8), right[i]));
-        } else {
-            _mm256_store_ps(sums + i * PANEL, left[i]);
-            _mm256_store_ps(sums + i * PANEL + 8, right[i]);
         }
+        return;
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        _mm256_store_ps(sums + i * PANEL, left[i]);
+        _mm256_store_ps(sums + i * PANEL + 8, right[i]);
     }
 }
 
@@ -168,16 +171,11 @@ struct gradient_job {
     int tiles_per_block, panels_per_block, blocks_across;
 };
 
-/* A block of dw; tile a has rows tile_begin(a) .. tile_begin(a + 1) - 1 of it. */
+/* A block of dw; tile a has its rows begin[a] .. begin[a + 1] - 1. */
 struct block {
-    int row, n_rows, n_tiles;
+    int row, n_tiles, begin[BLOCK_TILES + 1];
     int column, n_columns, n_panels;
 };
-
-static int tile_begin(const struct block *block, int tile)
-{
-    return tile * block->n_rows / block->n_tiles;
-}
 
 static int at_most(int n, int limit)
 {
@@ -190,19 +188,55 @@ static int pieces(int n, int size)
     return n / size + (n % size != 0);
 }
 
+/* A few rows of one tile or panel after another: enough to be a loop of copies, and so few that
+ * they stay in L1 where rows share a set. */
+#define ROWS_AT_ONCE 4
+/* How far ahead lines are fetched: pieces of rows, rows apart, are nothing that the hardware
+ * guesses. */
+#define ROWS_AHEAD 8
+
+/* Of a matrix whose rows lie `stride` apart. */
+struct source {
+    const float *at;
+    size_t stride, ahead;
+    int n_rows;
+};
+
+/* From row t of a piece on, whose first is row `first` of `from`. */
+static struct source source_of(const float *from, int columns, int first, int t, int depth)
+{
+    struct source source = {.stride = (size_t)columns};
+    source.at = from + (size_t)(first + t) * source.stride;
+    source.n_rows = at_most(depth - t, ROWS_AT_ONCE);
+    source.ahead = t + ROWS_AHEAD + ROWS_AT_ONCE <= depth ? ROWS_AHEAD * source.stride : 0;
+    return source;
+}
+
+/* n columns from `column` on to rows of `width`. n is a constant wherever that counts. */
+static inline __attribute__((always_inline)) void
+copy_rows(float *out, int width, const struct source *source, int column, int n)
+{
+    const float *in = source->at + column;
+    for (int t = 0; t < source->n_rows; t++, out += width, in += source->stride) {
+        __builtin_prefetch(in + source->ahead);
+        memcpy(out, in, (size_t)n * sizeof *out);
+    }
+}
+
 static void pack_dy(struct packed *packed, const struct gradient_job *job,
                     const struct block *block, int first, int depth)
 {
-    for (int t = 0; t < depth; t++) {
-        const float *dy = job->dy + (size_t)(first + t) * (size_t)job->rows + block->row;
+    for (int t = 0; t < depth; t += ROWS_AT_ONCE) {
+        struct source source = source_of(job->dy + block->row, job->rows, first, t, depth);
         for (int tile = 0; tile < block->n_tiles; tile++) {
-            int begin = tile_begin(block, tile), n = tile_begin(block, tile + 1) - begin;
+            int begin = block->begin[tile], n = block->begin[tile + 1] - begin;
             float *out = packed->dy[tile] + t * TILE_ROWS;
             if (n == TILE_ROWS)
-                memcpy(out, dy + begin, TILE_ROWS * sizeof *out);
+                copy_rows(out, TILE_ROWS, &source, begin, TILE_ROWS);
+            else if (n == TILE_ROWS - 1)
+                copy_rows(out, TILE_ROWS, &source, begin, TILE_ROWS - 1);
             else
-                for (int i = 0; i < n; i++)
-                    out[i] = dy[begin + i];
+                copy_rows(out, TILE_ROWS, &source, begin, n);
         }
     }
 }
@@ -211,16 +245,16 @@ static void pack_dy(struct packed *packed, const struct gradient_job *job,
 static void pack_x(struct packed *packed, const struct gradient_job *job, const struct block *block,
                    int first, int depth)
 {
-    for (int t = 0; t < depth; t++) {
-        const float *x = job->x + (size_t)(first + t) * (size_t)job->columns + block->column;
+    for (int t = 0; t < depth; t += ROWS_AT_ONCE) {
+        struct source source = source_of(job->x + block->column, job->columns, first, t, depth);
         for (int panel = 0; panel < block->n_panels; panel++) {
             int begin = panel * PANEL, n = at_most(block->n_columns - begin, PANEL);
             float *out = packed->x[panel] + t * PANEL;
             if (n == PANEL) {
-                memcpy(out, x + begin, PANEL * sizeof *out);
+                copy_rows(out, PANEL, &source, begin, PANEL);
             } else {
-                memset(out, 0, PANEL * sizeof *out);
-                memcpy(out, x + begin, (size_t)n * sizeof *out);
+                memset(out, 0, ROWS_AT_ONCE * PANEL * sizeof *out);
+                copy_rows(out, PANEL, &source, begin, n);
             }
         }
     }
@@ -229,7 +263,7 @@ static void pack_x(struct packed *packed, const struct gradient_job *job, const 
 static void add_tile(const struct gradient_job *job, const struct block *block,
                      struct packed *packed, int panel, int tile, const struct piece *piece)
 {
-    int begin = tile_begin(block, tile), n_rows = tile_begin(block, tile + 1) - begin;
+    int begin = block->begin[tile], n_rows = block->begin[tile + 1] - begin;
     int n = at_most(block->n_columns - panel * PANEL, PANEL);
     float *dw = job->dw + (size_t)(block->row + begin) * (size_t)job->columns + block->column +
                 panel * PANEL;
@@ -254,10 +288,12 @@ static void gradient_task(void *context, int task, int worker)
         .row = task / job->blocks_across * job->tiles_per_block * TILE_ROWS,
         .column = task % job->blocks_across * job->panels_per_block * PANEL,
     };
-    block.n_rows = at_most(job->rows - block.row, job->tiles_per_block * TILE_ROWS);
+    int n_rows = at_most(job->rows - block.row, job->tiles_per_block * TILE_ROWS);
     block.n_columns = at_most(job->columns - block.column, job->panels_per_block * PANEL);
-    block.n_tiles = pieces(block.n_rows, TILE_ROWS);
     block.n_panels = pieces(block.n_columns, PANEL);
+    block.n_tiles = pieces(n_rows, TILE_ROWS);
+    for (int tile = 0; tile <= block.n_tiles; tile++)
+        block.begin[tile] = tile * n_rows / block.n_tiles;
     for (int u = 0; u < job->n_units; u++)
         for (int t = job->units[u]; t < job->units[u + 1]; t += DEPTH) {
             struct piece piece = {.depth = at_most(job->units[u + 1] - t, DEPTH)};
