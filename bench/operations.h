@@ -18,6 +18,7 @@
     X(bias)                                                                                        \
     X(rope)                                                                                        \
     X(attention)                                                                                   \
+    X(attention_bwd)                                                                               \
     X(residual_add)                                                                                \
     X(swiglu)                                                                                      \
     X(pooling)                                                                                     \

@@ -67,6 +67,33 @@ enum status attention_fwd_cuda(struct device *device, void *out, const void *q, 
                                int n_kv_heads, int head_dim, float scale, int window,
                                struct err *err);
 
+/* The gradient of a number by q, k and v, where `dout` is its gradient by out:
+ *
+ *     dq[i,h] = sum_j dS[i,j,h] k[j,g]
+ *     dk[j,g] = sum_{i,h} dS[i,j,h] q[i,h]      over the queries that see j and the heads of g
+ *     dv[j,g] = sum_{i,h} P[i,j,h] dout[i,h]
+ *     dS = scale * P * (dout[i,h] . v[j,g] - dout[i,h] . out[i,h])      P: the softmax above
+ *
+ * dq, dk, dv  as q, k, v; written whole, not added to; must not overlap each other or the inputs
+ * dout        (n, n_heads, head_dim)
+ * out         what attention_fwd gave for these q, k and v, on this device
+ * the rest    as above, with the same limits
+ *
+ * Probabilities are computed again, block by block: no memory but the workers' scratch. Of scores,
+ * NaN and infinities all holds that is said above, but that a NaN may reach every row of its text,
+ * in the query heads of its kv head. The order of every sum depends on the text and the window
+ * alone: a text gets the same bytes alone, in company, and with any number of threads. There is no
+ * kernel for a GPU yet: STATUS_RESOURCE. */
+enum status attention_bwd(struct device *device, void *dq, void *dk, void *dv, const void *dout,
+                          const void *out, const void *q, const void *k, const void *v,
+                          const int32_t *cu_seqlens, int n, int n_texts, int n_heads,
+                          int n_kv_heads, int head_dim, float scale, int window, struct err *err);
+
+void attention_bwd_cpu(struct device *device, float *dq, float *dk, float *dv, const float *dout,
+                       const float *out, const float *q, const float *k, const float *v,
+                       const int32_t *cu_seqlens, int n_texts, int n_heads, int n_kv_heads,
+                       int head_dim, float scale, int window);
+
 /* The same in float64, naive. scores: room for the longest text. Tests and bench
  * only (tests/reference). */
 void attention_fwd_ref(double *out, const double *q, const double *k, const double *v,
@@ -78,5 +105,18 @@ double attention_fwd_tolerance(int head_dim, int n_keys);
 /* What attention_fwd_cuda may differ by, relative to sum_j softmax_j |v[j,g]|, before out is
  * rounded. magnitude: the largest scale * sum_c |q[c] k[c]|. */
 double attention_fwd_cuda_tolerance(int head_dim, int n_keys, double magnitude);
+
+/* The gradient in float64, naive, from q, k and v alone. The magnitudes have the shapes of the
+ * gradients, or are all NULL: what float32's errors are proportional to, each term of the sums by
+ * its absolute value, dS by scale * P * (sum |dout v| + sum |dout| |out|). scores: twice the
+ * longest text. */
+void attention_bwd_ref(double *dq, double *dk, double *dv, double *dq_magnitude,
+                       double *dk_magnitude, double *dv_magnitude, const double *dout,
+                       const double *q, const double *k, const double *v, const int32_t *cu_seqlens,
+                       int n_texts, int n_heads, int n_kv_heads, int head_dim, double scale,
+                       int window, double *scores);
+/* What float32 may differ by, as a share of the magnitude. n_terms: the longest text times the
+ * heads of a group. score: the largest scale * sum_c |q[c] k[c]|. */
+double attention_bwd_tolerance(int head_dim, int n_terms, double score);
 
 #endif

@@ -1,13 +1,14 @@
 /* Packed causal attention in the harness. */
 #include <math.h>
 #include "bench/operations.h"
+#include "bench/rows/attention.h"
 #include "kernels/attention.h"
 
 enum { TEXTS, LENGTH, HEADS, KV_HEADS, HEAD_DIM };
 enum { OUT, Q, K, V, CU_SEQLENS };
 #define LIMIT 2.0 /* of operands' size */
 
-static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full)
+int attention_shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full)
 {
     /* 16 titles of 44 tokens, and one long text; */
     static const int batches[][2] = {{16, 44}, {1, 512}, {64, 16}, {4, 256}, {1, 2048}};
@@ -20,7 +21,7 @@ static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *
     return n;
 }
 
-static const char *refuse(const int64_t *size)
+const char *attention_refuses(const int64_t *size)
 {
     if (size[HEADS] % size[KV_HEADS])
         return "kv divides heads";
@@ -97,8 +98,8 @@ const struct bench_operation bench_attention = {
     .dtype = "f32",
     .dimensions = {"texts", "length", "heads", "kv", "dim"},
     .cuda = true,
-    .shapes = shapes,
-    .refuse = refuse,
+    .shapes = attention_shapes,
+    .refuse = attention_refuses,
     .prepare = prepare,
     .run = run,
     .verify = verify,
