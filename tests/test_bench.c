@@ -151,7 +151,8 @@ static bool has_row(const char *name)
     return false;
 }
 
-/* The contracts in kernels/ name the operations: "enum status NAME_fwd(struct device". */
+/* The contracts in kernels/ name the operations: "enum status NAME_fwd(struct device" or NAME_bwd,
+ * NAME_bwd_input; other names of device functions (of CUDA, or without _fwd) are not looked for. */
 START_TEST(every_operation_has_a_row)
 {
     glob_t headers;
