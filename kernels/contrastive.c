@@ -124,7 +124,7 @@ static void loss_task(void *context, int i, int worker)
     (void)worker;
     const struct contrastive_job *job = context;
     int n = job->n;
-    double *g = job->g + (size_t)i * (size_t)n, largest = -INFINITY, sum = 0;
+    double *g = job->g + (size_t)i * (size_t)n, largest = -INFINITY;
     for (int j = 0; j < n; j++) {
         g[j] = -INFINITY;
         if (!meets(job, i, j))
@@ -138,7 +138,7 @@ static void loss_task(void *context, int i, int worker)
         g[j] = exp(g[j] - largest);
         others += j == i ? 0 : g[j];
     }
-    sum = others + g[i];
+    double sum = others + g[i];
     job->losses[i] = (float)(log(sum) + (largest - own));
     /* softmax - 1 as minus the others' part, which does not cancel. */
     for (int j = 0; j < n; j++)
