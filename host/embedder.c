@@ -84,7 +84,13 @@ enum status embedder_open(struct embedder *embedder, struct device *device, cons
     memset(embedder, 0, sizeof *embedder);
     int batch_tokens = 0;
     enum status status;
+    if (settings->adapter)
+        TRY(llama_check_adapter_device(device, err));
     TRY_TO(status, model_config_read(&embedder->config, path, err), release);
+    if (settings->adapter)
+        TRY_TO(status,
+               lora_adapter_load(&embedder->adapter, settings->adapter, &embedder->config, err),
+               release);
     TRY_TO(status, tokenizer_open(&embedder->tokenizer, path, err), release);
     if (tokenizer_vocab_size(embedder->tokenizer) > embedder->config.vocab_size) {
         status =
@@ -100,6 +106,8 @@ enum status embedder_open(struct embedder *embedder, struct device *device, cons
                       settings->precision, settings->n_layers, embedder->max_tokens, batch_tokens,
                       progress, err),
            release);
+    if (settings->adapter)
+        status = llama_set_adapter(&embedder->llama, device, &embedder->adapter, err);
 release:
     if (status != STATUS_OK)
         embedder_close(embedder);
@@ -109,6 +117,7 @@ release:
 void embedder_close(struct embedder *embedder)
 {
     llama_free(&embedder->llama);
+    lora_adapter_free(&embedder->adapter);
     weights_close(embedder->weights);
     tokenizer_close(embedder->tokenizer);
     for (int i = 0; embedder->fixed && i <= embedder->text_slots; i++)

@@ -14,7 +14,8 @@
 
 /* Writes the key into text. The model's identity is the names, sizes and modification times of
  * its folder's model, configuration and tokenizer files (its own, for a single file): reading all
- * of a large model again would take as long as embedding a small corpus. */
+ * of a large model again would take as long as embedding a small corpus. An adapter's is its files'
+ * bytes. */
 enum status embedding_key(char *text, size_t size, const struct device *device,
                           const char *model_path, const struct embedder_settings *settings,
                           const struct representation *representation, const struct corpus *corpus,

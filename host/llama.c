@@ -9,6 +9,7 @@
 #include <string.h>
 #include "host/base/interrupt.h"
 #include "host/llama_cuda.h"
+#include "host/lora_adapter.h"
 #include "kernels/attention.h"
 #include "kernels/bias.h"
 #include "kernels/embedding.h"
@@ -316,6 +317,29 @@ enum status llama_load(struct llama *llama, struct device *device, const struct 
     return status;
 }
 
+enum status llama_check_adapter_device(const struct device *device, struct err *err)
+{
+    if (device->kind == DEVICE_CUDA)
+        return err_set(err, STATUS_RESOURCE,
+                       "--adapter: not computed on a GPU; use --device cpu, or midashi merge");
+    return STATUS_OK;
+}
+
+enum status llama_set_adapter(struct llama *llama, struct device *device,
+                              const struct lora_adapter *adapter, struct err *err)
+{
+    if (adapter) {
+        assert(adapter->n_layers == llama->config.n_layers);
+        TRY(llama_check_adapter_device(device, err));
+        size_t n = (size_t)llama->batch_tokens * (size_t)adapter->largest_rank;
+        llama->low_rank = arena_alloc(&llama->arena, n, sizeof *llama->low_rank);
+        if (!llama->low_rank)
+            return err_no_memory(err, "the adapter's activations", n * sizeof *llama->low_rank);
+    }
+    llama->adapter = adapter;
+    return STATUS_OK;
+}
+
 void llama_free(struct llama *llama)
 {
     llama_cuda_free(llama->cuda);
@@ -325,13 +349,39 @@ void llama_free(struct llama *llama)
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
-/* y (t, width) = x · Wᵀ + bias, or y += with add; bias may be NULL. */
-static enum status project(struct device *device, void *y, const void *x,
-                           const struct linear *linear, const float *bias, int t, int width,
-                           bool add, struct err *err)
+/* A layer's matrices, each with its bias. */
+static const struct {
+    size_t linear, bias; /* in struct llama_layer */
+    enum extent rows;
+} projections[LORA_TARGETS] = {
+    [LORA_Q] = {offsetof(struct llama_layer, q), offsetof(struct llama_layer, q_bias), QUERY},
+    [LORA_K] = {offsetof(struct llama_layer, k), offsetof(struct llama_layer, k_bias), KEY_VALUE},
+    [LORA_V] = {offsetof(struct llama_layer, v), offsetof(struct llama_layer, v_bias), KEY_VALUE},
+    [LORA_O] = {offsetof(struct llama_layer, o), offsetof(struct llama_layer, o_bias), HIDDEN},
+    [LORA_GATE] = {offsetof(struct llama_layer, gate), offsetof(struct llama_layer, gate_bias),
+                   INTERMEDIATE},
+    [LORA_UP] = {offsetof(struct llama_layer, up), offsetof(struct llama_layer, up_bias),
+                 INTERMEDIATE},
+    [LORA_DOWN] = {offsetof(struct llama_layer, down), offsetof(struct llama_layer, down_bias),
+                   HIDDEN},
+};
+
+/* y (t, rows) = x · Wᵀ + bias, or y += with add, with what the adapter adds. */
+static enum status project(struct llama *llama, struct device *device, int index,
+                           enum lora_target target, void *y, const void *x, int t, bool add,
+                           struct err *err)
 {
-    TRY(linear_fwd(device, y, x, linear, t, add, err));
-    return bias ? bias_fwd(device, y, bias, t, width, err) : STATUS_OK;
+    static const struct dropout none = {.threshold = 0};
+    const char *layer = (const char *)&llama->layers[index];
+    const float *bias = *(const float *const *)(layer + projections[target].bias);
+    TRY(linear_fwd(device, y, x, (const struct linear *)(layer + projections[target].linear), t,
+                   add, err));
+    if (bias)
+        TRY(bias_fwd(device, y, bias, t, extent_of(&llama->config, projections[target].rows), err));
+    const struct lora *lora = llama->adapter ? &llama->adapter->layers[index][target] : NULL;
+    if (!lora || lora->rank == 0)
+        return STATUS_OK;
+    return lora_fwd(device, y, llama->low_rank, NULL, x, lora, &none, t, err);
 }
 
 /* Queries or keys (t, n_heads, head_dim): each head's norm, if there is one, then its rotation. */
@@ -350,39 +400,32 @@ static enum status attention_block(struct llama *llama, struct device *device, i
 {
     const struct model_config *c = &llama->config;
     const struct llama_layer *layer = &llama->layers[index];
-    int query = extent_of(c, QUERY), key_value = extent_of(c, KEY_VALUE);
     int window = index >= c->first_window_layer ? c->sliding_window : 0;
     float scale = 1.0f / sqrtf((float)c->head_dim);
     TRY(rmsnorm_fwd(device, llama->normed, llama->hidden, layer->input_norm, t, c->hidden_size,
                     c->rms_norm_eps, err));
-    TRY(project(device, llama->query, llama->normed, &layer->q, layer->q_bias, t, query, false,
-                err));
-    TRY(project(device, llama->key, llama->normed, &layer->k, layer->k_bias, t, key_value, false,
-                err));
-    TRY(project(device, llama->value, llama->normed, &layer->v, layer->v_bias, t, key_value, false,
-                err));
+    TRY(project(llama, device, index, LORA_Q, llama->query, llama->normed, t, false, err));
+    TRY(project(llama, device, index, LORA_K, llama->key, llama->normed, t, false, err));
+    TRY(project(llama, device, index, LORA_V, llama->value, llama->normed, t, false, err));
     TRY(prepare_heads(llama, device, llama->query, layer->q_norm, t, c->n_heads, err));
     TRY(prepare_heads(llama, device, llama->key, layer->k_norm, t, c->n_kv_heads, err));
     TRY(attention_fwd(device, llama->attended, llama->query, llama->key, llama->value,
                       batch->cu_seqlens, t, batch->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
                       scale, window, err));
-    return project(device, llama->hidden, llama->attended, &layer->o, layer->o_bias, t,
-                   c->hidden_size, true, err);
+    return project(llama, device, index, LORA_O, llama->hidden, llama->attended, t, true, err);
 }
 
-static enum status mlp_block(struct llama *llama, struct device *device,
-                             const struct llama_layer *layer, int t, struct err *err)
+static enum status mlp_block(struct llama *llama, struct device *device, int index, int t,
+                             struct err *err)
 {
     const struct model_config *c = &llama->config;
-    int d = c->hidden_size, f = c->intermediate_size;
-    TRY(rmsnorm_fwd(device, llama->normed, llama->hidden, layer->post_attention_norm, t, d,
-                    c->rms_norm_eps, err));
-    TRY(project(device, llama->gate, llama->normed, &layer->gate, layer->gate_bias, t, f, false,
-                err));
-    TRY(project(device, llama->up, llama->normed, &layer->up, layer->up_bias, t, f, false, err));
-    TRY(swiglu_fwd(device, llama->gate, llama->gate, llama->up, t, f, err));
-    return project(device, llama->hidden, llama->gate, &layer->down, layer->down_bias, t, d, true,
-                   err);
+    const struct llama_layer *layer = &llama->layers[index];
+    TRY(rmsnorm_fwd(device, llama->normed, llama->hidden, layer->post_attention_norm, t,
+                    c->hidden_size, c->rms_norm_eps, err));
+    TRY(project(llama, device, index, LORA_GATE, llama->gate, llama->normed, t, false, err));
+    TRY(project(llama, device, index, LORA_UP, llama->up, llama->normed, t, false, err));
+    TRY(swiglu_fwd(device, llama->gate, llama->gate, llama->up, t, c->intermediate_size, err));
+    return project(llama, device, index, LORA_DOWN, llama->hidden, llama->gate, t, true, err);
 }
 
 enum status llama_forward(struct llama *llama, struct device *device,
@@ -404,7 +447,7 @@ enum status llama_forward(struct llama *llama, struct device *device,
     for (int layer = 0; layer < n_layers; layer++) {
         TRY(interrupt_check(err));
         TRY(attention_block(llama, device, layer, batch, t, err));
-        TRY(mlp_block(llama, device, &llama->layers[layer], t, err));
+        TRY(mlp_block(llama, device, layer, t, err));
         TRY(visit(context, layer + 1, llama->hidden, t, err));
     }
     return STATUS_OK;

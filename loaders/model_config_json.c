@@ -16,7 +16,7 @@
 static const struct family {
     enum architecture architecture;
     const char *model_type;
-    const char *stem;   /* of the classes' names: STEMForCausalLM, STEMModel */
+    const char *stem;   /* of the classes' names: STEMForCausalLM, STEMModel, ... */
     int64_t n_kv_heads; /* ABSENT: as many as heads */
     int64_t head_dim;   /* ABSENT: hidden size / heads */
     int64_t max_positions;
@@ -28,11 +28,15 @@ static const struct family {
 };
 #define N_FAMILIES (sizeof families / sizeof *families)
 
+/* What stands on the layers, a head for tokens or for classes, is none of the layers' business. */
 static bool is_class_of(const struct family *family, const char *name)
 {
+    static const char *const ends[] = {"ForCausalLM", "ForSequenceClassification", "Model"};
     size_t n = strlen(family->stem);
-    return strncmp(name, family->stem, n) == 0 &&
-           (strcmp(name + n, "ForCausalLM") == 0 || strcmp(name + n, "Model") == 0);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (strncmp(name, family->stem, n) == 0 && strcmp(name + n, ends[i]) == 0)
+            return true;
+    return false;
 }
 
 static enum status json_family(const struct json_members *object, const struct family **family)

@@ -11,6 +11,7 @@ extern const struct command command_embed;
 extern const struct command command_cluster;
 extern const struct command command_tokenize;
 extern const struct command command_quantize;
+extern const struct command command_merge;
 extern const struct command command_info;
 extern const struct command command_bench;
 extern const struct command command_devices;
