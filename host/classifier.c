@@ -48,11 +48,11 @@ static enum status classify_rows(void *context, int request, size_t first_row, s
 }
 
 enum status classifier_run(struct embedder *embedder, struct device *device,
-                           const struct lora_adapter *adapter, const struct corpus_row *rows,
-                           size_t n_rows, classifier_sink *sink, void *context,
-                           struct embedding_counts *counts, const struct progress *progress,
-                           struct err *err)
+                           const struct corpus_row *rows, size_t n_rows, classifier_sink *sink,
+                           void *context, struct embedding_counts *counts,
+                           const struct progress *progress, struct err *err)
 {
+    const struct lora_adapter *adapter = &embedder->adapter;
     const struct embedding_request request = {POOLING_LAST, embedder->config.n_layers};
     struct run run = {
         .device = device,

@@ -98,17 +98,26 @@ enum status embedder_load(struct embedder *embedder, struct device *device, cons
     if (batch_tokens > 0 && batch_tokens < embedder->max_tokens)
         batch_tokens = embedder->max_tokens;
     TRY(weights_open(&embedder->weights, path, &embedder->config, err));
-    return llama_load(&embedder->llama, device, embedder->weights, &embedder->config, precision,
-                      n_layers, embedder->max_tokens, batch_tokens, progress, err);
+    TRY(llama_load(&embedder->llama, device, embedder->weights, &embedder->config, precision,
+                   n_layers, embedder->max_tokens, batch_tokens, progress, err));
+    return embedder->adapter.n_parameters > 0
+               ? llama_set_adapter(&embedder->llama, device, &embedder->adapter, err)
+               : STATUS_OK;
 }
 
 enum status embedder_open(struct embedder *embedder, struct device *device, const char *path,
                           const struct embedder_settings *settings, const struct progress *progress,
                           struct err *err)
 {
+    if (settings->adapter)
+        TRY(llama_check_adapter_device(device, err));
     TRY(embedder_open_texts(embedder, path, settings->prompt, settings->max_tokens, err));
-    enum status status = embedder_load(embedder, device, path, settings->precision,
-                                       settings->n_layers, settings->batch_tokens, progress, err);
+    enum status status = STATUS_OK;
+    if (settings->adapter)
+        status = lora_adapter_load(&embedder->adapter, settings->adapter, &embedder->config, err);
+    if (status == STATUS_OK)
+        status = embedder_load(embedder, device, path, settings->precision, settings->n_layers,
+                               settings->batch_tokens, progress, err);
     if (status != STATUS_OK)
         embedder_close(embedder);
     return status;
@@ -117,6 +126,7 @@ enum status embedder_open(struct embedder *embedder, struct device *device, cons
 void embedder_close(struct embedder *embedder)
 {
     llama_free(&embedder->llama);
+    lora_adapter_free(&embedder->adapter);
     weights_close(embedder->weights);
     tokenizer_close(embedder->tokenizer);
     for (int i = 0; embedder->fixed && i <= embedder->text_slots; i++)

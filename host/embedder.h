@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include "host/base/progress.h"
 #include "host/llama.h"
+#include "host/lora_adapter.h"
 #include "host/representation.h"
 #include "loaders/corpus.h"
 #include "loaders/tokenizer.h"
@@ -17,10 +18,11 @@ struct embedding_request {
 
 struct embedder_settings {
     enum precision precision;
-    const char *prompt; /* a template with {text}, see representation.h */
-    int n_layers;       /* blocks to load: the deepest layer that a request names */
-    int max_tokens;     /* of one text with its prompt; 0: embedder_max_tokens */
-    int batch_tokens;   /* of a batch; 0: EMBEDDER_BATCH_TOKENS, on a GPU by its free memory */
+    const char *prompt;  /* a template with {text}, see representation.h */
+    const char *adapter; /* a folder of PEFT's; NULL: none */
+    int n_layers;        /* blocks to load: the deepest layer that a request names */
+    int max_tokens;      /* of one text with its prompt; 0: embedder_max_tokens */
+    int batch_tokens;    /* of a batch; 0: EMBEDDER_BATCH_TOKENS, on a GPU by its free memory */
 };
 
 struct embedder {
@@ -28,6 +30,7 @@ struct embedder {
     struct tokenizer *tokenizer;
     struct weights *weights; /* open as long as llama is, which may look into its files */
     struct llama llama;
+    struct lora_adapter adapter; /* zeroed: none */
     /* The prompt: text_slots copies of the text, with fixed tokens before, between and behind. */
     struct tokens
         *fixed; /* (text_slots + 1) lists; the model's special tokens are in the outer ones */
@@ -50,8 +53,9 @@ struct embedding_counts {
 /* The default: 512, or the model's own limit if that is less. */
 int embedder_max_tokens(const struct model_config *config);
 
-/* Opens tokenizer and model at `path` (a folder or a .gguf). On failure all is released.
- * STATUS_USAGE where the prompt leaves no room within max_tokens. */
+/* Opens tokenizer and model at `path` (a folder or a .gguf), and the adapter. On failure all is
+ * released. STATUS_USAGE where the prompt leaves no room within max_tokens; STATUS_RESOURCE for an
+ * adapter on a GPU. */
 enum status embedder_open(struct embedder *embedder, struct device *device, const char *path,
                           const struct embedder_settings *settings, const struct progress *progress,
                           struct err *err);

@@ -23,6 +23,17 @@ static void format_hash(char text[33], struct siphash *hash)
         snprintf(text + 2 * i, 3, "%02x", bytes[i]);
 }
 
+static enum status hash_file(char text[33], const char *path, struct err *err)
+{
+    struct file_map map;
+    TRY(file_map(&map, path, err));
+    struct siphash hash;
+    siphash_start(&hash, hash_key);
+    siphash_add(&hash, map.data, map.size);
+    format_hash(text, &hash);
+    return file_map_finish(&map, path, STATUS_OK, err);
+}
+
 /* ---- the model's identity ------------------------------------------------------------------- */
 
 static bool is_model_file(const char *name)
@@ -77,42 +88,59 @@ static enum status identify_model(uint64_t sum[2], const char *path, struct err 
     return STATUS_OK;
 }
 
+enum status embedding_model_identity(char text[33], const char *path, struct err *err)
+{
+    uint64_t sum[2];
+    TRY(identify_model(sum, path, err));
+    snprintf(text, 33, "%016llx%016llx", (unsigned long long)sum[0], (unsigned long long)sum[1]);
+    return STATUS_OK;
+}
+
+/* " adapter=HASH" of its files' bytes, or "". The files are small. */
+static enum status identify_adapter(char text[48], const char *folder, struct err *err)
+{
+    static const char *const names[] = {ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE};
+    struct siphash hash;
+    text[0] = '\0';
+    siphash_start(&hash, hash_key);
+    for (size_t i = 0; folder && i < sizeof names / sizeof *names; i++) {
+        char path[PATH_MAX], digits[33];
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        TRY(hash_file(digits, path, err));
+        siphash_add(&hash, digits, sizeof digits);
+    }
+    if (folder) {
+        strcpy(text, " adapter=");
+        format_hash(text + strlen(text), &hash);
+    }
+    return STATUS_OK;
+}
+
 enum status embedding_key(char *text, size_t size, const struct device *device,
                           const char *model_path, const struct embedder_settings *settings,
                           const struct representation *representation, const struct corpus *corpus,
                           struct err *err)
 {
-    uint64_t model[2];
     struct siphash prompt;
-    char prompt_hash[33], corpus_hash[33], kernels[DEVICE_KERNELS_SIZE];
+    char model[33], prompt_hash[33], corpus_hash[33], adapter[48], kernels[DEVICE_KERNELS_SIZE];
     device_kernels(device, kernels);
-    TRY(identify_model(model, model_path, err));
+    TRY(embedding_model_identity(model, model_path, err));
+    TRY(identify_adapter(adapter, settings->adapter, err));
     siphash_start(&prompt, hash_key);
     siphash_add(&prompt, representation->prompt, strlen(representation->prompt));
     format_hash(prompt_hash, &prompt);
     for (int i = 0; i < 16; i++)
         snprintf(corpus_hash + 2 * i, 3, "%02x", corpus->hash[i]);
     snprintf(text, size,
-             "1 model=%016llx%016llx precision=%s pool=%s layer=%d prompt=%s max_tokens=%d "
-             "kernels=%s corpus=%s",
-             (unsigned long long)model[0], (unsigned long long)model[1],
-             precision_name(settings->precision), pool_name(representation->pool),
-             representation->layer, prompt_hash, settings->max_tokens, kernels, corpus_hash);
+             "1 model=%s precision=%s pool=%s layer=%d prompt=%s max_tokens=%d "
+             "kernels=%s corpus=%s%s",
+             model, precision_name(settings->precision), pool_name(representation->pool),
+             representation->layer, prompt_hash, settings->max_tokens, kernels, corpus_hash,
+             adapter);
     return STATUS_OK;
 }
 
 /* ---- the record ----------------------------------------------------------------------------- */
-
-static enum status hash_file(char text[33], const char *path, struct err *err)
-{
-    struct file_map map;
-    TRY(file_map(&map, path, err));
-    struct siphash hash;
-    siphash_start(&hash, hash_key);
-    siphash_add(&hash, map.data, map.size);
-    format_hash(text, &hash);
-    return file_map_finish(&map, path, STATUS_OK, err);
-}
 
 /* NULL where it cannot be read. */
 static json_t *read_record(const char *path)

@@ -14,11 +14,15 @@
 
 /* Writes the key into text. The model's identity is the names, sizes and modification times of
  * its folder's model, configuration and tokenizer files (its own, for a single file): reading all
- * of a large model again would take as long as embedding a small corpus. */
+ * of a large model again would take as long as embedding a small corpus. An adapter's is its files'
+ * bytes. */
 enum status embedding_key(char *text, size_t size, const struct device *device,
                           const char *model_path, const struct embedder_settings *settings,
                           const struct representation *representation, const struct corpus *corpus,
                           struct err *err);
+
+/* The model's identity alone, in hexadecimal digits. */
+enum status embedding_model_identity(char text[33], const char *path, struct err *err);
 
 /* True when RECORD (a small JSON file) says that EMBEDDINGS was made under this key, and
  * EMBEDDINGS still has the hash it had; *counts is then what RECORD keeps. Anything odd is false,

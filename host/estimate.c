@@ -49,6 +49,13 @@ static size_t gpu_activations(const struct model_config *config, int batch_token
     return (size_t)batch_tokens * a_token + tables(config, max_tokens);
 }
 
+size_t estimate_activations(const struct model_config *config, int batch_tokens, int max_tokens,
+                            bool gpu)
+{
+    return gpu ? gpu_activations(config, batch_tokens, max_tokens)
+               : cpu_activations(config, batch_tokens, max_tokens);
+}
+
 void estimate_memory(struct estimate *estimate, const struct weights *weights,
                      const struct model_config *config, int batch_tokens, int max_tokens)
 {

@@ -30,4 +30,8 @@ void estimate_memory(struct estimate *estimate, const struct weights *weights,
 size_t estimate_cpu(const struct estimate *estimate, enum precision precision);
 size_t estimate_gpu(const struct estimate *estimate, enum precision precision);
 
+/* Bytes of the activations of a batch alone, on the CPU or a GPU. */
+size_t estimate_activations(const struct model_config *config, int batch_tokens, int max_tokens,
+                            bool gpu);
+
 #endif

@@ -1,12 +1,12 @@
 /* Loading and applying linear layers. See linear.h. */
 #include "host/linear.h"
 
-#include <math.h>
 #include <string.h>
 #include "host/base/float16.h"
 #include "host/base/interrupt.h"
 #include "host/finite.h"
 #include "host/nf4_checkpoint.h"
+#include "host/weight_pieces.h"
 #include "kernels/matmul.h"
 #include "kernels/nf4_matmul.h"
 
@@ -21,73 +21,6 @@ const char *precision_name(enum precision precision)
         return "f32";
     }
     return "unknown";
-}
-
-/* Pieces of a tensor: about 8 MB of float32, a multiple of 64 rows so that NF4's blocks of 64 along
- * the flattened weight never straddle two pieces. */
-#define PIECE_ELEMENTS ((int64_t)2 << 20)
-
-static int64_t rows_per_piece(int64_t rows, int64_t columns)
-{
-    int64_t n = PIECE_ELEMENTS / columns / NF4_BLOCK * NF4_BLOCK;
-    if (n < NF4_BLOCK)
-        n = NF4_BLOCK;
-    return n < rows ? n : rows;
-}
-
-/* A walk over the pieces of a tensor: each call of next_piece reads one into `values`. */
-struct pieces {
-    const struct weights *weights;
-    const struct weight *weight;
-    struct nf4_matrix nf4; /* where the file holds that: its view, in the scratch */
-    float *values;
-    int64_t first_row, n_rows; /* of the piece at hand */
-    int64_t largest;
-};
-
-static enum status pieces_begin(struct pieces *pieces, const struct weights *weights,
-                                const char *name, int64_t rows, int64_t columns,
-                                struct arena *scratch, struct err *err)
-{
-    *pieces = (struct pieces){.weights = weights, .largest = rows_per_piece(rows, columns)};
-    TRY(weights_expect(weights, name, rows, columns, &pieces->weight, err));
-    if (pieces->weight->nf4)
-        TRY(nf4_checkpoint_view(&pieces->nf4, weights, pieces->weight, scratch, err));
-    size_t n = (size_t)pieces->largest * (size_t)columns;
-    pieces->values = arena_alloc(scratch, n, sizeof *pieces->values);
-    if (!pieces->values)
-        return err_no_memory(err, "reading weights", n * sizeof *pieces->values);
-    return STATUS_OK;
-}
-
-static enum status read_piece(struct pieces *pieces, struct err *err)
-{
-    if (!pieces->weight->nf4)
-        return weight_read(pieces->weights, pieces->weight, pieces->first_row, pieces->n_rows,
-                           pieces->values, err);
-    nf4_checkpoint_read(pieces->weight, &pieces->nf4, pieces->first_row, pieces->n_rows,
-                        pieces->values);
-    return weights_check(pieces->weights, err);
-}
-
-/* *more: false when the tensor is finished (its pages are then released). */
-static enum status next_piece(struct pieces *pieces, bool *more, struct err *err)
-{
-    const struct weight *weight = pieces->weight;
-    TRY(interrupt_check(err));
-    pieces->first_row += pieces->n_rows;
-    *more = pieces->first_row < weight->rows;
-    if (!*more) {
-        weight_release(pieces->weights, weight);
-        return STATUS_OK;
-    }
-    int64_t left = weight->rows - pieces->first_row;
-    pieces->n_rows = left < pieces->largest ? left : pieces->largest;
-    TRY(read_piece(pieces, err));
-    for (int64_t i = 0; i < pieces->n_rows; i++)
-        if (!finite_f32(pieces->values + i * weight->columns, weight->columns))
-            return finite_refuse(weight, pieces->first_row + i, err);
-    return STATUS_OK;
 }
 
 /* Takes a matrix as it lies in the mapped file, where that is how memory would hold it. *found says
@@ -127,10 +60,10 @@ enum status dense_load(struct dense_matrix *matrix, const struct weights *weight
     if (!data)
         return err_no_memory(err, name, n * size);
     struct arena_mark mark = arena_mark(scratch);
-    struct pieces pieces;
-    TRY(pieces_begin(&pieces, weights, name, rows, columns, scratch, err));
+    struct weight_pieces pieces;
+    TRY(weight_pieces_begin(&pieces, weights, name, rows, columns, scratch, err));
     for (bool more;;) {
-        TRY(next_piece(&pieces, &more, err));
+        TRY(weight_pieces_next(&pieces, &more, err));
         if (!more)
             break;
         size_t offset = (size_t)pieces.first_row * (size_t)columns;
@@ -174,10 +107,10 @@ static enum status load_nf4(struct nf4_matrix *matrix, struct device *device,
         .absmax_codes = absmax_codes,
         .nested_absmax = nested_absmax,
     };
-    struct pieces pieces;
-    TRY(pieces_begin(&pieces, weights, name, rows, columns, scratch, err));
+    struct weight_pieces pieces;
+    TRY(weight_pieces_begin(&pieces, weights, name, rows, columns, scratch, err));
     for (bool more;;) {
-        TRY(next_piece(&pieces, &more, err));
+        TRY(weight_pieces_next(&pieces, &more, err));
         if (!more)
             break;
         int64_t offset = pieces.first_row * columns;

@@ -9,6 +9,7 @@
 #include "host/base/interrupt.h"
 #include "host/llama_cuda.h"
 #include "host/llama_layer.h"
+#include "host/lora_adapter.h"
 #include "kernels/attention.h"
 #include "kernels/embedding.h"
 #include "kernels/rmsnorm.h"
@@ -314,6 +315,29 @@ enum status llama_load(struct llama *llama, struct device *device, const struct 
     return status;
 }
 
+enum status llama_check_adapter_device(const struct device *device, struct err *err)
+{
+    if (device->kind == DEVICE_CUDA)
+        return err_set(err, STATUS_RESOURCE,
+                       "--adapter: not computed on a GPU; use --device cpu, or midashi merge");
+    return STATUS_OK;
+}
+
+enum status llama_set_adapter(struct llama *llama, struct device *device,
+                              const struct lora_adapter *adapter, struct err *err)
+{
+    if (adapter) {
+        assert(adapter->n_layers == llama->config.n_layers);
+        TRY(llama_check_adapter_device(device, err));
+        size_t n = (size_t)llama->batch_tokens * (size_t)adapter->largest_rank;
+        llama->low_rank = arena_alloc(&llama->arena, n, sizeof *llama->low_rank);
+        if (!llama->low_rank)
+            return err_no_memory(err, "the adapter's activations", n * sizeof *llama->low_rank);
+    }
+    llama->adapter = adapter;
+    return STATUS_OK;
+}
+
 void llama_free(struct llama *llama)
 {
     llama_cuda_free(llama->cuda);
@@ -326,7 +350,7 @@ void llama_free(struct llama *llama)
 /* Inference works in place where it can. */
 static struct llama_layer_values values_of(const struct llama *llama)
 {
-    return (struct llama_layer_values){
+    struct llama_layer_values values = {
         .normed = llama->normed,
         .query = llama->query,
         .key = llama->key,
@@ -336,6 +360,9 @@ static struct llama_layer_values values_of(const struct llama *llama)
         .up = llama->up,
         .activated = llama->gate,
     };
+    for (int target = 0; target < LORA_TARGETS; target++)
+        values.low_rank[target] = llama->low_rank;
+    return values;
 }
 
 void llama_positions(struct llama *llama, const struct llama_batch *batch)
@@ -361,6 +388,7 @@ enum status llama_forward(struct llama *llama, struct device *device,
     const struct llama_pass pass = {
         .device = device,
         .llama = llama,
+        .adapter = llama->adapter,
         .cu_seqlens = batch->cu_seqlens,
         .positions = llama->positions,
         .n_texts = batch->n_texts,

@@ -19,6 +19,7 @@
 #include "loaders/weights.h"
 
 struct llama_cuda;
+struct lora_adapter;
 
 struct llama_layer {
     const float *input_norm;          /* (D) */
@@ -55,8 +56,11 @@ struct llama {
     float *attended;    /* (T, H*hd) */
     float *gate, *up;   /* (T, F) */
     int32_t *positions; /* (T) */
+    float *low_rank;    /* (T, rank) of the adapter's products */
 
     struct arena arena; /* all of the above */
+
+    const struct lora_adapter *adapter; /* borrowed; NULL: none */
 
     /* On a GPU, owned: weights and activations are there (host/llama_cuda.h), and of the above only
      * the numbers are set. */
@@ -78,6 +82,13 @@ enum status llama_load(struct llama *llama, struct device *device, const struct 
                        int max_tokens, int batch_tokens, const struct progress *progress,
                        struct err *err);
 void llama_free(struct llama *llama); /* a zeroed llama is allowed */
+
+/* llama_forward computes with this adapter of the same model from now on; it is borrowed. NULL:
+ * with none. STATUS_RESOURCE: no memory, or a GPU. */
+enum status llama_set_adapter(struct llama *llama, struct device *device,
+                              const struct lora_adapter *adapter, struct err *err);
+/* STATUS_RESOURCE for a device that computes no adapters. */
+enum status llama_check_adapter_device(const struct device *device, struct err *err);
 
 /* A tensor of the model, and what --precision does with it. */
 struct llama_parameter {

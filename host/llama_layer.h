@@ -42,6 +42,10 @@ enum status llama_layer_gate(const struct llama_pass *pass, int layer, const flo
 enum status llama_layer_down(const struct llama_pass *pass, int layer, float *hidden,
                              const struct llama_layer_values *values, struct err *err);
 
+/* A layer's matrix, and its bias or NULL. */
+const struct linear *llama_linear(const struct llama_layer *layer, enum lora_target target);
+const float *llama_bias(const struct llama_layer *layer, enum lora_target target);
+
 /* The dropout of one adapter. */
 struct dropout llama_dropout(const struct llama_pass *pass, int layer, enum lora_target target);
 

@@ -56,22 +56,28 @@ static int largest_rank(const struct model_config *config, const struct lora_ada
     return rank;
 }
 
-/* What the way back needs of a layer, apart from its input. */
+/* What the way back needs of a layer, apart from its input, and inference has no buffer for. */
+static void carve_more(struct llama_layer_values *values, struct carver *carver,
+                       const struct model_config *c, const int ranks[LORA_TARGETS])
+{
+    values->raw_query = c->head_norms ? carve(carver, c->n_heads * c->head_dim) : NULL;
+    values->raw_key = c->head_norms ? carve(carver, c->n_kv_heads * c->head_dim) : NULL;
+    values->middle = carve(carver, c->hidden_size);
+    for (int target = 0; target < LORA_TARGETS; target++)
+        values->low_rank[target] = carve(carver, ranks[target]);
+}
+
+/* All of it. */
 static void carve_values(struct llama_layer_values *values, struct carver *carver,
                          const struct model_config *c, const int ranks[LORA_TARGETS])
 {
-    int query = c->n_heads * c->head_dim, key = c->n_kv_heads * c->head_dim;
-    values->query = carve(carver, query);
-    values->key = carve(carver, key);
-    values->value = carve(carver, key);
-    values->raw_query = c->head_norms ? carve(carver, query) : NULL;
-    values->raw_key = c->head_norms ? carve(carver, key) : NULL;
-    values->attended = carve(carver, query);
-    values->middle = carve(carver, c->hidden_size);
+    values->query = carve(carver, c->n_heads * c->head_dim);
+    values->key = carve(carver, c->n_kv_heads * c->head_dim);
+    values->value = carve(carver, c->n_kv_heads * c->head_dim);
+    values->attended = carve(carver, c->n_heads * c->head_dim);
     values->gate = carve(carver, c->intermediate_size);
     values->up = carve(carver, c->intermediate_size);
-    for (int target = 0; target < LORA_TARGETS; target++)
-        values->low_rank[target] = carve(carver, ranks[target]);
+    carve_more(values, carver, c, ranks);
 }
 
 /* The kept part first; returns where it ends. train: its arrays are set, where it is not NULL. */
@@ -80,7 +86,7 @@ static size_t carve_all(struct llama_train *train, const struct llama_train_shap
 {
     const struct model_config *c = shape->config;
     struct llama_train unused = {0};
-    struct llama_layer_values own, shared;
+    struct llama_layer_values own = {0}, shared = {0};
     int first = first_layer(c, shape->adapter), first_kept = c->n_layers - shape->kept_layers;
     int ranks[LORA_TARGETS], rank = 0;
     int widest = larger(c->hidden_size, larger(c->n_heads * c->head_dim, c->intermediate_size));
@@ -101,8 +107,16 @@ static size_t carve_all(struct llama_train *train, const struct llama_train_shap
         ranks[target] = largest_rank(c, shape->adapter, target);
         rank = larger(rank, ranks[target]);
     }
-    carve_values(&shared, carver, c, ranks);
-    shared.normed = carve(carver, c->hidden_size);
+    carve_more(&shared, carver, c, ranks);
+    if (train) { /* the model's own */
+        shared.normed = train->llama->normed;
+        shared.query = train->llama->query;
+        shared.key = train->llama->key;
+        shared.value = train->llama->value;
+        shared.attended = train->llama->attended;
+        shared.gate = train->llama->gate;
+        shared.up = train->llama->up;
+    }
     shared.activated = carve(carver, c->intermediate_size);
     shared.dropped = shape->dropout ? carve(carver, widest) : NULL;
     to->dropped = shared.dropped;
@@ -212,14 +226,16 @@ struct way_back {
 /* Through y = x · Wᵀ + the adapter's term: dx (T, columns) =, or +=, and the adapter's gradients.
  * dx NULL: nothing below is trained. */
 static enum status project_back(const struct way_back *way, int layer, enum lora_target target,
-                                float *dx, const float *dy, const float *x,
-                                const struct linear *linear, bool add, struct err *err)
+                                float *dx, const float *dy, const float *x, bool add,
+                                struct err *err)
 {
     struct llama_train *train = way->train;
     const struct llama_pass *pass = way->pass;
     const struct lora *lora = &train->adapter->layers[layer][target];
     if (dx)
-        TRY(linear_bwd_input(pass->device, dx, dy, linear, pass->n_tokens, add, err));
+        TRY(linear_bwd_input(pass->device, dx, dy,
+                             llama_linear(&train->llama->layers[layer], target), pass->n_tokens,
+                             add, err));
     if (lora->rank == 0)
         return STATUS_OK;
     const struct dropout dropout = llama_dropout(pass, layer, target);
@@ -238,15 +254,13 @@ static enum status mlp_back(const struct way_back *way, int layer, float *dhidde
     const struct llama_layer *l = &train->llama->layers[layer];
     const struct llama_layer_values *values = &train->layers[layer];
     int t = pass->n_tokens, f = c->intermediate_size;
-    TRY(project_back(way, layer, LORA_DOWN, train->dactivated, dhidden, values->activated, &l->down,
-                     false, err));
+    TRY(project_back(way, layer, LORA_DOWN, train->dactivated, dhidden, values->activated, false,
+                     err));
     float *dgate = train->dactivated;
     TRY(swiglu_bwd(pass->device, dgate, train->dup, train->dactivated, values->gate, values->up, t,
                    f, err));
-    TRY(project_back(way, layer, LORA_GATE, train->dnormed, dgate, values->normed, &l->gate, false,
-                     err));
-    TRY(project_back(way, layer, LORA_UP, train->dnormed, train->dup, values->normed, &l->up, true,
-                     err));
+    TRY(project_back(way, layer, LORA_GATE, train->dnormed, dgate, values->normed, false, err));
+    TRY(project_back(way, layer, LORA_UP, train->dnormed, train->dup, values->normed, true, err));
     return rmsnorm_bwd(pass->device, dhidden, train->dnormed, values->middle,
                        l->post_attention_norm, t, c->hidden_size, c->rms_norm_eps, true, err);
 }
@@ -275,8 +289,7 @@ static enum status attention_back(const struct way_back *way, int layer, float *
     const struct llama_layer *l = &train->llama->layers[layer];
     const struct llama_layer_values *values = &train->layers[layer];
     int t = pass->n_tokens;
-    TRY(project_back(way, layer, LORA_O, train->dattended, dhidden, values->attended, &l->o, false,
-                     err));
+    TRY(project_back(way, layer, LORA_O, train->dattended, dhidden, values->attended, false, err));
     TRY(attention_bwd(pass->device, train->dquery, train->dkey, train->dvalue, train->dattended,
                       values->attended, values->query, values->key, values->value, pass->cu_seqlens,
                       t, pass->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
@@ -286,10 +299,9 @@ static enum status attention_back(const struct way_back *way, int layer, float *
     TRY(rmsnorm_fwd(pass->device, values->normed, train->inputs[layer], l->input_norm, t,
                     c->hidden_size, c->rms_norm_eps, err));
     float *dnormed = layer > train->first_layer ? train->dnormed : NULL;
-    TRY(project_back(way, layer, LORA_Q, dnormed, train->dquery, values->normed, &l->q, false,
-                     err));
-    TRY(project_back(way, layer, LORA_K, dnormed, train->dkey, values->normed, &l->k, true, err));
-    TRY(project_back(way, layer, LORA_V, dnormed, train->dvalue, values->normed, &l->v, true, err));
+    TRY(project_back(way, layer, LORA_Q, dnormed, train->dquery, values->normed, false, err));
+    TRY(project_back(way, layer, LORA_K, dnormed, train->dkey, values->normed, true, err));
+    TRY(project_back(way, layer, LORA_V, dnormed, train->dvalue, values->normed, true, err));
     if (!dnormed)
         return STATUS_OK;
     return rmsnorm_bwd(pass->device, dhidden, dnormed, train->inputs[layer], l->input_norm, t,

@@ -25,7 +25,8 @@ struct llama_train_shape {
 /* Layers that a way back passes: from the lowest with an adapter to the last. */
 int llama_train_layers(const struct model_config *config, const struct lora_adapter *adapter);
 
-/* Bytes of what is kept of the layers, and of the buffers that they share. */
+/* Bytes of what is kept of the layers, and of the buffers that they share beside the model's own
+ * (estimate_activations, host/estimate.h). */
 struct llama_train_bytes {
     size_t kept, shared;
 };

@@ -112,10 +112,12 @@ static struct representation best_found(int n_layers, const char *prompt)
 }
 
 /* What the autos of pool, layer, normalise, remove_components and prompt mean. */
-static enum status resolve_autos(struct representation *out, const char *pool, const char *prompt,
-                                 const struct sentence_pooling *declared, int n_layers,
+static enum status resolve_autos(struct representation *out,
+                                 const struct representation_request *request, int n_layers,
                                  struct err *err)
 {
+    const char *pool = request->pool;
+    const struct sentence_pooling *declared = request->declared;
     *out = (struct representation){
         .layer = n_layers, .normalise = NORMALISE_NONE, .prompt = resolve_prompt("none")};
     if (!is_auto(pool)) {
@@ -126,8 +128,17 @@ static enum status resolve_autos(struct representation *out, const char *pool, c
         out->pool = (enum pool)found;
         return STATUS_OK;
     }
+    if (request->classifier) {
+        out->pool = POOLING_LAST;
+        return STATUS_OK;
+    }
+    if (request->embedder) {
+        out->pool = POOLING_MEAN;
+        out->normalise = NORMALISE_CENTRE_L2;
+        return STATUS_OK;
+    }
     if (!declared) {
-        *out = best_found(n_layers, prompt);
+        *out = best_found(n_layers, request->prompt);
         return STATUS_OK;
     }
     if (declared->mode == SENTENCE_OTHER)
@@ -144,7 +155,7 @@ enum status representation_resolve(struct representation *out,
                                    const struct representation_request *request, int n_layers,
                                    struct err *err)
 {
-    TRY(resolve_autos(out, request->pool, request->prompt, request->declared, n_layers, err));
+    TRY(resolve_autos(out, request, n_layers, err));
     if (!is_auto(request->normalise))
         TRY(normalise_parse(&out->normalise, request->normalise, err));
     if (!is_auto(request->layer))

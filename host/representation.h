@@ -25,6 +25,8 @@ struct representation_request {
     /* What the model itself says, as a sentence-transformers folder does; read where pool is auto.
      * NULL where it says nothing. */
     const struct sentence_pooling *declared;
+    bool classifier; /* an adapter with a classification head is on the model */
+    bool embedder;   /* an adapter that was trained to embed */
 };
 
 struct representation {
@@ -41,8 +43,11 @@ struct representation {
  * --pool is given they are --layer -1 --normalise none --remove-components 0 --prompt none, so that
  * what was asked for is what is done. When it is auto and the model declares a pooling, they are
  * the model's own: mean-all or last, --layer -1, l2 where the model normalises, nothing removed, no
- * prompt. STATUS_USAGE: an unknown word, a number out of range, a template without {text}, a
- * declared pooling that is not built. */
+ * prompt. With an embedder's adapter they are the
+ * mean, --layer -1, centre+l2, no prompt. With a classifier's they are what its head was trained
+ * on: the last token,
+ * --layer -1, nothing else. STATUS_USAGE: an unknown word, a number out of range, a template
+ * without {text}, a declared pooling that is not built. */
 enum status representation_resolve(struct representation *out,
                                    const struct representation_request *request, int n_layers,
                                    struct err *err);

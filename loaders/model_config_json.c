@@ -5,71 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 #include "loaders/json.h"
+#include "loaders/json_members.h"
 #include "loaders/model_refusals.h"
 
 #define CONFIG_LARGEST (16 << 20) /* bytes */
-
-/* An object of the file, and where it stands: "" or "rope_scaling.", for messages. */
-struct object {
-    const char *path, *place;
-    const json_t *json;
-    struct err *err;
-};
-
-/* NULL where it is absent or null, which mean the same in these files. */
-static const json_t *get(const struct object *object, const char *name)
-{
-    const json_t *value = json_object_get(object->json, name);
-    return json_is_null(value) ? NULL : value;
-}
-
-static enum status wrong_type(const struct object *object, const char *name, const char *wanted)
-{
-    return err_set(object->err, STATUS_BAD_DATA, "%s: %s%s: not %s", object->path, object->place,
-                   name, wanted);
-}
-
-/* Each leaves *value as it is where the file is silent. */
-
-static enum status get_integer(const struct object *object, const char *name, int64_t *value)
-{
-    const json_t *json = get(object, name);
-    if (json && !json_is_integer(json))
-        return wrong_type(object, name, "a whole number");
-    if (json)
-        *value = json_integer_value(json);
-    return STATUS_OK;
-}
-
-static enum status get_number(const struct object *object, const char *name, double *value)
-{
-    const json_t *json = get(object, name);
-    if (json && !json_is_number(json))
-        return wrong_type(object, name, "a number");
-    if (json)
-        *value = json_number_value(json);
-    return STATUS_OK;
-}
-
-static enum status get_bool(const struct object *object, const char *name, bool *value)
-{
-    const json_t *json = get(object, name);
-    if (json && !json_is_boolean(json))
-        return wrong_type(object, name, "true or false");
-    if (json)
-        *value = json_is_true(json);
-    return STATUS_OK;
-}
-
-static enum status get_text(const struct object *object, const char *name, const char **value)
-{
-    const json_t *json = get(object, name);
-    if (json && !json_is_string(json))
-        return wrong_type(object, name, "a string");
-    if (json)
-        *value = json_string_value(json);
-    return STATUS_OK;
-}
 
 /* ---- architectures -------------------------------------------------------------------------- */
 
@@ -77,7 +16,7 @@ static enum status get_text(const struct object *object, const char *name, const
 static const struct family {
     enum architecture architecture;
     const char *model_type;
-    const char *stem;   /* of the classes' names: STEMForCausalLM, STEMModel */
+    const char *stem;   /* of the classes' names: STEMForCausalLM, STEMModel, ... */
     int64_t n_kv_heads; /* ABSENT: as many as heads */
     int64_t head_dim;   /* ABSENT: hidden size / heads */
     int64_t max_positions;
@@ -89,21 +28,25 @@ static const struct family {
 };
 #define N_FAMILIES (sizeof families / sizeof *families)
 
+/* What stands on the layers, a head for tokens or for classes, is none of the layers' business. */
 static bool is_class_of(const struct family *family, const char *name)
 {
+    static const char *const ends[] = {"ForCausalLM", "ForSequenceClassification", "Model"};
     size_t n = strlen(family->stem);
-    return strncmp(name, family->stem, n) == 0 &&
-           (strcmp(name + n, "ForCausalLM") == 0 || strcmp(name + n, "Model") == 0);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (strncmp(name, family->stem, n) == 0 && strcmp(name + n, ends[i]) == 0)
+            return true;
+    return false;
 }
 
-static enum status json_family(const struct object *object, const struct family **family)
+static enum status json_family(const struct json_members *object, const struct family **family)
 {
-    const json_t *list = get(object, "architectures");
+    const json_t *list = json_member_find(object, "architectures");
     const char *name = json_string_value(json_array_get(list, 0)), *type = NULL;
     if (list && !name)
-        return wrong_type(object, "architectures", "a list of names");
+        return json_member_wrong_type(object, "architectures", "a list of names");
     if (!list)
-        TRY(get_text(object, "model_type", &type));
+        TRY(json_member_text(object, "model_type", &type));
     if (!list && !type)
         return err_set(object->err, STATUS_BAD_DATA,
                        "%s: architectures: missing; this is no model's config.json", object->path);
@@ -119,14 +62,14 @@ static enum status json_family(const struct object *object, const struct family 
 }
 
 /* What would change the arithmetic, and is not built. */
-static enum status json_refusals(const struct object *object)
+static enum status json_refusals(const struct json_members *object)
 {
     bool causal = true;
-    TRY(get_bool(object, "is_causal", &causal));
+    TRY(json_member_bool(object, "is_causal", &causal));
     if (!causal)
         return model_config_unsupported(object->path, "is_causal", "false", "true", object->err);
     const char *activation = "silu";
-    TRY(get_text(object, "hidden_act", &activation));
+    TRY(json_member_text(object, "hidden_act", &activation));
     if (strcmp(activation, "silu") != 0)
         return model_config_unsupported(object->path, "hidden_act", activation, "silu",
                                         object->err);
@@ -135,11 +78,11 @@ static enum status json_refusals(const struct object *object)
 
 /* Which biases and norms there are. Keys that a family's class does not read mean nothing, as in
  * transformers; the tensors must agree in the end. */
-static enum status json_extras(const struct object *object, struct model_config *config)
+static enum status json_extras(const struct json_members *object, struct model_config *config)
 {
     bool attention = false, mlp = false;
-    TRY(get_bool(object, "attention_bias", &attention));
-    TRY(get_bool(object, "mlp_bias", &mlp));
+    TRY(json_member_bool(object, "attention_bias", &attention));
+    TRY(json_member_bool(object, "mlp_bias", &mlp));
     enum architecture a = config->architecture;
     bool read = a == ARCHITECTURE_LLAMA || a == ARCHITECTURE_QWEN3;
     config->attention_bias = a == ARCHITECTURE_QWEN2 || (read && attention);
@@ -152,9 +95,9 @@ static enum status json_extras(const struct object *object, struct model_config 
 /* ---- sliding window ------------------------------------------------------------------------- */
 
 /* *first: how many full_attention stand before the first sliding_attention. */
-static enum status json_layer_types(const struct object *object, int n_layers, int *first)
+static enum status json_layer_types(const struct json_members *object, int n_layers, int *first)
 {
-    const json_t *list = get(object, "layer_types");
+    const json_t *list = json_member_find(object, "layer_types");
     if (!json_is_array(list) || json_array_size(list) != (size_t)n_layers)
         return err_set(object->err, STATUS_BAD_DATA,
                        "%s: layer_types: not a list of num_hidden_layers %d names", object->path,
@@ -178,16 +121,16 @@ static enum status json_layer_types(const struct object *object, int n_layers, i
 
 /* Mistral has the window in all blocks, Qwen in those from max_window_layers on, and only with
  * use_sliding_window. A silent file means 4096, null no window. */
-static enum status json_window(const struct object *object, struct model_config *config)
+static enum status json_window(const struct json_members *object, struct model_config *config)
 {
     bool mistral = config->architecture == ARCHITECTURE_MISTRAL, used = mistral;
     bool qwen = !mistral && config->architecture != ARCHITECTURE_LLAMA;
     int64_t window = 4096, first = mistral ? 0 : 28;
     if (qwen) {
-        TRY(get_bool(object, "use_sliding_window", &used));
-        TRY(get_integer(object, "max_window_layers", &first));
+        TRY(json_member_bool(object, "use_sliding_window", &used));
+        TRY(json_member_integer(object, "max_window_layers", &first));
     }
-    TRY(get_integer(object, "sliding_window", &window));
+    TRY(json_member_integer(object, "sliding_window", &window));
     if (json_is_null(json_object_get(object->json, "sliding_window")))
         used = false;
     if (used && (window < 1 || window > MODEL_SIZE_LARGEST))
@@ -197,7 +140,7 @@ static enum status json_window(const struct object *object, struct model_config 
     int n = config->n_layers, listed = n;
     config->sliding_window = used ? (int)window : 0;
     config->first_window_layer = !used || first > n ? n : first < 0 ? 0 : (int)first;
-    if (!get(object, "layer_types"))
+    if (!json_member_find(object, "layer_types"))
         return STATUS_OK;
     TRY(json_layer_types(object, n, &listed));
     if (qwen && used)
@@ -210,17 +153,17 @@ static enum status json_window(const struct object *object, struct model_config 
 
 /* ---- positions ------------------------------------------------------------------------------ */
 
-static enum status rope_number(const struct object *object, const char *name, double *value)
+static enum status rope_number(const struct json_members *object, const char *name, double *value)
 {
     *value = 0; /* none has a default, and 0 is refused */
-    TRY(get_number(object, name, value));
+    TRY(json_member_number(object, name, value));
     if (!(*value > 0) || !isfinite(*value))
         return err_set(object->err, STATUS_BAD_DATA, "%s: %s%s: missing, or not positive",
                        object->path, object->place, name);
     return STATUS_OK;
 }
 
-static enum status json_llama3(const struct object *object, struct rope_config *rope,
+static enum status json_llama3(const struct json_members *object, struct rope_config *rope,
                                int64_t max_positions)
 {
     TRY(rope_number(object, "factor", &rope->factor));
@@ -231,7 +174,7 @@ static enum status json_llama3(const struct object *object, struct rope_config *
                        "%s: %slow_freq_factor: %g is not below high_freq_factor %g", object->path,
                        object->place, rope->low_frequency_factor, rope->high_frequency_factor);
     int64_t original = max_positions;
-    TRY(get_integer(object, "original_max_position_embeddings", &original));
+    TRY(json_member_integer(object, "original_max_position_embeddings", &original));
     if (original < 1 || original > MODEL_SIZE_LARGEST)
         return err_set(object->err, STATUS_BAD_DATA,
                        "%s: %soriginal_max_position_embeddings: %lld is not within 1 and %d",
@@ -243,7 +186,7 @@ static enum status json_llama3(const struct object *object, struct rope_config *
 /* The object that says how positions are turned: `rope_scaling`, with rope_theta beside it, or else
  * transformers 5's `rope_parameters`, with rope_theta inside. *inner has no JSON where neither
  * says anything. */
-static enum status json_rope_object(const struct object *object, struct object *inner)
+static enum status json_rope_object(const struct json_members *object, struct json_members *inner)
 {
     static const char *const names[] = {"rope_scaling", "rope_parameters"};
     static const char *const places[] = {"rope_scaling.", "rope_parameters."};
@@ -251,16 +194,16 @@ static enum status json_rope_object(const struct object *object, struct object *
     *inner = *object;
     inner->json = NULL;
     for (int i = 0; i < 2 && !inner->json; i++) {
-        const json_t *json = get(object, names[i]);
+        const json_t *json = json_member_find(object, names[i]);
         if (json && !json_is_object(json))
-            return wrong_type(object, names[i], "an object");
+            return json_member_wrong_type(object, names[i], "an object");
         if (json_object_size(json) > 0) {
             inner->json = json;
             inner->place = places[i];
         }
     }
     for (int i = 0; i < 2; i++)
-        if (get(inner, nested[i]))
+        if (json_member_find(inner, nested[i]))
             return err_set(object->err, STATUS_BAD_DATA,
                            "%s: %s%s: parameters for a kind of layer are not supported; "
                            "supported: one set for all",
@@ -268,23 +211,23 @@ static enum status json_rope_object(const struct object *object, struct object *
     return STATUS_OK;
 }
 
-static enum status json_rope(const struct object *object, const struct raw_config *raw,
+static enum status json_rope(const struct json_members *object, const struct raw_config *raw,
                              struct rope_config *rope, double *theta)
 {
-    struct object inner;
+    struct json_members inner;
     double part = 1;
     const char *type = "default";
     TRY(json_rope_object(object, &inner));
-    TRY(get_number(object, "rope_theta", theta));
-    TRY(get_number(&inner, "rope_theta", theta));
-    TRY(get_number(object, "partial_rotary_factor", &part));
-    TRY(get_number(&inner, "partial_rotary_factor", &part));
+    TRY(json_member_number(object, "rope_theta", theta));
+    TRY(json_member_number(&inner, "rope_theta", theta));
+    TRY(json_member_number(object, "partial_rotary_factor", &part));
+    TRY(json_member_number(&inner, "partial_rotary_factor", &part));
     if (part != 1)
         return err_set(object->err, STATUS_BAD_DATA,
                        "%s: partial_rotary_factor: %g is not supported; supported: 1", object->path,
                        part);
-    TRY(get_text(&inner, "type", &type));
-    TRY(get_text(&inner, "rope_type", &type));
+    TRY(json_member_text(&inner, "type", &type));
+    TRY(json_member_text(&inner, "rope_type", &type));
     if (strcmp(type, "default") == 0)
         return STATUS_OK;
     if (strcmp(type, "linear") == 0) {
@@ -308,14 +251,14 @@ static enum status json_rope(const struct object *object, const struct raw_confi
 /* How config.json can say what rope_freqs.weight says in a GGUF: `longrope` with the same factors
  * for short and long texts, which divides frequency i by factor i. What is longrope's own, factors
  * that change with a text's length and a scaled attention, is not built. */
-static enum status json_divisors(const struct object *object, int head_dim,
+static enum status json_divisors(const struct json_members *object, int head_dim,
                                  struct rope_config *rope)
 {
-    struct object inner;
+    struct json_members inner;
     double attention = 0;
     int n = head_dim / 2;
     TRY(json_rope_object(object, &inner));
-    TRY(get_number(&inner, "attention_factor", &attention));
+    TRY(json_member_number(&inner, "attention_factor", &attention));
     json_t *factors = json_object_get(inner.json, "long_factor");
     if (n > ROPE_DIVISORS_LARGEST || json_array_size(factors) != (size_t)n || attention != 1 ||
         !json_equal(factors, json_object_get(inner.json, "short_factor")))
@@ -335,7 +278,7 @@ static enum status json_divisors(const struct object *object, int head_dim,
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
-static enum status from_json(const struct object *object, struct model_config *config)
+static enum status from_json(const struct json_members *object, struct model_config *config)
 {
     static const char *const names[FIELDS] = {
         "hidden_size",         "intermediate_size", "num_hidden_layers", "num_attention_heads",
@@ -361,9 +304,9 @@ static enum status from_json(const struct object *object, struct model_config *c
     if (!json_object_get(object->json, names[KV_HEADS])) /* null means as many as heads */
         raw.values[KV_HEADS] = family->n_kv_heads;
     for (int i = 0; i < FIELDS; i++)
-        TRY(get_integer(object, names[i], &raw.values[i]));
-    TRY(get_number(object, "rms_norm_eps", &raw.eps));
-    TRY(get_bool(object, "tie_word_embeddings", &config->tied_embeddings));
+        TRY(json_member_integer(object, names[i], &raw.values[i]));
+    TRY(json_member_number(object, "rms_norm_eps", &raw.eps));
+    TRY(json_member_bool(object, "tie_word_embeddings", &config->tied_embeddings));
     TRY(json_rope(object, &raw, &config->rope, &raw.theta));
     TRY(model_config_fill(&raw, config));
     TRY(json_extras(object, config));
@@ -378,7 +321,7 @@ enum status model_config_read_json(struct model_config *config, const char *path
     TRY(json_read_file(&json, path, CONFIG_LARGEST, 0, err));
     enum status status = model_refuse_config(path, json, err);
     if (status == STATUS_OK)
-        status = from_json(&(struct object){path, "", json, err}, config);
+        status = from_json(&(struct json_members){path, "", json, err}, config);
     json_decref(json);
     return status;
 }

@@ -78,10 +78,10 @@ static enum status begin(struct safetensors_writer *writer, const char *path,
     size_t count = (size_t)writer->count;
     writer->places = arena_alloc(&writer->arena, count, sizeof *writer->places);
     writer->bytes = arena_alloc(&writer->arena, count, sizeof *writer->bytes);
-    writer->written = arena_alloc(&writer->arena, count, sizeof *writer->written);
-    if (!writer->places || !writer->bytes || !writer->written)
+    writer->done = arena_alloc(&writer->arena, count, sizeof *writer->done);
+    if (!writer->places || !writer->bytes || !writer->done)
         return err_no_memory(err, "the table of tensors", count * sizeof *writer->places);
-    memset(writer->written, 0, count * sizeof *writer->written);
+    memset(writer->done, 0, count * sizeof *writer->done);
     place_entries(writer, entries);
     char *text = format_header(writer, entries);
     if (!text)
@@ -104,22 +104,28 @@ enum status safetensors_writer_open(struct safetensors_writer *writer, const cha
     return status;
 }
 
+enum status safetensors_writer_append(struct safetensors_writer *writer, int i, const void *bytes,
+                                      size_t n, struct err *err)
+{
+    assert(i >= 0 && i < writer->count && (int64_t)n <= writer->bytes[i] - writer->done[i]);
+    off_t place = (off_t)(writer->places[i] + writer->done[i]);
+    if (fseeko(writer->file.stream, place, SEEK_SET) != 0 ||
+        fwrite(bytes, 1, n, writer->file.stream) != n)
+        return cannot_write(writer, err);
+    writer->done[i] += (int64_t)n;
+    return STATUS_OK;
+}
+
 enum status safetensors_writer_put(struct safetensors_writer *writer, int i, const void *bytes,
                                    struct err *err)
 {
-    assert(i >= 0 && i < writer->count && !writer->written[i]);
-    size_t n = (size_t)writer->bytes[i];
-    if (fseeko(writer->file.stream, (off_t)writer->places[i], SEEK_SET) != 0 ||
-        fwrite(bytes, 1, n, writer->file.stream) != n)
-        return cannot_write(writer, err);
-    writer->written[i] = true;
-    return STATUS_OK;
+    return safetensors_writer_append(writer, i, bytes, (size_t)writer->bytes[i], err);
 }
 
 enum status safetensors_writer_commit(struct safetensors_writer *writer, struct err *err)
 {
     for (int i = 0; i < writer->count; i++)
-        assert(writer->written[i]);
+        assert(writer->done[i] == writer->bytes[i]);
     enum status status = out_file_commit(&writer->file, err);
     arena_free(&writer->arena);
     return status;

@@ -5,7 +5,6 @@
 #ifndef MIDASHI_LOADERS_SAFETENSORS_WRITER_H
 #define MIDASHI_LOADERS_SAFETENSORS_WRITER_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include "host/base/file.h"
 #include "host/base/memory.h"
@@ -20,10 +19,10 @@ struct safetensors_entry {
 
 struct safetensors_writer {
     struct out_file file;
-    int64_t *places; /* of each entry in the file; in the arena, as bytes and written */
+    int64_t *places; /* of each entry in the file; in the arena, as bytes and done */
     int64_t *bytes;  /* of each entry */
     int64_t size;    /* of the file */
-    bool *written;
+    int64_t *done;   /* bytes of each that have been put */
     int count;
     struct arena arena;
 };
@@ -36,6 +35,9 @@ enum status safetensors_writer_open(struct safetensors_writer *writer, const cha
  * one), discard. */
 enum status safetensors_writer_put(struct safetensors_writer *writer, int i, const void *bytes,
                                    struct err *err);
+/* The next n bytes of entry i, of which nothing else is put. */
+enum status safetensors_writer_append(struct safetensors_writer *writer, int i, const void *bytes,
+                                      size_t n, struct err *err);
 /* Every entry must have been put. */
 enum status safetensors_writer_commit(struct safetensors_writer *writer, struct err *err);
 /* A zeroed writer is allowed, and one that is committed. */

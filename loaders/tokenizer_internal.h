@@ -18,9 +18,8 @@
 #ifndef MIDASHI_LOADERS_TOKENIZER_INTERNAL_H
 #define MIDASHI_LOADERS_TOKENIZER_INTERNAL_H
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
 #include "host/base/memory.h"
+#include "loaders/pattern_memory.h"
 #include "loaders/tokenizer.h"
 
 /* ---- vocabulary and merges (bpe.c) ---------------------------------------------------------- */
@@ -216,8 +215,6 @@ enum status pattern_compile(pcre2_code **out, pcre2_general_context *memory, con
 enum status pattern_find(const pcre2_code *pattern, const char *text, size_t length, size_t from,
                          pcre2_match_data *match, pcre2_match_context *limits, size_t *start,
                          size_t *end, struct err *err);
-/* PCRE2's memory through host/base/memory; NULL: no memory. */
-pcre2_general_context *pattern_memory(void);
 
 /* ---- the tokenizer -------------------------------------------------------------------------- */
 

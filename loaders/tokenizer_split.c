@@ -261,23 +261,6 @@ static enum status translate(struct translation *t)
 
 /* ---- PCRE2 ---------------------------------------------------------------------------------- */
 
-static void *pattern_alloc(size_t size, void *context)
-{
-    (void)context;
-    return mem_alloc(size, 1);
-}
-
-static void pattern_free(void *pointer, void *context)
-{
-    (void)context;
-    mem_free(pointer);
-}
-
-pcre2_general_context *pattern_memory(void)
-{
-    return pcre2_general_context_create(pattern_alloc, pattern_free, NULL);
-}
-
 static enum status compile(pcre2_code **out, pcre2_general_context *memory, const char *pattern,
                            size_t length, uint32_t options, struct err *err)
 {

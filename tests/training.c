@@ -69,6 +69,7 @@ bool training_open(struct training *t, const struct training_options *o)
                                  .rank = 4,
                                  .alpha = 8,
                                  .dropout = o->dropout,
+                                 .task = classify ? ADAPTER_CLASSIFIES : ADAPTER_CONTINUES,
                                  .n_labels = classify ? corpus.n_labels : 0,
                                  .labels = classify ? corpus.labels : NULL,
                              },

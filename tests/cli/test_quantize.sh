@@ -110,7 +110,7 @@ test_folders_of_others_are_left_alone() {
     run "$MIDASHI" quantize "$dir/model" --output "$dir/model" --force
     expect_error 2 "model: this is the model's own folder"
     quantize_into "$dir/model"
-    expect_error 2 'model: the folder holds a model that midashi quantize did not write'
+    expect_error 2 'model: the folder holds a model that midashi did not write'
     expect_same "$model/model.safetensors" "$dir/model/model.safetensors"
     mkdir "$dir/q"
     echo mine >"$dir/q/notes"

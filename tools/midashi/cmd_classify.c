@@ -20,7 +20,6 @@ struct job {
     struct meter meter;
     struct device device;
     struct corpus corpus;
-    struct lora_adapter adapter;
     struct embedder embedder;
     struct embedding_counts counts;
     struct npy_writer all; /* --probabilities */
@@ -35,7 +34,7 @@ struct job {
 
 static const char *name_of(const struct job *job, int label)
 {
-    return job->adapter.labels[label];
+    return job->embedder.adapter.labels[label];
 }
 
 /* ---- predicting ----------------------------------------------------------------------------- */
@@ -43,7 +42,7 @@ static const char *name_of(const struct job *job, int label)
 static enum status take_row(void *context, size_t row, const float *probabilities, struct err *err)
 {
     struct job *job = context;
-    int n_labels = job->adapter.n_labels, best = 0;
+    int n_labels = job->embedder.adapter.n_labels, best = 0;
     if (job->options->probabilities)
         TRY(npy_writer_add(&job->all, probabilities ? probabilities : job->zeros, 1, err));
     job->predicted[row] = -1;
@@ -66,7 +65,7 @@ static enum status take_row(void *context, size_t row, const float *probabilitie
 
 static enum status allocate(struct job *job, struct err *err)
 {
-    size_t n = job->corpus.n_rows, labels = (size_t)job->adapter.n_labels;
+    size_t n = job->corpus.n_rows, labels = (size_t)job->embedder.adapter.n_labels;
     job->predicted = mem_alloc(n, sizeof *job->predicted);
     job->probability = mem_alloc_zero(n, sizeof *job->probability);
     job->label_of = mem_alloc((size_t)job->corpus.n_labels, sizeof *job->label_of);
@@ -76,7 +75,7 @@ static enum status allocate(struct job *job, struct err *err)
         return err_no_memory(err, "the predictions", n * sizeof *job->predicted);
     for (int i = 0; i < job->corpus.n_labels; i++) {
         job->label_of[i] = -1;
-        for (int j = 0; j < job->adapter.n_labels && job->label_of[i] < 0; j++)
+        for (int j = 0; j < job->embedder.adapter.n_labels && job->label_of[i] < 0; j++)
             if (strcmp(job->corpus.labels[i], name_of(job, j)) == 0)
                 job->label_of[i] = j;
     }
@@ -90,8 +89,8 @@ static enum status predict(struct job *job, struct err *err)
     enum precision precision;
     TRY(parse_precision(&precision, o->precision, err));
     TRY(embedder_open_texts(&job->embedder, o->model_path, "{text}", o->max_tokens, err));
-    TRY(lora_adapter_load(&job->adapter, o->adapter, &job->embedder.config, err));
-    if (!job->adapter.head)
+    TRY(lora_adapter_load(&job->embedder.adapter, o->adapter, &job->embedder.config, err));
+    if (!job->embedder.adapter.head)
         return err_set(err, STATUS_USAGE,
                        "%s: this adapter has no classification head; train one with `midashi train "
                        "--objective classify`",
@@ -99,12 +98,11 @@ static enum status predict(struct job *job, struct err *err)
     TRY(allocate(job, err));
     TRY(embedder_load(&job->embedder, &job->device, o->model_path, precision,
                       job->embedder.config.n_layers, o->batch_tokens, &progress, err));
-    TRY(llama_set_adapter(&job->embedder.llama, &job->adapter, err));
     if (o->probabilities)
         TRY(npy_writer_open(&job->all, o->probabilities, NPY_F32, 2, (int64_t)job->corpus.n_rows,
-                            job->adapter.n_labels, err));
-    TRY(classifier_run(&job->embedder, &job->device, &job->adapter, job->corpus.rows,
-                       job->corpus.n_rows, take_row, job, &job->counts, &progress, err));
+                            job->embedder.adapter.n_labels, err));
+    TRY(classifier_run(&job->embedder, &job->device, job->corpus.rows, job->corpus.n_rows, take_row,
+                       job, &job->counts, &progress, err));
     return o->probabilities ? npy_writer_commit(&job->all, err) : STATUS_OK;
 }
 
@@ -153,7 +151,7 @@ static int by_count(const void *a, const void *b)
 /* Rows are the true labels. */
 static void note_table(struct job *job)
 {
-    int n = job->adapter.n_labels;
+    int n = job->embedder.adapter.n_labels;
     for (int truth = 0; truth < n; truth++) {
         char line[TABLE_LABELS * 8 + 1] = "";
         int length = 0;
@@ -166,7 +164,7 @@ static void note_table(struct job *job)
 
 static enum status note_confusions(struct job *job, struct err *err)
 {
-    size_t n = (size_t)job->adapter.n_labels, found = 0;
+    size_t n = (size_t)job->embedder.adapter.n_labels, found = 0;
     struct confusion *all = mem_alloc(n * n, sizeof *all);
     if (!all)
         return err_no_memory(err, "the confusions", n * n * sizeof *all);
@@ -192,7 +190,7 @@ static enum status note_result(struct job *job, struct err *err)
     meter_note(&job->meter, "accuracy %.4f: %lld of %lld texts",
                (double)job->n_right / (double)job->n_scored, (long long)job->n_right,
                (long long)job->n_scored);
-    if (job->adapter.n_labels > TABLE_LABELS) {
+    if (job->embedder.adapter.n_labels > TABLE_LABELS) {
         meter_note(&job->meter, "the commonest confusions:");
         return note_confusions(job, err);
     }
@@ -205,7 +203,7 @@ static enum status note_result(struct job *job, struct err *err)
  * memory. */
 static json_t *result_json(const struct job *job)
 {
-    int n = job->adapter.n_labels;
+    int n = job->embedder.adapter.n_labels;
     json_t *labels = json_array(), *confusion = json_array(), *predictions = json_array();
     bool good = labels && confusion && predictions;
     for (int i = 0; i < n && good; i++) {
@@ -274,7 +272,6 @@ static enum status run(const struct options *options, struct err *err)
     mem_free(job.label_of);
     mem_free(job.confusion);
     embedder_close(&job.embedder);
-    lora_adapter_free(&job.adapter);
     corpus_free(&job.corpus);
     device_close(&job.device);
     return status;

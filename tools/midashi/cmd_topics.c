@@ -205,11 +205,13 @@ static enum status embed(struct job *job, struct err *err)
 static json_t *representation_json(const struct job *job)
 {
     const struct representation *r = &job->plan.representation;
+    const char *adapter = job->options->adapter;
     if (!job->options->model) /* --embeddings of an origin that was not told */
         return json_pack("{s:n, s:s, s:i, s:i}", "model", "normalise", normalise_name(r->normalise),
                          "remove_components", job->topics.transform.n_removed, "width", job->width);
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:i}", "model",
-                     job->options->model, "model_path", job->options->model_path, "precision",
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:i}", "model",
+                     job->options->model, "model_path", job->options->model_path, "adapter",
+                     adapter ? json_string(adapter) : json_null(), "precision",
                      job->options->precision, "pool", pool_name(r->pool), "layer", r->layer,
                      "normalise", normalise_name(r->normalise), "remove_components",
                      job->topics.transform.n_removed, "prompt", r->prompt, "max_tokens",

@@ -13,6 +13,7 @@ extern const struct command command_train;
 extern const struct command command_classify;
 extern const struct command command_tokenize;
 extern const struct command command_quantize;
+extern const struct command command_merge;
 extern const struct command command_info;
 extern const struct command command_bench;
 extern const struct command command_devices;

@@ -98,12 +98,29 @@ static struct representation_request request_representation(const struct options
 enum status plan_given(struct embedding_plan *plan, const struct options *options, struct err *err)
 {
     *plan = (struct embedding_plan){0};
-    if (options->layer || options->prompt || options->max_tokens)
+    if (options->layer || options->prompt || options->max_tokens || options->adapter)
         return err_set(err, STATUS_USAGE,
-                       "--embeddings are taken as they are; leave --layer, --prompt and "
-                       "--max-tokens out, or name the --model that made them");
+                       "--embeddings are taken as they are; leave --layer, --prompt, --max-tokens "
+                       "and --adapter out, or name the --model that made them");
     const struct representation_request request = request_representation(options);
     return representation_resolve(&plan->representation, &request, 0, err);
+}
+
+/* What was the adapter trained for? */
+static enum status read_adapter(struct representation_request *request, const char *folder,
+                                struct err *err)
+{
+    struct arena arena = {0};
+    struct adapter_config config = {0};
+    const char *path;
+    enum status status = model_files_join(&arena, folder, ADAPTER_CONFIG_FILE, &path, err);
+    if (status == STATUS_OK)
+        status = adapter_config_read(&config, path, err);
+    request->classifier = config.classifies;
+    request->embedder = config.task == ADAPTER_EMBEDS;
+    adapter_config_free(&config);
+    arena_free(&arena);
+    return status;
 }
 
 enum status plan_embedding(struct embedding_plan *plan, const struct options *options,
@@ -123,6 +140,8 @@ enum status plan_embedding(struct embedding_plan *plan, const struct options *op
     TRY(model_config_read(&config, options->model_path, err));
     if (options->n_embeddings == 0)
         TRY(check_weights(options->model_path, err));
+    if (options->adapter)
+        TRY(read_adapter(&request, options->adapter, err));
     struct sentence_pooling declared = {0};
     if (!request.pool || strcmp(request.pool, "auto") == 0)
         TRY(sentence_pooling_read(&declared, options->model_path, err));
@@ -130,6 +149,7 @@ enum status plan_embedding(struct embedding_plan *plan, const struct options *op
         request.declared = &declared;
     TRY(representation_resolve(&plan->representation, &request, config.n_layers, err));
     plan->settings.prompt = plan->representation.prompt;
+    plan->settings.adapter = options->adapter;
     plan->settings.n_layers = plan->representation.layer;
     plan->settings.max_tokens =
         options->max_tokens ? options->max_tokens : embedder_max_tokens(&config);

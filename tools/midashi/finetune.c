@@ -355,10 +355,10 @@ static enum status create_adapter(struct finetune *f, const struct corpus *corpu
                                    .rslora = o->rslora,
                                    .n_labels = classify ? corpus->n_labels : 0,
                                    .labels = classify ? corpus->labels : NULL,
-                                   .task = classify ? LORA_TASK_CLASSIFY
+                                   .task = classify ? ADAPTER_CLASSIFIES
                                            : f->objective == OBJECTIVE_NEXT_TOKEN
-                                               ? LORA_TASK_NEXT_TOKEN
-                                               : LORA_TASK_EMBED,
+                                               ? ADAPTER_CONTINUES
+                                               : ADAPTER_EMBEDS,
                                    .base_model = o->model,
                                },
                                o->seed, err);

@@ -10,8 +10,9 @@
 #include "tools/midashi/suggest.h"
 
 static const struct command *const commands[] = {
-    &command_topics,   &command_train,    &command_classify, &command_embed, &command_cluster,
-    &command_tokenize, &command_quantize, &command_info,     &command_bench, &command_devices,
+    &command_topics,  &command_train,    &command_classify, &command_embed,
+    &command_cluster, &command_tokenize, &command_quantize, &command_merge,
+    &command_info,    &command_bench,    &command_devices,
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 

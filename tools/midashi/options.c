@@ -61,10 +61,13 @@ static const struct option {
      "bench only for the pipeline)"},
     {"--precision", "nf4|bf16|f32", OPTION_TEXT, offsetof(struct options, precision), 0, 0,
      "how the layers' weights are kept in memory (nf4)"},
+    {"--adapter", "FOLDER", OPTION_TEXT, offsetof(struct options, adapter), 0, 0,
+     "a LoRA adapter of the model, as PEFT or train writes it (none); computed on the CPU"},
     {"--pool", "auto|last|mean|last+mean|mean-all", OPTION_TEXT, offsetof(struct options, pool), 0,
      0,
      "which tokens make a text's vector (auto: last; with another --prompt than one-word, mean; of "
-     "a sentence-transformers model what it says, with its layer and normalisation); given, it "
+     "a sentence-transformers model what it says, with its layer and normalisation; with a "
+     "classifier's --adapter last, --layer -1, nothing else); given, it "
      "makes the other autos --layer -1 --normalise none --remove-components 0 --prompt none"},
     {"--layer", "auto|N", OPTION_TEXT, offsetof(struct options, layer), 0, 0,
      "0 the embeddings, N the Nth block's output, -1 the last, with the final norm (auto: -2; with "
@@ -200,7 +203,8 @@ static const struct {
     {"@common", {"--device", "--threads", "--quiet", "--json", "--help"}},
     {"@corpus", {"--text", "--label", "--header", "--no-header", "--format", "--rows"}},
     {"@embedding",
-     {"--model", "--precision", "--pool", "--layer", "--prompt", "--max-tokens", "--batch-tokens"}},
+     {"--model", "--precision", "--adapter", "--pool", "--layer", "--prompt", "--max-tokens",
+      "--batch-tokens"}},
     {"@training", {"--objective",
                    "--steps",
                    "--batch",

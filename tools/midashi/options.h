@@ -25,6 +25,7 @@ struct options {
     const char *model;         /* as given: a path or a name */
     char model_path[PATH_MAX]; /* where the model lies, also one that is an argument; or "" */
     const char *precision;
+    const char *adapter; /* a folder of PEFT's */
     const char *pool, *layer, *normalise, *prompt, *remove_components;
     int max_tokens, batch_tokens;
     const char *type; /* of embeddings: f32|f16 */
