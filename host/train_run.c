@@ -9,14 +9,16 @@
 #include <unistd.h>
 #include "host/base/clock.h"
 #include "host/topics_files.h"
+#include "loaders/json.h"
 
 /* Steps whose mean loss tells how training went at the end. */
 #define LAST_STEPS 20
 
-#define CHECKPOINT "checkpoint.safetensors"
-#define LOG        "training.jsonl"
-#define PICTURE    "loss.svg"
-#define RECORD     "training.json"
+#define CHECKPOINT     "checkpoint.safetensors"
+#define LOG            "training.jsonl"
+#define PICTURE        "loss.svg"
+#define RECORD         "training.json"
+#define RECORD_LARGEST (1 << 20) /* bytes */
 
 const char *const train_run_files[] = {"adapter_config.json",
                                        "adapter_model.safetensors",
@@ -208,6 +210,38 @@ static enum status write_record(struct run *run, struct err *err)
         root ? json_write(root, run->record, err) : err_no_memory(err, "training.json", 0);
     json_decref(root);
     return status;
+}
+
+static double number_of(const json_t *root, const char *key)
+{
+    const json_t *value = json_object_get(root, key);
+    return json_is_real(value) ? json_real_value(value) : NAN;
+}
+
+bool train_run_is_done(const char *folder, const json_t *record, struct train_outcome *outcome)
+{
+    char path[PATH_MAX];
+    struct err ignored;
+    struct stat there;
+    json_t *root = NULL;
+    snprintf(path, sizeof path, "%s/adapter_config.json", folder);
+    if (stat(path, &there) != 0)
+        return false;
+    snprintf(path, sizeof path, "%s/" RECORD, folder);
+    if (json_read_file(&root, path, RECORD_LARGEST, 0, &ignored) != STATUS_OK)
+        return false;
+    bool same = json_equal(json_object_get(root, "settings"), (json_t *)record);
+    if (same)
+        *outcome = (struct train_outcome){
+            .steps = json_integer_value(json_object_get(root, "steps")),
+            .best_step = json_integer_value(json_object_get(root, "best_step")),
+            .stopped_early = json_is_true(json_object_get(root, "stopped_early")),
+            .best_loss = number_of(root, "validation_loss"),
+            .best_accuracy = number_of(root, "validation_accuracy"),
+            .last_loss = number_of(root, "training_loss"),
+        };
+    json_decref(root);
+    return same;
 }
 
 static double mean_of_last(const struct loss_log *log)

@@ -51,6 +51,10 @@ enum status train_run(struct trainer *trainer, const struct train_run_settings *
                       const struct train_watcher *watcher, struct train_outcome *outcome,
                       struct err *err);
 
+/* True where the folder holds the adapter of a finished run with this record; *outcome then has its
+ * results. Anything odd is false, never an error. */
+bool train_run_is_done(const char *folder, const json_t *record, struct train_outcome *outcome);
+
 /* The names that a run writes into its folder, NULL at the end, for output_folder_check. */
 extern const char *const train_run_files[];
 

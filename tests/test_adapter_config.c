@@ -251,7 +251,7 @@ START_TEST(config_that_is_made_reads_the_same)
                                               .alpha = 3.5,
                                               .dropout = 0.1,
                                               .rslora = true,
-                                              .classifies = true,
+                                              .task = ADAPTER_CLASSIFIES,
                                               .targets = targets,
                                               .base_model = "acme/tiny"};
     struct adapter_config config;

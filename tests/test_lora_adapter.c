@@ -247,7 +247,7 @@ END_TEST
 
 static const char *const labels[] = {"sea", "カ\"タ\\", ""};
 static const struct lora_settings new_settings = {
-    .rank = 4, .alpha = 6, .dropout = 0.1, .rslora = true, .n_labels = 3, .labels = labels};
+    .rank = 4, .alpha = 6, .dropout = 0.1, .rslora = true, .task = ADAPTER_CLASSIFIES, .n_labels = 3, .labels = labels};
 
 static void create(struct lora_adapter *adapter, const struct model_config *config, uint64_t seed)
 {

@@ -8,19 +8,24 @@
 #include <unistd.h>
 #include "host/embedding_key.h"
 #include "host/embedding_parts.h"
+#include "host/output_folder.h"
 #include "host/topics.h"
 #include "host/topics_files.h"
 #include "loaders/words.h"
 #include "tools/midashi/columns.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/embed_corpus.h"
+#include "tools/midashi/finetune.h"
 #include "tools/midashi/output.h"
 #include "tools/midashi/system.h"
 
 /* Everything that one run holds. */
 struct job {
     const struct options *options;
+    struct options with_adapter; /* --finetune: the same, with the adapter that was made */
+    struct finetune finetune;
     char folder[PATH_MAX], embeddings_path[PATH_MAX + 32], record_path[PATH_MAX + 32];
+    char adapter_folder[PATH_MAX + 32];
     struct meter meter;
     struct device device;
     struct embedding_plan plan;
@@ -32,7 +37,7 @@ struct job {
     int width;
     struct topics topics;
     struct {
-        double read, embed, topics;
+        double read, finetune, embed, topics;
     } seconds;
 };
 
@@ -77,6 +82,7 @@ static enum status settle_folder(struct job *job, struct err *err)
     }
     snprintf(job->embeddings_path, sizeof job->embeddings_path, "%s/embeddings.npy", job->folder);
     snprintf(job->record_path, sizeof job->record_path, "%s/model/embeddings.json", job->folder);
+    snprintf(job->adapter_folder, sizeof job->adapter_folder, "%s/adapter", job->folder);
     return STATUS_OK;
 }
 
@@ -89,21 +95,22 @@ static enum status check_language(const char *language, struct err *err)
     return STATUS_OK;
 }
 
+/* All that can be settled before anything is computed; the representation is not, see plan. */
 static enum status settle(struct job *job, struct err *err)
 {
     const struct options *o = job->options;
-    TRY(o->n_embeddings > 0 && !o->model ? plan_given(&job->plan, o, err)
-                                         : plan_embedding(&job->plan, o, err));
     int64_t min_df = o->as_report ? 10 : 0;
     if (strcmp(o->min_df, "auto") != 0 && !parse_whole(o->min_df, 1, INT_MAX, &min_df))
         return err_set(err, STATUS_USAGE, "--min-df %s: use auto or a whole number from 1 on",
                        o->min_df);
     if (o->language)
         TRY(check_language(o->language, err));
+    if (o->finetune && (!o->model || o->adapter || o->n_embeddings > 0))
+        return err_set(err, STATUS_USAGE,
+                       "--finetune makes an adapter of --model and embeds with it; leave --adapter "
+                       "and --embeddings out, and give --model");
     job->settings = (struct topics_settings){
         .kmeans = options_kmeans(o),
-        .normalise = job->plan.representation.normalise,
-        .remove_components = job->plan.representation.remove_components,
         .n_words = o->n_words,
         .min_df = (int)min_df,
         .language = o->language,
@@ -111,6 +118,40 @@ static enum status settle(struct job *job, struct err *err)
         .token_pattern = o->as_report,
     };
     return settle_folder(job, err);
+}
+
+/* How texts become vectors, with the adapter, if there is one by now. */
+static enum status plan(struct job *job, struct err *err)
+{
+    const struct options *o = job->options;
+    TRY(o->n_embeddings > 0 && !o->model ? plan_given(&job->plan, o, err)
+                                         : plan_embedding(&job->plan, o, err));
+    job->settings.normalise = job->plan.representation.normalise;
+    job->settings.remove_components = job->plan.representation.remove_components;
+    return STATUS_OK;
+}
+
+/* ---- fine-tuning ---------------------------------------------------------------------------- */
+
+static enum status finetune(struct job *job, struct err *err)
+{
+    double start = seconds_now();
+    TRY(output_folder_make(job->adapter_folder, NULL, err));
+    if (!job->options->force)
+        TRY(output_folder_check(job->adapter_folder, train_run_files, err));
+    job->finetune = (struct finetune){
+        .options = job->options,
+        .meter = &job->meter,
+        .device = &job->device,
+        .reuse = true,
+    };
+    TRY(finetune_run(&job->finetune, &job->corpus, NULL, job->adapter_folder, err));
+    job->with_adapter = *job->options;
+    job->with_adapter.adapter = job->adapter_folder;
+    job->options = &job->with_adapter;
+    job->settings.held_out = job->finetune.n_validation > 0 ? job->finetune.held_out : NULL;
+    job->seconds.finetune = seconds_now() - start;
+    return STATUS_OK;
 }
 
 /* ---- embeddings ----------------------------------------------------------------------------- */
@@ -253,25 +294,30 @@ static json_t *run_json(const struct job *job)
         json_decref(settings);
         return NULL;
     }
+    if (o->finetune &&
+        json_object_set_new(settings, "finetune", finetune_json(&job->finetune)) != 0) {
+        json_decref(settings);
+        return NULL;
+    }
     json_t *counts =
         json_pack("{s:I, s:I, s:I, s:I}", "texts", (json_int_t)job->topics.n_rows, "blank",
                   (json_int_t)job->counts.blank, "truncated", (json_int_t)job->counts.truncated,
                   "tokens", (json_int_t)job->counts.tokens);
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:{s:f, s:f, s:f}, s:s, s:i, s:b, s:I}",
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:{s:f, s:f, s:f, s:f}, s:s, s:i, s:b, s:I}",
                      "program", "midashi", "version", MIDASHI_VERSION, "finished", started,
                      "corpus", o->arguments[0], "settings", settings, "counts", counts, "seconds",
-                     "read", job->seconds.read, "embed", job->seconds.embed, "topics",
-                     job->seconds.topics, "kernels", kernels, "threads",
-                     threads_size(job->device.threads), "embeddings_reused", job->reused,
+                     "read", job->seconds.read, "finetune", job->seconds.finetune, "embed",
+                     job->seconds.embed, "topics", job->seconds.topics, "kernels", kernels,
+                     "threads", threads_size(job->device.threads), "embeddings_reused", job->reused,
                      "peak_bytes", (json_int_t)mem_peak_resident());
 }
 
 static enum status write_files(struct job *job, struct err *err)
 {
     json_t *run = run_json(job), *model = representation_json(job);
-    enum status status =
-        run && model ? topics_write(job->folder, &job->topics, &job->corpus, run, model, err)
-                     : err_no_memory(err, "run.json", 0);
+    enum status status = run && model ? topics_write(job->folder, &job->topics, &job->corpus,
+                                                     job->settings.held_out, run, model, err)
+                                      : err_no_memory(err, "run.json", 0);
     json_decref(run);
     json_decref(model);
     return status;
@@ -310,9 +356,15 @@ static enum status print_result(const struct job *job, struct err *err)
         return print_json(root, err);
     }
     print_table(topics);
-    if (topics->has_labels)
-        printf("agreement with the %d labels: NMI %.3f, purity %.3f\n", topics->score.n_labels,
-               topics->score.nmi, topics->score.purity);
+    const struct score *score = &topics->score, *training = &topics->training_score;
+    if (topics->has_labels && topics->n_held_out > 0)
+        printf("agreement with the %d labels: NMI %.3f, purity %.3f on the %d texts held out; "
+               "NMI %.3f, purity %.3f on the %d trained on\n",
+               score->n_labels, score->nmi, score->purity, score->n, training->nmi,
+               training->purity, training->n);
+    else if (topics->has_labels)
+        printf("agreement with the %d labels: NMI %.3f, purity %.3f\n", score->n_labels, score->nmi,
+               score->purity);
     return STATUS_OK;
 }
 
@@ -341,7 +393,9 @@ static enum status run_job(struct job *job, struct err *err)
 {
     const struct options *options = job->options;
     TRY(settle(job, err));
-    if (options->n_embeddings > 0) /* nothing to embed */
+    if (!options->finetune)
+        TRY(plan(job, err));
+    if (options->n_embeddings > 0 || options->finetune) /* the first has nothing to embed */
         TRY(open_cpu_device(&job->device, options, err));
     else
         TRY(open_device(&job->device, options, &job->meter, err));
@@ -354,6 +408,10 @@ static enum status run_job(struct job *job, struct err *err)
                        options->topics, corpus_name(options->arguments[0]), n_used,
                        n_used == 1 ? "" : "s");
     TRY(topics_folder_prepare(job->folder, options->force, err));
+    if (options->finetune) {
+        TRY(finetune(job, err));
+        TRY(plan(job, err));
+    }
     TRY(embed(job, err));
     start = seconds_now();
     struct progress progress = meter_progress(&job->meter);
@@ -376,6 +434,7 @@ static enum status run(const struct options *options, struct err *err)
     enum status status = run_job(job, err);
     meter_close(&job->meter);
     topics_free(&job->topics);
+    finetune_free(&job->finetune);
     mem_free(job->embeddings);
     corpus_free(&job->corpus);
     device_close(&job->device);
@@ -384,8 +443,9 @@ static enum status run(const struct options *options, struct err *err)
 }
 
 static const char *const option_names[] = {
-    "--output", "--force",       "--embeddings", "@embedding",  "@transform", "@kmeans", "--words",
-    "--min-df", "--keep-single", "--language",   "--as-report", "@corpus",    "@common", NULL};
+    "--output",  "--force",      "--embeddings",  "@embedding", "@transform",  "@kmeans",
+    "--words",   "--min-df",     "--keep-single", "--language", "--as-report", "--finetune",
+    "@training", "--validation", "--resume",      "@corpus",    "@common",     NULL};
 
 const struct command command_topics = {
     .name = "topics",

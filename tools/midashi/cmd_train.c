@@ -11,33 +11,19 @@
 #include "tools/midashi/output.h"
 #include "tools/midashi/system.h"
 
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static enum status report(const struct options *options, const struct finetune *f,
                           struct meter *meter, struct err *err)
 {
     const struct train_outcome *o = &f->outcome;
-    const struct train_plan *p = &f->plan;
-    if (options->json)
-        return print_json(
-            json_pack("{s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b, s:o, s:o, s:o, s:f, s:I, "
-                      "s:{s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:i}}",
-                      "output", options->output ? options->output : "", "objective",
-                      objective_name(f->objective), "training_texts", f->n_training,
-                      "validation_texts", f->n_validation, "steps", (json_int_t)o->steps,
-                      "resumed_from", (json_int_t)o->resumed_from, "best_step",
-                      (json_int_t)o->best_step, "stopped_early", o->stopped_early,
-                      "validation_loss", number(o->best_loss), "validation_accuracy",
-                      number(o->best_accuracy), "training_loss", number(o->last_loss), "seconds",
-                      o->seconds, "tokens", (json_int_t)o->tokens, "memory", "total",
-                      (json_int_t)p->total, "model", (json_int_t)p->weights, "adapter",
-                      (json_int_t)p->adapter, "kept", (json_int_t)p->kept, "buffers",
-                      (json_int_t)p->shared, "losses", (json_int_t)p->losses, "kept_layers",
-                      p->kept_layers, "layers", p->n_layers, "pass_tokens", p->pass_tokens),
-            err);
+    if (options->json) {
+        json_t *root = finetune_json(f);
+        if (options->output &&
+            json_object_set_new(root, "output", json_string(options->output)) != 0) {
+            json_decref(root);
+            root = NULL;
+        }
+        return print_json(root, err);
+    }
     if (options->plan)
         return STATUS_OK;
     if (o->stopped_early)

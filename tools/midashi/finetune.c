@@ -364,26 +364,22 @@ static enum status create_adapter(struct finetune *f, const struct corpus *corpu
                                o->seed, err);
 }
 
-enum status finetune_run(struct finetune *f, const struct corpus *corpus,
-                         const struct corpus *validation, const char *folder, struct err *err)
+/* A finished run with the same record has left its adapter: training again would give the same
+ * bytes. */
+static bool is_done(struct finetune *f, const char *folder)
+{
+    return f->reuse && train_run_is_done(folder, f->record, &f->outcome);
+}
+
+static enum status train(struct finetune *f, const struct trainer_settings *settings,
+                         enum precision precision, const char *folder, struct err *err)
 {
     const struct options *o = f->options;
-    struct trainer_settings settings;
-    enum precision precision;
     struct progress progress = meter_progress(f->meter);
-    TRY(parse_precision(&precision, o->precision, err));
-    TRY(settle_objective(f, corpus, err));
-    TRY(settle_trainer(f, &settings, err));
-    TRY(read_texts(f, corpus, validation, err));
-    TRY(create_adapter(f, corpus, err));
-    TRY(make_record(f, &settings, corpus, validation, err));
-    TRY(make_plan(f, &settings, precision, err));
-    if (o->plan)
-        return STATUS_OK;
     TRY(embedder_load(&f->embedder, f->device, o->model_path, precision,
                       f->embedder.config.n_layers, f->plan.pass_tokens, &progress, err));
     TRY(trainer_open(&f->trainer, f->device, &f->embedder, &f->adapter, &f->data, &f->plan,
-                     &settings, err));
+                     settings, err));
     const struct train_run_settings run = {
         .folder = folder,
         .evaluate_every = o->evaluate_every,
@@ -393,12 +389,59 @@ enum status finetune_run(struct finetune *f, const struct corpus *corpus,
         .record = f->record,
     };
     const struct train_watcher watcher = {f, stepped, evaluated};
-    enum status status = train_run(&f->trainer, &run, &watcher, &f->outcome, err);
-    if (status == STATUS_OK)
-        status = weights_check(f->embedder.weights, err);
-    trainer_close(&f->trainer);
+    TRY(train_run(&f->trainer, &run, &watcher, &f->outcome, err));
+    return weights_check(f->embedder.weights, err);
+}
+
+enum status finetune_run(struct finetune *f, const struct corpus *corpus,
+                         const struct corpus *validation, const char *folder, struct err *err)
+{
+    const struct options *o = f->options;
+    struct trainer_settings settings;
+    enum precision precision;
+    TRY(parse_precision(&precision, o->precision, err));
+    TRY(settle_objective(f, corpus, err));
+    TRY(settle_trainer(f, &settings, err));
+    TRY(read_texts(f, corpus, validation, err));
+    TRY(create_adapter(f, corpus, err));
+    TRY(make_record(f, &settings, corpus, validation, err));
+    TRY(make_plan(f, &settings, precision, err));
+    if (o->plan)
+        return STATUS_OK;
+    if (is_done(f, folder)) {
+        f->reused = true;
+        meter_note(f->meter, "%s: trained on the same texts with the same settings; used again",
+                   folder);
+        return STATUS_OK;
+    }
+    enum status status = train(f, &settings, precision, folder, err);
+    trainer_close(&f->trainer); /* embedding wants the memory */
     embedder_close(&f->embedder);
     return status;
+}
+
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *finetune_json(const struct finetune *f)
+{
+    const struct train_outcome *o = &f->outcome;
+    const struct train_plan *p = &f->plan;
+    return json_pack("{s:s, s:O, s:i, s:i, s:b, s:I, s:I, s:I, s:b, s:o, s:o, s:o, s:f, s:I, "
+                     "s:{s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:i}}",
+                     "objective", objective_name(f->objective), "settings", f->record,
+                     "training_texts", f->n_training, "validation_texts", f->n_validation, "reused",
+                     f->reused, "steps", (json_int_t)o->steps, "resumed_from",
+                     (json_int_t)o->resumed_from, "best_step", (json_int_t)o->best_step,
+                     "stopped_early", o->stopped_early, "validation_loss", number(o->best_loss),
+                     "validation_accuracy", number(o->best_accuracy), "training_loss",
+                     number(o->last_loss), "seconds", o->seconds, "tokens", (json_int_t)o->tokens,
+                     "memory", "total", (json_int_t)p->total, "model", (json_int_t)p->weights,
+                     "adapter", (json_int_t)p->adapter, "kept", (json_int_t)p->kept, "buffers",
+                     (json_int_t)p->shared, "losses", (json_int_t)p->losses, "kept_layers",
+                     p->kept_layers, "layers", p->n_layers, "pass_tokens", p->pass_tokens);
 }
 
 void finetune_free(struct finetune *finetune)

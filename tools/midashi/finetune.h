@@ -11,6 +11,9 @@ struct finetune {
     const struct options *options;
     struct meter *meter;
     struct device *device;
+    bool reuse; /* an adapter in the folder that the same run made is good enough */
+
+    bool reused;
     struct train_plan plan;
     struct train_outcome outcome;
     enum objective_kind objective;
@@ -35,6 +38,8 @@ struct finetune {
  * and the corpus do not fit. What remains is released by finetune_free. */
 enum status finetune_run(struct finetune *finetune, const struct corpus *corpus,
                          const struct corpus *validation, const char *folder, struct err *err);
+/* What came out, as `train --json` prints it; NULL: no memory. */
+json_t *finetune_json(const struct finetune *finetune);
 void finetune_free(struct finetune *finetune); /* a zeroed one is allowed */
 
 #endif

@@ -42,7 +42,7 @@ struct options {
     const char *objective, *schedule, *memory, *group_column, *validation_file;
     int steps, batch, accumulate, rank, warm_up, evaluate_every, patience, checkpoint_every, near;
     double learning_rate, weight_decay, clip, dropout, alpha, temperature, validation;
-    bool rslora, resume, plan;
+    bool rslora, resume, plan, finetune;
     const char *probabilities; /* classify */
     /* bench */
     const char *set, *shape, *against, *corpus;
