@@ -14,6 +14,9 @@
     X(matmul_bf16)                                                                                 \
     X(nf4_matmul_bwd_input)                                                                        \
     X(matmul_bwd_input)                                                                            \
+    X(dropout)                                                                                     \
+    X(lora)                                                                                        \
+    X(lora_bwd)                                                                                    \
     X(weight_gradient)                                                                             \
     X(bias)                                                                                        \
     X(rope)                                                                                        \

@@ -1,14 +1,13 @@
 /* Dropout: CPU code, dispatch.
  *
- * Ten rounds of Philox for 8 elements would take longer than moving them. AVX2 makes eight counters
- * at once: 64-bit lanes, four counters in a vector, where each product of 32 bits has its own lane
- * and the upper halves of words are left as garbage that the next multiplication does not read.
- * That is about 3 instructions an element, and 12 bytes move for it. */
+ * Ten rounds of Philox for 8 elements take longer than moving them. AVX2 makes eight counters at
+ * once, four in a vector of 64-bit lanes: each product of 32 bits has a lane of its own, and the
+ * upper halves of words are left as garbage that the next multiplication does not read. That is
+ * about 3 instructions an element, and they are what bounds it. */
 #include "kernels/dropout.h"
 
 #include <assert.h>
 #include <math.h>
-#include <string.h>
 #include "host/base/philox.h"
 #include "kernels/cpu.h"
 
@@ -43,34 +42,58 @@ static void group_portable(float *y, const float *x, const struct dropout *dropo
 }
 
 #if CPU_X86
-/* Philox' four words of four counters, each in the low half of its lane. */
-struct words_avx2 {
-    __m256i c0, c1, c2, c3;
-};
+#define ROUNDS 10
 
-/* The words of counters group .. group + 3. */
+/* The keys of the rounds, in every lane. */
 TARGET_AVX2
-static inline struct words_avx2 philox_avx2(const struct dropout *dropout, uint64_t group)
+static inline void round_keys(__m256i key[ROUNDS][2], uint64_t seed)
 {
-    const __m256i m0 = _mm256_set1_epi64x(0xD2511F53), m1 = _mm256_set1_epi64x(0xCD9E8D57);
-    struct words_avx2 w;
-    w.c0 = _mm256_add_epi64(_mm256_set1_epi64x((int64_t)group), _mm256_setr_epi64x(0, 1, 2, 3));
-    w.c1 = _mm256_srli_epi64(w.c0, 32);
-    w.c2 = _mm256_set1_epi64x(dropout->step);
-    w.c3 = _mm256_set1_epi64x(dropout->stream);
-    uint32_t k0 = (uint32_t)dropout->seed, k1 = (uint32_t)(dropout->seed >> 32);
-    UNROLL
-    for (int round = 0; round < 10; round++) {
-        __m256i p0 = _mm256_mul_epu32(m0, w.c0), p1 = _mm256_mul_epu32(m1, w.c2);
-        __m256i key0 = _mm256_set1_epi64x(k0), key1 = _mm256_set1_epi64x(k1);
-        w.c0 = _mm256_xor_si256(_mm256_srli_epi64(p1, 32), _mm256_xor_si256(w.c1, key0));
-        w.c2 = _mm256_xor_si256(_mm256_srli_epi64(p0, 32), _mm256_xor_si256(w.c3, key1));
-        w.c1 = p1;
-        w.c3 = p0;
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    for (int round = 0; round < ROUNDS; round++) {
+        key[round][0] = _mm256_set1_epi64x(k0);
+        key[round][1] = _mm256_set1_epi64x(k1);
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    return w;
+}
+
+/* Counters group .. group + 7, of two vectors whose rounds do not wait for one another:
+ * halves[v][0] gets the 8 halves of counters 4v and 4v + 2, halves[v][1] of 4v + 1 and 4v + 3. */
+TARGET_AVX2
+static inline void philox_avx2(__m256i halves[2][2], const struct dropout *dropout, uint64_t group,
+                               __m256i key[ROUNDS][2])
+{
+    const __m256i m0 = _mm256_set1_epi64x(0xD2511F53), m1 = _mm256_set1_epi64x(0xCD9E8D57);
+    __m256i c0[2], c1[2], c2[2], c3[2];
+    UNROLL
+    for (int v = 0; v < 2; v++) {
+        __m256i first = _mm256_set1_epi64x((int64_t)(group + 4 * (uint64_t)v));
+        c0[v] = _mm256_add_epi64(first, _mm256_setr_epi64x(0, 1, 2, 3));
+        c1[v] = _mm256_srli_epi64(c0[v], 32);
+        c2[v] = _mm256_set1_epi64x(dropout->step);
+        c3[v] = _mm256_set1_epi64x(dropout->stream);
+    }
+    UNROLL
+    for (int round = 0; round < ROUNDS; round++) {
+        UNROLL
+        for (int v = 0; v < 2; v++) {
+            __m256i p0 = _mm256_mul_epu32(m0, c0[v]), p1 = _mm256_mul_epu32(m1, c2[v]);
+            c0[v] =
+                _mm256_xor_si256(_mm256_srli_epi64(p1, 32), _mm256_xor_si256(c1[v], key[round][0]));
+            c2[v] =
+                _mm256_xor_si256(_mm256_srli_epi64(p0, 32), _mm256_xor_si256(c3[v], key[round][1]));
+            c1[v] = p1;
+            c3[v] = p0;
+        }
+    }
+    UNROLL
+    for (int v = 0; v < 2; v++) {
+        /* Words 0 and 1 of a counter side by side, and 2 and 3; then all four. */
+        __m256i low = _mm256_blend_epi32(c0[v], _mm256_slli_epi64(c1[v], 32), 0xAA);
+        __m256i high = _mm256_blend_epi32(c2[v], _mm256_slli_epi64(c3[v], 32), 0xAA);
+        halves[v][0] = _mm256_unpacklo_epi64(low, high);
+        halves[v][1] = _mm256_unpackhi_epi64(low, high);
+    }
 }
 
 /* Eight elements; keep: a lane of 16 bits for each, all ones or zeros. */
@@ -82,28 +105,33 @@ static inline void store_kept(float *y, const float *x, __m128i keep, __m256 sca
     _mm256_storeu_ps(y, add ? _mm256_add_ps(_mm256_loadu_ps(y), kept) : kept);
 }
 
-/* Whole groups, in fours; returns how many that were. */
+#define GROUPS_AT_ONCE 8
+
+/* Whole groups, in eights; returns how many that were. */
 TARGET_AVX2
 static size_t groups_avx2(float *y, const float *x, const struct dropout *dropout, uint64_t group,
                           size_t n_groups, float scale, bool add)
 {
     __m256 scales = _mm256_set1_ps(scale);
-    __m256i threshold = _mm256_set1_epi16((int16_t)dropout->threshold);
+    __m256i key[ROUNDS][2], threshold = _mm256_set1_epi16((int16_t)dropout->threshold);
+    round_keys(key, dropout->seed);
     size_t i = 0;
-    for (; i + 4 <= n_groups; i += 4, y += 4 * GROUP, x += 4 * GROUP) {
-        struct words_avx2 w = philox_avx2(dropout, group + i);
-        /* Words 0 and 1 of a counter side by side, and 2 and 3; then all four. */
-        __m256i low = _mm256_blend_epi32(w.c0, _mm256_slli_epi64(w.c1, 32), 0xAA);
-        __m256i high = _mm256_blend_epi32(w.c2, _mm256_slli_epi64(w.c3, 32), 0xAA);
-        __m256i even = _mm256_unpacklo_epi64(low, high); /* counters 0 and 2 */
-        __m256i odd = _mm256_unpackhi_epi64(low, high);
-        /* Unsigned half >= threshold. */
-        even = _mm256_cmpeq_epi16(_mm256_max_epu16(even, threshold), even);
-        odd = _mm256_cmpeq_epi16(_mm256_max_epu16(odd, threshold), odd);
-        store_kept(y, x, _mm256_castsi256_si128(even), scales, add);
-        store_kept(y + GROUP, x + GROUP, _mm256_castsi256_si128(odd), scales, add);
-        store_kept(y + 2 * GROUP, x + 2 * GROUP, _mm256_extracti128_si256(even, 1), scales, add);
-        store_kept(y + 3 * GROUP, x + 3 * GROUP, _mm256_extracti128_si256(odd, 1), scales, add);
+    for (; i + GROUPS_AT_ONCE <= n_groups; i += GROUPS_AT_ONCE) {
+        __m256i halves[2][2];
+        philox_avx2(halves, dropout, group + i, key);
+        UNROLL
+        for (int v = 0; v < 2; v++, y += 4 * GROUP, x += 4 * GROUP) {
+            /* Unsigned half >= threshold. */
+            __m256i even =
+                _mm256_cmpeq_epi16(_mm256_max_epu16(halves[v][0], threshold), halves[v][0]);
+            __m256i odd =
+                _mm256_cmpeq_epi16(_mm256_max_epu16(halves[v][1], threshold), halves[v][1]);
+            store_kept(y, x, _mm256_castsi256_si128(even), scales, add);
+            store_kept(y + GROUP, x + GROUP, _mm256_castsi256_si128(odd), scales, add);
+            store_kept(y + 2 * GROUP, x + 2 * GROUP, _mm256_extracti128_si256(even, 1), scales,
+                       add);
+            store_kept(y + 3 * GROUP, x + 3 * GROUP, _mm256_extracti128_si256(odd, 1), scales, add);
+        }
     }
     return i;
 }
@@ -140,7 +168,7 @@ static void dropout_task(void *context, int task, int worker)
         uint64_t at = element + i, group = at / GROUP;
         int in_group = (int)(at % GROUP);
 #if CPU_X86
-        if (job->isa == CPU_AVX2 && in_group == 0 && n - i >= 4 * GROUP) {
+        if (job->isa == CPU_AVX2 && in_group == 0 && n - i >= GROUPS_AT_ONCE * GROUP) {
             i += GROUP * groups_avx2(y + i, x + i, job->dropout, group, (n - i) / GROUP, job->scale,
                                      job->add);
             continue;

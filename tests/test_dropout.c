@@ -42,7 +42,7 @@ START_TEST(the_mask_is_philox)
 }
 END_TEST
 
-/* Around the group of 8 and the vectors of 4 groups, and tasks of 8192 elements. */
+/* Around the group of 8 and the 8 groups at once, and tasks of 8192 elements. */
 static const struct {
     int n, d;
     int64_t first_row;
