@@ -35,8 +35,12 @@ static double loss(void *context)
 
 START_TEST(attention_bwd_reference_is_the_gradient)
 {
-    struct small s = {.n_heads = small_cases[_i].n_heads,
-                      small_cases[_i].window};
+    struct small s = {
+        .n_heads = small_cases[_i].n_heads,
+        .n_kv_heads = small_cases[_i].n_kv_heads,
+        .head_dim = small_cases[_i].head_dim,
+        .window = small_cases[_i].window,
+    };
     size_t q_size = (size_t)(N_SMALL * s.n_heads * s.head_dim);
     size_t k_size = (size_t)(N_SMALL * s.n_kv_heads * s.head_dim);
     s.q = normal_doubles(q_size, 1, 1.0f), s.k = normal_doubles(k_size, 2, 1.0f);
