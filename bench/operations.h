@@ -8,17 +8,21 @@
 #define BENCH_OPERATIONS(X)                                                                        \
     X(embedding)                                                                                   \
     X(rmsnorm)                                                                                     \
+    X(rmsnorm_bwd)                                                                                 \
     X(nf4_matmul)                                                                                  \
     X(nf4_matmul_few)                                                                              \
     X(matmul_f32)                                                                                  \
     X(matmul_bf16)                                                                                 \
     X(bias)                                                                                        \
     X(rope)                                                                                        \
+    X(rope_bwd)                                                                                    \
     X(attention)                                                                                   \
     X(attention_bwd)                                                                               \
     X(residual_add)                                                                                \
     X(swiglu)                                                                                      \
+    X(swiglu_bwd)                                                                                  \
     X(pooling)                                                                                     \
+    X(pooling_bwd)                                                                                 \
     X(nf4_quantize)                                                                                \
     X(nf4_quantize_absmax)                                                                         \
     X(nf4_dequantize)                                                                              \

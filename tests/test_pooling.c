@@ -120,7 +120,7 @@ START_TEST(pooling_bwd_reference_is_the_gradient)
 END_TEST
 
 /* The most texts of `begin` and `end` that share a row. */
-#define SHARED 5
+#define SHARED 3
 
 /* Each of them rounds a quotient and a sum, none of which is larger than the sum of magnitudes. */
 #define BWD_TOLERANCE (2 * SHARED * 0x1p-24)
@@ -192,6 +192,16 @@ START_TEST(pooling_bwd_keeps_texts_apart)
 }
 END_TEST
 
+START_TEST(pooling_bwd_has_no_kernel_for_a_gpu)
+{
+    struct device gpu = {.kind = DEVICE_CUDA};
+    struct err err;
+    float x = 0;
+    check_error(pooling_bwd(&gpu, &x, &x, NULL, NULL, 1, 1, 1, POOL_MEAN, &err), &err,
+                STATUS_RESOURCE, "pooling_bwd", "a GPU");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("pooling");
@@ -202,6 +212,7 @@ int main(void)
     tcase_add_test(tests, pooling_bwd_reference_is_the_gradient);
     tcase_add_test(tests, pooling_bwd_matches_reference);
     tcase_add_test(tests, pooling_bwd_keeps_texts_apart);
+    tcase_add_test(tests, pooling_bwd_has_no_kernel_for_a_gpu);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
