@@ -8,6 +8,7 @@
 #define BENCH_OPERATIONS(X)                                                                        \
     X(embedding)                                                                                   \
     X(rmsnorm)                                                                                     \
+    X(rmsnorm_bwd)                                                                                 \
     X(nf4_matmul)                                                                                  \
     X(nf4_matmul_few)                                                                              \
     X(matmul_f32)                                                                                  \
@@ -20,11 +21,14 @@
     X(weight_gradient)                                                                             \
     X(bias)                                                                                        \
     X(rope)                                                                                        \
+    X(rope_bwd)                                                                                    \
     X(attention)                                                                                   \
     X(attention_bwd)                                                                               \
     X(residual_add)                                                                                \
     X(swiglu)                                                                                      \
+    X(swiglu_bwd)                                                                                  \
     X(pooling)                                                                                     \
+    X(pooling_bwd)                                                                                 \
     X(softmax)                                                                                     \
     X(cross_entropy)                                                                               \
     X(linear_cross_entropy)                                                                        \

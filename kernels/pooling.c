@@ -2,6 +2,7 @@
  */
 #include "kernels/pooling.h"
 
+#include <assert.h>
 #include <string.h>
 #include "host/base/cuda_device.h"
 #include "kernels/cpu.h"
@@ -88,6 +89,75 @@ void pooling_fwd_cpu(struct device *device, float *out, const float *hidden, con
     threads_run(device->threads, n_texts, pooling_task, &job);
 }
 
+/* ---- CPU: the gradient ---------------------------------------------------------------------- */
+
+/* A task has some columns of all rows: texts may share rows, and then add to them in order. 64
+ * columns are 256 bytes in a run. */
+#define COLUMNS_PER_TASK 64
+
+/* dhidden (n_rows) += row, rows d values apart. */
+static void add_portable(float *dhidden, const float *row, int n_rows, size_t d, int n_columns)
+{
+    for (int i = 0; i < n_rows; i++)
+        for (int j = 0; j < n_columns; j++)
+            dhidden[(size_t)i * d + (size_t)j] += row[j];
+}
+
+#if CPU_X86
+/* COLUMNS_PER_TASK columns of it. */
+TARGET_AVX2
+static void add_avx2(float *dhidden, const float *row, int n_rows, size_t d)
+{
+    for (int i = 0; i < n_rows; i++)
+        for (int j = 0; j < COLUMNS_PER_TASK; j += 8) {
+            float *at = dhidden + (size_t)i * d + j;
+            _mm256_storeu_ps(at, _mm256_add_ps(_mm256_loadu_ps(at), _mm256_loadu_ps(row + j)));
+        }
+}
+#endif
+
+struct pooling_bwd_job {
+    float *dhidden;
+    const float *dout;
+    const int32_t *begin, *end;
+    int n_texts, n, d;
+    enum pooling pooling;
+    enum cpu_isa isa;
+};
+
+static void pooling_bwd_task(void *context, int task, int worker)
+{
+    (void)worker;
+    const struct pooling_bwd_job *job = context;
+    int first = task * COLUMNS_PER_TASK;
+    int n_columns = job->d - first < COLUMNS_PER_TASK ? job->d - first : COLUMNS_PER_TASK;
+    size_t d = (size_t)job->d;
+    for (int t = 0; t < job->n_texts; t++) {
+        int end = job->end[t], begin = job->pooling == POOL_LAST ? end - 1 : job->begin[t];
+        if (end <= job->begin[t])
+            continue;
+        assert(job->begin[t] >= 0 && end <= job->n);
+        float row[COLUMNS_PER_TASK], *dhidden = job->dhidden + (size_t)begin * d + first;
+        for (int j = 0; j < n_columns; j++)
+            row[j] = job->dout[(size_t)t * d + (size_t)(first + j)] / (float)(end - begin);
+#if CPU_X86
+        if (job->isa == CPU_AVX2 && n_columns == COLUMNS_PER_TASK) {
+            add_avx2(dhidden, row, end - begin, d);
+            continue;
+        }
+#endif
+        add_portable(dhidden, row, end - begin, d, n_columns);
+    }
+}
+
+void pooling_bwd_cpu(struct device *device, float *dhidden, const float *dout, const int32_t *begin,
+                     const int32_t *end, int n_texts, int n, int d, enum pooling pooling)
+{
+    struct pooling_bwd_job job = {dhidden, dout, begin, end, n_texts, n, d, pooling, device->isa};
+    int n_tasks = (d + COLUMNS_PER_TASK - 1) / COLUMNS_PER_TASK;
+    threads_run(device->threads, n_tasks, pooling_bwd_task, &job);
+}
+
 /* ---- CUDA ----------------------------------------------------------------------------------- */
 
 enum status pooling_fwd_cuda(struct device *device, float *out, const void *hidden,
@@ -132,4 +202,18 @@ enum status pooling_fwd(struct device *device, float *out, const void *hidden, c
         return pooling_fwd_cuda(device, out, hidden, begin, end, n_texts, d, pooling, NULL, 0, err);
     }
     return err_set(err, STATUS_RESOURCE, "pooling: no kernel for this device");
+}
+
+enum status pooling_bwd(struct device *device, void *dhidden, const void *dout,
+                        const int32_t *begin, const int32_t *end, int n_texts, int n, int d,
+                        enum pooling pooling, struct err *err)
+{
+    switch (device->kind) {
+    case DEVICE_CPU:
+        pooling_bwd_cpu(device, dhidden, dout, begin, end, n_texts, n, d, pooling);
+        return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
+    }
+    return device_lacks("pooling_bwd", err);
 }

@@ -28,6 +28,23 @@ enum status pooling_fwd(struct device *device, float *out, const void *hidden, c
 void pooling_fwd_cpu(struct device *device, float *out, const float *hidden, const int32_t *begin,
                      const int32_t *end, int n_texts, int d, enum pooling pooling);
 
+/* The gradient by hidden, where dout is the gradient by out:
+ *
+ *     POOL_LAST  dhidden[end[t] - 1] += dout[t]
+ *     POOL_MEAN  dhidden[i] += dout[t] / (end[t] - begin[t])      over begin[t] <= i < end[t]
+ *
+ * dhidden    (n, d)        added to; rows of no text stay as they are
+ * dout       (n_texts, d)
+ * begin, end (n_texts)     within 0 .. n; an empty range adds nothing. Where ranges overlap, a row
+ *                          gets its texts in order
+ * Both instruction sets give the same bits. No kernel for a GPU yet: STATUS_RESOURCE. */
+enum status pooling_bwd(struct device *device, void *dhidden, const void *dout,
+                        const int32_t *begin, const int32_t *end, int n_texts, int n, int d,
+                        enum pooling pooling, struct err *err);
+
+void pooling_bwd_cpu(struct device *device, float *dhidden, const float *dout, const int32_t *begin,
+                     const int32_t *end, int n_texts, int n, int d, enum pooling pooling);
+
 /* All in device memory; hidden bfloat16; hidden, out and norm at multiples of 16 bytes.
  * norm (d): the model's final norm, applied to the rows that count and to no others, in float32
  * (kernels/rmsnorm.h, with eps), before the mean is taken; NULL: none. Queued on the device's
@@ -38,6 +55,8 @@ enum status pooling_fwd_cuda(struct device *device, float *out, const void *hidd
 
 /* The same in float64. Tests and bench only (tests/reference). */
 void pooling_fwd_ref(double *out, const double *hidden, const int32_t *begin, const int32_t *end,
+                     int n_texts, int d, enum pooling pooling);
+void pooling_bwd_ref(double *dhidden, const double *dout, const int32_t *begin, const int32_t *end,
                      int n_texts, int d, enum pooling pooling);
 
 #endif

@@ -87,6 +87,113 @@ void rmsnorm_fwd_cpu(struct device *device, float *y, const float *x, const floa
     threads_run(device->threads, (n + ROWS_PER_TASK - 1) / ROWS_PER_TASK, rmsnorm_task, &job);
 }
 
+/* ---- CPU: the gradient ---------------------------------------------------------------------- */
+
+/* The two factors that a row's values share: dx = scale * weight * dy - pull * x. */
+struct rmsnorm_slope {
+    float scale, pull;
+};
+
+static struct rmsnorm_slope slope_of(float squares, float product, int d, float eps)
+{
+    float scale = 1.0f / sqrtf(squares / (float)d + eps);
+    return (struct rmsnorm_slope){scale, scale * (scale * scale * (product / (float)d))};
+}
+
+/* The order of both sums is that of the forward code. */
+static void rmsnorm_bwd_row_portable(float *dx, const float *dy, const float *x,
+                                     const float *weight, int d, float eps, bool add)
+{
+    float squares[8] = {0}, products[8] = {0}, square = 0, product = 0;
+    int j = 0;
+    for (; j + 8 <= d; j += 8)
+        for (int lane = 0; lane < 8; lane++) {
+            squares[lane] += x[j + lane] * x[j + lane];
+            products[lane] += dy[j + lane] * weight[j + lane] * x[j + lane];
+        }
+    for (int lane = 0; lane < 8; lane++) {
+        square += squares[lane];
+        product += products[lane];
+    }
+    for (; j < d; j++) {
+        square += x[j] * x[j];
+        product += dy[j] * weight[j] * x[j];
+    }
+    struct rmsnorm_slope slope = slope_of(square, product, d, eps);
+    for (j = 0; j < d; j++) {
+        float value = dy[j] * weight[j] * slope.scale - x[j] * slope.pull;
+        dx[j] = add ? dx[j] + value : value;
+    }
+}
+
+#if CPU_X86
+TARGET_AVX2
+static void rmsnorm_bwd_row_avx2(float *dx, const float *dy, const float *x, const float *weight,
+                                 int d, float eps, bool add)
+{
+    __m256 squares = _mm256_setzero_ps(), products = _mm256_setzero_ps();
+    int j = 0;
+    for (; j + 8 <= d; j += 8) {
+        __m256 v = _mm256_loadu_ps(x + j);
+        __m256 g = _mm256_mul_ps(_mm256_loadu_ps(dy + j), _mm256_loadu_ps(weight + j));
+        squares = _mm256_fmadd_ps(v, v, squares);
+        products = _mm256_fmadd_ps(g, v, products);
+    }
+    float square = avx2_sum(squares), product = avx2_sum(products);
+    for (; j < d; j++) {
+        square += x[j] * x[j];
+        product += dy[j] * weight[j] * x[j];
+    }
+    struct rmsnorm_slope slope = slope_of(square, product, d, eps);
+    __m256 scale = _mm256_set1_ps(slope.scale), pull = _mm256_set1_ps(slope.pull);
+    for (j = 0; j + 8 <= d; j += 8) {
+        __m256 g = _mm256_mul_ps(_mm256_loadu_ps(dy + j), _mm256_loadu_ps(weight + j));
+        __m256 value = _mm256_fnmadd_ps(_mm256_loadu_ps(x + j), pull, _mm256_mul_ps(g, scale));
+        _mm256_storeu_ps(dx + j, add ? _mm256_add_ps(_mm256_loadu_ps(dx + j), value) : value);
+    }
+    for (; j < d; j++) {
+        float value = dy[j] * weight[j] * slope.scale - x[j] * slope.pull;
+        dx[j] = add ? dx[j] + value : value;
+    }
+}
+#endif
+
+struct rmsnorm_bwd_job {
+    float *dx;
+    const float *dy, *x, *weight;
+    int n, d;
+    float eps;
+    bool add;
+    enum cpu_isa isa;
+};
+
+static void rmsnorm_bwd_task(void *context, int task, int worker)
+{
+    (void)worker;
+    const struct rmsnorm_bwd_job *job = context;
+    int first = task * ROWS_PER_TASK;
+    int last = first + ROWS_PER_TASK < job->n ? first + ROWS_PER_TASK : job->n;
+    for (int i = first; i < last; i++) {
+        size_t row = (size_t)i * (size_t)job->d;
+#if CPU_X86
+        if (job->isa == CPU_AVX2) {
+            rmsnorm_bwd_row_avx2(job->dx + row, job->dy + row, job->x + row, job->weight, job->d,
+                                 job->eps, job->add);
+            continue;
+        }
+#endif
+        rmsnorm_bwd_row_portable(job->dx + row, job->dy + row, job->x + row, job->weight, job->d,
+                                 job->eps, job->add);
+    }
+}
+
+void rmsnorm_bwd_cpu(struct device *device, float *dx, const float *dy, const float *x,
+                     const float *weight, int n, int d, float eps, bool add)
+{
+    struct rmsnorm_bwd_job job = {dx, dy, x, weight, n, d, eps, add, device->isa};
+    threads_run(device->threads, (n + ROWS_PER_TASK - 1) / ROWS_PER_TASK, rmsnorm_bwd_task, &job);
+}
+
 /* ---- CUDA ----------------------------------------------------------------------------------- */
 
 enum status rmsnorm_fwd_cuda(struct device *device, enum precision type, void *y, const void *x,
@@ -121,4 +228,17 @@ enum status rmsnorm_fwd(struct device *device, void *y, const void *x, const flo
         return rmsnorm_fwd_cuda(device, PRECISION_BF16, y, x, weight, n, d, eps, err);
     }
     return err_set(err, STATUS_RESOURCE, "rmsnorm: no kernel for this device");
+}
+
+enum status rmsnorm_bwd(struct device *device, void *dx, const void *dy, const void *x,
+                        const float *weight, int n, int d, float eps, bool add, struct err *err)
+{
+    switch (device->kind) {
+    case DEVICE_CPU:
+        rmsnorm_bwd_cpu(device, dx, dy, x, weight, n, d, eps, add);
+        return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
+    }
+    return device_lacks("rmsnorm_bwd", err);
 }

@@ -4,6 +4,7 @@
 #ifndef MIDASHI_KERNELS_RMSNORM_H
 #define MIDASHI_KERNELS_RMSNORM_H
 
+#include <stdbool.h>
 #include "host/base/device.h"
 #include "host/base/precision.h"
 
@@ -26,9 +27,32 @@ void rmsnorm_fwd_cpu(struct device *device, float *y, const float *x, const floa
 enum status rmsnorm_fwd_cuda(struct device *device, enum precision type, void *y, const void *x,
                              const float *weight, int n, int d, float eps, struct err *err);
 
+/* The gradient of a number by x, where dy is its gradient by y. With r = 1 / sqrt(mean_k(x[i,k]^2)
+ * + eps):
+ *
+ *     dx[i,j] = r weight[j] dy[i,j] - x[i,j] r^3 / d * sum_k dy[i,k] weight[k] x[i,k]
+ *
+ * or += with add. (The weight is not trained.)
+ * dx (n, d)  without add it is not read, and may be dy itself; must not overlap x
+ * dy (n, d)
+ * the rest   as above; what it says of orders and of rows that are not finite holds here too. No
+ *            kernel for a GPU yet: STATUS_RESOURCE. */
+enum status rmsnorm_bwd(struct device *device, void *dx, const void *dy, const void *x,
+                        const float *weight, int n, int d, float eps, bool add, struct err *err);
+
+void rmsnorm_bwd_cpu(struct device *device, float *dx, const float *dy, const float *x,
+                     const float *weight, int n, int d, float eps, bool add);
+
 /* The same in float64, naive. Tests and bench only (tests/reference). */
 void rmsnorm_fwd_ref(double *y, const double *x, const double *weight, int n, int d, double eps);
 /* What float32 on the CPU may differ by, relative to the reference, before y is rounded further. */
 double rmsnorm_fwd_tolerance(int d);
+
+/* magnitude (n, d): the terms of dx by their absolute values, to which the rounding error is
+ * proportional; NULL leaves it out. */
+void rmsnorm_bwd_ref(double *dx, double *magnitude, const double *dy, const double *x,
+                     const double *weight, int n, int d, double eps, bool add);
+/* What float32 on the CPU may differ by, as a share of the magnitude. */
+double rmsnorm_bwd_tolerance(int d);
 
 #endif

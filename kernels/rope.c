@@ -59,28 +59,31 @@ void rope_table(float *cos_table, float *sin_table, const double *inv_freq, int 
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
 
-/* Pairs first .. half-1 of one head. */
-static void rope_head_portable(float *x, const float *c, const float *s, int half, int first)
+/* Pairs first .. half-1 of one head. sign: of the angles, 1 or -1. */
+static void rope_head_portable(float *x, const float *c, const float *s, float sign, int half,
+                               int first)
 {
     for (int i = first; i < half; i++) {
-        float a = x[i], b = x[half + i];
-        x[i] = a * c[i] - b * s[i];
-        x[half + i] = b * c[i] + a * s[i];
+        float a = x[i], b = x[half + i], sine = sign * s[i];
+        x[i] = a * c[i] - b * sine;
+        x[half + i] = b * c[i] + a * sine;
     }
 }
 
 #if CPU_X86
 TARGET_AVX2
-static void rope_head_avx2(float *x, const float *c, const float *s, int half)
+static void rope_head_avx2(float *x, const float *c, const float *s, float sign, int half)
 {
+    __m256 signs = _mm256_set1_ps(sign);
     int i = 0;
     for (; i + 8 <= half; i += 8) {
         __m256 a = _mm256_loadu_ps(x + i), b = _mm256_loadu_ps(x + half + i);
-        __m256 cosine = _mm256_loadu_ps(c + i), sine = _mm256_loadu_ps(s + i);
+        __m256 cosine = _mm256_loadu_ps(c + i);
+        __m256 sine = _mm256_mul_ps(signs, _mm256_loadu_ps(s + i));
         _mm256_storeu_ps(x + i, _mm256_fmsub_ps(a, cosine, _mm256_mul_ps(b, sine)));
         _mm256_storeu_ps(x + half + i, _mm256_fmadd_ps(b, cosine, _mm256_mul_ps(a, sine)));
     }
-    rope_head_portable(x, c, s, half, i);
+    rope_head_portable(x, c, s, sign, half, i);
 }
 #endif
 
@@ -90,6 +93,7 @@ struct rope_job {
     float *x;
     const int32_t *positions;
     const float *cos_table, *sin_table;
+    float sign;
     int n, n_heads, head_dim;
     enum cpu_isa isa;
 };
@@ -109,21 +113,34 @@ static void rope_task(void *context, int task, int worker)
                                     (size_t)job->head_dim;
 #if CPU_X86
             if (job->isa == CPU_AVX2) {
-                rope_head_avx2(x, c, s, half);
+                rope_head_avx2(x, c, s, job->sign, half);
                 continue;
             }
 #endif
-            rope_head_portable(x, c, s, half, 0);
+            rope_head_portable(x, c, s, job->sign, half, 0);
         }
     }
+}
+
+static void turn(struct device *device, float *x, const int32_t *positions, const float *cos_table,
+                 const float *sin_table, float sign, int n, int n_heads, int head_dim)
+{
+    assert(head_dim >= 2 && head_dim % 2 == 0);
+    struct rope_job job = {x, positions, cos_table, sin_table,  sign,
+                           n, n_heads,   head_dim,  device->isa};
+    threads_run(device->threads, (n + TOKENS_PER_TASK - 1) / TOKENS_PER_TASK, rope_task, &job);
 }
 
 void rope_fwd_cpu(struct device *device, float *x, const int32_t *positions, const float *cos_table,
                   const float *sin_table, int n, int n_heads, int head_dim)
 {
-    assert(head_dim >= 2 && head_dim % 2 == 0);
-    struct rope_job job = {x, positions, cos_table, sin_table, n, n_heads, head_dim, device->isa};
-    threads_run(device->threads, (n + TOKENS_PER_TASK - 1) / TOKENS_PER_TASK, rope_task, &job);
+    turn(device, x, positions, cos_table, sin_table, 1, n, n_heads, head_dim);
+}
+
+void rope_bwd_cpu(struct device *device, float *dx, const int32_t *positions,
+                  const float *cos_table, const float *sin_table, int n, int n_heads, int head_dim)
+{
+    turn(device, dx, positions, cos_table, sin_table, -1, n, n_heads, head_dim);
 }
 
 /* ---- CUDA ----------------------------------------------------------------------------------- */
@@ -196,4 +213,18 @@ enum status rope_fwd(struct device *device, void *x, const int32_t *positions,
                              n, err);
     }
     return err_set(err, STATUS_RESOURCE, "rope: no kernel for this device");
+}
+
+enum status rope_bwd(struct device *device, void *dx, const int32_t *positions,
+                     const float *cos_table, const float *sin_table, int n, int n_heads,
+                     int head_dim, struct err *err)
+{
+    switch (device->kind) {
+    case DEVICE_CPU:
+        rope_bwd_cpu(device, dx, positions, cos_table, sin_table, n, n_heads, head_dim);
+        return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
+    }
+    return device_lacks("rope_bwd", err);
 }

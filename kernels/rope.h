@@ -43,6 +43,20 @@ enum status rope_fwd(struct device *device, void *x, const int32_t *positions,
 void rope_fwd_cpu(struct device *device, float *x, const int32_t *positions, const float *cos_table,
                   const float *sin_table, int n, int n_heads, int head_dim);
 
+/* The gradient by what rope_fwd was given, in place of the gradient by what it gave: each pair
+ * turns back by the same angle,
+ *
+ *     dx[i]       = dx'[i] * cos(p f[i]) + dx'[i + d/2] * sin(p f[i])
+ *     dx[i + d/2] = dx'[i + d/2] * cos(p f[i]) - dx'[i] * sin(p f[i])
+ *
+ * Arguments as above. No kernel for a GPU yet: STATUS_RESOURCE. */
+enum status rope_bwd(struct device *device, void *dx, const int32_t *positions,
+                     const float *cos_table, const float *sin_table, int n, int n_heads,
+                     int head_dim, struct err *err);
+
+void rope_bwd_cpu(struct device *device, float *dx, const int32_t *positions,
+                  const float *cos_table, const float *sin_table, int n, int n_heads, int head_dim);
+
 /* q and k beside each other, as a joined product leaves them, with Qwen3's norms of heads where the
  * model has them. All pointers are device addresses.
  *
@@ -73,6 +87,8 @@ enum status rope_fwd_cuda(struct device *device, const struct rope_cuda *rope, i
  * (tests/reference). */
 void rope_frequencies_ref(double *inv_freq, int head_dim, const struct rope_config *config);
 void rope_fwd_ref(double *x, const int32_t *positions, const double *inv_freq, int n, int n_heads,
+                  int head_dim);
+void rope_bwd_ref(double *dx, const int32_t *positions, const double *inv_freq, int n, int n_heads,
                   int head_dim);
 
 #endif

@@ -76,6 +76,90 @@ void swiglu_fwd_cpu(struct device *device, float *y, const float *gate, const fl
     threads_run(device->threads, n_tasks, swiglu_task, &job);
 }
 
+/* ---- CPU: the gradient ---------------------------------------------------------------------- */
+
+/* s and 1 - s by exp(-|gate|), which does not overflow: 1 / (1 + e) is the larger of the two,
+ * e / (1 + e) the smaller. */
+static void swiglu_bwd_portable(float *dgate, float *dup, const float *dy, const float *gate,
+                                const float *up, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        float g = gate[i], e = expf(-fabsf(g)), larger = 1.0f / (1.0f + e), smaller = e * larger;
+        float s = g < 0 ? smaller : larger, rest = g < 0 ? larger : smaller;
+        float by_silu = dy[i] * up[i];
+        float by_up = dy[i] * (g * s);
+        dgate[i] = by_silu * (s * (1.0f + g * rest));
+        dup[i] = by_up;
+    }
+}
+
+#if CPU_X86
+TARGET_AVX2
+static inline void swiglu_bwd_lanes(float *dgate, float *dup, const float *dy, const float *gate,
+                                    const float *up)
+{
+    __m256 one = _mm256_set1_ps(1.0f), minus_zero = _mm256_set1_ps(-0.0f);
+    __m256 g = _mm256_loadu_ps(gate), dout = _mm256_loadu_ps(dy);
+    __m256 by_silu = _mm256_mul_ps(dout, _mm256_loadu_ps(up));
+    __m256 e = avx2_exp(_mm256_or_ps(g, minus_zero));
+    __m256 larger = _mm256_div_ps(one, _mm256_add_ps(one, e)), smaller = _mm256_mul_ps(e, larger);
+    __m256 s = _mm256_blendv_ps(larger, smaller, g), rest = _mm256_blendv_ps(smaller, larger, g);
+    __m256 slope = _mm256_mul_ps(s, _mm256_fmadd_ps(g, rest, one));
+    _mm256_storeu_ps(dgate, _mm256_mul_ps(by_silu, slope));
+    _mm256_storeu_ps(dup, _mm256_mul_ps(dout, _mm256_mul_ps(g, s)));
+}
+
+/* The tail as in the forward code. */
+TARGET_AVX2
+static void swiglu_bwd_avx2(float *dgate, float *dup, const float *dy, const float *gate,
+                            const float *up, size_t size)
+{
+    size_t i = 0;
+    for (; i + 8 <= size; i += 8)
+        swiglu_bwd_lanes(dgate + i, dup + i, dy + i, gate + i, up + i);
+    if (i < size) {
+        float tail[3][8] = {{0}}, results[2][8];
+        for (size_t j = i; j < size; j++)
+            tail[0][j - i] = dy[j], tail[1][j - i] = gate[j], tail[2][j - i] = up[j];
+        swiglu_bwd_lanes(results[0], results[1], tail[0], tail[1], tail[2]);
+        for (size_t j = i; j < size; j++)
+            dgate[j] = results[0][j - i], dup[j] = results[1][j - i];
+    }
+}
+#endif
+
+struct swiglu_bwd_job {
+    float *dgate, *dup;
+    const float *dy, *gate, *up;
+    size_t size;
+    enum cpu_isa isa;
+};
+
+static void swiglu_bwd_task(void *context, int task, int worker)
+{
+    (void)worker;
+    const struct swiglu_bwd_job *job = context;
+    size_t first = (size_t)task * VALUES_PER_TASK;
+    size_t size = job->size - first < VALUES_PER_TASK ? job->size - first : VALUES_PER_TASK;
+    float *dgate = job->dgate + first, *dup = job->dup + first;
+    const float *dy = job->dy + first, *gate = job->gate + first, *up = job->up + first;
+#if CPU_X86
+    if (job->isa == CPU_AVX2) {
+        swiglu_bwd_avx2(dgate, dup, dy, gate, up, size);
+        return;
+    }
+#endif
+    swiglu_bwd_portable(dgate, dup, dy, gate, up, size);
+}
+
+void swiglu_bwd_cpu(struct device *device, float *dgate, float *dup, const float *dy,
+                    const float *gate, const float *up, int n, int d)
+{
+    struct swiglu_bwd_job job = {dgate, dup, dy, gate, up, (size_t)n * (size_t)d, device->isa};
+    int n_tasks = (int)((job.size + VALUES_PER_TASK - 1) / VALUES_PER_TASK);
+    threads_run(device->threads, n_tasks, swiglu_bwd_task, &job);
+}
+
 /* ---- CUDA ----------------------------------------------------------------------------------- */
 
 enum status swiglu_fwd_cuda(struct device *device, void *y, const void *gate, const void *up,
@@ -110,4 +194,17 @@ enum status swiglu_fwd(struct device *device, void *y, const void *gate, const v
         return swiglu_fwd_cuda(device, y, gate, up, (size_t)d, n, d, err);
     }
     return err_set(err, STATUS_RESOURCE, "swiglu: no kernel for this device");
+}
+
+enum status swiglu_bwd(struct device *device, void *dgate, void *dup, const void *dy,
+                       const void *gate, const void *up, int n, int d, struct err *err)
+{
+    switch (device->kind) {
+    case DEVICE_CPU:
+        swiglu_bwd_cpu(device, dgate, dup, dy, gate, up, n, d);
+        return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
+    }
+    return device_lacks("swiglu_bwd", err);
 }

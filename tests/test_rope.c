@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "kernels/rope.h"
+#include "tests/gradient_check.h"
 
 #define N_POSITIONS 9001 /* rows of the tables here: beyond the original context of 8,192 */
 
@@ -36,7 +37,7 @@ static const struct {
 #define TURN_TOLERANCE (0x1p-24 * 4 * 4)
 
 static void check_case(struct device *device, const struct rope_config *config, int n, int n_heads,
-                       int head_dim)
+                       int head_dim, bool backwards)
 {
     size_t size = (size_t)n * (size_t)n_heads * (size_t)head_dim;
     size_t table_size = (size_t)N_POSITIONS * (size_t)(head_dim / 2);
@@ -57,13 +58,13 @@ static void check_case(struct device *device, const struct rope_config *config, 
         ck_assert(fabs(inv_freq[i] - inv_freq_ref[i]) <= 40 * 0x1p-53 * inv_freq_ref[i]);
     rope_table(cos_table, sin_table, inv_freq, N_POSITIONS, head_dim);
     double *want = to_doubles(x, size);
-    rope_fwd_ref(want, positions, inv_freq_ref, n, n_heads, head_dim);
+    (backwards ? rope_bwd_ref : rope_fwd_ref)(want, positions, inv_freq_ref, n, n_heads, head_dim);
     struct err err;
-    ck_assert_int_eq(
-        rope_fwd(device, x, positions, cos_table, sin_table, n, n_heads, head_dim, &err),
-        STATUS_OK);
-    check_close(x, want, size, TURN_TOLERANCE, 0, "%s scaling %d, %d x %d x %d",
-                test_device_name(device), config->scaling, n, n_heads, head_dim);
+    ck_assert_int_eq((backwards ? rope_bwd : rope_fwd)(device, x, positions, cos_table, sin_table,
+                                                       n, n_heads, head_dim, &err),
+                     STATUS_OK);
+    check_close(x, want, size, TURN_TOLERANCE, 0, "%s scaling %d, %d x %d x %d, backwards %d",
+                test_device_name(device), config->scaling, n, n_heads, head_dim, backwards);
     free(want);
     check_guarded(x, size);
     check_guarded(cos_table, table_size);
@@ -75,10 +76,43 @@ START_TEST(rope_matches_reference)
     struct device device;
     for (int i = 0; test_device(i, &device); i++) {
         for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
-            check_case(&device, &configs[c % N_CONFIGS], cases[c].n, cases[c].n_heads,
-                       cases[c].head_dim);
+            for (int backwards = 0; backwards < 2; backwards++)
+                check_case(&device, &configs[c % N_CONFIGS], cases[c].n, cases[c].n_heads,
+                           cases[c].head_dim, backwards);
         device_close(&device);
     }
+}
+END_TEST
+
+struct small {
+    double *x, *y, *dy;
+    const int32_t *positions;
+    double inv_freq[4];
+};
+
+static double loss(void *context)
+{
+    struct small *s = context;
+    memcpy(s->y, s->x, 3 * 2 * 8 * sizeof(double));
+    rope_fwd_ref(s->y, s->positions, s->inv_freq, 3, 2, 8);
+    return weighted_sum(s->y, s->dy, 3 * 2 * 8);
+}
+
+START_TEST(rope_bwd_reference_is_the_gradient)
+{
+    static const int32_t positions[3] = {0, 1, 1000};
+    enum { SIZE = 3 * 2 * 8 };
+    struct small s = {normal_doubles(SIZE, 1, 1.0f),
+                      zero_doubles(SIZE),
+                      normal_doubles(SIZE, 2, 1.0f),
+                      positions,
+                      {0}};
+    double dx[SIZE];
+    memcpy(dx, s.dy, sizeof dx);
+    rope_frequencies_ref(s.inv_freq, 8, &configs[0]);
+    rope_bwd_ref(dx, positions, s.inv_freq, 3, 2, 8);
+    check_gradient(loss, &s, s.x, dx, SIZE, "rope");
+    free(s.x), free(s.y), free(s.dy);
 }
 END_TEST
 
@@ -206,12 +240,24 @@ START_TEST(rope_matches_transformers)
 }
 END_TEST
 
+START_TEST(rope_bwd_has_no_kernel_for_a_gpu)
+{
+    struct device gpu = {.kind = DEVICE_CUDA};
+    struct err err;
+    float x = 0;
+    check_error(rope_bwd(&gpu, &x, NULL, &x, &x, 1, 1, 2, &err), &err, STATUS_RESOURCE, "rope_bwd",
+                "a GPU");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("rope");
     TCase *tests = tcase_create("rope");
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, rope_matches_reference);
+    tcase_add_test(tests, rope_bwd_reference_is_the_gradient);
+    tcase_add_test(tests, rope_bwd_has_no_kernel_for_a_gpu);
     tcase_add_test(tests, rope_divisors_stand_for_llama3);
     tcase_add_test(tests, rope_turns_relative);
     tcase_add_test(tests, rope_matches_transformers);

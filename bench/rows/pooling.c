@@ -1,4 +1,4 @@
-/* Mean pooling in the harness. */
+/* Mean pooling and its gradient in the harness. */
 #include "kernels/pooling.h"
 #include <math.h>
 #include "bench/operations.h"
@@ -18,6 +18,15 @@ static const char *refuse(const int64_t *size)
     return size[TEXTS] * size[LENGTH] > INT32_MAX ? "texts times length is below 2^31" : NULL;
 }
 
+static void set_ranges(struct trial *trial, int begin, int end)
+{
+    int64_t length = trial->size[LENGTH];
+    for (int64_t t = 0; t < trial->size[TEXTS]; t++) {
+        ((int32_t *)trial->tensors[begin].host)[t] = (int32_t)(t * length);
+        ((int32_t *)trial->tensors[end].host)[t] = (int32_t)((t + 1) * length);
+    }
+}
+
 static enum status prepare(struct trial *trial, struct err *err)
 {
     int64_t texts = trial->size[TEXTS], length = trial->size[LENGTH], d = trial->size[D];
@@ -25,11 +34,7 @@ static enum status prepare(struct trial *trial, struct err *err)
     TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, texts * length * d, 2, err));
     TRY(trial_tensor(trial, TENSOR_I32, TENSOR_READ, texts, 0, err));
     TRY(trial_tensor(trial, TENSOR_I32, TENSOR_READ, texts, 0, err));
-    int32_t *begin = trial->tensors[BEGIN].host, *end = trial->tensors[END].host;
-    for (int64_t t = 0; t < texts; t++) {
-        begin[t] = (int32_t)(t * length);
-        end[t] = (int32_t)((t + 1) * length);
-    }
+    set_ranges(trial, BEGIN, END);
     return STATUS_OK;
 }
 
@@ -70,4 +75,52 @@ const struct bench_operation bench_pooling = {
     .prepare = prepare,
     .run = run,
     .verify = verify,
+};
+
+/* ---- the gradient --------------------------------------------------------------------------- */
+
+enum { BWD_DHIDDEN, BWD_DOUT, BWD_BEGIN, BWD_END };
+
+static enum status prepare_bwd(struct trial *trial, struct err *err)
+{
+    int64_t texts = trial->size[TEXTS], n = texts * trial->size[LENGTH], d = trial->size[D];
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_UPDATED, n * d, 1, err));
+    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_READ, texts * d, 1, err));
+    TRY(trial_tensor(trial, TENSOR_I32, TENSOR_READ, texts, 0, err));
+    TRY(trial_tensor(trial, TENSOR_I32, TENSOR_READ, texts, 0, err));
+    set_ranges(trial, BWD_BEGIN, BWD_END);
+    return STATUS_OK;
+}
+
+static enum status run_bwd(struct trial *trial, struct err *err)
+{
+    int64_t texts = trial->size[TEXTS], n = texts * trial->size[LENGTH];
+    return pooling_bwd(trial->device, trial_at(trial, BWD_DHIDDEN), trial_at(trial, BWD_DOUT),
+                       trial_at(trial, BWD_BEGIN), trial_at(trial, BWD_END), (int)texts, (int)n,
+                       (int)trial->size[D], POOL_MEAN, err);
+}
+
+static enum status verify_bwd(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    int texts = (int)trial->size[TEXTS], d = (int)trial->size[D];
+    double *want = trial_doubles(trial, BWD_DHIDDEN), *dout = trial_doubles(trial, BWD_DOUT);
+    if (!want || !dout)
+        return err_no_memory(err, "a reference", 0);
+    pooling_bwd_ref(want, dout, trial->tensors[BWD_BEGIN].host, trial->tensors[BWD_END].host, texts,
+                    d, POOL_MEAN);
+    /* A quotient of at most 1 is rounded, and a sum. */
+    verdict_floats(verdict, trial->tensors[BWD_DHIDDEN].host, want,
+                   (int64_t)trial->tensors[BWD_DHIDDEN].n, 0x1p-24, 1.001 * 0x1p-24);
+    return STATUS_OK;
+}
+
+const struct bench_operation bench_pooling_bwd = {
+    .name = "pooling_bwd",
+    .dtype = "f32",
+    .dimensions = {"texts", "length", "d"},
+    .shapes = shapes,
+    .refuse = refuse,
+    .prepare = prepare_bwd,
+    .run = run_bwd,
+    .verify = verify_bwd,
 };

@@ -1,4 +1,4 @@
-/* RMSNorm in the harness. */
+/* RMSNorm and its gradient in the harness. */
 #include "bench/operations.h"
 #include "kernels/rmsnorm.h"
 
@@ -47,4 +47,50 @@ const struct bench_operation bench_rmsnorm = {
     .prepare = prepare,
     .run = run,
     .verify = verify,
+};
+
+/* ---- the gradient --------------------------------------------------------------------------- */
+
+enum { BWD_DX, BWD_DY, BWD_X, BWD_WEIGHT };
+
+static enum status prepare_bwd(struct trial *trial, struct err *err)
+{
+    int64_t n = trial->size[N], d = trial->size[D];
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_WRITTEN, n * d, 0, err));
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, n * d, 1, err));
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, n * d, 2, err));
+    return trial_tensor(trial, TENSOR_F32, TENSOR_READ, d, 2, err);
+}
+
+static enum status run_bwd(struct trial *trial, struct err *err)
+{
+    return rmsnorm_bwd(trial->device, trial_at(trial, BWD_DX), trial_at(trial, BWD_DY),
+                       trial_at(trial, BWD_X), trial_at(trial, BWD_WEIGHT), (int)trial->size[N],
+                       (int)trial->size[D], EPS, false, err);
+}
+
+static enum status verify_bwd(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    int n = (int)trial->size[N], d = (int)trial->size[D];
+    double *dy = trial_doubles(trial, BWD_DY), *x = trial_doubles(trial, BWD_X);
+    double *weight = trial_doubles(trial, BWD_WEIGHT);
+    double *want = trial_wanted(trial, (int64_t)n * d);
+    double *magnitude = trial_wanted(trial, (int64_t)n * d);
+    if (!dy || !x || !weight || !want || !magnitude)
+        return err_no_memory(err, "a reference", 0);
+    rmsnorm_bwd_ref(want, magnitude, dy, x, weight, n, d, (double)EPS, false);
+    const float *got = trial->tensors[BWD_DX].host;
+    for (size_t i = 0; i < trial->tensors[BWD_DX].n; i++)
+        verdict_value(verdict, (double)got[i], want[i], rmsnorm_bwd_tolerance(d) * magnitude[i]);
+    return STATUS_OK;
+}
+
+const struct bench_operation bench_rmsnorm_bwd = {
+    .name = "rmsnorm_bwd",
+    .dtype = "f32",
+    .dimensions = {"n", "d"},
+    .shapes = shapes,
+    .prepare = prepare_bwd,
+    .run = run_bwd,
+    .verify = verify_bwd,
 };

@@ -1,4 +1,4 @@
-/* Rotary position embedding in the harness. */
+/* Rotary position embedding, and back, in the harness. */
 #include "bench/operations.h"
 #include "kernels/rope.h"
 
@@ -54,18 +54,39 @@ static enum status run(struct trial *trial, struct err *err)
                     (int)trial->size[HEADS], (int)trial->size[HEAD_DIM], err);
 }
 
+/* Two products of |x| <= 4 with rounded table values, a sum (tests/test_rope.c). */
+static enum status compare(struct trial *trial, struct verdict *verdict, const double *want)
+{
+    verdict_floats(verdict, trial->tensors[X].host, want, (int64_t)trial->tensors[X].n,
+                   16 * 0x1p-24, trial_rounding(trial));
+    return STATUS_OK;
+}
+
 static enum status verify(struct trial *trial, struct verdict *verdict, struct err *err)
 {
-    int n = (int)trial->size[N], heads = (int)trial->size[HEADS];
-    int head_dim = (int)trial->size[HEAD_DIM];
     double *want = trial_doubles(trial, X);
     if (!want)
         return err_no_memory(err, "a reference", 0);
-    rope_fwd_ref(want, trial->tensors[POSITIONS].host, trial->own, n, heads, head_dim);
-    /* Two products of |x| <= 4 with rounded table values, a sum (tests/test_rope.c). */
-    verdict_floats(verdict, trial->tensors[X].host, want, (int64_t)n * heads * head_dim,
-                   16 * 0x1p-24, trial_rounding(trial));
-    return STATUS_OK;
+    rope_fwd_ref(want, trial->tensors[POSITIONS].host, trial->own, (int)trial->size[N],
+                 (int)trial->size[HEADS], (int)trial->size[HEAD_DIM]);
+    return compare(trial, verdict, want);
+}
+
+static enum status run_bwd(struct trial *trial, struct err *err)
+{
+    return rope_bwd(trial->device, trial_at(trial, X), trial_at(trial, POSITIONS),
+                    trial_at(trial, COS), trial_at(trial, SIN), (int)trial->size[N],
+                    (int)trial->size[HEADS], (int)trial->size[HEAD_DIM], err);
+}
+
+static enum status verify_bwd(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    double *want = trial_doubles(trial, X);
+    if (!want)
+        return err_no_memory(err, "a reference", 0);
+    rope_bwd_ref(want, trial->tensors[POSITIONS].host, trial->own, (int)trial->size[N],
+                 (int)trial->size[HEADS], (int)trial->size[HEAD_DIM]);
+    return compare(trial, verdict, want);
 }
 
 const struct bench_operation bench_rope = {
@@ -78,4 +99,15 @@ const struct bench_operation bench_rope = {
     .prepare = prepare,
     .run = run,
     .verify = verify,
+};
+
+const struct bench_operation bench_rope_bwd = {
+    .name = "rope_bwd",
+    .dtype = "f32",
+    .dimensions = {"n", "heads", "dim"},
+    .shapes = shapes,
+    .refuse = refuse,
+    .prepare = prepare,
+    .run = run_bwd,
+    .verify = verify_bwd,
 };

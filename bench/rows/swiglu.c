@@ -1,4 +1,4 @@
-/* SwiGLU in the harness. */
+/* SwiGLU and its gradient in the harness. */
 #include "bench/operations.h"
 #include "kernels/swiglu.h"
 
@@ -49,4 +49,52 @@ const struct bench_operation bench_swiglu = {
     .prepare = prepare,
     .run = run,
     .verify = verify,
+};
+
+/* ---- the gradient --------------------------------------------------------------------------- */
+
+enum { BWD_DGATE, BWD_DUP, BWD_DY, BWD_GATE, BWD_UP };
+
+static enum status prepare_bwd(struct trial *trial, struct err *err)
+{
+    int64_t size = trial->size[N] * trial->size[D];
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_WRITTEN, size, 0, err));
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_WRITTEN, size, 0, err));
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, size, 1, err));
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, size, 6, err));
+    return trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, size, 2, err);
+}
+
+static enum status run_bwd(struct trial *trial, struct err *err)
+{
+    return swiglu_bwd(trial->device, trial_at(trial, BWD_DGATE), trial_at(trial, BWD_DUP),
+                      trial_at(trial, BWD_DY), trial_at(trial, BWD_GATE), trial_at(trial, BWD_UP),
+                      (int)trial->size[N], (int)trial->size[D], err);
+}
+
+static enum status verify_bwd(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    int n = (int)trial->size[N], d = (int)trial->size[D];
+    int64_t size = (int64_t)n * d;
+    double *dy = trial_doubles(trial, BWD_DY), *gate = trial_doubles(trial, BWD_GATE);
+    double *up = trial_doubles(trial, BWD_UP), *dgate = trial_wanted(trial, size);
+    double *dup = trial_wanted(trial, size), *magnitude = trial_wanted(trial, size);
+    if (!dy || !gate || !up || !dgate || !dup || !magnitude)
+        return err_no_memory(err, "a reference", 0);
+    swiglu_bwd_ref(dgate, dup, magnitude, dy, gate, up, n, d);
+    const float *got = trial->tensors[BWD_DGATE].host;
+    for (int64_t i = 0; i < size; i++)
+        verdict_value(verdict, (double)got[i], dgate[i], SWIGLU_BWD_TOLERANCE * magnitude[i]);
+    verdict_floats(verdict, trial->tensors[BWD_DUP].host, dup, size, 0, SWIGLU_BWD_TOLERANCE);
+    return STATUS_OK;
+}
+
+const struct bench_operation bench_swiglu_bwd = {
+    .name = "swiglu_bwd",
+    .dtype = "f32",
+    .dimensions = {"n", "d"},
+    .shapes = shapes,
+    .prepare = prepare_bwd,
+    .run = run_bwd,
+    .verify = verify_bwd,
 };

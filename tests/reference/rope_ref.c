@@ -40,3 +40,17 @@ void rope_fwd_ref(double *x, const int32_t *positions, const double *inv_freq, i
             *a = turned;
         }
 }
+
+void rope_bwd_ref(double *dx, const int32_t *positions, const double *inv_freq, int n, int n_heads,
+                  int head_dim)
+{
+    int half = head_dim / 2;
+    for (int i = 0; i < n * n_heads; i++)
+        for (int j = 0; j < half; j++) {
+            double angle = positions[i / n_heads] * inv_freq[j];
+            double *a = dx + (size_t)i * (size_t)head_dim + j, *b = a + half;
+            double by_a = *a * cos(angle) + *b * sin(angle);
+            *b = *b * cos(angle) - *a * sin(angle);
+            *a = by_a;
+        }
+}
