@@ -193,6 +193,8 @@ def summary(card, kernels, resources):
     return {
         "seconds": sum(kernel["projection"]["seconds"] for kernel in kernels),
         "waves": sum(kernel["projection"]["waves"] for kernel in kernels),
+        "filled": kernels[0]["projection"]["filled"],
+        "apart": sum(kernel["projection"]["seconds_without_overlap"] for kernel in kernels),
         "bound": max(terms, key=terms.get),
         "pipe": kernels[0]["projection"]["issue_pipe"],
         "terms": terms,
@@ -207,8 +209,8 @@ def summary(card, kernels, resources):
     }
 
 
-HEADER = ["N × K", "M", "card", "kernel", "waves", "µs", "×", *TERMS, "bound", "mma"]
-HEADER += ["conflicts", "coalescing", "DRAM ÷ least", "registers", "spills"]
+HEADER = ["N × K", "M", "card", "kernel", "waves", "filled", "µs", "×", *TERMS, "sum", "bound"]
+HEADER += ["mma", "conflicts", "coalescing", "DRAM ÷ least", "registers", "spills"]
 
 
 def cells(case, entry):
@@ -222,9 +224,11 @@ def cells(case, entry):
         case["card"] if not ours else "",
         entry["name"] + (" (c)" if entry.get("instead") else ""),
         entry["waves"],
+        f"{100 * entry['filled']:.0f} %",
         f"{entry['seconds'] * 1e6:.1f}",
         f"{theirs / entry['seconds']:.2f}" if ours else "",
         *(f"{entry['terms'][term] * 1e6:.1f}" for term in TERMS),
+        f"{entry['apart'] * 1e6:.1f}",
         bound,
         entry["mma"],
         f"{100 * entry['conflicts'] / max(entry['wavefronts'], 1):.0f} %",
@@ -239,7 +243,8 @@ def report(cases):
     """Prints all cases."""
     lines = [cells(case, entry) for case in cases for entry in [case["peer"], *case["midashi"]]]
     common.print_table(HEADER, lines)
-    print("Projected µs, no measurement; terms in µs; × above 1: midashi's projection is shorter.")
+    print("Projected µs, no measurement; × above 1: midashi's projection is shorter.")
+    print("Terms in µs, sum: one after another. filled: CTAs by places for them in all waves.")
     print("(c): at that M bitsandbytes would decode the weight and call cuBLAS instead.")
     print("conflicts: of the wavefronts of shared memory; spills in bytes.\n")
 
