@@ -52,12 +52,15 @@ TERMS = ["tensor", "issue", "shared", "l2", "dram", "latency"]
 
 
 def compile_peer(checkout, architecture):
-    """Its library for an architecture, with resources.json beside it; made where sources changed."""
+    """The folder of its library for an architecture, and of what ptxas says; made where needed."""
     folder = common.OUT / NAME / f"sm_{architecture}"
     csrc = checkout / "csrc"
     flags = ["-std=c++17", "--use_fast_math", "-DBNB_HAS_GEMM4BIT_SM80", "-I", str(csrc)]
-    state = hashlib.sha256(" ".join(flags).encode())
-    for path in sorted([*csrc.glob("*.cu*"), common.Path(host_code.HERE) / "runtime.c"]):
+    compiler = [os.environ.get("NVCC", "nvcc"), "--version"]
+    version = subprocess.run(compiler, capture_output=True, text=True, check=True).stdout
+    state = hashlib.sha256(f"{flags} {version}".encode())
+    own = common.Path(host_code.HERE)
+    for path in sorted([*csrc.glob("*.cu*"), own / "runtime.c", own / "host_code.py"]):
         state.update(path.read_bytes())
     stamp = folder / "made"
     if stamp.exists() and stamp.read_text() == state.hexdigest():
@@ -132,7 +135,7 @@ def count_peer(checkout, card, folder, shapes, rows):
                 row = peer.Row()
                 problem.compare(row, *peer.ROUNDINGS[name])
                 if not row.good():
-                    raise SystemExit(f"{short}, {m} × {n} × {k}: its result is wrong: {row.text()}")
+                    raise SystemExit(f"{short}, {m} × {n} × {k}: a wrong result: {row.text()}")
                 entry = {**kernel, "projection": of_card["projection"]}
                 made = summary(card, [entry], resources)
                 counted[n, k, m] = {
@@ -259,8 +262,8 @@ def version_of(checkout):
         capture_output=True,
         text=True,
     ).stdout.split("\n")
-    own = described[0] and common.Path(described[0]).samefile(checkout)
-    return f"{number} ({described[1][:8]})" if own else number
+    there = described[0] and common.Path(described[0]).samefile(checkout)
+    return f"{number} ({described[1][:8]})" if there else number
 
 
 def main():

@@ -1,5 +1,5 @@
-"""Running another program's own launchers on softcuda: its host code, compiled with runtime.c in the
-place of the CUDA runtime, chooses kernels, grids and shared memory as it does on a card.
+"""Running another program's own launchers on softcuda: its host code, compiled with runtime.c in
+the place of the CUDA runtime, chooses kernels, grids and shared memory as it does on a card.
 
     said = compile_host_code("peer.so", ["peer.cu"], softcuda="build/softcuda", architecture=89)
     with Device("build/softcuda/libcuda.so.1") as device:
