@@ -97,10 +97,12 @@ static size_t carve_all(struct llama_train *train, const struct llama_train_shap
             ranks[target] = shape->adapter->layers[layer][target].rank;
         if (layer >= first_kept)
             carve_values(&own, carver, c, ranks);
-        if (train)
+        else /* the last product is not computed again, and its adapter's s not either */
+            own.low_rank[LORA_DOWN] = carve(carver, ranks[LORA_DOWN]);
+        if (train) {
             train->inputs[layer] = input;
-        if (train && layer >= first_kept)
             train->layers[layer] = own;
+        }
     }
     size_t kept = carver->used;
     for (int target = 0; target < LORA_TARGETS; target++) {
@@ -131,8 +133,10 @@ static size_t carve_all(struct llama_train *train, const struct llama_train_shap
     to->dlow_rank = carve(carver, rank);
     for (int layer = 0; train && layer < c->n_layers; layer++) {
         struct llama_layer_values *values = &train->layers[layer];
+        float *down = layer < first ? shared.low_rank[LORA_DOWN] : values->low_rank[LORA_DOWN];
         if (layer < first || layer < first_kept)
             *values = shared;
+        values->low_rank[LORA_DOWN] = down;
         values->normed = shared.normed;
         values->activated = shared.activated;
         values->dropped = shared.dropped;
