@@ -76,11 +76,10 @@ enum status train_plan_make(struct train_plan *plan, const struct train_plan_req
             return STATUS_OK;
     }
     plan->kept_layers = 0;
-    double missing = (double)(plan->total - request->budget);
     return err_set(err, STATUS_RESOURCE,
-                   "training takes %.2f GB, of which the model has %.2f and the adapter with its "
-                   "optimiser %.2f; that is %.2f GB more than there is; lower --batch, "
+                   "training takes %.1f MB, of which the model has %.1f and the adapter with its "
+                   "optimiser %.1f; that is %.1f MB more than there is; lower --batch, "
                    "--max-tokens or --rank, or raise --memory",
-                   (double)plan->total / 1e9, (double)plan->weights / 1e9,
-                   (double)plan->adapter / 1e9, missing / 1e9);
+                   (double)plan->total / 1e6, (double)plan->weights / 1e6,
+                   (double)plan->adapter / 1e6, (double)(plan->total - request->budget) / 1e6);
 }

@@ -218,6 +218,17 @@ static double number_of(const json_t *root, const char *key)
     return json_is_real(value) ? json_real_value(value) : NAN;
 }
 
+/* As training.json has them, where a number has 9 digits. */
+static bool same_settings(const json_t *stored, const json_t *record)
+{
+    const size_t flags = JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(9);
+    char *one = json_dumps(stored, flags), *other = json_dumps(record, flags);
+    bool same = one && other && strcmp(one, other) == 0;
+    mem_free(one);
+    mem_free(other);
+    return same;
+}
+
 bool train_run_is_done(const char *folder, const json_t *record, struct train_outcome *outcome)
 {
     char path[PATH_MAX];
@@ -230,7 +241,7 @@ bool train_run_is_done(const char *folder, const json_t *record, struct train_ou
     snprintf(path, sizeof path, "%s/" RECORD, folder);
     if (json_read_file(&root, path, RECORD_LARGEST, 0, &ignored) != STATUS_OK)
         return false;
-    bool same = json_equal(json_object_get(root, "settings"), (json_t *)record);
+    bool same = same_settings(json_object_get(root, "settings"), record);
     if (same)
         *outcome = (struct train_outcome){
             .steps = json_integer_value(json_object_get(root, "steps")),

@@ -273,17 +273,33 @@ static enum status weight_bytes(struct finetune *f, enum precision precision, si
     return STATUS_OK;
 }
 
+/* In megabytes below a gigabyte. */
+static const char *format_bytes(char text[16], size_t bytes)
+{
+    bool giga = bytes >= 1000000000;
+    snprintf(text, 16,
+             giga               ? "%.2f GB"
+             : bytes < 10000000 ? "%.1f MB"
+                                : "%.0f MB",
+             (double)bytes / (giga ? 1e9 : 1e6));
+    return text;
+}
+
 static void note_plan(const struct finetune *f, size_t budget)
 {
     const struct train_plan *p = &f->plan;
-    meter_note(
-        f->meter,
-        "memory: %.2f of %.2f GB: model %.2f, adapter and optimiser %.2f, kept activations "
-        "%.2f (%d of %d layers whole, the others computed again), buffers %.2f, losses %.2f; "
-        "%d tokens a pass",
-        (double)p->total / 1e9, (double)budget / 1e9, (double)p->weights / 1e9,
-        (double)p->adapter / 1e9, (double)p->kept / 1e9, p->kept_layers, p->n_layers,
-        (double)p->shared / 1e9, (double)p->losses / 1e9, p->pass_tokens);
+    char total[16], all[16], model[16], adapter[16], kept[16], shared[16], losses[16], layers[64];
+    if (p->kept_layers < p->n_layers)
+        snprintf(layers, sizeof layers, "%d of %d layers", p->kept_layers, p->n_layers);
+    else
+        strcpy(layers, "all");
+    meter_note(f->meter,
+               "memory: %s of %s: model %s, adapter and optimiser %s, activations %s (%s kept), "
+               "buffers %s, losses %s; up to %d tokens a pass",
+               format_bytes(total, p->total), format_bytes(all, budget),
+               format_bytes(model, p->weights), format_bytes(adapter, p->adapter),
+               format_bytes(kept, p->kept), layers, format_bytes(shared, p->shared),
+               format_bytes(losses, p->losses), p->pass_tokens);
 }
 
 static enum status make_plan(struct finetune *f, const struct trainer_settings *s,

@@ -1,0 +1,194 @@
+#!/bin/sh
+# train, classify and topics --finetune, on a tiny model.
+# shellcheck disable=SC2317 # run_tests calls the functions by their names
+. tests/cli/tap.sh
+. tests/cli/model.sh
+
+# Two labels that share no word, and a few texts of a third.
+labelled=$scratch/labelled.tsv
+{
+    printf 'label\ttext\n'
+    i=0
+    while [ $i -lt 24 ]; do
+        printf 'rain\tcloud storm rain %d\nmatch\tgoal team match %d\n' $i $i
+        [ $((i % 4)) -ne 0 ] || printf 'soup\tbread salt soup %d\n' $i
+        i=$((i + 1))
+    done
+} >"$labelled"
+
+# Fast, and so large a rate that it learns.
+fast='--steps 30 --batch 4 --accumulate 2 --rank 4 --alpha 8 --learning-rate 0.02 --evaluate-every 10'
+
+train() { # FOLDER OPTION...
+    train_folder=$1
+    shift
+    # shellcheck disable=SC2086 # options are words
+    run "$MIDASHI" train "$labelled" --model "$model" --output "$train_folder" $fast "$@"
+}
+
+test_train_writes_an_adapter_and_classify_reads_it() {
+    train "$dir/a"
+    expect_code 0
+    for file in adapter_config.json adapter_model.safetensors labels.json training.jsonl \
+        training.json loss.svg; do
+        expect_file "$dir/a/$file"
+    done
+    expect_absent "$dir/a/checkpoint.safetensors"
+    expect_line_count "$dir/a/training.jsonl" 33
+    expect_match "$stderr" '^memory: [0-9.]+ MB of [0-9.]+ [GM]B: model'
+    run "$MIDASHI" classify "$labelled" --model "$model" --adapter "$dir/a" \
+        --probabilities "$dir/p.npy"
+    expect_code 0
+    expect_line_count "$stdout" 55
+    expect_match "$stdout" '^row,predicted,probability,label$'
+    expect_match "$stderr" '^accuracy (1\.0000|0\.9[0-9]*): '
+    expect_file "$dir/p.npy"
+    run "$MIDASHI" classify "$labelled" --model "$model" --adapter "$dir/a" --json
+    expect_code 0
+    expect_match "$stdout" '"accuracy": (1|0\.9)'
+    expect_match "$stdout" '"confusion"'
+}
+
+test_training_is_repeatable_for_any_threads_and_memory() {
+    train "$dir/a" --threads 1
+    expect_code 0
+    train "$dir/b" --threads 2 --memory 1500K
+    expect_code 0
+    expect_match "$stderr" '^memory: .* \([012] of 3 layers kept'
+    expect_same "$dir/a/adapter_model.safetensors" "$dir/b/adapter_model.safetensors"
+    train "$dir/c" --seed 1
+    expect_code 0
+    expect_different "$dir/a/adapter_model.safetensors" "$dir/c/adapter_model.safetensors"
+}
+
+# Killed at whatever moments, it goes on to the same bytes.
+test_a_killed_run_goes_on_to_the_same_bytes() {
+    train "$dir/whole" --checkpoint-every 3
+    expect_code 0
+    for seconds in 0.05 0.1 0.2 0.3 0.4 0.6 0.8; do
+        # shellcheck disable=SC2086
+        timeout -s KILL $seconds "$MIDASHI" train "$labelled" --model "$model" \
+            --output "$dir/killed" $fast --checkpoint-every 3 --resume --quiet >/dev/null 2>&1 || :
+    done
+    train "$dir/killed" --checkpoint-every 3 --resume
+    expect_code 0
+    expect_same "$dir/whole/adapter_model.safetensors" "$dir/killed/adapter_model.safetensors"
+    expect_same "$dir/whole/training.json" "$dir/killed/training.json"
+    expect_line_count "$dir/killed/training.jsonl" 33
+}
+
+# A run of which a checkpoint is left, in $dir/a.
+interrupted_run() {
+    train "$dir/a" --steps 1000000 --checkpoint-every 1 --evaluate-every 1000000 &
+    pid=$!
+    while [ ! -s "$dir/a/checkpoint.safetensors" ]; do
+        sleep 0.05
+    done
+    pkill -INT -P $pid midashi 2>/dev/null || pkill -INT -f "output $dir/a" || :
+    wait $pid || :
+}
+
+test_ctrl_c_leaves_a_checkpoint_that_another_run_refuses() {
+    need_command pkill
+    interrupted_run
+    cp "$dir/a/checkpoint.safetensors" "$dir/kept"
+    train "$dir/a" --resume --checkpoint-every 1 --evaluate-every 1000000
+    expect_error 2 'checkpoint\.safetensors: that run had another steps \(1000000, now 30\)'
+    sed 's/storm/wind/' "$labelled" >"$dir/other.tsv"
+    # shellcheck disable=SC2086
+    run "$MIDASHI" train "$dir/other.tsv" --model "$model" --output "$dir/a" $fast --resume \
+        --steps 1000000 --evaluate-every 1000000
+    expect_error 2 'that run had another corpus'
+    for bytes in 0 100 1000 20000; do
+        head -c $bytes "$dir/kept" >"$dir/a/checkpoint.safetensors"
+        train "$dir/a" --resume --steps 1000000 --checkpoint-every 1 --evaluate-every 1000000
+        expect_error 65 'checkpoint\.safetensors: '
+    done
+    # A byte that has changed.
+    cp "$dir/kept" "$dir/a/checkpoint.safetensors"
+    printf '\377' | dd of="$dir/a/checkpoint.safetensors" bs=1 seek=5000 conv=notrunc 2>/dev/null
+    train "$dir/a" --resume --steps 1000000 --checkpoint-every 1 --evaluate-every 1000000
+    expect_error 65 'its bytes have changed; this is no whole checkpoint'
+}
+
+test_next_token_and_contrastive_adapters_embed() {
+    for objective in next-token contrastive; do
+        train "$dir/$objective" --objective $objective
+        expect_code 0
+        run "$MIDASHI" embed "$labelled" --model "$model" --adapter "$dir/$objective" \
+            --output "$dir/$objective.npy"
+        expect_code 0
+        expect_file "$dir/$objective.npy"
+        run "$MIDASHI" classify "$labelled" --model "$model" --adapter "$dir/$objective"
+        expect_error 2 'has no classification head'
+    done
+    train "$dir/groups" --group label --near 3
+    expect_code 0
+    expect_match "$dir/groups/training.json" '"objective": "contrastive"'
+}
+
+test_finetune_scores_what_was_held_out() {
+    # shellcheck disable=SC2086
+    run "$MIDASHI" topics "$labelled" --model "$model" --topics 3 --output "$dir/t" --finetune \
+        --validation 0.25 $fast
+    expect_code 0
+    expect_match "$stdout" 'on the 14 texts held out; NMI [0-9.]+, purity [0-9.]+ on the 40 trained'
+    expect_match "$dir/t/topics.json" '"agreement_training"'
+    expect_match "$dir/t/documents.csv" '^row,topic,distance,margin,label,text,held_out'
+    expect_file "$dir/t/adapter/adapter_model.safetensors"
+    [ "$(grep -c ',1.$' "$dir/t/documents.csv")" -eq 14 ] || fail 'not 14 rows held out'
+    # Another number of topics trains and embeds nothing.
+    # shellcheck disable=SC2086
+    run "$MIDASHI" topics "$labelled" --model "$model" --topics 2 --output "$dir/t" --finetune \
+        --validation 0.25 $fast
+    expect_code 0
+    expect_match "$stderr" 'adapter: trained on the same texts with the same settings; used again'
+    expect_match "$stderr" 'embeddings\.npy: made from the same texts'
+}
+
+test_what_cannot_be_trained_is_told() {
+    train "$dir/a" --rank 0
+    expect_error 2 '^midashi: --rank 0: give a whole number from 1'
+    train "$dir/a" --objective regress
+    expect_error 2 '--objective regress: use classify, next-token or contrastive'
+    train "$dir/a" --dropout 1
+    expect_error 2 '--dropout 1: give a share below 1'
+    train "$dir/a" --device cuda
+    expect_error 2 'cuda'
+    train "$dir/a" --memory 1K
+    expect_error 71 'MB more than there is; lower --batch'
+    train "$dir/a" --objective contrastive --dropout 0
+    expect_error 2 'dropout alone'
+    grep -v match "$labelled" | grep -v soup >"$dir/one.tsv"
+    # shellcheck disable=SC2086
+    run "$MIDASHI" train "$dir/one.tsv" --model "$model" --output "$dir/a" $fast
+    expect_error 2 'every text has the label rain; there is nothing to tell apart'
+    cut -f 2 "$labelled" >"$dir/none.tsv"
+    # shellcheck disable=SC2086
+    run "$MIDASHI" train "$dir/none.tsv" --model "$model" --output "$dir/a" $fast \
+        --objective classify
+    expect_error 2 'the corpus has no labels'
+    printf 'label\ttext\nrain\tcloud\nmatch\tgoal\n\tnothing\n' >"$dir/few.tsv"
+    # shellcheck disable=SC2086
+    run "$MIDASHI" train "$dir/few.tsv" --model "$model" --output "$dir/few" $fast --steps 2
+    expect_code 0
+    expect_match "$stderr" '^1 text is without a label and left out$'
+    expect_match "$stderr" '^2 labels have one text only: trained on, never validated$'
+    printf 'label\ttext\nsnow\tcloud\n' >"$dir/unknown.tsv"
+    train "$dir/a" --validation-file "$dir/unknown.tsv"
+    expect_error 65 '--validation-file: row 1: the label snow does not occur in training'
+}
+
+test_a_rate_that_explodes_is_told() {
+    train "$dir/a" --learning-rate 1e9 --weight-decay 1e9
+    expect_error 1 'step [0-9]+: the (loss|gradient) is (not a number|infinite) \(texts of rows '
+}
+
+test_the_plan_computes_nothing() {
+    train "$dir/a" --plan
+    expect_code 0
+    expect_match "$stderr" '^memory: '
+    expect_absent "$dir/a"
+}
+
+run_tests
