@@ -1,12 +1,8 @@
 /* Packed causal attention: CPU code and dispatch (the CUDA launch is attention_cuda.c).
  *
  * A task is one block of queries of one text under one kv head, with all query heads of that kv
- * head: they read the same keys. The rows of a task stand position by position:
- *
- *     row 0 .. group-1          position 0, the heads of the group
- *     row group .. 2*group-1    position 1, ...
- *
- * and are worked on in tiles of TILE_ROWS. Keys are walked in blocks of KEY_BLOCK from the text's
+ * head: they read the same keys. The rows of a task (attention_tiles.h) are worked on in tiles of
+ * TILE_ROWS. Keys are walked in blocks of KEY_BLOCK from the text's
  * first key; for each block the task packs K and V once (panels below) and every tile then computes
  * scores, softmax and the weighted sum while the panels are in cache. `out` holds the sum so far
  * between blocks. A text of up to KEY_BLOCK tokens takes one block: no rescaling, one write.

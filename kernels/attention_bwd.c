@@ -20,8 +20,7 @@
 struct backward_job {
     struct attention_gradient gradient;
     int round;
-    size_t
-        states_of_worker; /* by rounds: how many blocks' states a worker's scratch has room for */
+    size_t states_of_worker; /* by rounds: block_states that a worker's scratch has room for */
 };
 
 static int length_of(const struct attention_shape *shape, int text)
@@ -100,7 +99,7 @@ static void round_task(void *context, int task, int worker)
         return;
     int i = j * heads_of_group(shape) + job->round;
     if (!set_rows(&rows, shape, text, kv_head, i) || j < range_of(shape, &rows).first)
-        return;
+        return; /* no such rows, or the window hides the keys from them */
     pair_prepare_rows(g, &rows, worker);
     pair_run(g, &rows, length_of(shape, text), j, states_at(job, text, kv_head, i), worker);
 }
