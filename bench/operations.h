@@ -12,6 +12,12 @@
     X(nf4_matmul_few)                                                                              \
     X(matmul_f32)                                                                                  \
     X(matmul_bf16)                                                                                 \
+    X(nf4_matmul_bwd_input)                                                                        \
+    X(matmul_bwd_input)                                                                            \
+    X(dropout)                                                                                     \
+    X(lora)                                                                                        \
+    X(lora_bwd)                                                                                    \
+    X(weight_gradient)                                                                             \
     X(bias)                                                                                        \
     X(rope)                                                                                        \
     X(attention)                                                                                   \

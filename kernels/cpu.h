@@ -9,14 +9,14 @@
 typedef float float4 __attribute__((vector_size(16)));
 typedef float float4_at_any_float __attribute__((vector_size(16), aligned(4), may_alias));
 
+/* Before a short loop over vectors in an array: unrolls it (up to 16 turns), so that the array
+ * becomes registers. gcc's -O2 leaves such loops and their arrays in memory. */
+#define UNROLL _Pragma("GCC unroll 16")
+
 #if defined(__x86_64__)
 #define CPU_X86     1
 #define TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
 #include <immintrin.h>
-
-/* Before a short loop over vectors in an array: unrolls it (up to 16 turns), so that the array
- * becomes registers. gcc's -O2 leaves such loops and their arrays in memory. */
-#define UNROLL _Pragma("GCC unroll 16")
 
 /* The sum of eight lanes, from lane 0 to lane 7, as the portable code adds them. */
 TARGET_AVX2

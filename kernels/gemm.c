@@ -23,6 +23,10 @@
 #define COPY_STRIDE (GEMM_DEPTH + 16)
 /* Addresses so far apart share a set of L1, on every processor of today. */
 #define L1_WAY_BYTES 4096
+/* Of a run, where each worker has several. */
+#define LEAST_PANELS 4
+/* Rows of X whose product with a panel takes as long as decoding it. */
+#define DECODING_ROWS 24
 /* A copy takes about as long as half a panel. */
 #define LEAST_PANELS_FOR_COPY 32
 
@@ -209,11 +213,46 @@ _Static_assert((GEMM_DEPTH * GEMM_PANEL + ROW_BLOCK * COPY_STRIDE) * sizeof(floa
                    DEVICE_SCRATCH_BYTES,
                "a worker's scratch holds a panel and a piece of X");
 
+/* n / size, rounded up. */
+static int pieces(int n, int size)
+{
+    return n / size + (n % size != 0);
+}
+
 /* Panels of a run of W where each worker takes `each` runs with one of the blocks of rows of X. */
 static int run_length(int n_panels, int n_blocks, int n_workers, int each)
 {
-    int n_runs = (each * n_workers + n_blocks - 1) / n_blocks;
-    return n_panels / n_runs + (n_panels % n_runs != 0);
+    return pieces(n_panels, pieces(each * n_workers, n_blocks));
+}
+
+/* Row blocks of equal size, in whole tiles. Returns how many they are, at most n_blocks. */
+static int cut_rows(struct gemm_job *job, int n_blocks)
+{
+    job->rows_per_block = pieces(pieces(job->m, n_blocks), TILE_ROWS) * TILE_ROWS;
+    return pieces(job->m, job->rows_per_block);
+}
+
+/* What the busiest worker has to do, in panels times rows. */
+static int64_t longest_work(int m, int n_panels, int n_blocks, int panels_per_run, int n_workers)
+{
+    int64_t n_tasks = (int64_t)n_blocks * pieces(n_panels, panels_per_run);
+    int64_t each = n_tasks / n_workers + (n_tasks % n_workers != 0);
+    return each * panels_per_run * (pieces(m, n_blocks) + DECODING_ROWS);
+}
+
+/* A weight of so few panels (an adapter's) that their runs would not give each worker one: single
+ * panels, or more and smaller blocks of rows. Returns the number of blocks. */
+static int share_few_panels(struct gemm_job *job, int n_panels, int n_blocks, int n_workers)
+{
+    int64_t best = INT64_MAX;
+    int blocks = n_blocks;
+    for (int b = n_blocks; b <= n_blocks + n_workers && b <= job->m; b++)
+        for (int run = n_panels; run >= 1; run = run > 1 ? 1 : 0) {
+            int64_t work = longest_work(job->m, n_panels, b, run, n_workers);
+            if (work < best)
+                best = work, blocks = b, job->panels_per_run = run;
+        }
+    return blocks;
 }
 
 void gemm_cpu(struct device *device, float *y, const float *x, const struct gemm_weight *w, int m,
@@ -227,25 +266,25 @@ void gemm_cpu(struct device *device, float *y, const float *x, const struct gemm
     if (device->isa == CPU_AVX2)
         job.tiles = &avx2_tiles;
 #endif
-    /* Row blocks of equal size, in whole tiles. */
-    int n_blocks = m / ROW_BLOCK + (m % ROW_BLOCK != 0);
-    int rows = m / n_blocks + (m % n_blocks != 0);
-    job.rows_per_block = (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
-    n_blocks = m / job.rows_per_block + (m % job.rows_per_block != 0);
-    /* Several runs for each worker, so that one that is held up does not hold up all; but runs long
-     * enough that X's part is not fetched, or copied where that helps, for little, unless each
-     * worker has no more than one. */
-    int n_panels = w->rows / GEMM_PANEL + (w->rows % GEMM_PANEL != 0);
+    int n_blocks = pieces(m, ROW_BLOCK), n_panels = pieces(w->rows, GEMM_PANEL);
     int n_workers = threads_size(device->threads);
-    bool same_sets = (size_t)w->columns * sizeof(float) % L1_WAY_BYTES == 0;
-    bool may_copy = run_length(n_panels, n_blocks, n_workers, 1) >= LEAST_PANELS_FOR_COPY;
-    int least = same_sets && may_copy ? LEAST_PANELS_FOR_COPY : 4;
-    for (int each = n_workers == 1 ? 1 : 3; each >= 1; each--) {
-        job.panels_per_run = run_length(n_panels, n_blocks, n_workers, each);
-        if (job.panels_per_run >= least)
-            break;
+    if (n_workers > 1 && n_panels < LEAST_PANELS * n_workers) {
+        n_blocks = cut_rows(&job, share_few_panels(&job, n_panels, n_blocks, n_workers));
+    } else {
+        n_blocks = cut_rows(&job, n_blocks);
+        /* Several runs for each worker, so that one that is held up does not hold up all; but runs
+         * long enough that X's part is not fetched, or copied where that helps, for little, unless
+         * each worker has no more than one. */
+        bool same_sets = (size_t)w->columns * sizeof(float) % L1_WAY_BYTES == 0;
+        bool may_copy = run_length(n_panels, n_blocks, n_workers, 1) >= LEAST_PANELS_FOR_COPY;
+        int least = same_sets && may_copy ? LEAST_PANELS_FOR_COPY : LEAST_PANELS;
+        for (int each = n_workers == 1 ? 1 : 3; each >= 1; each--) {
+            job.panels_per_run = run_length(n_panels, n_blocks, n_workers, each);
+            if (job.panels_per_run >= least)
+                break;
+        }
     }
     job.copies_x = job.panels_per_run >= LEAST_PANELS_FOR_COPY;
-    job.n_runs = n_panels / job.panels_per_run + (n_panels % job.panels_per_run != 0);
+    job.n_runs = pieces(n_panels, job.panels_per_run);
     threads_run(device->threads, n_blocks * job.n_runs, gemm_task, &job);
 }

@@ -1,8 +1,10 @@
 /* Matrix product with a dense weight: CPU code, CUDA launch, dispatch. The CPU's product itself is
- * kernels/gemm.c; here is what brings 16 rows of W into its panels, a transposition. */
+ * kernels/gemm.c; here is what brings 16 rows of W into its panels, a transposition, or 16 columns
+ * for the gradient of the input, a copy. */
 #include "kernels/matmul.h"
 
 #include <assert.h>
+#include <string.h>
 #include "host/base/cuda_device.h"
 #include "host/base/float16.h"
 #include "kernels/cpu.h"
@@ -95,6 +97,53 @@ static void decode_bf16_avx2(float *panel, const void *matrix, int row, int n_ro
 }
 #endif
 
+/* The same of 16 columns of W, from `column` on: a panel of Wᵀ. */
+static void decode_columns_portable(float *panel, const void *matrix, int column, int n_columns,
+                                    int k, int n_k)
+{
+    const struct dense_matrix *w = matrix;
+    for (int i = 0; i < n_k; i++, panel += GEMM_PANEL) {
+        size_t from = (size_t)(k + i) * (size_t)w->columns + (size_t)column;
+        if (w->type == PRECISION_F32)
+            memcpy(panel, (const float *)w->data + from, (size_t)n_columns * sizeof *panel);
+        else
+            for (int r = 0; r < n_columns; r++)
+                panel[r] = bf16_to_float(((const uint16_t *)w->data)[from + (size_t)r]);
+    }
+}
+
+#if CPU_X86
+TARGET_AVX2
+static inline __attribute__((always_inline)) void decode_whole_columns(float *panel,
+                                                                       const struct dense_matrix *w,
+                                                                       int column, int k, int n_k,
+                                                                       bool bf16)
+{
+    size_t size = bf16 ? sizeof(uint16_t) : sizeof(float), stride = (size_t)w->columns * size;
+    const char *from = (const char *)w->data + (size_t)k * stride + (size_t)column * size;
+    /* The next panel's lines: a row of W apart, which the hardware does not guess. */
+    size_t ahead = column + 2 * GEMM_PANEL <= w->columns ? GEMM_PANEL * size : 0;
+    for (int i = 0; i < n_k; i++, from += stride, panel += GEMM_PANEL) {
+        __builtin_prefetch(from + ahead, 0, 2);
+        _mm256_store_ps(panel, load_8(from, bf16));
+        _mm256_store_ps(panel + 8, load_8(from + 8 * size, bf16));
+    }
+}
+
+TARGET_AVX2
+static void decode_columns_avx2(float *panel, const void *matrix, int column, int n_columns, int k,
+                                int n_k)
+{
+    const struct dense_matrix *w = matrix;
+    if (n_columns < GEMM_PANEL)
+        decode_columns_portable(panel, w, column, n_columns, k, n_k);
+    else if (w->type == PRECISION_F32)
+        decode_whole_columns(panel, w, column, k, n_k, false);
+    else
+        decode_whole_columns(panel, w, column, k, n_k, true);
+}
+#endif
+
 void matmul_fwd_cpu(struct device *device, float *y, const float *x, const struct dense_matrix *w,
                     int m, bool add)
 {
@@ -106,6 +155,18 @@ void matmul_fwd_cpu(struct device *device, float *y, const float *x, const struc
         weight.decode = w->type == PRECISION_F32 ? decode_f32_avx2 : decode_bf16_avx2;
 #endif
     gemm_cpu(device, y, x, &weight, m, add);
+}
+
+void matmul_bwd_input_cpu(struct device *device, float *dx, const float *dy,
+                          const struct dense_matrix *w, int m, bool add)
+{
+    assert(w->type == PRECISION_F32 || w->type == PRECISION_BF16);
+    struct gemm_weight weight = {w->columns, w->rows, w, decode_columns_portable};
+#if CPU_X86
+    if (device->isa == CPU_AVX2)
+        weight.decode = decode_columns_avx2;
+#endif
+    gemm_cpu(device, dx, dy, &weight, m, add);
 }
 
 /* ---- CUDA ----------------------------------------------------------------------------------- */
@@ -173,4 +234,17 @@ enum status matmul_fwd(struct device *device, void *y, const void *x, const stru
         return matmul_fwd_cuda(device, y, x, w, NULL, m, add, err);
     }
     return err_set(err, STATUS_RESOURCE, "matmul: no kernel for this device");
+}
+
+enum status matmul_bwd_input(struct device *device, void *dx, const void *dy,
+                             const struct dense_matrix *w, int m, bool add, struct err *err)
+{
+    switch (device->kind) {
+    case DEVICE_CPU:
+        matmul_bwd_input_cpu(device, dx, dy, w, m, add);
+        return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
+    }
+    return device_lacks("matmul_bwd_input", err);
 }

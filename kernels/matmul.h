@@ -1,7 +1,8 @@
-/* Matrix product with a dense weight: y[i,j] = sum_k x[i,k] * w[j,k], or += with add.
+/* Matrix product with a dense weight: y[i,j] = sum_k x[i,k] * w[j,k], or += with add; and its
+ * gradient by the input: dx[i,k] = sum_j dy[i,j] * w[j,k].
  *
  * As torch.nn.functional.linear without bias. BF16 weights are widened, which is exact; products
- * and sums are float32. */
+ * and sums are float32. The weight's own gradient: weight_gradient.h. */
 #ifndef MIDASHI_KERNELS_MATMUL_H
 #define MIDASHI_KERNELS_MATMUL_H
 
@@ -36,11 +37,23 @@ enum status matmul_shape_fwd_cuda(struct device *device, int shape, void *y, con
 void matmul_fwd_cpu(struct device *device, float *y, const float *x, const struct dense_matrix *w,
                     int m, bool add);
 
+/* dx (m, w->columns)  gradient of the input; must not overlap dy. Without add it is not read.
+ * dy (m, w->rows)     gradient of the output
+ * w, m, bytes, NaN    as above. It is, bit for bit, matmul_fwd of dy with the transposed matrix. */
+enum status matmul_bwd_input(struct device *device, void *dx, const void *dy,
+                             const struct dense_matrix *w, int m, bool add, struct err *err);
+
+void matmul_bwd_input_cpu(struct device *device, float *dx, const float *dy,
+                          const struct dense_matrix *w, int m, bool add);
+
 /* The same in float64, naive. magnitude (m, w->rows) gets sum_k |x[i,k] * w[j,k]|, to which the
  * rounding error is proportional; NULL leaves it out. Tests and bench only (tests/reference). */
 void matmul_fwd_ref(double *y, double *magnitude, const double *x, const double *w, int m, int rows,
                     int columns, bool add);
-/* What float32 may differ by, as a share of the magnitude. */
+/* The same of dx, magnitude (m, columns). */
+void matmul_bwd_input_ref(double *dx, double *magnitude, const double *dy, const double *w, int m,
+                          int rows, int columns, bool add);
+/* What float32 may differ by, as a share of the magnitude; of dx it is that of w's rows. */
 double matmul_fwd_tolerance(int columns);
 /* The same of tensor cores, before the sum is rounded to bfloat16. */
 double matmul_fwd_cuda_tolerance(int columns);

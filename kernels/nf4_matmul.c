@@ -7,7 +7,10 @@
  * the 16 rows. A code becomes a float32 by four table look-ups in pshufb, one for each byte of the
  * float, and three levels of unpacking; this takes about half the shuffles of vpermps with a blend.
  * In all about 900 instructions for 1024 weights, where a product with 256 rows has 32768
- * multiply-adds. */
+ * multiply-adds.
+ *
+ * For the gradient of the input a panel is 16 columns of W: 8 bytes of each row, which need no
+ * transposition; two rows at a time fill a vector. */
 #include "kernels/nf4_matmul.h"
 
 #include <assert.h>
@@ -127,6 +130,78 @@ static void decode_avx2(float *panel, const void *matrix, int row, int n_rows, i
 }
 #endif
 
+/* The same of 16 columns of W, from `column` on: a panel of Wᵀ. */
+static void decode_columns_portable(float *panel, const void *matrix, int column, int n_columns,
+                                    int k, int n_k)
+{
+    const struct nf4_matrix *w = matrix;
+    for (int i = 0; i < n_k; i++)
+        nf4_decode(panel + i * GEMM_PANEL, 1, w, (int64_t)(k + i) * w->columns + column, n_columns);
+}
+
+#if CPU_X86
+/* Columns of W in a cache line of codes. */
+#define LINE_COLUMNS 128
+
+/* Two rows of 16 columns, each within a block, to 32 floats. In each half of a vector bytes lie as
+ * the unpacking below takes them apart: columns 0-3, 8-11 of the first row and then of the second
+ * in the lower half, columns 4-7, 12-15 in the upper one. So the results are whole vectors. */
+TARGET_AVX2
+static inline void decode_two_rows(float *out, const uint8_t *first, const uint8_t *second,
+                                   __m256 first_absmax, __m256 second_absmax,
+                                   const __m256i plane[4])
+{
+    const __m256i order = _mm256_setr_epi8(0, 0, 1, 1, 4, 4, 5, 5, 8, 8, 9, 9, 12, 12, 13, 13, /* */
+                                           2, 2, 3, 3, 6, 6, 7, 7, 10, 10, 11, 11, 14, 14, 15, 15);
+    __m128i packed = _mm_unpacklo_epi64(_mm_loadl_epi64((const __m128i *)first),
+                                        _mm_loadl_epi64((const __m128i *)second));
+    __m256i pairs = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(packed), order);
+    /* Each byte stands twice: its high nibble comes first. */
+    __m256i codes =
+        _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(pairs, 4), _mm256_set1_epi16(0x000F)),
+                        _mm256_and_si256(pairs, _mm256_set1_epi16(0x0F00)));
+    __m256i byte0 = _mm256_shuffle_epi8(plane[0], codes);
+    __m256i byte1 = _mm256_shuffle_epi8(plane[1], codes);
+    __m256i byte2 = _mm256_shuffle_epi8(plane[2], codes);
+    __m256i byte3 = _mm256_shuffle_epi8(plane[3], codes);
+    __m256i low01 = _mm256_unpacklo_epi8(byte0, byte1), high01 = _mm256_unpackhi_epi8(byte0, byte1);
+    __m256i low23 = _mm256_unpacklo_epi8(byte2, byte3), high23 = _mm256_unpackhi_epi8(byte2, byte3);
+    __m256 bits[4] = {_mm256_castsi256_ps(_mm256_unpacklo_epi16(low01, low23)),
+                      _mm256_castsi256_ps(_mm256_unpackhi_epi16(low01, low23)),
+                      _mm256_castsi256_ps(_mm256_unpacklo_epi16(high01, high23)),
+                      _mm256_castsi256_ps(_mm256_unpackhi_epi16(high01, high23))};
+    _mm256_store_ps(out, _mm256_mul_ps(bits[0], first_absmax));
+    _mm256_store_ps(out + 8, _mm256_mul_ps(bits[1], first_absmax));
+    _mm256_store_ps(out + 16, _mm256_mul_ps(bits[2], second_absmax));
+    _mm256_store_ps(out + 24, _mm256_mul_ps(bits[3], second_absmax));
+}
+
+/* For columns that are a multiple of 16: n_columns is 16, and they lie within a block. */
+TARGET_AVX2
+static void decode_columns_avx2(float *panel, const void *matrix, int column, int n_columns, int k,
+                                int n_k)
+{
+    const struct nf4_matrix *w = matrix;
+    __m256i plane[4];
+    load_byte_planes(plane);
+    int64_t at = (int64_t)k * w->columns + column;
+    /* Eight panels read the same lines, one of each row: those of the next eight in time. */
+    bool looks_ahead = column % LINE_COLUMNS == 0 && column + LINE_COLUMNS < w->columns;
+    int i = 0;
+    for (; i + 2 <= n_k; i += 2, at += 2 * (int64_t)w->columns, panel += 2 * GEMM_PANEL) {
+        int64_t next = at + w->columns;
+        const uint8_t *first = w->codes + at / 2, *second = w->codes + next / 2;
+        if (looks_ahead) {
+            __builtin_prefetch(first + LINE_COLUMNS / 2, 0, 2);
+            __builtin_prefetch(second + LINE_COLUMNS / 2, 0, 2);
+        }
+        decode_two_rows(panel, first, second, _mm256_set1_ps(nf4_block_absmax(w, at / NF4_BLOCK)),
+                        _mm256_set1_ps(nf4_block_absmax(w, next / NF4_BLOCK)), plane);
+    }
+    decode_columns_portable(panel, w, column, n_columns, k + i, n_k - i);
+}
+#endif
+
 void nf4_matmul_fwd_cpu(struct device *device, float *y, const float *x, const struct nf4_matrix *w,
                         int m, bool add)
 {
@@ -136,6 +211,17 @@ void nf4_matmul_fwd_cpu(struct device *device, float *y, const float *x, const s
         weight.decode = decode_avx2;
 #endif
     gemm_cpu(device, y, x, &weight, m, add);
+}
+
+void nf4_matmul_bwd_input_cpu(struct device *device, float *dx, const float *dy,
+                              const struct nf4_matrix *w, int m, bool add)
+{
+    struct gemm_weight weight = {w->columns, w->rows, w, decode_columns_portable};
+#if CPU_X86
+    if (device->isa == CPU_AVX2 && w->columns % GEMM_PANEL == 0)
+        weight.decode = decode_columns_avx2;
+#endif
+    gemm_cpu(device, dx, dy, &weight, m, add);
 }
 
 /* ---- CUDA ----------------------------------------------------------------------------------- */
@@ -242,4 +328,17 @@ enum status nf4_matmul_fwd(struct device *device, void *y, const void *x,
         return nf4_matmul_fwd_cuda(device, y, x, w->tiles, NULL, m, add, err);
     }
     return err_set(err, STATUS_RESOURCE, "nf4_matmul: no kernel for this device");
+}
+
+enum status nf4_matmul_bwd_input(struct device *device, void *dx, const void *dy,
+                                 const struct nf4_matrix *w, int m, bool add, struct err *err)
+{
+    switch (device->kind) {
+    case DEVICE_CPU:
+        nf4_matmul_bwd_input_cpu(device, dx, dy, w, m, add);
+        return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
+    }
+    return device_lacks("nf4_matmul_bwd_input", err);
 }

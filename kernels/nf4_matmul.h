@@ -1,4 +1,5 @@
-/* Matrix product with an NF4 weight: y[i,j] = sum_k x[i,k] * w'[j,k], or += with add.
+/* Matrix product with an NF4 weight: y[i,j] = sum_k x[i,k] * w'[j,k], or += with add; and its
+ * gradient by the input: dx[i,k] = sum_j dy[i,j] * w'[j,k].
  *
  * w' is the weight as nf4.h dequantises it, in float32; it is decoded on the fly, panel by panel,
  * and never stored whole. The result is, bit for bit, that of matmul_fwd with w' as a dense F32
@@ -25,6 +26,16 @@ enum status nf4_matmul_fwd(struct device *device, void *y, const void *x,
 void nf4_matmul_fwd_cpu(struct device *device, float *y, const float *x, const struct nf4_matrix *w,
                         int m, bool add);
 
+/* dx (m, w->columns)  gradient of the input; must not overlap dy. Without add it is not read.
+ * dy (m, w->rows)     gradient of the output
+ * m >= 0; bytes as above: those of matmul_bwd_input with w'. Columns that are no multiple of 16
+ * work, more slowly. */
+enum status nf4_matmul_bwd_input(struct device *device, void *dx, const void *dy,
+                                 const struct nf4_matrix *w, int m, bool add, struct err *err);
+
+void nf4_matmul_bwd_input_cpu(struct device *device, float *dx, const float *dy,
+                              const struct nf4_matrix *w, int m, bool add);
+
 /* y[i,j] = sum_k x[i,k] w'[j,k] + bias[j] + (add ? y[i,j] : 0), in float32, rounded once.
  * bias (w->rows) float32 or NULL. x, y, bias lie at multiples of 16 bytes. Fast where the columns
  * are a multiple of 64; the epilogue moves vectors where the rows are a multiple of 8 and those of
@@ -49,7 +60,7 @@ enum status nf4_matmul_few_fwd_cuda(struct device *device, void *y, const void *
                                     const struct nf4_tiles *w, const float *bias, int m, bool add,
                                     struct err *err);
 
-/* Its float64 reference is matmul_fwd_ref over nf4_dequantize_ref, rounded to bfloat16 for a GPU;
- * tolerances are those of matmul.h. */
+/* Their float64 references are matmul_fwd_ref and matmul_bwd_input_ref over nf4_dequantize_ref,
+ * rounded to bfloat16 for a GPU; tolerances are those of matmul.h. */
 
 #endif

@@ -89,9 +89,9 @@ static enum status prepare_cuda(struct trial *trial, struct err *err)
     return STATUS_OK;
 }
 
-static enum status prepare(struct trial *trial, struct err *err)
+static enum status prepare_way(struct trial *trial, bool back, struct err *err)
 {
-    TRY(product_prepare(trial, err));
+    TRY(product_prepare(trial, back, err));
     struct own *own = trial->own = trial_alloc(trial, 1, sizeof *own);
     if (!own)
         return no_memory(err);
@@ -103,6 +103,16 @@ static enum status prepare(struct trial *trial, struct err *err)
         return prepare_cuda(trial, err);
     }
     return STATUS_OK;
+}
+
+static enum status prepare(struct trial *trial, struct err *err)
+{
+    return prepare_way(trial, false, err);
+}
+
+static enum status prepare_back(struct trial *trial, struct err *err)
+{
+    return prepare_way(trial, true, err);
 }
 
 /* As this turn's run has it: only *tiles on a GPU. */
@@ -129,6 +139,15 @@ static enum status run(struct trial *trial, struct err *err)
                           (int)trial->size[PRODUCT_M], false, err);
 }
 
+static enum status run_back(struct trial *trial, struct err *err)
+{
+    struct nf4_tiles tiles;
+    struct nf4_matrix w = matrix_of(trial, &tiles);
+    return nf4_matmul_bwd_input(trial->device, trial_at(trial, PRODUCT_Y),
+                                trial_at(trial, PRODUCT_X), &w, (int)trial->size[PRODUCT_M], false,
+                                err);
+}
+
 static enum status run_few(struct trial *trial, struct err *err)
 {
     struct nf4_tiles tiles;
@@ -140,7 +159,8 @@ static enum status run_few(struct trial *trial, struct err *err)
                                    (int)trial->size[PRODUCT_M], false, err);
 }
 
-static enum status verify(struct trial *trial, struct verdict *verdict, struct err *err)
+static enum status verify_way(struct trial *trial, bool back, struct verdict *verdict,
+                              struct err *err)
 {
     const struct own *own = trial->own;
     int64_t n = trial->size[PRODUCT_N] * trial->size[PRODUCT_K];
@@ -150,7 +170,17 @@ static enum status verify(struct trial *trial, struct verdict *verdict, struct e
     if (trial->device->kind == DEVICE_CUDA)
         for (int64_t i = 0; values && i < n; i++)
             values[i] = bf16_to_float(bf16_from_float((float)values[i]));
-    return product_verify(trial, values, verdict, err);
+    return product_verify(trial, back, values, verdict, err);
+}
+
+static enum status verify(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    return verify_way(trial, false, verdict, err);
+}
+
+static enum status verify_back(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    return verify_way(trial, true, verdict, err);
 }
 
 const struct bench_operation bench_nf4_matmul = {
@@ -163,6 +193,17 @@ const struct bench_operation bench_nf4_matmul = {
     .prepare = prepare,
     .run = run,
     .verify = verify,
+};
+
+const struct bench_operation bench_nf4_matmul_bwd_input = {
+    .name = "nf4_matmul_bwd_input",
+    .dtype = "nf4",
+    .dimensions = PRODUCT_DIMENSIONS,
+    .shapes = product_shapes,
+    .refuse = product_refuse,
+    .prepare = prepare_back,
+    .run = run_back,
+    .verify = verify_back,
 };
 
 /* ---- few rows ------------------------------------------------------------------------------- */

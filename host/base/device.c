@@ -133,6 +133,12 @@ struct device device_cpu(const struct device *device)
     return cpu;
 }
 
+enum status device_lacks(const char *operation, struct err *err)
+{
+    return err_set(err, STATUS_RESOURCE, "%s: no kernel for this device; use --device cpu",
+                   operation);
+}
+
 void device_close(struct device *device)
 {
     if (device->cuda)

@@ -57,6 +57,9 @@ static inline void *device_scratch(const struct device *device, int worker)
     return device->scratch + (size_t)worker * DEVICE_SCRATCH_BYTES;
 }
 
+/* STATUS_RESOURCE, for an operation that the kind of device has no kernel for. */
+enum status device_lacks(const char *operation, struct err *err);
+
 const char *cpu_isa_name(enum cpu_isa isa); /* "portable", "avx2" */
 /* Which kernels compute, for records: "cpu-avx2", "cuda-sm_89". Results are the same bytes where
  * this is the same. */

@@ -27,7 +27,7 @@ test_bench_prints_a_table() {
 # shellcheck disable=SC2086
 test_bench_prints_json() {
     need_command python3
-    run "$MIDASHI" bench $small nf4 --json
+    run "$MIDASHI" bench $small nf4_matmul_fwd --json
     expect_code 0
     python3 - "$stdout" <<'PYTHON' || fail 'the JSON is not as documented'
 import json, sys
@@ -48,7 +48,7 @@ PYTHON
 test_bench_prints_csv() {
     run "$MIDASHI" bench $small --csv
     expect_code 0
-    expect_line_count "$stdout" 4
+    expect_line_count "$stdout" 6
     expect_match "$stdout" '^operation,dtype,device,'
     expect_match "$stdout" '^matmul_fwd,f32,cpu,[a-z0-9]+,1,measured,m=4 n=16 k=64,.*,true,$'
     [ "$(awk -F, '{ print NF }' "$stdout" | sort -u)" = 19 ] || fail 'columns are missing'

@@ -22,6 +22,24 @@ void matmul_fwd_ref(double *y, double *magnitude, const double *x, const double 
         }
 }
 
+void matmul_bwd_input_ref(double *dx, double *magnitude, const double *dy, const double *w, int m,
+                          int rows, int columns, bool add)
+{
+    for (size_t i = 0; i < (size_t)m * (size_t)columns; i++) {
+        dx[i] = add ? dx[i] : 0;
+        if (magnitude)
+            magnitude[i] = 0;
+    }
+    for (size_t i = 0; i < (size_t)m; i++)
+        for (size_t j = 0; j < (size_t)rows; j++)
+            for (size_t k = 0; k < (size_t)columns; k++) {
+                double product = dy[i * (size_t)rows + j] * w[j * (size_t)columns + k];
+                dx[i * (size_t)columns + k] += product;
+                if (magnitude)
+                    magnitude[i * (size_t)columns + k] += fabs(product);
+            }
+}
+
 /* Sums are cut at every 256 columns. A product passes at most 256 roundings within its piece (each
  * step one by FMA; two without, of which the product's own is one more), one for each piece after
  * it, one of what y held; each is at most 2^-24 of the sum of magnitudes. Cancellation is why the

@@ -1,0 +1,104 @@
+/* A low-rank adapter: CPU code, dispatch. It is made of other operations; what is its own is the
+ * order of them, and that the mask is made again where it is needed, in the same scratch:
+ *
+ *   forward   dropped = drop(x)      s = scale * dropped · aᵀ      y += s · bᵀ
+ *   backward  ds = scale * dy · b    db += dyᵀ · s
+ *             dropped = drop(x)      da += dsᵀ · dropped
+ *             dropped = ds · a       dx += drop(dropped) */
+#include "kernels/lora.h"
+
+#include "kernels/cpu.h"
+#include "kernels/matmul.h"
+#include "kernels/weight_gradient.h"
+
+/* ---- CPU ------------------------------------------------------------------------------------ */
+
+static struct dense_matrix matrix_a(const struct lora *lora)
+{
+    return (struct dense_matrix){PRECISION_F32, lora->a, lora->rank, lora->columns};
+}
+
+static struct dense_matrix matrix_b(const struct lora *lora)
+{
+    return (struct dense_matrix){PRECISION_F32, lora->b, lora->rows, lora->rank};
+}
+
+/* (m, rank) values are a hundredth of what is computed with them: one thread will do. */
+static void multiply_by(float *x, float scale, size_t n)
+{
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        *(float4_at_any_float *)(x + i) *= scale;
+    for (; i < n; i++)
+        x[i] *= scale;
+}
+
+/* The adapter's input: x itself where nothing is dropped. */
+static const float *drop(struct device *device, float *dropped, const float *x,
+                         const struct lora *lora, const struct dropout *dropout, int m)
+{
+    if (dropout->threshold == 0)
+        return x;
+    dropout_fwd_cpu(device, dropped, x, dropout, m, lora->columns, false);
+    return dropped;
+}
+
+void lora_fwd_cpu(struct device *device, float *y, float *s, float *dropped, const float *x,
+                  const struct lora *lora, const struct dropout *dropout, int m)
+{
+    struct dense_matrix a = matrix_a(lora), b = matrix_b(lora);
+    matmul_fwd_cpu(device, s, drop(device, dropped, x, lora, dropout, m), &a, m, false);
+    multiply_by(s, lora->scale, (size_t)m * (size_t)lora->rank);
+    matmul_fwd_cpu(device, y, s, &b, m, true);
+}
+
+void lora_bwd_cpu(struct device *device, float *dx, float *da, float *db, float *ds, float *dropped,
+                  const float *dy, const float *x, const float *s, const struct lora *lora,
+                  const struct dropout *dropout, const int32_t *units, int n_units)
+{
+    struct dense_matrix a = matrix_a(lora), b = matrix_b(lora);
+    int m = units[n_units];
+    matmul_bwd_input_cpu(device, ds, dy, &b, m, false);
+    multiply_by(ds, lora->scale, (size_t)m * (size_t)lora->rank);
+    weight_gradient_cpu(device, db, dy, s, units, n_units, lora->rows, lora->rank);
+    weight_gradient_cpu(device, da, ds, drop(device, dropped, x, lora, dropout, m), units, n_units,
+                        lora->rank, lora->columns);
+    if (!dx)
+        return;
+    if (dropout->threshold == 0) {
+        matmul_bwd_input_cpu(device, dx, ds, &a, m, true);
+        return;
+    }
+    matmul_bwd_input_cpu(device, dropped, ds, &a, m, false);
+    dropout_fwd_cpu(device, dx, dropped, dropout, m, lora->columns, true);
+}
+
+/* ---- dispatch ------------------------------------------------------------------------------- */
+
+enum status lora_fwd(struct device *device, void *y, void *s, void *dropped, const void *x,
+                     const struct lora *lora, const struct dropout *dropout, int m, struct err *err)
+{
+    switch (device->kind) {
+    case DEVICE_CPU:
+        lora_fwd_cpu(device, y, s, dropped, x, lora, dropout, m);
+        return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
+    }
+    return device_lacks("lora", err);
+}
+
+enum status lora_bwd(struct device *device, void *dx, float *da, float *db, void *ds, void *dropped,
+                     const void *dy, const void *x, const void *s, const struct lora *lora,
+                     const struct dropout *dropout, const int32_t *units, int n_units,
+                     struct err *err)
+{
+    switch (device->kind) {
+    case DEVICE_CPU:
+        lora_bwd_cpu(device, dx, da, db, ds, dropped, dy, x, s, lora, dropout, units, n_units);
+        return STATUS_OK;
+    case DEVICE_CUDA:
+        break;
+    }
+    return device_lacks("lora_bwd", err);
+}

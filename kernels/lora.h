@@ -1,0 +1,67 @@
+/* A low-rank adapter beside a linear layer, and its gradients (LoRA: Hu et al. 2021,
+ * arXiv:2106.09685, equation 3; as in PEFT, dropout acts on the adapter's input):
+ *
+ *   s = scale * drop(x) · aᵀ                y += s · bᵀ
+ *
+ *   ds = scale * dy · b                     db += dyᵀ · s,  da += dsᵀ · drop(x)
+ *   dx += mask ∘ (ds · a) / (1 - p)
+ *
+ * The layer's own part, y and dx, is nf4_matmul's or matmul's; the adapter adds to it. */
+#ifndef MIDASHI_KERNELS_LORA_H
+#define MIDASHI_KERNELS_LORA_H
+
+#include "kernels/dropout.h"
+
+/* scale: alpha / rank, or alpha / sqrt(rank) for rsLoRA. */
+struct lora {
+    int rows, columns, rank; /* each >= 1 */
+    float scale;
+    const float *a; /* (rank, columns) */
+    const float *b; /* (rows, rank) */
+};
+
+/* y (m, rows)           added to
+ * s (m, rank)           written: the backward pass reads it
+ * dropped (m, columns)  scratch; not touched, and may be NULL, where the threshold is 0
+ * x (m, columns)        the layer's input
+ * m >= 0; the arrays do not overlap. A row's bytes depend on its own x and, through the mask, on
+ * its place in the step; not on the batch or the number of threads. */
+enum status lora_fwd(struct device *device, void *y, void *s, void *dropped, const void *x,
+                     const struct lora *lora, const struct dropout *dropout, int m,
+                     struct err *err);
+
+/* dx (m, columns)       added to, or NULL where nothing before this layer is trained
+ * da (rank, columns), db (rows, rank)  float32, added to
+ * ds (m, rank), dropped (m, columns)   scratch; dropped as above
+ * dy (m, rows), x, s    the gradient of y, and what lora_fwd was given and wrote
+ * dropout               lora_fwd's
+ * units                 as in weight_gradient.h: m is units[n_units] */
+enum status lora_bwd(struct device *device, void *dx, float *da, float *db, void *ds, void *dropped,
+                     const void *dy, const void *x, const void *s, const struct lora *lora,
+                     const struct dropout *dropout, const int32_t *units, int n_units,
+                     struct err *err);
+
+void lora_fwd_cpu(struct device *device, float *y, float *s, float *dropped, const float *x,
+                  const struct lora *lora, const struct dropout *dropout, int m);
+void lora_bwd_cpu(struct device *device, float *dx, float *da, float *db, float *ds, float *dropped,
+                  const float *dy, const float *x, const float *s, const struct lora *lora,
+                  const struct dropout *dropout, const int32_t *units, int n_units);
+
+/* The same in float64, naive, with the mask as factors (m, columns) (dropout_factors_ref) or NULL
+ * for none. Of absolute values they give the magnitudes that rounding is proportional to. Tests and
+ * bench only (tests/reference). */
+struct lora_ref {
+    int rows, columns, rank;
+    double scale;
+    const double *a, *b, *factor;
+};
+void lora_fwd_ref(double *y, double *s, const double *x, const struct lora_ref *lora, int m);
+void lora_bwd_ref(double *dx, double *da, double *db, const double *dy, const double *x,
+                  const double *s, const struct lora_ref *lora, int m);
+/* What float32 may differ by, as a share of the magnitudes. */
+double lora_s_tolerance(const struct lora *lora);
+double lora_y_tolerance(const struct lora *lora);
+double lora_dx_tolerance(const struct lora *lora);
+double lora_da_tolerance(const struct lora *lora, const int32_t *units, int n_units);
+
+#endif
