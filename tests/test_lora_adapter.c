@@ -576,8 +576,9 @@ static enum status create_and_free(void *context, struct err *err)
 
 START_TEST(adapter_without_memory)
 {
-    struct places places = {.config = config_of("llama")};
-    snprintf(places.source, sizeof places.source, "%s", golden("peft/classifier"));
+    /* A base model's adapter: see write_adapter in test_out_of_memory.c. */
+    struct places places = {.config = config_of("mistral")};
+    snprintf(places.source, sizeof places.source, "%s", golden("peft/base"));
     folder_path(places.target, "a");
     ck_assert_int_gt(check_lack_of_memory(create_and_free, &places.config, "create"), 20);
     ck_assert_int_gt(check_lack_of_memory(load_and_save, &places, "load and save"), 50);

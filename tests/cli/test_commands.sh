@@ -7,7 +7,7 @@
 test_help_names_every_command() {
     run "$MIDASHI" --help
     expect_code 0
-    for command in topics embed cluster tokenize quantize info devices; do
+    for command in topics embed cluster tokenize quantize merge info devices; do
         expect_match "$stdout" "^  $command "
         run "$MIDASHI" "$command" --help
         expect_code 0
@@ -27,7 +27,7 @@ test_help_names_every_command() {
 
 # Of an option with a value, the help says in brackets what holds without it.
 test_help_names_every_default() {
-    for command in topics embed cluster tokenize quantize info devices; do
+    for command in topics embed cluster tokenize quantize merge info devices; do
         run "$MIDASHI" "$command" --help
         awk 'function check() { if (option && text !~ /\(/) print option }
              /^  --/ { check(); option = NF > 1 ? $1 : ""; text = ""; next }

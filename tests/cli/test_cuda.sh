@@ -65,6 +65,21 @@ PYTHON
     ! grep -q 'used again' "$stderr" || fail "another device's embeddings were used again"
 }
 
+# An adapter is the CPU's.
+test_adapters_are_computed_on_the_cpu() {
+    need_kernels
+    "$(dirname "$MIDASHI")/tests/tool_adapter" "$model" "$dir/a" 4 plain
+    on_gpu "$MIDASHI" embed "$corpus" --model "$model" --adapter "$dir/a" --output "$dir/auto.npy"
+    expect_code 0
+    expect_match "$stderr" '--adapter: not computed on a GPU; computing on the CPU'
+    run "$MIDASHI" embed "$corpus" --model "$model" --adapter "$dir/a" --output "$dir/cpu.npy"
+    expect_code 0
+    expect_same "$dir/auto.npy" "$dir/cpu.npy"
+    on_gpu "$MIDASHI" embed "$corpus" --model "$model" --adapter "$dir/a" --output "$dir/e.npy" --device cuda
+    expect_error 71 '--adapter: not computed on a GPU; use --device cpu'
+    expect_absent "$dir/e.npy"
+}
+
 test_what_a_gpu_does_not_do() {
     need_kernels
     on_gpu "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy" --device cuda --precision f32

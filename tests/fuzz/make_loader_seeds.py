@@ -168,6 +168,24 @@ for name, more in {
     write("model_config", name, json.dumps(CONFIG | more).encode())
 
 
+ADAPTER = {
+    "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "lora_dropout": 0.1,
+    "bias": "none", "target_modules": ["q_proj", "mlp.down_proj"], "use_dora": False,
+    "fan_in_fan_out": False, "init_lora_weights": True, "modules_to_save": None,
+}
+for name, more in {
+    "plain": {},
+    "pattern": {"target_modules": r".*\.(q|down)_proj", "exclude_modules": r".*\.1\..*"},
+    "patterns": {"use_rslora": True, "rank_pattern": {"^model.layers.0.self_attn.q_proj": 2},
+                 "alpha_pattern": {"q_proj|up_proj": 2.5}},
+    "layers": {"layers_to_transform": [0, 1], "layers_pattern": ["h", "layers"],
+               "exclude_modules": ["k_proj"]},
+    "classifier": {"task_type": "SEQ_CLS", "modules_to_save": ["classifier", "score"],
+                   "target_modules": "all-linear", "layers_to_transform": None},
+}.items():
+    write("adapter_config", name, json.dumps(ADAPTER | more).encode())
+
+
 for name, shards in (("two", ("a.safetensors", "b.safetensors", "a.safetensors")),
                      ("climbing", ("../a.safetensors",))):
     write("shards", name, json.dumps({"metadata": {"total_size": 12}, "weight_map": {
