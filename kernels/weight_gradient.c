@@ -241,7 +241,8 @@ static void pack_dy(struct packed *packed, const struct gradient_job *job,
     }
 }
 
-/* Columns beyond the last one are 0. */
+/* Lanes beyond the last column are not used, but what scratch holds may be subnormal, and slow: 0.
+ */
 static void pack_x(struct packed *packed, const struct gradient_job *job, const struct block *block,
                    int first, int depth)
 {

@@ -277,8 +277,8 @@ END_TEST
  * of neither. */
 START_TEST(nf4_product_equals_that_of_the_dequantised_weight)
 {
-    static const int cases[][2] = {{48, 576}, {37, 128}, {29, 100}, {7, 257},  {300, 48},
-                                   {259, 80}, {3, 16},   {1, 64},   {257, 33}, {16, 272}};
+    static const int cases[][2] = {{48, 576}, {37, 128}, {29, 100}, {7, 257},  {300, 48}, {259, 80},
+                                   {3, 16},   {1, 64},   {257, 33}, {16, 272}, {30, 72}};
     struct device device;
     ck_assert(test_device(_i, &device));
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)

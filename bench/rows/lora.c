@@ -33,7 +33,7 @@ static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *
     return n;
 }
 
-/* A row's units, and what the references take. */
+/* The step's units of summation. */
 struct own {
     int n_units;
     int32_t *units;
