@@ -26,7 +26,7 @@ TOOL_SOURCES      := $(wildcard tools/midashi/*.c)
 REFERENCE_SOURCES := $(wildcard tests/reference/*.c)
 TEST_SOURCES      := $(wildcard tests/test_*.c)
 TEST_SUPPORT      := tests/support.c tests/gradient_check.c tests/model_writer.c tests/cuda_support.c \
-                     tests/stories_model.c tests/training.c
+                     tests/stories_model.c tests/training.c tests/training_golden.c
 BENCH_SOURCES     := $(wildcard bench/*.c bench/rows/*.c)
 FUZZ_SOURCES      := $(wildcard tests/fuzz/fuzz_*.c)
 
@@ -156,8 +156,8 @@ tsan: ## the tests under ThreadSanitizer
 bench: $(BUILD)/midashi ## time the kernels against this machine's own limits (midashi bench)
 	$(BUILD)/midashi bench
 
-bench-peers: $(BUILD)/midashi ## time embedding and k-means beside other programs (bench/peers/README.md)
-	@set -e; for script in llama_cpp transformers scikit_learn faiss; do \
+bench-peers: $(BUILD)/midashi ## time embedding, training and k-means beside other programs (bench/peers/README.md)
+	@set -e; for script in llama_cpp transformers peft scikit_learn faiss; do \
 	    python3 bench/peers/run_$$script.py; \
 	done
 

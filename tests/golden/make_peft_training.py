@@ -1,0 +1,438 @@
+"""What PEFT's training gives, for what holds midashi's trainer against it.
+
+Trains a LoRA adapter of all seven matrices of all layers with peft and torch (CPU, float32, dropout
+0) in three runs, and writes tests/golden/peft_training/RUN_*.npy:
+
+    tinystories_classify    tinystories-656k, rank 8, alpha 16, a head for 4 labels
+    tinystories_next_token  the same without the head; the loss is of all tokens but a text's first
+    smollm2_classify        SmolLM2-135M, rank 2, alpha 4, a head for 4 labels
+
+The base model's matrices are NF4 with double quantisation, and then float32: the values of what
+`midashi quantize` writes. They are held against bitsandbytes' own quantisation, which has the same
+codes throughout. Its values are the same bits in all 14 matrices of tinystories and in 129 of 210
+of SmolLM2, whose others are within 4e-4: the mean of a matrix' scales depends on the order of the
+sum, and its last bit may turn a scale's code. Embeddings, and with them the output matrix, are
+rounded to bfloat16, as midashi keeps them with --precision nf4.
+
+A run has 20 steps of 4 micro-batches of 4 texts: text j of micro-batch u of step s is text
+(16 s + 4 u + j) mod 64. A step's loss is the mean over its 16 texts, or over all their predicted
+tokens. AdamW, rate 1e-3 throughout, betas 0.9 and 0.999, eps 1e-8, no decay; the norm of all
+gradients is clipped at 1. Micro-batches are padded on the right and masked; the script ends where
+the first step's loss depends on that.
+
+Parameters lie in one array: layer by layer, of each q, k, v, o, gate, up, down, of each A (rank,
+columns), then B (rows, rank); the head last (midashi's struct lora_adapter has the same order).
+Element i starts as float32(u * s), u = (i * 2654435761 mod 2^32) / 2^32 - 0.5, s =
+2 / sqrt(columns) for A, 0.02 for B and 0.2 for the head, i being its place in the whole array.
+
+Files (float32, or int32):
+    MODEL_texts       (64, 2 + longest) int32: label, number of tokens, token ids, then -1
+    RUN_tensors       (tensors, 6) int32, in the order of the array: layer (-1: the head), target
+                      (0 q .. 6 down; -1), kind (0 A, 1 B, 2 head), rows, columns, and where in
+                      RUN_gradient and RUN_change it begins, -1 where it is not there
+    RUN_steps         (20, 2): loss, and norm of all gradients before clipping
+    RUN_gradient      the first step's gradients before clipping, of the tensors that are there: all
+                      of tinystories; of SmolLM2 layers 0, 14 and 29 and the head
+    RUN_change        likewise what 20 steps have added to the parameters
+    RUN_gradient_sketches, RUN_change_sketches
+                      (tensors, 65), SmolLM2 alone, of all its tensors: the norm, then 64 sums of
+                      the tensor's elements, each with a sign: sum k (0 .. 63) adds element i where
+                      bit k of mix64(1, i) is set (tests/support.h), else subtracts it. For the
+                      difference d of two tensors, the mean square of the differences of their sums
+                      estimates |d|^2, with a deviation of 18 %.
+
+How far rounding alone carries is what --float64 tells: it writes nothing, repeats the runs in
+float64 (the rotary tables stay float32) and prints how far the float32 ones are from that, relative,
+for tensors by norms and the worst of them (a run that skips the optimiser has a change of 0, and is
+at 1):
+                            losses    norms     gradient  change
+    tinystories_classify    1.3e-7    2.4e-7    3.6e-6    1.0e-5
+    tinystories_next_token  2.0e-7    4.3e-7    1.9e-6    1.9e-6
+    smollm2_classify        1.4e-6    1.9e-6    7.8e-6    6.0e-5
+
+Made with peft 0.21.2, torch 2.15.0 (CPU, one thread), transformers 5.24.0, bitsandbytes 0.50.2,
+gguf 0.19.0, numpy 2.4.6:
+    python tests/golden/make_peft_training.py [--float64] build/midashi ../shared/data/models \
+        models/smollm2-135m
+"""
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+
+import bitsandbytes.functional
+import numpy as np
+import peft
+import torch
+from safetensors.torch import load_file
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, LlamaForSequenceClassification
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+OUTPUT = os.path.join(HERE, "peft_training")
+STEPS, ACCUMULATE, BATCH, N_TEXTS, N_LABELS = 20, 4, 4, 64, 4
+SKETCHES = 64
+PAD = 0  # of neither model a token of a text
+
+# 16 texts of each label.
+TEXTS = """
+The dog ran to the park.
+A cat sat on the soft mat and looked at a bird in the tree.
+Two ducks swim.
+The little bear was sleepy, so he went back to his cave and slept all day.
+My rabbit likes to hop.
+There was a big fish in the pond.
+A fox hid behind the bush when the dog came near.
+The horse is brown.
+One day a mouse found a hole in the wall and made it her new home.
+Birds sing.
+The puppy wagged his tail.
+An old owl lived in the tall tree and he could see the whole forest at night.
+Sheep eat green grass.
+A frog jumped into the water with a splash!
+The kitten was lost and wanted her mom.
+Lions are big and strong.
+Mom made a cake with red berries on top.
+I want some soup.
+The boy ate an apple.
+They had bread and cheese for lunch, and then they shared a sweet orange.
+Tom likes ice cream.
+Grandma put sugar in the bowl and mixed it with a spoon until it was smooth.
+Eat your dinner, please.
+The cookies smell good.
+A big pot of rice was on the table for everyone.
+She cut the bread.
+We were hungry, so dad cooked eggs and we ate them all.
+Yummy pie!
+He drank a glass of milk before bed.
+The carrots from the garden were fresh, so they made a salad with them.
+Can I have more juice?
+The candy was too sweet.
+It was raining all day.
+The sun is hot.
+Snow fell on the hills and the children could not see the road any more.
+A cold wind blew.
+Look at the clouds, they are dark and a storm is coming soon!
+The sky was blue and clear.
+It is very warm today.
+The rain stopped and a bright rainbow came out over the town.
+Ice covered the lake.
+The fog was so thick that nobody could see the house across the street.
+Lightning and thunder!
+After the storm, there were big puddles on the path.
+The leaves fell in the wind.
+Winter is cold, but spring will come and melt the snow.
+A sunny morning.
+The moon was bright and the night was calm and cool.
+Sam threw the ball to his friend.
+Let us play a game!
+The girl built a tall tower with her blocks and it fell down.
+He has a red toy car.
+They ran a race and the boy with the blue shirt was first.
+She likes to draw.
+The kids went down the slide again and again until it was time to go home.
+Kick the ball.
+We flew a kite.
+Ben and Lily hid under the bed and waited for their dad to find them.
+The doll has a new dress.
+Jump high!
+At the park there was a swing, and all the children wanted to have a turn.
+I can ride my bike.
+The puzzle was hard but they did it together.
+Sing and dance with me.
+""".strip().splitlines()
+
+
+# ---- the adapter's layout --------------------------------------------------------------------
+
+TARGETS = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+           "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+
+
+def parameters_in_order(model):
+    """[(layer, target, kind, parameter)] of a PEFT model."""
+    found = dict(model.named_parameters())
+    order = []
+    for layer in range(model.config.num_hidden_layers):
+        for target, name in enumerate(TARGETS):
+            for kind, part in enumerate("AB"):
+                full = f"base_model.model.model.layers.{layer}.{name}.lora_{part}.default.weight"
+                order.append((layer, target, kind, found[full]))
+    head = found.get("base_model.model.score.modules_to_save.default.weight")
+    if head is not None:
+        order.append((-1, -1, 2, head))
+    trained = [p for p in found.values() if p.requires_grad]
+    assert {id(p) for p in trained} == {id(p) for *_, p in order}
+    return order
+
+
+def set_initial(order):
+    first = 0
+    for _, _, kind, parameter in order:
+        i = np.arange(first, first + parameter.numel(), dtype=np.uint64)
+        h = (i & np.uint64(0xFFFFFFFF)) * np.uint64(2654435761) & np.uint64(0xFFFFFFFF)
+        scale = (2 / np.sqrt(float(parameter.shape[1])), 0.02, 0.2)[kind]
+        values = ((h.astype(np.float64) * 2.0**-32 - 0.5) * scale).astype(np.float32)
+        parameter.data.copy_(torch.from_numpy(values).reshape(parameter.shape))
+        first += parameter.numel()
+
+
+def mix64(seed, index):
+    """splitmix64's finaliser, as in tests/support.c."""
+    mask = (1 << 64) - 1
+    with np.errstate(over="ignore"):
+        z = np.uint64(seed * 0x9E3779B97F4A7C15 + 1 & mask) + index.astype(np.uint64)
+        z = z * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+        return z ^ z >> np.uint64(31)
+
+
+def sketches(tensors):
+    """(tensors, 1 + SKETCHES): the norm, and the sums."""
+    rows = []
+    for tensor in tensors:
+        x = tensor.double().numpy().ravel()
+        bits = mix64(1, np.arange(x.size))[:, None] >> np.arange(SKETCHES, dtype=np.uint64)
+        signs = (bits & np.uint64(1)).astype(np.float64) * 2 - 1
+        rows.append(np.concatenate([[np.sqrt((x * x).sum())], x @ signs]))
+    return np.array(rows)
+
+
+# ---- the base models -------------------------------------------------------------------------
+
+
+def matrices_of(folder):
+    """What `midashi quantize` wrote: {name: (packed codes, float32 values by docs/formats.md)}."""
+    types = {"F32": np.float32, "U8": np.uint8, "BF16": np.uint16}
+    with open(os.path.join(folder, "model.safetensors"), "rb") as f:
+        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        data = f.read()
+    tensors = {name: np.frombuffer(data[slice(*t["data_offsets"])], types[t["dtype"]])
+               for name, t in header.items() if name != "__metadata__"}
+    values = {}
+    for name in [name for name in tensors if name + ".absmax" in tensors]:
+        state = json.loads(bytes(tensors[name + ".quant_state.bitsandbytes__nf4"]))
+        nibbles = np.stack([tensors[name] >> 4, tensors[name] & 15], 1).ravel()
+        codes = tensors[name + ".absmax"]
+        scale = tensors[name + ".nested_quant_map"][codes]
+        scale = scale * np.repeat(tensors[name + ".nested_absmax"], 256)[: codes.size]
+        scale = scale + np.float32(state["nested_offset"])
+        n = state["shape"][0] * state["shape"][1]
+        value = tensors[name + ".quant_map"][nibbles[:n]] * np.repeat(scale, 64)[:n]
+        values[name] = tensors[name], value.reshape(state["shape"])
+    return values
+
+
+def quantise(model, program, path):
+    """Gives the layers' matrices NF4's values; rounds the embeddings to bfloat16. In place."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([program, "quantize", path, "--output", folder, "--quiet", "--force"],
+                       check=True)
+        ours = matrices_of(folder)
+    n = same = worst = 0
+    for name, module in model.named_modules():
+        if ".layers." in name and isinstance(module, torch.nn.Linear):
+            packed, state = bitsandbytes.functional.quantize_4bit(
+                module.weight.data.contiguous(), quant_type="nf4", compress_statistics=True
+            )
+            theirs = bitsandbytes.functional.dequantize_4bit(packed, state).numpy()
+            codes, values = ours[name + ".weight"]
+            assert packed.numpy().tobytes() == codes.tobytes()
+            n, same = n + 1, same + (theirs.tobytes() == values.tobytes())
+            worst = max(worst, np.linalg.norm(values - theirs) / np.linalg.norm(theirs))
+            module.weight.data = torch.from_numpy(values)
+    print(f"{path}: bitsandbytes has the same bits in {same} of {n}, others within {worst:.1e}")
+    assert n == len(ours) and worst <= 1e-3
+    table = model.get_input_embeddings().weight
+    table.data = table.data.bfloat16().float()
+    assert model.lm_head.weight.data_ptr() == table.data_ptr()
+    return model
+
+
+def tinystories(program, path):
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    # The file holds lm_head.weight only; the two are tied.
+    table = load_file(os.path.join(path, "model.safetensors"))["lm_head.weight"].float()
+    model.model.embed_tokens.weight.data.copy_(table)
+    model.lm_head.weight = model.model.embed_tokens.weight
+    return quantise(model, program, path)
+
+
+def smollm2(program, path):
+    file = next(f for f in os.listdir(path) if f.endswith(".gguf"))
+    model = AutoModelForCausalLM.from_pretrained(path, gguf_file=file, dtype=torch.float32)
+    model.lm_head.weight = model.model.embed_tokens.weight
+    return quantise(model, program, path)
+
+
+def read_texts(program, path):
+    """[(label, ids)], labels mixed, ids by `midashi tokenize`."""
+    assert len(TEXTS) == N_TEXTS
+    places = [37 * i % N_TEXTS for i in range(N_TEXTS)]
+    out = subprocess.run(
+        [program, "tokenize", "--model", path, "--quiet"],
+        input="\n".join(TEXTS[place] for place in places) + "\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    ids = [[int(word) for word in line.split()] for line in out]
+    assert len(ids) == N_TEXTS and all(PAD not in text for text in ids)
+    return [(place * N_LABELS // N_TEXTS, text) for place, text in zip(places, ids)]
+
+
+# ---- training --------------------------------------------------------------------------------
+
+
+def peft_model(base, rank, classify):
+    if classify:
+        model = LlamaForSequenceClassification(
+            type(base.config).from_dict({**base.config.to_dict(), "num_labels": N_LABELS})
+        )
+        model.model = base.model
+        model.config.pad_token_id = PAD
+    else:
+        model = base
+    config = peft.LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        target_modules=[name.split(".")[1] for name in TARGETS],
+        task_type="SEQ_CLS" if classify else "CAUSAL_LM",
+    )
+    return peft.get_peft_model(model, config).train()
+
+
+def loss_of(model, texts, classify):
+    """The sum over a micro-batch, padded on the right."""
+    longest = max(len(ids) for _, ids in texts)
+    padded = torch.tensor([ids + [PAD] * (longest - len(ids)) for _, ids in texts])
+    mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for _, ids in texts])
+    logits = model(input_ids=padded, attention_mask=mask, use_cache=False).logits
+    if classify:
+        return cross_entropy(logits, torch.tensor([label for label, _ in texts]), reduction="sum")
+    following = torch.where(mask[:, 1:] == 1, padded[:, 1:], -100)
+    return cross_entropy(logits[:, :-1].flatten(0, 1), following.flatten(), reduction="sum")
+
+
+def train(model, texts, classify):
+    """Steps (STEPS, 2), first gradients and changes as lists of tensors, in order."""
+    order = parameters_in_order(model)
+    set_initial(order)
+    parameters = [parameter for *_, parameter in order]
+    initial = [parameter.detach().clone() for parameter in parameters]
+    optimiser = torch.optim.AdamW(
+        parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0
+    )
+    steps, gradients = [], None
+    for step in range(STEPS):
+        size = ACCUMULATE * BATCH
+        drawn = [texts[(size * step + i) % N_TEXTS] for i in range(size)]
+        count = size if classify else sum(len(ids) - 1 for _, ids in drawn)
+        losses = []
+        for first in range(0, size, BATCH):
+            loss = loss_of(model, drawn[first : first + BATCH], classify) / count
+            loss.backward()
+            losses.append(loss.item())
+        if step == 0:
+            gradients = [parameter.grad.clone() for parameter in parameters]
+            with torch.no_grad():
+                alone = sum(loss_of(model, [text], classify).item() for text in drawn) / count
+            assert abs(alone - sum(losses)) <= 1e-6 * alone, (alone, losses)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        steps.append((sum(losses), norm.item()))
+    changes = [p.detach().double() - q.double() for p, q in zip(parameters, initial)]
+    return np.array(steps), gradients, changes
+
+
+def exact_norm(self, x):
+    """LlamaRMSNorm's forward without its rounding to float32."""
+    return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+
+
+def compare(run, order, single, double):
+    """Prints how far the float32 run is from the float64 one."""
+    losses = np.abs(single[0] / double[0] - 1).max(0)
+    print(f"{run}: losses within {losses[0]:.1e}, norms within {losses[1]:.1e}")
+    for what, got, want in (("gradient", single[1], double[1]), ("change", single[2], double[2])):
+        errors = [((a.double() - b).norm() / b.norm()).item() for a, b in zip(got, want)]
+        everything = torch.cat([(a.double() - b).flatten() for a, b in zip(got, want)]).norm()
+        everything /= torch.cat([b.flatten() for b in want]).norm()
+        worst = sorted(range(len(errors)), key=lambda i: -errors[i])[:3]
+        names = ", ".join(f"{errors[i]:.1e} (layer {order[i][0]}, target {order[i][1]}, "
+                          f"{'AB-'[order[i][2]]})" for i in worst)
+        middle = np.median(errors)
+        print(f"    {what}: {everything:.1e} in all, {middle:.1e} median tensor, {names}")
+
+
+# ---- files -----------------------------------------------------------------------------------
+
+
+def save(name, values, dtype=np.float32):
+    np.save(os.path.join(OUTPUT, name + ".npy"), np.ascontiguousarray(values, dtype))
+
+
+def save_texts(name, texts):
+    longest = max(len(ids) for _, ids in texts)
+    rows = [[label, len(ids)] + ids + [-1] * (longest - len(ids)) for label, ids in texts]
+    save(name + "_texts", rows, np.int32)
+
+
+def save_run(run, order, result, whole_layers):
+    steps, gradients, changes = result
+    place, rows, stored = 0, [], []
+    for i, (layer, target, kind, parameter) in enumerate(order):
+        if whole_layers is None or layer in whole_layers:
+            rows.append((layer, target, kind, *parameter.shape, place))
+            place += parameter.numel()
+            stored.append(i)
+        else:
+            rows.append((layer, target, kind, *parameter.shape, -1))
+    save(run + "_tensors", rows, np.int32)
+    save(run + "_steps", steps)
+    for name, tensors in (("gradient", gradients), ("change", changes)):
+        save(f"{run}_{name}", torch.cat([tensors[i].flatten() for i in stored]).numpy())
+        if whole_layers is not None:
+            save(f"{run}_{name}_sketches", sketches(tensors))
+
+
+RUNS = [  # name, rank, with a head, layers that are written whole (None: all)
+    ("tinystories_classify", 8, True, None),
+    ("tinystories_next_token", 8, False, None),
+    ("smollm2_classify", 2, True, (-1, 0, 14, 29)),
+]
+
+
+def main(program, models, smollm2_path, check):
+    torch.set_num_threads(1)
+    os.makedirs(OUTPUT, exist_ok=True)
+    makers = {
+        "tinystories": (tinystories, os.path.join(models, "tinystories-656k")),
+        "smollm2": (smollm2, smollm2_path),
+    }
+    plain_norm = LlamaRMSNorm.forward
+    for run, rank, classify, whole_layers in RUNS:
+        name = run.split("_")[0]
+        make, path = makers[name]
+        texts = read_texts(program, path)
+        model = peft_model(make(program, path), rank, classify)
+        result = train(model, texts, classify)
+        order = parameters_in_order(model)
+        print(run, "losses:", *(f"{loss:.4f} ({norm:.3f})" for loss, norm in result[0]))
+        if check:
+            LlamaRMSNorm.forward = exact_norm
+            compare(run, order, result, train(model.double(), texts, classify))
+            LlamaRMSNorm.forward = plain_norm
+        else:
+            save_texts(name, texts)
+            save_run(run, order, result, whole_layers)
+
+
+words = [word for word in sys.argv[1:] if word != "--float64"]
+main(*words, check=len(words) < len(sys.argv) - 1)
