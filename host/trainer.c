@@ -322,7 +322,8 @@ enum status trainer_step(struct trainer *trainer, struct trainer_report *report,
     *report = (struct trainer_report){.accuracy = NAN,
                                       .learning_rate = trainer_learning_rate(s, trainer->step)};
     draw_step(trainer);
-    const struct dropout dropout = dropout_of(trainer, (uint32_t)trainer->step);
+    /* From 1: the adapter's initial values were drawn as step 0. */
+    const struct dropout dropout = dropout_of(trainer, (uint32_t)trainer->step + 1);
     int64_t count = count_losses(trainer, trainer->drawn, n_texts);
     enum status status =
         run_passes(trainer, trainer->drawn, trainer->plan.unit_texts, s->accumulate, &dropout,
