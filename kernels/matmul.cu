@@ -63,17 +63,18 @@ static __device__ __forceinline__ void dense_product(const product &p, const den
     product_tile<S, weight, VECTORS>(p, of, at, shared);
 }
 
-/* Shapes: rows of X, columns of a warp, warps high and wide, stages; matmul.c's table has the same.
- */
-#define MATMUL(name, ROWS, WARP_COLUMNS, HIGH, WIDE, STAGES, VECTORS)                              \
-    extern "C" __global__ void __launch_bounds__(32 * HIGH * WIDE)                                 \
+/* Shapes: rows of X, columns of a warp, warps high and wide, stages, CTAs side by side; matmul.c's
+ * table has the same. */
+#define MATMUL(name, ROWS, WARP_COLUMNS, HIGH, WIDE, STAGES, SIDE, VECTORS)                        \
+    extern "C" __global__ void __launch_bounds__(32 * HIGH * WIDE, SIDE)                           \
         matmul_##name(const __grid_constant__ product p, const __grid_constant__ dense w)          \
     {                                                                                              \
         dense_product<product_shape<ROWS, WARP_COLUMNS, HIGH, WIDE, STAGES>, VECTORS>(p, w);       \
     }
-MATMUL(128x256, 128, 32, 1, 8, 2, true)
-MATMUL(128x128, 128, 32, 2, 4, 3, true)
-MATMUL(64x128, 64, 32, 1, 4, 2, true)
-MATMUL(32x64, 32, 16, 1, 4, 4, true)
-MATMUL(16x64, 16, 16, 1, 4, 4, true)
-MATMUL(any, 32, 16, 1, 4, 2, false)
+MATMUL(128x256, 128, 32, 1, 8, 2, 1, true)
+MATMUL(128x128, 128, 32, 2, 4, 3, 2, true)
+MATMUL(96x256, 96, 32, 1, 8, 2, 1, true)
+MATMUL(64x128, 64, 32, 1, 4, 2, 3, true)
+MATMUL(32x64, 32, 16, 1, 4, 4, 5, true)
+MATMUL(16x64, 16, 16, 1, 4, 4, 6, true)
+MATMUL(any, 32, 16, 1, 4, 2, 4, false)

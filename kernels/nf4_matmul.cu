@@ -222,20 +222,22 @@ static __device__ __forceinline__ void nf4_product(const product &p, const nf4_t
     product_tile<S, weight, VECTORS>(p, of, at, shared);
 }
 
-/* Shapes: rows of X, columns of a warp, warps, stages; nf4_matmul.c's table has the same. */
-#define NF4_MATMUL(name, ROWS, WARP_COLUMNS, WARPS, STAGES)                                        \
-    extern "C" __global__ void __launch_bounds__(32 * WARPS)                                       \
+/* Shapes: rows of X, columns of a warp, warps, stages, CTAs side by side; nf4_matmul.c's table has
+ * the same. */
+#define NF4_MATMUL(name, ROWS, WARP_COLUMNS, WARPS, STAGES, SIDE)                                  \
+    extern "C" __global__ void __launch_bounds__(32 * WARPS, SIDE)                                 \
         nf4_matmul_##name(const __grid_constant__ product p, const __grid_constant__ nf4_tiles w)  \
     {                                                                                              \
         nf4_product<product_shape<ROWS, WARP_COLUMNS, 1, WARPS, STAGES>, nf4_weight, true>(p, w);  \
     }
-NF4_MATMUL(128x256, 128, 32, 8, 3)
-NF4_MATMUL(128x128, 128, 32, 4, 2)
-NF4_MATMUL(96x128, 96, 32, 4, 2)
-NF4_MATMUL(64x128, 64, 32, 4, 3)
-NF4_MATMUL(32x128, 32, 32, 4, 4)
-NF4_MATMUL(32x64, 32, 16, 4, 4)
-NF4_MATMUL(16x64, 16, 16, 4, 4)
+NF4_MATMUL(128x256, 128, 32, 8, 3, 1)
+NF4_MATMUL(128x128, 128, 32, 4, 2, 2)
+NF4_MATMUL(96x256, 96, 32, 8, 3, 1)
+NF4_MATMUL(96x128, 96, 32, 4, 2, 2)
+NF4_MATMUL(64x128, 64, 32, 4, 3, 3)
+NF4_MATMUL(32x128, 32, 32, 4, 4, 4)
+NF4_MATMUL(32x64, 32, 16, 4, 4, 5)
+NF4_MATMUL(16x64, 16, 16, 4, 4, 6)
 
 extern "C" __global__ void __launch_bounds__(128)
     nf4_matmul_flat(const __grid_constant__ product p, const __grid_constant__ nf4_tiles w)
