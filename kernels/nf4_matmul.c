@@ -143,10 +143,10 @@ void nf4_matmul_fwd_cpu(struct device *device, float *y, const float *x, const s
 /* Those of nf4_matmul.cu. Large tiles read and decode least; small ones fill the card where Y is
  * small. */
 static const struct product_shape shapes[NF4_MATMUL_SHAPES] = {
-    {"nf4_matmul_128x256", 128, 256, 1, 8, 3, 1}, {"nf4_matmul_128x128", 128, 128, 1, 4, 2, 2},
-    {"nf4_matmul_96x256", 96, 256, 1, 8, 3, 1},   {"nf4_matmul_96x128", 96, 128, 1, 4, 2, 2},
-    {"nf4_matmul_64x128", 64, 128, 1, 4, 3, 3},   {"nf4_matmul_32x128", 32, 128, 1, 4, 4, 4},
-    {"nf4_matmul_32x64", 32, 64, 1, 4, 4, 5},     {"nf4_matmul_16x64", 16, 64, 1, 4, 4, 6},
+    {"nf4_matmul_128x256", 128, 256, 1, 8, 3, 1}, {"nf4_matmul_96x256", 96, 256, 1, 8, 3, 1},
+    {"nf4_matmul_96x128", 96, 128, 1, 4, 2, 2},   {"nf4_matmul_64x128", 64, 128, 1, 4, 3, 3},
+    {"nf4_matmul_32x128", 32, 128, 1, 4, 4, 4},   {"nf4_matmul_32x64", 32, 64, 1, 4, 4, 5},
+    {"nf4_matmul_16x64", 16, 64, 1, 4, 4, 6},
 };
 static const struct product_shape flat_shape = {"nf4_matmul_flat", 32, 64, 1, 4, 2, 4};
 

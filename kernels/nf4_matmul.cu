@@ -231,7 +231,6 @@ static __device__ __forceinline__ void nf4_product(const product &p, const nf4_t
         nf4_product<product_shape<ROWS, WARP_COLUMNS, 1, WARPS, STAGES>, nf4_weight, true>(p, w);  \
     }
 NF4_MATMUL(128x256, 128, 32, 8, 3, 1)
-NF4_MATMUL(128x128, 128, 32, 4, 2, 2)
 NF4_MATMUL(96x256, 96, 32, 8, 3, 1)
 NF4_MATMUL(96x128, 96, 32, 4, 2, 2)
 NF4_MATMUL(64x128, 64, 32, 4, 3, 3)

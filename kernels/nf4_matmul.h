@@ -35,7 +35,7 @@ enum status nf4_matmul_fwd_cuda(struct device *device, void *y, const void *x,
 
 /* The same with tiles of one shape, 0 to NF4_MATMUL_SHAPES - 1: the same bytes. For tests; flat
  * matrices have one shape, whatever is asked for. */
-#define NF4_MATMUL_SHAPES 8
+#define NF4_MATMUL_SHAPES 7
 enum status nf4_matmul_shape_fwd_cuda(struct device *device, int shape, void *y, const void *x,
                                       const struct nf4_tiles *w, const float *bias, int m, bool add,
                                       struct err *err);
