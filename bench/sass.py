@@ -38,6 +38,7 @@ RATES = {
 }
 GEFORCE = {"mma": 256, "shuffle": 32, "integer": 64, "float": 128, "pack": 16}
 
+FLOATS = "fma.rn.f32 add.rn.f32 add.f32 mul.rn.f32 mul.f32 neg.f32 selp.f32"
 # In the order of the table. SASS: the opcode up to its first dot. PTX likewise, but for what a
 # longer beginning names.
 CLASSES = {
@@ -47,7 +48,8 @@ CLASSES = {
     "copy": ("LDGSTS LDGDEPBAR DEPBAR", "cp"),
     "global": ("LDG STG", "ld.global st.global"),
     "shuffle": ("SHFL", "shfl"),
-    "float": ("FMUL FADD FFMA FSEL FMNMX FSETP", "add.rn.f32 mul.rn.f32 mul.f32 neg.f32 selp.f32"),
+    "float": ("FMUL FADD FFMA FSEL FMNMX FSETP", FLOATS),
+    "special": ("MUFU", "ex2 rcp rsqrt sqrt"),
     "pack": ("F2FP F2F I2F F2I", "cvt.rn"),
     "imad": ("IMAD", "mad mul"),
     "integer": (
@@ -92,7 +94,9 @@ class Instruction:
         return self.jumps() or self.opcode.split(".")[0] in ("EXIT", "RET", "ret", "exit")
 
 
-SASS_LINE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:\{\s*)?(@!?U?P[T0-9]+)?\s*([A-Z][\w.]*)\s*(.*?)\s*;")
+SASS_LINE = re.compile(
+    r"/\*[0-9a-f]{4,}\*/\s+(?:\{\s*)?(@!?U?P[T0-9]+)?\s*([A-Z][\w.]*)\s*(.*?)\s*;"
+)
 PTX_LINE = re.compile(r"^\s+(?:\{\s*)?(@!?%p\d+)?\s*([a-z][\w.]*)\s*(.*?);")
 
 
@@ -341,29 +345,34 @@ def disassemble(fatbin, folder):
     return cards
 
 
-def report(kernel, ptx, cards, registers, options):
-    """Prints a kernel's tables."""
-    rows, loops = [], {}
+def loops_of(kernel, ptx, cards):
+    """{"PTX" or card: Loop} of a kernel; empty where it has no loop with mma."""
     code = main_loop(ptx[kernel])
     if code is None:
-        return
-    loops["PTX"] = Loop(code, True)
+        return {}
+    loops = {"PTX": Loop(code, True)}
     for card, kernels in cards.items():
         code = main_loop(kernels[kernel]) if kernel in kernels else None
         if code:
             trips = sum(map(is_mma, code)) // round(loops["PTX"].n("mma"))
             loops[card] = Loop(code, False, max(1, trips))
+    return loops
+
+
+def print_counts(loops):
     names = [name for name in [*CLASSES, "other"] if any(loop.n(name) for loop in loops.values())]
-    for card, loop in loops.items():
-        own = [card, f"{loop.slots:.0f}", f"{loop.predicated:.0f}"]
-        own.append(f"{loop.slots / loop.n('mma'):.1f}")
-        rows.append(own + [f"{loop.n(name):.0f}" for name in names])
-    print(f"### {kernel}\n")
-    common.print_table(["code", "slots", "predicated", "a mma", *names], rows)
-    warps = warps_of(kernel)
     rows = []
+    for code, loop in loops.items():
+        numbers = [f"{loop.slots:.0f}", f"{loop.predicated:.0f}"]
+        numbers.append(f"{loop.slots / loop.n('mma'):.1f}")
+        rows.append([code, *numbers, *(f"{loop.n(name):.0f}" for name in names)])
+    common.print_table(["code", "slots", "predicated", "a mma", *names], rows)
+
+
+def print_clocks(loops, kernel, warps, registers):
+    rows, spent = [], {}
     for card, loop in loops.items():
-        if card == "PTX" or not warps:
+        if card == "PTX":
             continue
         spent = clocks(loop, warps, card)
         share = [f"{t:.0f} ({t / spent['tensor']:.0%})" for t in list(spent.values())[1:]]
@@ -372,12 +381,12 @@ def report(kernel, ptx, cards, registers, options):
         own = [card, registers.get((card, kernel), ""), f"{spent['tensor']:.0f}"]
         rows.append([*own, *share, loop.chain(), waits])
     header = ["clocks", "registers", *spent, "mma a chain", "ldmatrix to its mma (mma between)"]
-    if rows:
-        common.print_table(header, rows)
+    common.print_table(header, rows)
+
+
+def print_code(loops):
     for card, loop in loops.items():
-        if loop.others:
-            print(f"{card}, other: {dict(loop.others)}\n")
-        if options.code and card != "PTX":
+        if card != "PTX":
             print(f"{card}:")
             for x in loop.code:
                 print(f"    {x.guard:6} {x.opcode} {x.text}")
@@ -410,8 +419,18 @@ def main():
         order = sorted(cards, key=lambda card: int(card[3:]))
         cards = {card: cards[card] for card in order if options.card in ("", card)}
         for kernel in ptx:
-            if options.kernel in kernel:
-                report(kernel, ptx, cards, registers, options)
+            loops = loops_of(kernel, ptx, cards) if options.kernel in kernel else {}
+            if not loops:
+                continue
+            print(f"### {kernel}\n")
+            print_counts(loops)
+            for code, loop in loops.items():
+                if loop.others:
+                    print(f"{code}, other: {dict(loop.others)}\n")
+            if warps_of(kernel):
+                print_clocks(loops, kernel, warps_of(kernel), registers)
+            if options.code:
+                print_code(loops)
 
 
 if __name__ == "__main__":

@@ -96,9 +96,9 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 4)
 {
     extern __shared__ __align__(16) __nv_bfloat16 xs[]; /* [WARPS][m][X_ROW] */
     __shared__ float sums_of[WARPS][8][SUMS_ROW];
-    /* Not as a number that the compiler knows to be one for a warp (product_place_of): as it is, ptxas
-     * sees a loop whose lanes may part, tests for that before the first shuffle, and leaves all loads
-     * of a run above the test. Else it puts some behind the first use of others. */
+    /* Not as a number that the compiler knows to be one for a warp (product_place_of): as it is,
+     * ptxas sees a loop whose lanes may part, tests for that before the first shuffle, and leaves
+     * all loads of a run above the test. Else it puts some behind the first use of others. */
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = blockIdx.x;
     nf4_nested map;
     float entry = nf4_entry();
