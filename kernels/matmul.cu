@@ -40,7 +40,7 @@ template <typename S, bool VECTORS> struct dense_weight {
         from = place + stage * stage_bytes;
     }
 
-    __device__ __forceinline__ void fragments(unsigned (*b)[4], int s, int) const
+    __device__ __forceinline__ void fragments(unsigned (*b)[4], int s) const
     {
 #pragma unroll
         for (int t = 0; t < S::warp_columns / 16; t++)

@@ -140,7 +140,7 @@ template <typename S> struct nf4_weight : nf4_codes<S> {
         base::read_codes(stage);
     }
 
-    __device__ __forceinline__ void fragments(unsigned (*b)[4], int s, int) const
+    __device__ __forceinline__ void fragments(unsigned (*b)[4], int s) const
     {
 #pragma unroll
         for (int t = 0; t < tiles; t++) {
@@ -192,7 +192,7 @@ template <typename S> struct nf4_flat_weight : nf4_codes<S> {
         return nf4_map[code] * __fadd_rn(scaled, segment.offset);
     }
 
-    __device__ __forceinline__ void fragments(unsigned (*b)[4], int s, int) const
+    __device__ __forceinline__ void fragments(unsigned (*b)[4], int s) const
     {
         for (int t = 0; t < base::tiles; t++) {
             const nf4_segment &segment = nf4_segment_of(base::w, base::group + t);

@@ -206,7 +206,7 @@ template <typename S> struct product_epilogue {
  *   width()                      its rows with those that fill up tiles
  *   load(step, stage)            queues copies to a stage
  *   start(step, stage)           a step's copies are there
- *   fragments(b, s, stage)       b[t]: b0 and b1 of the warp's n8 tiles 2 t and 2 t + 1, k16 step s
+ *   fragments(b, s)              b[t]: b0 and b1 of the warp's n8 tiles 2 t and 2 t + 1, k16 step s
  *   column_of_y(column)          -1: it fills up a tile */
 template <typename S, typename W, bool VECTORS>
 static __device__ __forceinline__ void product_tile(const product &p, W &w,
@@ -244,11 +244,11 @@ static __device__ __forceinline__ void product_tile(const product &p, W &w,
             /* The next k16 step's weights are made while this one's products run. */
             unsigned b[2][n8 / 2][4];
             w.start(step, stage);
-            w.fragments(b[0], 0, stage);
+            w.fragments(b[0], 0);
 #pragma unroll
             for (int s = 0; s < K_STEP / 16; s++) {
                 if (s + 1 < K_STEP / 16)
-                    w.fragments(b[(s + 1) % 2], s + 1, stage);
+                    w.fragments(b[(s + 1) % 2], s + 1);
 #pragma unroll
                 for (int i = 0; i < m16; i++) {
                     unsigned a[4];
