@@ -452,6 +452,29 @@ START_TEST(what_waits_counts_once)
 }
 END_TEST
 
+/* Four loads under way together, two of them behind branches that skip them; a use, and another; a
+ * loop of three turns, each a batch, since the next address comes from the last load; two ways of
+ * which one is taken. */
+START_TEST(batches_of_loads)
+{
+    struct rig rig;
+    open_counting(&rig);
+    run_body(&rig,
+             "ld.param.u64 %d1, [p0]; mov.u32 %r1, %tid.x; setp.eq.u32 %p1, %r1, 99;\n"
+             "mov.u32 %r3, 0; ld.global.u32 %r2, [%d1]; @%p1 bra A; ld.global.u32 %r3, [%d1+4];\n"
+             "A: mov.u32 %r4, 0; @%p1 bra B; ld.global.u32 %r4, [%d1+8];\n"
+             "B: ld.global.u32 %r5, [%d1+12]; add.u32 %r6, %r2, %r5;\n"
+             "mov.u32 %r7, 0; mov.u64 %d2, %d1; ld.global.u32 %r10, [%d1];\n"
+             "LOOP: ld.global.u64 %d3, [%d2]; add.u64 %d2, %d1, %d3; add.u32 %r7, %r7, 1;\n"
+             "setp.lt.u32 %p2, %r7, 3; @%p2 bra LOOP;\n"
+             "@!%p1 bra C; ld.global.u32 %r8, [%d1]; bra D;\n"
+             "C: ld.global.u32 %r8, [%d1+4];\nD: add.u32 %r9, %r8, %r10;",
+             16, _i);
+    ck_assert_uint_eq(counted(&rig, COUNT_LOAD_BATCHES), 1 + 1 + 3 + 1);
+    rig_close(&rig);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("softcuda_count");
@@ -467,6 +490,7 @@ int main(void)
     tcase_add_loop_test(tests, divergent_branches, 0, 2);
     tcase_add_loop_test(tests, branches_by_index, 0, 2);
     tcase_add_loop_test(tests, what_waits_counts_once, 0, 4);
+    tcase_add_loop_test(tests, batches_of_loads, 0, 2);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

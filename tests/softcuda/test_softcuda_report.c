@@ -362,6 +362,7 @@ START_TEST(terms_by_hand)
     ck_assert_int_eq(projection.occupancy, 2);
     ck_assert_int_eq(projection.limit, OCCUPANCY_SHARED);
     ck_assert_int_eq(projection.waves, 3);
+    check_near(projection.filled, 55.0 / 60, "filled");
     check_near(projection.term_s[TERM_TENSOR], 6 * 1e6 / 1000 * 1e-9, "tensor");
     ck_assert_str_eq(projection.pipe, "integer");
     check_near(projection.term_s[TERM_ISSUE], 6 * 3000 * 32 / 64 * 1e-9, "issue");
@@ -397,6 +398,7 @@ START_TEST(small_grids_spread)
         &(struct projected_launch){.totals = &totals, .ctas = 15, .threads = 32, .registers = 32});
     ck_assert_int_eq(projection.occupancy, 16);
     ck_assert_int_eq(projection.waves, 1);
+    check_near(projection.filled, 15.0 / 20, "filled");
     check_near(projection.term_s[TERM_ISSUE], 2 * 1000 * 1e-9, "issue");
     ck_assert(projection.fill_s == 0 && projection.epilogue_s == 0);
     projection_make(&projection, &card,

@@ -41,16 +41,38 @@ static uint8_t hints_of(const struct instruction *instruction)
     return hints;
 }
 
+static void mark_loops(const struct program *program, uint8_t *hints)
+{
+    for (int i = 0; i < program->n_instructions; i++) {
+        int n;
+        const int32_t *targets = branch_targets(&program->instructions[i], &n);
+        for (int t = 0; t < n; t++)
+            if (targets[t] <= i)
+                hints[targets[t]] |= HINT_LOOP;
+    }
+}
+
+/* Whether an instruction is never followed by the next one. */
+static bool leaves(const struct instruction *instruction)
+{
+    int n;
+    branch_targets(instruction, &n);
+    return instruction->guard < 0 && (n > 0 || is_opcode(instruction, "exit"));
+}
+
 /* Loads from global memory that stand before the first use of one of them are under way together.
- * Marks the first of each such batch. The compiler may move loads further up: batches are then
- * larger than they look here. */
+ * Marks the first of each such batch. A branch that skips a load does not end it, since ptxas makes
+ * a guard of it; a loop's start does, and so does code that is only branched to. The compiler may
+ * move loads further up: batches are then larger than they look here. Where a warp skips the first
+ * of a batch, the others go uncounted. */
 static void mark_batches(const struct program *program, uint8_t *hints)
 {
-    int32_t pending[64];
+    int32_t pending[256];
     int n = 0;
+    mark_loops(program, hints);
     for (int i = 0; i < program->n_instructions; i++) {
         const struct instruction *instruction = &program->instructions[i];
-        if (instruction->block_start)
+        if (hints[i] & HINT_LOOP || (i > 0 && leaves(instruction - 1)))
             n = 0;
         bool uses = false;
         for (int s = 0; s < instruction->n_sources; s++)
@@ -63,7 +85,7 @@ static void mark_batches(const struct program *program, uint8_t *hints)
             continue;
         if (n == 0)
             hints[i] |= HINT_BATCH;
-        for (int d = 0; d < instruction->n_destinations && n < 64; d++)
+        for (int d = 0; d < instruction->n_destinations && n < 256; d++)
             if (instruction->destinations[d] >= 0)
                 pending[n++] = instruction->destinations[d];
     }

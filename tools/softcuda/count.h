@@ -50,6 +50,7 @@ enum hint {
     HINT_FETCH_HALF = 4, /* L2::64B */
     HINT_BATCH = 8,      /* the first of loads that do not wait for one another */
     HINT_BRANCH = 16,
+    HINT_LOOP = 32, /* a branch leads back here */
 };
 
 /* ---- a launch ------------------------------------------------------------------------------- */

@@ -105,6 +105,7 @@ void projection_make(struct projection *projection, const struct card *card,
     int64_t side_by_side = spread < projection->occupancy ? spread : projection->occupancy;
     int64_t per_wave = card->n_sms * side_by_side;
     projection->waves = (launch->ctas + per_wave - 1) / per_wave;
+    projection->filled = (double)launch->ctas / (double)(projection->waves * per_wave);
     /* Of everything counted, what one multiprocessor does in all waves, each taken as full. */
     double share = (double)(projection->waves * side_by_side) / (double)launch->ctas;
     double clock = card->clock_mhz * 1e6;

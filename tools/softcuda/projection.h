@@ -34,6 +34,7 @@ struct projection {
     int occupancy; /* CTAs that fit a multiprocessor; 0: not one, all else is 0 */
     enum occupancy_limit limit;
     int64_t waves;
+    double filled; /* of the places for CTAs in these waves, 0 to 1 */
     double term_s[TERMS];
     double fill_s, epilogue_s, launch_s; /* of all waves; of the last; of the launch */
     double seconds, serial_seconds;      /* terms overlap; they come one after another */

@@ -191,7 +191,9 @@ static void put_projection(FILE *out, const struct card *card, const struct reso
             limit_name(projection->limit));
     fprintf(out, ",\n         \"projection\": {\"waves\": %" PRId64 ", \"bound\": \"%s\", ",
             projection->waves, term_names[projection_bound(projection)]);
-    fprintf(out, "\"issue_pipe\": \"%s\",\n           ", projection->pipe);
+    fprintf(out, "\"issue_pipe\": \"%s\", ", projection->pipe);
+    put_real(out, "filled", projection->filled);
+    fprintf(out, ",\n           ");
     put_real(out, "seconds", projection->seconds);
     fprintf(out, ", ");
     put_real(out, "seconds_without_overlap", projection->serial_seconds);

@@ -31,6 +31,10 @@ SOURCES = {"kernels": 80, "gemm_4bit_simt": 80, "gemm_4bit_sm80": 80, "gemm_4bit
 TYPES = {"float": "float", "half": "__half", "bf16": "__nv_bfloat16"}
 FORMATS = {"8bit": 0, "fp4": 1, "nf4": 2}
 OPTIMIZERS = {"adam": 0, "momentum": 1, "rmsprop": 2, "adagrad": 4, "lion": 5, "ademamix": 6}
+# Of the products' kernels: roundings to the type that a weight goes through (table, size and their
+# product; of the tensor cores' one, table times size), and whether its product with A is rounded.
+ROUNDINGS = {"kgemm_4bit_inference_naive": (3, 1), "gemm_4bit_simt": (3, 1),
+             "gemm_4bit_sm80_m16n8k16": (1, 0), "gemm_4bit_sm75_m16n8k8": (1, 0)}
 GRANULARITY = 2 << 20  # bytes: a page of the card
 random = np.random.default_rng(2024)
 
@@ -175,13 +179,12 @@ def short_dequantize(device, modules, row):
 
 # ---- products with 4-bit weights -----------------------------------------------------------------
 
-class Problem:
-    """out (M, N) = A (M, K) B (N, K)^T + bias, B in 4 bits."""
+class Weight:
+    """B (N, K) in 4 bits, the sizes of its blocks plain or nested."""
 
-    def __init__(self, device, kind, shape, block, form, nested, bias):
-        self.kind, self.shape, self.block, self.form = kind, shape, block, form
-        m, n, k = shape
-        self.a = ref.store(random.standard_normal((m, k)).astype("f4"), kind)
+    def __init__(self, device, shape, block, form, nested):
+        n, k = self.shape = shape
+        self.block, self.form = block, form
         self.packed = random.integers(0, 256, (n, k // 2), "u1")
         blocks = n * k // block
         if nested:
@@ -194,16 +197,35 @@ class Problem:
         else:
             self.absmax = random.uniform(0.5, 2, blocks).astype("f4")
             scales = [device.upload(self.absmax), None, None, None]
+        self.arguments = [device.upload(self.packed), *scales]
+        self.values = None
+
+    def exact(self):
+        """(N, K), float64."""
+        if self.values is None:
+            numbers = np.stack([self.packed >> 4, self.packed & 15], -1).reshape(self.shape)
+            sizes = self.absmax.astype("f8").reshape(self.shape[0], -1)
+            self.values = ref.codes(self.form).astype("f8")[numbers]
+            self.values *= sizes.repeat(self.block, 1)
+        return self.values
+
+
+class Problem:
+    """out (M, N) = A (M, K) B (N, K)^T + bias, B in 4 bits: a weight, or one that is made."""
+
+    def __init__(self, device, kind, shape, block, form, nested, bias, weight=None):
+        self.kind, self.shape = kind, shape
+        m, n, k = shape
+        self.a = ref.store(random.standard_normal((m, k)).astype("f4"), kind)
+        self.weight = weight or Weight(device, (n, k), block, form, nested)
         self.bias = ref.store(random.standard_normal(n).astype("f4"), kind) if bias else None
         self.out = device.empty((m, n), ref.STORED[kind])
-        self.arguments = [device.upload(self.a), device.upload(self.packed), *scales, self.out,
+        self.arguments = [device.upload(self.a), *self.weight.arguments, self.out,
                           None if self.bias is None else device.upload(self.bias), m, n, k, block,
                           FORMATS[form]]
 
     def compare(self, row, b_roundings, product_rounded):
-        numbers = np.stack([self.packed >> 4, self.packed & 15], -1).reshape(self.shape[1], -1)
-        centroids = ref.codes(self.form)[numbers].astype("f8")
-        b = centroids * self.absmax.astype("f8").reshape(self.shape[1], -1).repeat(self.block, 1)
+        b = self.weight.exact()
         a = ref.load(self.a, self.kind).astype("f8")
         bias = 0 if self.bias is None else ref.load(self.bias, self.kind).astype("f8")
         want = a @ b.T + bias
@@ -227,7 +249,7 @@ def gemv_naive(device, modules, row, kind, sizes=(8, 64)):
                 f"kgemm_4bit_inference_naive<{TYPES[kind]}, 128, {32 if kind == 'float' else 16}>",
                 -(-n // 4), 128, [n, 1, k, a, b, absmax, device.upload(ref.codes(form)),
                                   problem.out, n, (k + 1) // 2, n, block])
-            problem.compare(row, 3, 1)  # table, scale and their product; then times A
+            problem.compare(row, *ROUNDINGS["kgemm_4bit_inference_naive"])
             device.free()
 
 
@@ -245,7 +267,7 @@ def simt(device, modules, row, kind):
             modules["gemm_4bit_simt"].launch(f"gemm_4bit_simt<{TYPES[kind]}, {block_m}>",
                                              (-(-n // 4), -(-m // block_m)), 128,
                                              problem.arguments)
-            problem.compare(row, 3, 1)
+            problem.compare(row, *ROUNDINGS["gemm_4bit_simt"])
             device.free()
 
 
@@ -261,7 +283,7 @@ def matrix_units(device, modules, row, module, name, kind, tile, ragged_bias=Fal
         problem = Problem(device, kind, (m, n, k), block, form, nested, bias)
         modules[module].launch(name, (-(-m // mt), -(-n // nt)), 256, problem.arguments,
                                shared=shared)
-        problem.compare(row, 1, 0)  # table times scale is rounded to the type once
+        problem.compare(row, *ROUNDINGS[name.split("<")[0]])
         device.free()
 
 

@@ -7,11 +7,16 @@
         print(x.download())
 
 Needs numpy, and c++filt for kernels' names. An allocation has exactly the bytes of its array, if
-not asked otherwise, so that softcuda sees a kernel that reaches behind it.
+not asked otherwise, so that softcuda sees a kernel that reaches behind it. What a part of a program
+costs is counted by `with device.counted() as report`, a report of softcuda.
 """
+import contextlib
 import ctypes
+import json
+import os
 import re
 import subprocess
+import tempfile
 
 import numpy
 
@@ -130,6 +135,24 @@ class Device:
         for buffer in self.buffers:
             self.driver.cuMemFree_v2(ctypes.c_uint64(buffer.address))
         self.buffers = []
+
+    def synchronize(self):
+        check(self.driver, "cuCtxSynchronize", self.driver.cuCtxSynchronize())
+
+    @contextlib.contextmanager
+    def counted(self):
+        """What is launched inside is counted; behind it, the dictionary holds the report."""
+        report = {}
+        check(self.driver, "softcudaCountBegin", self.driver.softcudaCountBegin())
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "report.json")
+            try:
+                yield report
+            finally:
+                code = self.driver.softcudaCountEnd(path.encode())
+            check(self.driver, "softcudaCountEnd", code)
+            with open(path, encoding="utf-8") as f:
+                report.update(json.load(f))
 
     def load(self, path):
         self.modules.append(Module(self.driver, path))
