@@ -27,9 +27,6 @@ struct cuda_layer {
     struct cuda_linear down;                 /* (D, F) */
 };
 
-/* The batch's numbers on their way to the GPU; two, so that the host need not wait for the copy. */
-#define STAGES 2
-
 struct llama_cuda {
     struct cuda_device *cuda;
     struct cuda_arena arena;
@@ -39,19 +36,12 @@ struct llama_cuda {
     struct cuda_layer *layers; /* (n_layers), host memory, owned */
 
     /* Activations, bfloat16; T is batch_tokens. */
-    void *hidden;     /* (T, D) the residual stream */
-    void *normed;     /* (T, D) */
-    void *qkv;        /* (T, H*hd + 2*KV*hd) */
-    void *attended;   /* (T, H*hd) */
-    void *gate_up;    /* (T, 2*F) */
-    void *product;    /* (T, F) */
-    int32_t *numbers; /* (3*T + 1): tokens, positions, cu_seqlens */
-    struct {
-        int32_t *numbers; /* page-locked, owned */
-        CUevent sent;     /* owned */
-        bool used;
-    } stages[STAGES];
-    int next_stage;
+    void *hidden;   /* (T, D) the residual stream */
+    void *normed;   /* (T, D) */
+    void *qkv;      /* (T, H*hd + 2*KV*hd) */
+    void *attended; /* (T, H*hd) */
+    void *gate_up;  /* (T, 2*F) */
+    void *product;  /* (T, F) */
 };
 
 /* ---- where parameters go -------------------------------------------------------------------- */
@@ -175,7 +165,6 @@ static void plan_activations(struct llama_cuda *model, const struct llama *llama
     model->attended = cuda_arena_take(arena, t * q, 2);
     model->gate_up = cuda_arena_take(arena, t * 2 * f, 2);
     model->product = cuda_arena_take(arena, t * f, 2);
-    model->numbers = cuda_arena_take(arena, 3 * t + 1, sizeof(int32_t));
 }
 
 static struct cuda_upload_sizes upload_sizes(const struct llama *llama)
@@ -246,14 +235,6 @@ static enum status allocate(struct llama *llama, struct llama_cuda *model,
                               "--device cpu",
                         err));
     plan(model, llama, upload);
-    size_t numbers = (3 * (size_t)llama->batch_tokens + 1) * sizeof(int32_t);
-    for (int i = 0; i < STAGES; i++) {
-        void *pinned;
-        TRY(cuda_pinned_alloc(model->cuda, &pinned, numbers, err));
-        model->stages[i].numbers = pinned;
-        CUDA_TRY(&model->cuda->driver, err, EventCreate, &model->stages[i].sent,
-                 CU_EVENT_DISABLE_TIMING);
-    }
     return STATUS_OK;
 }
 
@@ -401,11 +382,6 @@ void llama_cuda_free(struct llama_cuda *model)
     if (!model)
         return;
     model->cuda->driver.StreamSynchronize(model->cuda->stream);
-    for (int i = 0; i < STAGES; i++) {
-        cuda_pinned_free(model->cuda, model->stages[i].numbers);
-        if (model->stages[i].sent)
-            model->cuda->driver.EventDestroy(model->stages[i].sent);
-    }
     cuda_arena_close(&model->arena, model->cuda);
     mem_free(model->layers);
     mem_free(model);
@@ -418,39 +394,13 @@ const float *llama_cuda_final_norm_weight(const struct llama_cuda *model)
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
-/* A batch as the kernels see it. */
 struct step {
     struct llama_cuda *model;
     const struct model_config *config;
     struct device *device;
-    int t, n_texts;
-    const int32_t *tokens, *positions, *cu_seqlens; /* on the GPU */
+    const struct llama_batch *batch;
+    int t;
 };
-
-/* Tokens, positions and cu_seqlens, one behind the other, in one copy. */
-static enum status send_numbers(struct step *step, const struct llama_batch *batch, struct err *err)
-{
-    struct llama_cuda *model = step->model;
-    size_t t = (size_t)step->t, n = 2 * t + (size_t)batch->n_texts + 1;
-    int stage = model->next_stage;
-    model->next_stage = (stage + 1) % STAGES;
-    if (model->stages[stage].used)
-        CUDA_TRY(&model->cuda->driver, err, EventSynchronize, model->stages[stage].sent);
-    int32_t *numbers = model->stages[stage].numbers;
-    memcpy(numbers, batch->tokens, t * sizeof *numbers);
-    for (int text = 0; text < batch->n_texts; text++)
-        for (int i = batch->cu_seqlens[text]; i < batch->cu_seqlens[text + 1]; i++)
-            numbers[t + (size_t)i] = i - batch->cu_seqlens[text];
-    memcpy(numbers + 2 * t, batch->cu_seqlens, ((size_t)batch->n_texts + 1) * sizeof *numbers);
-    TRY(cuda_copy_to(model->cuda, model->numbers, numbers, n * sizeof *numbers, err));
-    CUDA_TRY(&model->cuda->driver, err, EventRecord, model->stages[stage].sent,
-             model->cuda->stream);
-    model->stages[stage].used = true;
-    step->tokens = model->numbers;
-    step->positions = model->numbers + t;
-    step->cu_seqlens = model->numbers + 2 * t;
-    return STATUS_OK;
-}
 
 static enum status attention_block(const struct step *step, int index, struct err *err)
 {
@@ -462,7 +412,7 @@ static enum status attention_block(const struct step *step, int index, struct er
     const struct rope_cuda rope = {
         .x = qkv,
         .stride = row,
-        .positions = step->positions,
+        .positions = step->batch->positions,
         .cos_table = model->rope_cos,
         .sin_table = model->rope_sin,
         .n_heads = c->n_heads,
@@ -478,9 +428,9 @@ static enum status attention_block(const struct step *step, int index, struct er
     TRY(cuda_linear_fwd(step->device, qkv, model->normed, &layer->qkv, step->t, false, err));
     TRY(rope_fwd_cuda(step->device, &rope, step->t, err));
     TRY(attention_fwd_cuda(step->device, model->attended, qkv, (int)row, qkv + query,
-                           qkv + query + key, (int)row, step->cu_seqlens, step->t, step->n_texts,
-                           c->n_heads, c->n_kv_heads, c->head_dim, 1.0f / sqrtf((float)c->head_dim),
-                           window, err));
+                           qkv + query + key, (int)row, step->batch->cu_seqlens, step->t,
+                           step->batch->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
+                           1.0f / sqrtf((float)c->head_dim), window, err));
     return cuda_linear_fwd(step->device, model->hidden, model->attended, &layer->o, step->t, true,
                            err);
 }
@@ -511,13 +461,12 @@ enum status llama_cuda_forward(struct llama *llama, struct device *device,
         .model = model,
         .config = &llama->config,
         .device = device,
-        .t = batch->cu_seqlens[batch->n_texts],
-        .n_texts = batch->n_texts,
+        .batch = batch,
+        .t = batch->n_tokens,
     };
     const struct dense_matrix table = {PRECISION_BF16, model->embedding, llama->config.vocab_size,
                                        llama->config.hidden_size};
-    TRY(send_numbers(&step, batch, err));
-    TRY(embedding_fwd_cuda(device, model->hidden, step.tokens, &table, step.t, err));
+    TRY(embedding_fwd_cuda(device, model->hidden, batch->tokens, &table, step.t, err));
     TRY(visit(context, 0, model->hidden, step.t, err));
     for (int layer = 0; layer < n_layers; layer++) {
         TRY(interrupt_check(err));
