@@ -142,8 +142,8 @@ static enum status begin_on_gpu(struct run *run, size_t bytes, struct err *err)
         CUDA_TRY(&cuda->driver, err, EventCreate, &run->batches[i].done, CU_EVENT_DISABLE_TIMING);
     }
     carve_device(run);
-    TRY(cuda_arena_open(&run->cuda_arena, cuda, "the vectors of a batch",
-                        "try a smaller --batch-tokens", err));
+    TRY(cuda_arena_open(&run->cuda_arena, cuda, "a batch of vectors",
+                        "use a smaller --batch-tokens", err));
     carve_device(run);
     return STATUS_OK;
 }

@@ -204,41 +204,84 @@ static size_t measure(const struct llama *llama, struct llama_cuda *model, int b
 
 /* More than so many tokens gain nothing: the card is full. */
 #define BATCH_TOKENS_LARGEST 16384
-/* Of what is free, a part stays so: kernels' own needs, the vectors of a batch. */
-#define SHARE_USED 0.85
+/* In steps of so many. */
+#define BATCH_TOKENS_STEP 64
+/* Of what is free, a part stays so: the driver's own needs, and programs beside. */
+#define SHARE_USED 0.95
 
-/* The largest batch that fits, at least a text. */
+/* With what the embedder has of a batch: five numbers a token, and of each text the vectors of one
+ * request, which may be a pair (host/embedder_run.c). */
+static size_t measure_all(const struct llama *llama, struct llama_cuda *model, int batch_tokens)
+{
+    size_t tokens = (size_t)batch_tokens;
+    size_t texts = tokens < LLAMA_TEXTS_LARGEST ? tokens : LLAMA_TEXTS_LARGEST;
+    return measure(llama, model, batch_tokens) + 5 * tokens * sizeof(int32_t) +
+           2 * texts * (size_t)llama->config.hidden_size * sizeof(float);
+}
+
+/* The largest batch that fits, at least a text: whether that fits, allocating it tells. */
 static enum status choose_batch(struct llama *llama, struct llama_cuda *model, struct err *err)
 {
     size_t available;
     TRY(cuda_memory_free(model->cuda, &available, err));
-    int tokens = BATCH_TOKENS_LARGEST;
-    while (tokens > 1024 && (double)measure(llama, model, tokens) > SHARE_USED * (double)available)
-        tokens /= 2;
-    llama->batch_tokens = tokens > llama->max_tokens ? tokens : llama->max_tokens;
+    int low = llama->max_tokens / BATCH_TOKENS_STEP,
+        high = BATCH_TOKENS_LARGEST / BATCH_TOKENS_STEP;
+    int largest = INT_MAX / llama->config.n_heads / BATCH_TOKENS_STEP; /* see allocate */
+    high = high < largest ? high : largest;
+    while (low < high) { /* the largest of low .. high that fits, or low */
+        int middle = (low + high + 1) / 2;
+        if ((double)measure_all(llama, model, middle * BATCH_TOKENS_STEP) <=
+            SHARE_USED * (double)available)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    llama->batch_tokens = low * BATCH_TOKENS_STEP;
+    if (llama->batch_tokens < llama->max_tokens)
+        llama->batch_tokens = llama->max_tokens;
     return STATUS_OK;
+}
+
+/* What would make it smaller, and only that. */
+static void write_advice(char *text, size_t size, const struct llama *llama)
+{
+    bool dense = llama->precision != PRECISION_NF4,
+         larger = llama->batch_tokens > llama->max_tokens;
+    snprintf(text, size, "use %s%s, %sor --device cpu", dense ? "--precision nf4, " : "",
+             larger ? "a smaller --batch-tokens" : "a smaller --max-tokens",
+             dense ? "" : "a smaller model, ");
 }
 
 static enum status allocate(struct llama *llama, struct llama_cuda *model,
                             struct cuda_upload *upload, struct err *err)
 {
-    char what[96];
+    char what[96], advice[128];
     if ((int64_t)llama->batch_tokens * llama->config.n_heads > INT_MAX)
         return err_set(err, STATUS_USAGE, "a batch of %d tokens is too large; lower --batch-tokens",
                        llama->batch_tokens);
     measure(llama, model, llama->batch_tokens);
     snprintf(what, sizeof what, "the model with a batch of %d tokens", llama->batch_tokens);
-    TRY(cuda_arena_open(&model->arena, model->cuda, what,
-                        llama->precision == PRECISION_BF16
-                            ? "use --precision nf4, a smaller --batch-tokens, or --device cpu"
-                            : "try a smaller --batch-tokens or --max-tokens, a smaller model, or "
-                              "--device cpu",
-                        err));
+    write_advice(advice, sizeof advice, llama);
+    TRY(cuda_arena_open(&model->arena, model->cuda, what, advice, err));
     plan(model, llama, upload);
     return STATUS_OK;
 }
 
 /* ---- loading -------------------------------------------------------------------------------- */
+
+/* The kernels of a batch, those that a visitor pools with too. They are loaded before memory is
+ * shared out: they take some, and loading one may wait for the GPU. */
+static enum status load_kernels(struct llama_cuda *model, enum precision precision, struct err *err)
+{
+    static const char *const images[] = {"embedding", "rmsnorm", "rope",
+                                         "attention", "swiglu",  "pooling"};
+    for (size_t i = 0; i < sizeof images / sizeof *images; i++)
+        TRY(cuda_load(model->cuda, images[i], err));
+    if (precision == PRECISION_BF16)
+        return cuda_load(model->cuda, "matmul", err);
+    TRY(cuda_load(model->cuda, "nf4_matmul", err));
+    return cuda_load(model->cuda, "nf4_matmul_few", err);
+}
 
 /* Which matrices a checkpoint holds in NF4 that is not nested decides what memory they take. */
 static enum status inspect(struct llama_cuda *model, const struct llama *llama,
@@ -365,6 +408,7 @@ enum status llama_cuda_load(struct llama *llama, struct device *device,
         shape_layer(&model->layers[layer], llama);
     if (llama->precision == PRECISION_NF4)
         TRY(inspect(model, llama, weights, err));
+    TRY(load_kernels(model, llama->precision, err));
     if (llama->batch_tokens == 0)
         TRY(choose_batch(llama, model, err));
     enum status status = allocate(llama, model, &upload, err);

@@ -97,10 +97,10 @@ static float *run_part(const struct batch *b, int first, int n, const int32_t *c
     memcpy(copy, b->buffer, b->size * sizeof *copy);
     for (size_t i = 0; i < out_size; i++)
         nothing[i] = NAN;
-    struct cuda_tensor buffer = cuda_upload(PRECISION_BF16, copy, b->size);
-    struct cuda_tensor out = cuda_upload(PRECISION_BF16, nothing, out_size);
+    struct cuda_tensor buffer = cuda_send(PRECISION_BF16, copy, b->size);
+    struct cuda_tensor out = cuda_send(PRECISION_BF16, nothing, out_size);
     struct cuda_tensor begins =
-        cuda_upload_bytes(cu_seqlens, ((size_t)n_texts + 1) * sizeof *cu_seqlens);
+        cuda_send_bytes(cu_seqlens, ((size_t)n_texts + 1) * sizeof *cu_seqlens);
     uint16_t *at = cuda_pointer(&buffer);
     const uint16_t *q = at + b->q_begin + (size_t)first * (size_t)b->q_stride;
     const uint16_t *k = at + b->k_begin + (size_t)first * (size_t)b->kv_stride;
@@ -238,11 +238,11 @@ START_TEST(attention_is_dispatched)
             memcpy(parts[i] + (size_t)j * (size_t)row,
                    b.buffer + begins[i] + (size_t)j * (size_t)stride,
                    (size_t)row * sizeof *parts[i]);
-        tensors[i] = cuda_upload(PRECISION_BF16, parts[i], (size_t)b.n * (size_t)row);
+        tensors[i] = cuda_send(PRECISION_BF16, parts[i], (size_t)b.n * (size_t)row);
         free(parts[i]);
     }
-    struct cuda_tensor out = cuda_upload(PRECISION_BF16, nothing, (size_t)b.n * (size_t)b.q_row);
-    struct cuda_tensor texts = cuda_upload_bytes(b.cu_seqlens, 3 * sizeof *b.cu_seqlens);
+    struct cuda_tensor out = cuda_send(PRECISION_BF16, nothing, (size_t)b.n * (size_t)b.q_row);
+    struct cuda_tensor texts = cuda_send_bytes(b.cu_seqlens, 3 * sizeof *b.cu_seqlens);
     cuda_good(attention_fwd(&cuda_test, cuda_pointer(&out), cuda_pointer(&tensors[0]),
                             cuda_pointer(&tensors[1]), cuda_pointer(&tensors[2]),
                             cuda_pointer(&texts), b.n, 2, b.n_heads, b.n_kv_heads, b.head_dim,
@@ -489,7 +489,7 @@ START_TEST(attention_has_limits)
     struct err err;
     if (!cuda_test_device(0))
         SKIP("needs nvcc");
-    struct cuda_tensor texts = cuda_upload_bytes(none, sizeof none);
+    struct cuda_tensor texts = cuda_send_bytes(none, sizeof none);
     void *begins = cuda_pointer(&texts);
     cuda_good(attention_fwd(&cuda_test, NULL, NULL, NULL, NULL, begins, 0, 0, 2, 1, 8, 1, 0, &err),
               &err);

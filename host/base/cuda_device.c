@@ -139,6 +139,19 @@ enum status cuda_function(struct cuda_device *cuda, const char *image, const cha
     return STATUS_OK;
 }
 
+enum status cuda_load(struct cuda_device *cuda, const char *image, struct err *err)
+{
+    CUmodule module;
+    struct cuda_function *function;
+    const struct cuda_image *at = cuda_images;
+    TRY(load_module(cuda, image, &module, err));
+    while (strcmp(at->name, image) != 0)
+        at++;
+    for (int i = 0; at->kernels[i]; i++)
+        TRY(cuda_function(cuda, at->name, at->kernels[i], &function, err));
+    return STATUS_OK;
+}
+
 enum status cuda_launch(struct cuda_device *cuda, const struct cuda_launch *launch, struct err *err)
 {
     struct cuda_function *kernel;
