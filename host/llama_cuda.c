@@ -30,8 +30,9 @@ struct cuda_layer {
 struct llama_cuda {
     struct cuda_device *cuda;
     struct cuda_arena arena;
-    void *embedding;   /* (V, D) bfloat16 */
-    float *final_norm; /* (D) */
+    size_t weight_bytes; /* of the arena, at its start */
+    void *embedding;     /* (V, D) bfloat16 */
+    float *final_norm;   /* (D) */
     float *rope_cos, *rope_sin;
     struct cuda_layer *layers; /* (n_layers), host memory, owned */
 
@@ -186,7 +187,7 @@ static void plan(struct llama_cuda *model, const struct llama *llama, struct cud
 {
     struct cuda_upload_sizes sizes = upload_sizes(llama);
     plan_weights(model, llama);
-    size_t mark = model->arena.used;
+    size_t mark = model->weight_bytes = model->arena.used;
     cuda_upload_plan(upload, &model->arena, &sizes);
     cuda_arena_reset(&model->arena, mark);
     plan_activations(model, llama);
@@ -417,7 +418,7 @@ enum status llama_cuda_load(struct llama *llama, struct device *device,
     if (status == STATUS_OK)
         status = load_parameters(model, llama, &upload, progress, err);
     cuda_upload_close(&upload);
-    llama->weight_bytes = model->arena.bytes;
+    llama->weight_bytes = model->weight_bytes;
     return status;
 }
 

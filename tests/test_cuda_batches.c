@@ -255,8 +255,8 @@ static size_t bytes_needed(const char *model, int batch_tokens)
     struct err err;
     cuda_good(open_model(&embedder, model, PRECISION_NF4, batch_tokens, &err), &err);
     ck_assert_int_eq(embedder.llama.batch_tokens, batch_tokens);
-    size_t bytes = embedder.llama.weight_bytes;
-    ck_assert_uint_eq(cuda_test.cuda->allocated.now, bytes);
+    size_t bytes = cuda_test.cuda->allocated.now;
+    ck_assert_uint_gt(bytes, embedder.llama.weight_bytes);
     embedder_close(&embedder);
     ck_assert_uint_eq(cuda_test.cuda->allocated.now, 0);
     return bytes;
