@@ -340,6 +340,34 @@ START_TEST(attention_finds_its_text)
 }
 END_TEST
 
+/* A text of thousands of tokens among short ones; under two heads of queries, and under a window
+ * that is long too. One with each setting, since the float64 reference takes its time: the short
+ * form of the tests has the first. */
+static const struct {
+    int n_heads, length, window;
+} long_cases[] = {{1, 8192, 0}, {2, 10000, 0}, {1, 10000, 4096}};
+
+START_TEST(attention_takes_long_texts)
+{
+    if (_i > 0 && !cuda_test_full())
+        return;
+    if (!cuda_test_device(_i))
+        SKIP("needs nvcc");
+    size_t which = (size_t)_i % (sizeof long_cases / sizeof *long_cases);
+    const int texts[] = {5, 70, long_cases[which].length, 0, 33, 129};
+    struct batch b = make_batch(texts, 6, long_cases[which].n_heads, 1, 64, true);
+    b.window = long_cases[which].window;
+    fill_batch(&b, 1.5f);
+    float *got = run(&b);
+    check_batch(&b, got);
+    /* It is the same alone. */
+    check_alone(&b, got, b.cu_seqlens[2], long_cases[which].length);
+    free(got);
+    free_batch(&b);
+    device_close(&cuda_test);
+}
+END_TEST
+
 /* NaN in the first query, key or value of a text, and an infinity. */
 START_TEST(attention_keeps_texts_apart)
 {
@@ -521,5 +549,9 @@ int main(void)
     tcase_add_test(tests, attention_has_limits);
     tcase_add_test(tests, attention_touches_memory_well);
     suite_add_tcase(suite, tests);
+    TCase *large = tcase_create("large");
+    tcase_set_timeout(large, 1200);
+    tcase_add_loop_test(large, attention_takes_long_texts, 0, CUDA_TEST_SETTINGS);
+    suite_add_tcase(suite, large);
     return run_suite(suite);
 }
