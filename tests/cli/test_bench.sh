@@ -242,6 +242,9 @@ PYTHON
     expect_code 0
     expect_match "$stdout" '^pipeline_embed,,cpu,,.*,$'
     expect_match "$stdout" '^pipeline_embed,,cuda:0,.*GeForce.*,[0-9]+,[0-9]+$'
+    run "$MIDASHI" bench pipeline_load --model "$model" --corpus "$dir/corpus.tsv" --precision f32 --csv
+    expect_code 0 # a precision that is the CPU's
+    expect_line_count "$stdout" 2
     run "$MIDASHI" bench pipeline_kmeans --model "$model" --corpus "$dir/corpus.tsv" --topics 2 --device cuda
     expect_code 2
     expect_match "$stderr" 'no row that is chosen runs on --device cuda'

@@ -58,6 +58,10 @@ static enum status run_pipeline(struct job *job, struct bench_place *place, stru
     int n_stages;
     if (!job->pipeline || !bench_pipeline_has(place, job->pipeline))
         return STATUS_OK;
+    /* With --device auto a precision that GPUs do not have is the CPU's alone. */
+    if (place->device.kind == DEVICE_CUDA && strcmp(job->options->device, "auto") == 0 &&
+        strcmp(job->options->precision, "f32") == 0)
+        return STATUS_OK;
     if (place->software) {
         job->pipeline_left_out = true;
         return STATUS_OK;
