@@ -253,10 +253,9 @@ static enum status allocate_buffers(struct llama *llama, struct err *err)
                            "--batch-tokens or --max-tokens",
                            llama->batch_tokens);
     }
-    llama->positions = arena_alloc(&llama->arena, t, sizeof *llama->positions);
     double *inv_freq = arena_alloc(&llama->arena, half, sizeof *inv_freq);
-    if (!llama->positions || !inv_freq)
-        return err_no_memory(err, "positions", t * sizeof *llama->positions);
+    if (!inv_freq)
+        return err_no_memory(err, "the frequencies of rotation", half * sizeof *inv_freq);
     rope_frequencies(inv_freq, config->head_dim, &config->rope);
     rope_table(llama->rope_cos, llama->rope_sin, inv_freq, llama->max_tokens, config->head_dim);
     return STATUS_OK;
@@ -336,19 +335,22 @@ static enum status project(struct device *device, void *y, const void *x,
 
 /* Queries or keys (t, n_heads, head_dim): each head's norm, if there is one, then its rotation. */
 static enum status prepare_heads(struct llama *llama, struct device *device, float *x,
-                                 const float *norm, int t, int n_heads, struct err *err)
+                                 const float *norm, const struct llama_batch *batch, int n_heads,
+                                 struct err *err)
 {
     const struct model_config *c = &llama->config;
+    int t = batch->n_tokens;
     if (norm)
         TRY(rmsnorm_fwd(device, x, x, norm, t * n_heads, c->head_dim, c->rms_norm_eps, err));
-    return rope_fwd(device, x, llama->positions, llama->rope_cos, llama->rope_sin, t, n_heads,
+    return rope_fwd(device, x, batch->positions, llama->rope_cos, llama->rope_sin, t, n_heads,
                     c->head_dim, err);
 }
 
 static enum status attention_block(struct llama *llama, struct device *device, int index,
-                                   const struct llama_batch *batch, int t, struct err *err)
+                                   const struct llama_batch *batch, struct err *err)
 {
     const struct model_config *c = &llama->config;
+    int t = batch->n_tokens;
     const struct llama_layer *layer = &llama->layers[index];
     int query = extent_of(c, QUERY), key_value = extent_of(c, KEY_VALUE);
     int window = index >= c->first_window_layer ? c->sliding_window : 0;
@@ -361,8 +363,8 @@ static enum status attention_block(struct llama *llama, struct device *device, i
                 err));
     TRY(project(device, llama->value, llama->normed, &layer->v, layer->v_bias, t, key_value, false,
                 err));
-    TRY(prepare_heads(llama, device, llama->query, layer->q_norm, t, c->n_heads, err));
-    TRY(prepare_heads(llama, device, llama->key, layer->k_norm, t, c->n_kv_heads, err));
+    TRY(prepare_heads(llama, device, llama->query, layer->q_norm, batch, c->n_heads, err));
+    TRY(prepare_heads(llama, device, llama->key, layer->k_norm, batch, c->n_kv_heads, err));
     TRY(attention_fwd(device, llama->attended, llama->query, llama->key, llama->value,
                       batch->cu_seqlens, t, batch->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
                       scale, window, err));
@@ -389,21 +391,16 @@ enum status llama_forward(struct llama *llama, struct device *device,
                           const struct llama_batch *batch, int n_layers, llama_layer_visitor *visit,
                           void *context, struct err *err)
 {
-    int t = batch->cu_seqlens[batch->n_texts];
+    int t = batch->n_tokens;
     assert(t <= llama->batch_tokens && n_layers <= llama->n_layers);
+    assert(batch->n_texts <= LLAMA_TEXTS_LARGEST);
     if (llama->cuda)
         return llama_cuda_forward(llama, device, batch, n_layers, visit, context, err);
-    for (int text = 0; text < batch->n_texts; text++) {
-        int begin = batch->cu_seqlens[text], end = batch->cu_seqlens[text + 1];
-        assert(end - begin <= llama->max_tokens);
-        for (int i = begin; i < end; i++)
-            llama->positions[i] = i - begin;
-    }
     TRY(embedding_fwd(device, llama->hidden, batch->tokens, &llama->embedding, t, err));
     TRY(visit(context, 0, llama->hidden, t, err));
     for (int layer = 0; layer < n_layers; layer++) {
         TRY(interrupt_check(err));
-        TRY(attention_block(llama, device, layer, batch, t, err));
+        TRY(attention_block(llama, device, layer, batch, err));
         TRY(mlp_block(llama, device, &llama->layers[layer], t, err));
         TRY(visit(context, layer + 1, llama->hidden, t, err));
     }
