@@ -8,7 +8,7 @@
 #include <string.h>
 #include "bench/scratch.h"
 #include "host/base/clock.h"
-#include "host/base/cuda_device.h"
+#include "host/base/cuda_memory.h"
 #include "loaders/json.h"
 
 /* ---- events --------------------------------------------------------------------------------- */
@@ -129,8 +129,8 @@ enum status cuda_measure_limits(struct cuda_limits *limits, struct device *devic
                             "cuDeviceGetAttribute", err);
     limits->clock_mhz /= 1000; /* from kHz */
     if (status == STATUS_OK)
-        status = cuda_check(&cuda->driver, cuda->driver.MemAlloc(&buffer, 2 * COPY_BYTES(cuda)),
-                            "cuMemAlloc", err);
+        status = cuda_memory_take(cuda, &buffer, 2 * COPY_BYTES(cuda), "measuring its limits",
+                                  "close other programs", err);
     if (status == STATUS_OK)
         status =
             cuda_check(&cuda->driver,
@@ -142,8 +142,7 @@ enum status cuda_measure_limits(struct cuda_limits *limits, struct device *devic
         status = measure_launch(&limits->launch_seconds, &watch, err);
     if (status == STATUS_OK)
         status = measure_tensor(&limits->tensor, &watch, buffer, err);
-    if (buffer)
-        cuda->driver.MemFree(buffer);
+    cuda_memory_drop(cuda, buffer, 2 * COPY_BYTES(cuda));
     stopwatch_close(&watch);
     return status;
 }
@@ -163,8 +162,8 @@ static enum status flush_open(struct flush *flush, struct cuda_device *cuda, str
     CUDA_TRY(&cuda->driver, err, DeviceGetAttribute, &l2, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE,
              cuda->ordinal);
     flush->bytes = 2 * (size_t)l2;
-    CUDA_TRY(&cuda->driver, err, MemAlloc, &flush->buffer, flush->bytes);
-    return STATUS_OK;
+    return cuda_memory_take(cuda, &flush->buffer, flush->bytes, "twice the L2 cache",
+                            "close other programs, or choose smaller shapes", err);
 }
 
 static enum status time_run(struct trial *trial, struct stopwatch *watch, const struct flush *flush,
@@ -217,8 +216,7 @@ enum status cuda_measure_trial(struct measurement *measurement, struct trial *tr
         status = take(runs, &n, trial, &watch, &flush, seconds, err);
     if (status == STATUS_OK)
         summarise(measurement, trial, limits, runs, n, runs + RUNS_MOST);
-    if (flush.buffer)
-        cuda->driver.MemFree(flush.buffer);
+    cuda_memory_drop(cuda, flush.buffer, flush.bytes);
     stopwatch_close(&watch);
     mem_free(runs);
     return status;

@@ -7,6 +7,7 @@
 #include <malloc.h>
 #endif
 #include "host/base/clock.h"
+#include "host/base/cuda_device.h"
 #include "host/quantize.h"
 
 /* Begins VmHWM anew (proc(5), clear_refs), without what the C library keeps of freed memory. */
@@ -23,6 +24,7 @@ static bool restart_peak(void)
 }
 
 struct run {
+    struct device *device;
     struct stage *stages;
     int n_stages;
     double start;
@@ -31,7 +33,10 @@ struct run {
 
 static void begin(struct run *run)
 {
+    struct cuda_device *cuda = run->device->cuda;
     run->peaks = restart_peak();
+    if (cuda)
+        cuda->allocated.most = cuda->allocated.now;
     run->start = seconds_now();
 }
 
@@ -43,19 +48,19 @@ static void end(struct run *run, const char *name, const char *unit, double item
         .items = items,
         .seconds = seconds_now() - run->start,
         .peak_bytes = run->peaks ? mem_peak_resident() : 0,
+        .gpu_peak_bytes = run->device->cuda ? run->device->cuda->allocated.most : 0,
     };
 }
 
 /* ---- the model ------------------------------------------------------------------------------ */
 
-static enum status quantise(struct run *run, struct device *device,
-                            const struct pipeline_settings *settings,
+static enum status quantise(struct run *run, const struct pipeline_settings *settings,
                             const struct progress *progress, struct err *err)
 {
     struct quantize_counts counts;
     begin(run);
-    TRY(quantize_model(device, settings->model_path, settings->scratch, true, progress, &counts,
-                       err));
+    TRY(quantize_model(run->device, settings->model_path, settings->scratch, true, progress,
+                       &counts, err));
     end(run, "quantise", "MB", 1e-6 * (double)counts.bytes);
     return STATUS_OK;
 }
@@ -93,9 +98,9 @@ static enum status keep(void *context, int request, size_t first_row, size_t n_r
     return STATUS_OK;
 }
 
-static enum status embed(struct run *run, struct embedder *embedder, struct device *device,
-                         const struct corpus *corpus, const struct pipeline_settings *settings,
-                         struct kept *kept, const struct progress *progress, struct err *err)
+static enum status embed(struct run *run, struct embedder *embedder, const struct corpus *corpus,
+                         const struct pipeline_settings *settings, struct kept *kept,
+                         const struct progress *progress, struct err *err)
 {
     struct embedding_counts counts;
     kept->width = (size_t)embedding_width(embedder, settings->request.pool);
@@ -104,23 +109,24 @@ static enum status embed(struct run *run, struct embedder *embedder, struct devi
         return err_no_memory(err, "the embeddings",
                              corpus->n_rows * kept->width * sizeof *kept->vectors);
     begin(run);
-    TRY(embedder_run(embedder, device, corpus->rows, corpus->n_rows, &settings->request, 1, keep,
-                     kept, &counts, progress, err));
+    TRY(embedder_run(embedder, run->device, corpus->rows, corpus->n_rows, &settings->request, 1,
+                     keep, kept, &counts, progress, err));
     end(run, "embed", "tokens", (double)counts.tokens);
     return STATUS_OK;
 }
 
-static enum status run_model(struct run *run, struct device *device, const struct corpus *corpus,
+static enum status run_model(struct run *run, const struct corpus *corpus,
                              const struct pipeline_settings *settings, struct kept *kept,
                              const struct progress *progress, struct err *err)
 {
     struct embedder embedder;
     begin(run);
-    TRY(embedder_open(&embedder, device, settings->model_path, &settings->embedder, progress, err));
+    TRY(embedder_open(&embedder, run->device, settings->model_path, &settings->embedder, progress,
+                      err));
     end(run, "load", "MB", 1e-6 * (double)embedder.llama.weight_bytes);
     enum status status = tokenise(run, &embedder, corpus, err);
-    if (status == STATUS_OK && !settings->embeds_nothing)
-        status = embed(run, &embedder, device, corpus, settings, kept, progress, err);
+    if (status == STATUS_OK && settings->end >= PIPELINE_TO_EMBED)
+        status = embed(run, &embedder, corpus, settings, kept, progress, err);
     embedder_close(&embedder);
     return status;
 }
@@ -144,15 +150,16 @@ static void listen(void *context, const char *stage, const char *unit, size_t do
     progress_report(listener->progress, stage, unit, done, total);
 }
 
-static enum status find_topics(struct run *run, struct device *device, const struct corpus *corpus,
+static enum status find_topics(struct run *run, const struct corpus *corpus,
                                const struct pipeline_settings *settings, const struct kept *kept,
                                const struct progress *progress, struct err *err)
 {
     struct topics topics;
     struct listener listener = {.progress = progress};
     struct progress listening = {.report = listen, .context = &listener};
+    struct device cpu = device_cpu(run->device);
     begin(run);
-    TRY(topics_find(&topics, device, corpus, kept->vectors, (int)kept->width, &settings->topics,
+    TRY(topics_find(&topics, &cpu, corpus, kept->vectors, (int)kept->width, &settings->topics,
                     &listening, err));
     topics_free(&topics);
     end(run, "after_embedding", "texts", (double)corpus->n_rows);
@@ -173,15 +180,15 @@ enum status pipeline_run(struct stage *stages, int *n_stages, struct device *dev
                          const struct corpus *corpus, const struct pipeline_settings *settings,
                          const struct progress *progress, struct err *err)
 {
-    struct run run = {.stages = stages};
+    struct run run = {.device = device, .stages = stages};
     struct kept kept = {.vectors = NULL};
     enum status status = STATUS_OK;
     if (settings->scratch)
-        status = quantise(&run, device, settings, progress, err);
+        status = quantise(&run, settings, progress, err);
     if (status == STATUS_OK)
-        status = run_model(&run, device, corpus, settings, &kept, progress, err);
-    if (status == STATUS_OK && !settings->embeds_nothing)
-        status = find_topics(&run, device, corpus, settings, &kept, progress, err);
+        status = run_model(&run, corpus, settings, &kept, progress, err);
+    if (status == STATUS_OK && settings->end >= PIPELINE_TO_TOPICS)
+        status = find_topics(&run, corpus, settings, &kept, progress, err);
     mem_free(kept.vectors);
     *n_stages = run.n_stages;
     return status;

@@ -11,7 +11,8 @@ struct stage {
                          "after_embedding" */
     const char *unit; /* what `items` counts: "tokens", "texts", "MB" */
     double items, seconds;
-    size_t peak_bytes; /* VmHWM during the step, 0 where the system cannot begin it anew */
+    size_t peak_bytes;     /* VmHWM during the step, 0 where the system cannot begin it anew */
+    size_t gpu_peak_bytes; /* the most that was allocated of a GPU's memory (cuda_device.h) */
 };
 #define STAGES_LARGEST 8
 
@@ -21,12 +22,14 @@ struct pipeline_settings {
     struct embedding_request request;
     struct topics_settings topics;
     const char *scratch; /* a folder for what `quantise` writes; NULL: leave that step out */
-    bool embeds_nothing; /* ends before `embed` */
+    /* The last step. */
+    enum { PIPELINE_TO_TOKENISE, PIPELINE_TO_EMBED, PIPELINE_TO_TOPICS } end;
 };
 
-/* Runs the steps over the corpus. stages: room for STAGES_LARGEST. Steps that do not apply (a model
- * that is NF4 already is not quantised) are left out. `after_embedding` is all that follows it:
- * words, k-means, and naming. Fails as the steps do. */
+/* Runs the steps over the corpus. stages: room for STAGES_LARGEST. `after_embedding` is all that
+ * follows it: words, k-means, and naming. On a GPU `load` and `embed` are its, up to the last
+ * result on the host, what kernels take to be loaded included; the other steps are the CPU's beside
+ * it, and `quantise` must be left out. Times of softcuda mean nothing. Fails as the steps do. */
 enum status pipeline_run(struct stage *stages, int *n_stages, struct device *device,
                          const struct corpus *corpus, const struct pipeline_settings *settings,
                          const struct progress *progress, struct err *err);

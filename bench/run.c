@@ -155,7 +155,7 @@ void bench_place_close(struct bench_place *place)
 
 bool bench_place_has(const struct bench_place *place, const struct bench_operation *operation)
 {
-    return place->device.kind == DEVICE_CPU || operation->cuda;
+    return place->device.kind == DEVICE_CPU ? !operation->not_cpu : operation->cuda;
 }
 
 const char *bench_dtype(const struct bench_place *place, const struct bench_operation *operation)

@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <math.h>
 #include <string.h>
-#include "host/base/cuda_device.h"
+#include "host/base/cuda_memory.h"
 #include "host/base/float16.h"
 #include "host/base/philox.h"
 
@@ -150,14 +150,21 @@ static enum status upload(struct trial *trial, struct tensor *tensor, int turn, 
     return status;
 }
 
+/* An empty one has an address too. */
+static size_t allocated_bytes(const struct trial *trial, const struct tensor *tensor)
+{
+    size_t bytes = device_bytes(trial, tensor);
+    return bytes ? bytes : 1;
+}
+
 static enum status upload_all(struct trial *trial, struct err *err)
 {
     for (int i = 0; i < trial->n_tensors; i++) {
         struct tensor *tensor = &trial->tensors[i];
         for (int turn = 0; turn < 2; turn++) {
-            size_t bytes = device_bytes(trial, tensor);
-            CUDA_TRY(&trial->device->cuda->driver, err, MemAlloc, &tensor->device[turn],
-                     bytes ? bytes : 1);
+            TRY(cuda_memory_take(trial->device->cuda, &tensor->device[turn],
+                                 allocated_bytes(trial, tensor), "one of a bench row's operands",
+                                 "choose smaller shapes", err));
             TRY(upload(trial, tensor, turn, err));
         }
     }
@@ -206,7 +213,8 @@ void trial_close(struct trial *trial)
     for (int i = 0; i < trial->n_tensors; i++)
         for (int turn = 0; turn < 2; turn++)
             if (trial->tensors[i].device[turn])
-                trial->device->cuda->driver.MemFree(trial->tensors[i].device[turn]);
+                cuda_memory_drop(trial->device->cuda, trial->tensors[i].device[turn],
+                                 allocated_bytes(trial, &trial->tensors[i]));
     arena_free(&trial->arena);
     trial->n_tensors = 0;
 }

@@ -1,9 +1,17 @@
 /* Running an embedder over a corpus. See embedder.h.
  *
  * A batch takes texts in order until batch_tokens are full: nothing is padded, so nothing is gained
- * by sorting, and rows leave in the order in which they came. On a GPU two batches take turns: one
- * is computed while the texts of the next are tokenised and the vectors of the one before are
- * handed on. */
+ * by sorting, and rows leave in the order in which they came.
+ *
+ * On a GPU two batches take turns: one is computed while the texts of the next are tokenised and
+ * the vectors of the one before are handed on. What the host waits for is a batch's vectors, after
+ * it has queued the next one:
+ *
+ *     host   tokens of 1 | queue 1 | tokens of 2 | queue 2 | wait for 1, hand on | tokens of 3 ...
+ *     GPU                  numbers 1, launches, vectors 1    numbers 2, launches, vectors 2 ...
+ *
+ * All is on one stream, in order, so the GPU has a batch's numbers and vectors once; the host has
+ * them twice, page-locked. */
 #include "host/embedder.h"
 
 #include <string.h>
@@ -12,25 +20,29 @@
 
 /* Blank rows take no tokens; this bounds the rows of a batch, so that progress shows and memory
  * stays small in a corpus of blanks. */
-#define LARGEST_ROWS 4096
+#define LARGEST_ROWS LLAMA_TEXTS_LARGEST
 
 /* ---- batches -------------------------------------------------------------------------------- */
+
+/* What kernels read of a batch beside weights, one array behind the other, so that one copy brings
+ * them all. */
+struct numbers {
+    int32_t *tokens;     /* (batch_tokens) */
+    int32_t *positions;  /* (batch_tokens) */
+    int32_t *cu_seqlens; /* (most_texts + 1) */
+    int32_t *mean_begin; /* (most_texts) first token that counts in a mean */
+    int32_t *mean_end;   /* (most_texts) one past the last */
+};
 
 struct batch {
     size_t first_row, n_rows; /* blank ones too */
     int n_texts, n_tokens;
     bool under_way; /* computed, or being computed, and not handed on yet */
     /* Host memory, page-locked beside a GPU. */
-    int32_t *tokens;     /* (batch_tokens) */
-    int32_t *cu_seqlens; /* (most_texts + 1) */
-    int32_t *mean_begin; /* (most_texts) first token that counts in a mean */
-    int32_t *mean_end;   /* (most_texts) one past the last */
+    struct numbers numbers;
     float *pooled;       /* (n_parts, most_texts, D) */
     size_t *row_of_text; /* (most_texts) */
-    /* A GPU's: the same, and when they are there. */
-    int32_t *on_device_cu_seqlens, *on_device_mean_begin, *on_device_mean_end;
-    float *on_device_pooled;
-    CUevent done;
+    CUevent done;        /* a GPU's: the vectors are on the host */
 };
 
 #define BATCHES_LARGEST 2
@@ -53,7 +65,9 @@ struct run {
     size_t vectors_capacity;
     struct arena arena;
     char *pinned[BATCHES_LARGEST];
-    struct cuda_arena on_device;
+    struct cuda_arena cuda_arena;
+    struct numbers cuda_numbers;
+    float *cuda_pooled;
 };
 
 static int parts_of(enum pool pool)
@@ -66,20 +80,38 @@ static struct batch *current_batch(struct run *run)
     return &run->batches[run->current];
 }
 
+/* Returns how many numbers there are. block: where they are or, NULL, will be. */
+static size_t carve_numbers(const struct run *run, struct numbers *numbers, int32_t *block)
+{
+    size_t tokens = (size_t)run->embedder->llama.batch_tokens, texts = (size_t)run->most_texts;
+    if (block)
+        *numbers = (struct numbers){
+            .tokens = block,
+            .positions = block + tokens,
+            .cu_seqlens = block + 2 * tokens,
+            .mean_begin = block + 2 * tokens + texts + 1,
+            .mean_end = block + 2 * tokens + 2 * texts + 1,
+        };
+    return 2 * tokens + 3 * texts + 1;
+}
+
+static size_t count_pooled(const struct run *run)
+{
+    return (size_t)run->n_parts * (size_t)run->most_texts *
+           (size_t)run->embedder->config.hidden_size;
+}
+
 /* The host's arrays of a batch, carved from `block`; NULL: how many bytes they take. */
 static size_t carve_host(const struct run *run, struct batch *batch, char *block)
 {
-    size_t texts = (size_t)run->most_texts, width = (size_t)run->embedder->config.hidden_size;
+    int32_t *numbers;
     const struct {
         void *pointer;
         size_t bytes;
     } arrays[] = {
-        {&batch->tokens, (size_t)run->embedder->llama.batch_tokens * sizeof *batch->tokens},
-        {&batch->cu_seqlens, (texts + 1) * sizeof *batch->cu_seqlens},
-        {&batch->mean_begin, texts * sizeof *batch->mean_begin},
-        {&batch->mean_end, texts * sizeof *batch->mean_end},
-        {&batch->pooled, (size_t)run->n_parts * texts * width * sizeof *batch->pooled},
-        {&batch->row_of_text, texts * sizeof *batch->row_of_text},
+        {&numbers, carve_numbers(run, NULL, NULL) * sizeof *numbers},
+        {&batch->pooled, count_pooled(run) * sizeof *batch->pooled},
+        {&batch->row_of_text, (size_t)run->most_texts * sizeof *batch->row_of_text},
     };
     size_t used = 0;
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
@@ -87,21 +119,16 @@ static size_t carve_host(const struct run *run, struct batch *batch, char *block
         memcpy(arrays[i].pointer, &at, sizeof at);
         used += (arrays[i].bytes + 63) / 64 * 64;
     }
+    carve_numbers(run, &batch->numbers, numbers);
     return used;
 }
 
 static void carve_device(struct run *run)
 {
-    size_t texts = (size_t)run->most_texts, width = (size_t)run->embedder->config.hidden_size;
-    for (int i = 0; i < run->n_batches; i++) {
-        struct batch *batch = &run->batches[i];
-        struct cuda_arena *arena = &run->on_device;
-        batch->on_device_cu_seqlens = cuda_arena_take(arena, texts + 1, sizeof(int32_t));
-        batch->on_device_mean_begin = cuda_arena_take(arena, texts, sizeof(int32_t));
-        batch->on_device_mean_end = cuda_arena_take(arena, texts, sizeof(int32_t));
-        batch->on_device_pooled =
-            cuda_arena_take(arena, (size_t)run->n_parts * texts * width, sizeof(float));
-    }
+    struct cuda_arena *arena = &run->cuda_arena;
+    size_t n = carve_numbers(run, NULL, NULL);
+    carve_numbers(run, &run->cuda_numbers, cuda_arena_take(arena, n, sizeof(int32_t)));
+    run->cuda_pooled = cuda_arena_take(arena, count_pooled(run), sizeof(float));
 }
 
 static enum status begin_on_gpu(struct run *run, size_t bytes, struct err *err)
@@ -115,8 +142,8 @@ static enum status begin_on_gpu(struct run *run, size_t bytes, struct err *err)
         CUDA_TRY(&cuda->driver, err, EventCreate, &run->batches[i].done, CU_EVENT_DISABLE_TIMING);
     }
     carve_device(run);
-    TRY(cuda_arena_open(&run->on_device, cuda, "the vectors of a batch",
-                        "try a smaller --batch-tokens", err));
+    TRY(cuda_arena_open(&run->cuda_arena, cuda, "a batch of vectors",
+                        "use a smaller --batch-tokens", err));
     carve_device(run);
     return STATUS_OK;
 }
@@ -138,7 +165,7 @@ static enum status run_begin(struct run *run, struct err *err)
         carve_host(run, &run->batches[0], block);
     }
     for (int i = 0; i < run->n_batches; i++)
-        run->batches[i].cu_seqlens[0] = 0;
+        run->batches[i].numbers.cu_seqlens[0] = 0;
     return STATUS_OK;
 }
 
@@ -152,7 +179,7 @@ static void run_end(struct run *run)
                 cuda->driver.EventDestroy(run->batches[i].done);
             cuda_pinned_free(cuda, run->pinned[i]);
         }
-        cuda_arena_close(&run->on_device, cuda);
+        cuda_arena_close(&run->cuda_arena, cuda);
     }
     arena_free(&run->arena);
     mem_free(run->vectors);
@@ -161,7 +188,7 @@ static void run_end(struct run *run)
 static void append(struct batch *batch, const struct tokens *tokens, size_t count)
 {
     if (count > 0)
-        memcpy(batch->tokens + batch->n_tokens, tokens->ids, count * sizeof *tokens->ids);
+        memcpy(batch->numbers.tokens + batch->n_tokens, tokens->ids, count * sizeof *tokens->ids);
     batch->n_tokens += (int)count;
 }
 
@@ -181,9 +208,11 @@ static void add_text(struct run *run, size_t row, const struct tokens *text, siz
            embedder->fixed[embedder->text_slots].count);
     if (begin == start && end - begin > 1)
         begin++; /* no BOS: the first token is the attention sink */
-    batch->mean_begin[i] = begin;
-    batch->mean_end[i] = end;
-    batch->cu_seqlens[i + 1] = batch->n_tokens;
+    for (int token = start; token < batch->n_tokens; token++)
+        batch->numbers.positions[token] = token - start;
+    batch->numbers.mean_begin[i] = begin;
+    batch->numbers.mean_end[i] = end;
+    batch->numbers.cu_seqlens[i + 1] = batch->n_tokens;
     batch->row_of_text[i] = row - batch->first_row;
 }
 
@@ -194,34 +223,40 @@ static size_t part_offset(const struct run *run, int part)
     return (size_t)part * (size_t)run->most_texts * (size_t)run->embedder->config.hidden_size;
 }
 
-static enum status pool_on_cpu(struct run *run, const struct batch *batch, enum pool pool,
+/* Where the kernels read a batch's numbers. */
+static const struct numbers *numbers_of(const struct run *run, const struct batch *batch)
+{
+    return run->device->kind == DEVICE_CUDA ? &run->cuda_numbers : &batch->numbers;
+}
+
+/* The tokens begin[i] .. end[i] of text i that `pool` takes. */
+struct ranges {
+    const int32_t *begin, *end;
+    int n;
+};
+
+static enum status pool_on_cpu(struct run *run, const struct ranges *ranges, enum pool pool,
                                bool last_layer, const void *hidden, float *out, struct err *err)
 {
     struct llama *llama = &run->embedder->llama;
     bool mean = pool != POOLING_LAST;
     if (mean && last_layer) {
-        TRY(llama_final_norm(llama, run->device, llama->normed, hidden, batch->n_tokens, err));
+        TRY(llama_final_norm(llama, run->device, llama->normed, hidden,
+                             current_batch(run)->n_tokens, err));
         hidden = llama->normed;
     }
-    const int32_t *begin = pool == POOLING_MEAN ? batch->mean_begin : batch->cu_seqlens;
-    const int32_t *end = pool == POOLING_MEAN ? batch->mean_end : batch->cu_seqlens + 1;
-    TRY(pooling_fwd(run->device, out, hidden, begin, end, batch->n_texts, llama->config.hidden_size,
-                    mean ? POOL_MEAN : POOL_LAST, err));
+    TRY(pooling_fwd(run->device, out, hidden, ranges->begin, ranges->end, ranges->n,
+                    llama->config.hidden_size, mean ? POOL_MEAN : POOL_LAST, err));
     if (!mean && last_layer) /* the norm is needed on the pooled rows only */
-        return llama_final_norm(llama, run->device, out, out, batch->n_texts, err);
+        return llama_final_norm(llama, run->device, out, out, ranges->n, err);
     return STATUS_OK;
 }
 
-static enum status pool_on_gpu(struct run *run, const struct batch *batch, enum pool pool,
+static enum status pool_on_gpu(struct run *run, const struct ranges *ranges, enum pool pool,
                                bool last_layer, const void *hidden, float *out, struct err *err)
 {
     const struct llama *llama = &run->embedder->llama;
-    const int32_t *begin = batch->on_device_cu_seqlens, *end = begin + 1;
-    if (pool == POOLING_MEAN) {
-        begin = batch->on_device_mean_begin;
-        end = batch->on_device_mean_end;
-    }
-    return pooling_fwd_cuda(run->device, out, hidden, begin, end, batch->n_texts,
+    return pooling_fwd_cuda(run->device, out, hidden, ranges->begin, ranges->end, ranges->n,
                             llama->config.hidden_size, pool == POOLING_LAST ? POOL_LAST : POOL_MEAN,
                             last_layer ? llama_final_norm_weight(llama) : NULL,
                             llama->config.rms_norm_eps, err);
@@ -231,11 +266,17 @@ static enum status pool_on_gpu(struct run *run, const struct batch *batch, enum 
 static enum status pool_part(struct run *run, const struct batch *batch, enum pool pool, int layer,
                              const void *hidden, int part, struct err *err)
 {
+    const struct numbers *numbers = numbers_of(run, batch);
+    struct ranges ranges = {numbers->cu_seqlens, numbers->cu_seqlens + 1, batch->n_texts};
     bool last_layer = layer == run->embedder->config.n_layers;
     size_t at = part_offset(run, part);
-    if (run->device->kind == DEVICE_CUDA)
-        return pool_on_gpu(run, batch, pool, last_layer, hidden, batch->on_device_pooled + at, err);
-    return pool_on_cpu(run, batch, pool, last_layer, hidden, batch->pooled + at, err);
+    if (pool == POOLING_MEAN) {
+        ranges.begin = numbers->mean_begin;
+        ranges.end = numbers->mean_end;
+    }
+    return run->device->kind == DEVICE_CUDA
+               ? pool_on_gpu(run, &ranges, pool, last_layer, hidden, run->cuda_pooled + at, err)
+               : pool_on_cpu(run, &ranges, pool, last_layer, hidden, batch->pooled + at, err);
 }
 
 static enum status visit_layer(void *context, int layer, const void *hidden, int n_tokens,
@@ -261,14 +302,10 @@ static enum status visit_layer(void *context, int layer, const void *hidden, int
 
 /* ---- computing and handing on --------------------------------------------------------------- */
 
-static enum status send_ranges(struct run *run, const struct batch *batch, struct err *err)
+static enum status send_numbers(struct run *run, const struct batch *batch, struct err *err)
 {
-    struct cuda_device *cuda = run->device->cuda;
-    size_t bytes = (size_t)batch->n_texts * sizeof(int32_t);
-    TRY(cuda_copy_to(cuda, batch->on_device_cu_seqlens, batch->cu_seqlens, bytes + sizeof(int32_t),
-                     err));
-    TRY(cuda_copy_to(cuda, batch->on_device_mean_begin, batch->mean_begin, bytes, err));
-    return cuda_copy_to(cuda, batch->on_device_mean_end, batch->mean_end, bytes, err);
+    return cuda_copy_to(run->device->cuda, run->cuda_numbers.tokens, batch->numbers.tokens,
+                        carve_numbers(run, NULL, NULL) * sizeof(int32_t), err);
 }
 
 static enum status fetch_pooled(struct run *run, const struct batch *batch, struct err *err)
@@ -278,7 +315,7 @@ static enum status fetch_pooled(struct run *run, const struct batch *batch, stru
         (size_t)batch->n_texts * (size_t)run->embedder->config.hidden_size * sizeof *batch->pooled;
     for (int part = 0; part < run->n_parts; part++) {
         size_t at = part_offset(run, part);
-        TRY(cuda_copy_from(cuda, batch->pooled + at, batch->on_device_pooled + at, bytes, err));
+        TRY(cuda_copy_from(cuda, batch->pooled + at, run->cuda_pooled + at, bytes, err));
     }
     CUDA_TRY(&cuda->driver, err, EventRecord, batch->done, cuda->stream);
     return STATUS_OK;
@@ -287,14 +324,21 @@ static enum status fetch_pooled(struct run *run, const struct batch *batch, stru
 /* On a GPU it is only queued. */
 static enum status compute(struct run *run, struct batch *batch, struct err *err)
 {
-    const struct llama_batch forward = {batch->tokens, batch->cu_seqlens, batch->n_texts};
+    const struct numbers *numbers = numbers_of(run, batch);
+    const struct llama_batch forward = {
+        .tokens = numbers->tokens,
+        .positions = numbers->positions,
+        .cu_seqlens = numbers->cu_seqlens,
+        .n_texts = batch->n_texts,
+        .n_tokens = batch->n_tokens,
+    };
     bool gpu = run->device->kind == DEVICE_CUDA;
     int deepest = 0;
     for (int r = 0; r < run->n_requests; r++)
         if (run->requests[r].layer > deepest)
             deepest = run->requests[r].layer;
     if (gpu)
-        TRY(send_ranges(run, batch, err));
+        TRY(send_numbers(run, batch, err));
     TRY(llama_forward(&run->embedder->llama, run->device, &forward, deepest, visit_layer, run,
                       err));
     TRY(weights_check(run->embedder->weights, err));

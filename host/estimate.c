@@ -34,19 +34,18 @@ static size_t values_of_token(const struct model_config *config)
     return 2 * ((size_t)config->hidden_size + query + key + (size_t)config->intermediate_size);
 }
 
-/* float32, and the token's position. */
+/* float32. */
 static size_t cpu_activations(const struct model_config *config, int batch_tokens, int max_tokens)
 {
-    size_t a_token = values_of_token(config) * sizeof(float) + sizeof(int32_t);
+    size_t a_token = values_of_token(config) * sizeof(float);
     return (size_t)batch_tokens * a_token + tables(config, max_tokens);
 }
 
-/* bfloat16, gate times up apart from both, and three numbers. */
+/* bfloat16, gate times up apart from both. */
 static size_t gpu_activations(const struct model_config *config, int batch_tokens, int max_tokens)
 {
     size_t values = values_of_token(config) + (size_t)config->intermediate_size;
-    size_t a_token = values * sizeof(uint16_t) + 3 * sizeof(int32_t);
-    return (size_t)batch_tokens * a_token + tables(config, max_tokens);
+    return (size_t)batch_tokens * values * sizeof(uint16_t) + tables(config, max_tokens);
 }
 
 size_t estimate_activations(const struct model_config *config, int batch_tokens, int max_tokens,

@@ -252,10 +252,9 @@ static enum status allocate_buffers(struct llama *llama, struct err *err)
                            "--batch-tokens or --max-tokens",
                            llama->batch_tokens);
     }
-    llama->positions = arena_alloc(&llama->arena, t, sizeof *llama->positions);
     double *inv_freq = arena_alloc(&llama->arena, half, sizeof *inv_freq);
-    if (!llama->positions || !inv_freq)
-        return err_no_memory(err, "positions", t * sizeof *llama->positions);
+    if (!inv_freq)
+        return err_no_memory(err, "the frequencies of rotation", half * sizeof *inv_freq);
     rope_frequencies(inv_freq, config->head_dim, &config->rope);
     rope_table(llama->rope_cos, llama->rope_sin, inv_freq, llama->max_tokens, config->head_dim);
     return STATUS_OK;
@@ -365,23 +364,13 @@ static struct llama_layer_values values_of(const struct llama *llama)
     return values;
 }
 
-void llama_positions(struct llama *llama, const struct llama_batch *batch)
-{
-    assert(batch->cu_seqlens[batch->n_texts] <= llama->batch_tokens);
-    for (int text = 0; text < batch->n_texts; text++) {
-        int begin = batch->cu_seqlens[text], end = batch->cu_seqlens[text + 1];
-        assert(end - begin <= llama->max_tokens);
-        for (int i = begin; i < end; i++)
-            llama->positions[i] = i - begin;
-    }
-}
-
 enum status llama_forward(struct llama *llama, struct device *device,
                           const struct llama_batch *batch, int n_layers, llama_layer_visitor *visit,
                           void *context, struct err *err)
 {
-    int t = batch->cu_seqlens[batch->n_texts];
-    assert(n_layers <= llama->n_layers);
+    int t = batch->n_tokens;
+    assert(t <= llama->batch_tokens && n_layers <= llama->n_layers);
+    assert(batch->n_texts <= LLAMA_TEXTS_LARGEST);
     if (llama->cuda)
         return llama_cuda_forward(llama, device, batch, n_layers, visit, context, err);
     const struct llama_layer_values values = values_of(llama);
@@ -390,11 +379,10 @@ enum status llama_forward(struct llama *llama, struct device *device,
         .llama = llama,
         .adapter = llama->adapter,
         .cu_seqlens = batch->cu_seqlens,
-        .positions = llama->positions,
+        .positions = batch->positions,
         .n_texts = batch->n_texts,
         .n_tokens = t,
     };
-    llama_positions(llama, batch);
     TRY(embedding_fwd(device, llama->hidden, batch->tokens, &llama->embedding, t, err));
     TRY(visit(context, 0, llama->hidden, t, err));
     for (int layer = 0; layer < n_layers; layer++) {

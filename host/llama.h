@@ -55,7 +55,6 @@ struct llama {
     float *key, *value; /* (T, KV*hd) */
     float *attended;    /* (T, H*hd) */
     float *gate, *up;   /* (T, F) */
-    int32_t *positions; /* (T) */
     float *low_rank;    /* (T, rank) of the adapter's products */
 
     struct arena arena; /* all of the above */
@@ -109,21 +108,25 @@ bool llama_next_parameter(const struct model_config *config, int *cursor,
 enum status llama_check_absent(const struct model_config *config, const struct weights *weights,
                                struct err *err);
 
+/* More texts than this a batch has not: what is kept of each text is bounded too. */
+#define LLAMA_TEXTS_LARGEST 4096
+
+/* The arrays are the device's: on a GPU addresses there, to stay as they are until what was queued
+ * is done. */
 struct llama_batch {
     const int32_t *tokens;     /* (T) each in [0, vocab_size) */
-    const int32_t *cu_seqlens; /* (n_texts + 1) from 0 to T, rising; lengths <= max_tokens */
-    int n_texts;
+    const int32_t *positions;  /* (T) of each token in its text, from 0; below max_tokens */
+    const int32_t *cu_seqlens; /* (n_texts + 1) from 0 to T, rising */
+    int n_texts, n_tokens;     /* 1 .. LLAMA_TEXTS_LARGEST, T <= batch_tokens */
 };
-
-/* llama->positions (T) of a batch that fits. */
-void llama_positions(struct llama *llama, const struct llama_batch *batch);
 
 /* Called with the residual stream (T, D) of the device: layer 0 is the embeddings, layer l the
  * output of block l, before any final norm. It may read only. */
 typedef enum status llama_layer_visitor(void *context, int layer, const void *hidden, int n_tokens,
                                         struct err *err);
 
-/* Runs blocks 1 .. n_layers, which must be loaded, and calls visit for layers 0 .. n_layers. */
+/* Runs blocks 1 .. n_layers, which must be loaded, and calls visit for layers 0 .. n_layers. On a
+ * GPU all of it is queued. */
 enum status llama_forward(struct llama *llama, struct device *device,
                           const struct llama_batch *batch, int n_layers, llama_layer_visitor *visit,
                           void *context, struct err *err);

@@ -27,31 +27,22 @@ struct cuda_layer {
     struct cuda_linear down;                 /* (D, F) */
 };
 
-/* The batch's numbers on their way to the GPU; two, so that the host need not wait for the copy. */
-#define STAGES 2
-
 struct llama_cuda {
     struct cuda_device *cuda;
     struct cuda_arena arena;
-    void *embedding;   /* (V, D) bfloat16 */
-    float *final_norm; /* (D) */
+    size_t weight_bytes; /* of the arena, at its start */
+    void *embedding;     /* (V, D) bfloat16 */
+    float *final_norm;   /* (D) */
     float *rope_cos, *rope_sin;
     struct cuda_layer *layers; /* (n_layers), host memory, owned */
 
     /* Activations, bfloat16; T is batch_tokens. */
-    void *hidden;     /* (T, D) the residual stream */
-    void *normed;     /* (T, D) */
-    void *qkv;        /* (T, H*hd + 2*KV*hd) */
-    void *attended;   /* (T, H*hd) */
-    void *gate_up;    /* (T, 2*F) */
-    void *product;    /* (T, F) */
-    int32_t *numbers; /* (3*T + 1): tokens, positions, cu_seqlens */
-    struct {
-        int32_t *numbers; /* page-locked, owned */
-        CUevent sent;     /* owned */
-        bool used;
-    } stages[STAGES];
-    int next_stage;
+    void *hidden;   /* (T, D) the residual stream */
+    void *normed;   /* (T, D) */
+    void *qkv;      /* (T, H*hd + 2*KV*hd) */
+    void *attended; /* (T, H*hd) */
+    void *gate_up;  /* (T, 2*F) */
+    void *product;  /* (T, F) */
 };
 
 /* ---- where parameters go -------------------------------------------------------------------- */
@@ -175,7 +166,6 @@ static void plan_activations(struct llama_cuda *model, const struct llama *llama
     model->attended = cuda_arena_take(arena, t * q, 2);
     model->gate_up = cuda_arena_take(arena, t * 2 * f, 2);
     model->product = cuda_arena_take(arena, t * f, 2);
-    model->numbers = cuda_arena_take(arena, 3 * t + 1, sizeof(int32_t));
 }
 
 static struct cuda_upload_sizes upload_sizes(const struct llama *llama)
@@ -197,7 +187,7 @@ static void plan(struct llama_cuda *model, const struct llama *llama, struct cud
 {
     struct cuda_upload_sizes sizes = upload_sizes(llama);
     plan_weights(model, llama);
-    size_t mark = model->arena.used;
+    size_t mark = model->weight_bytes = model->arena.used;
     cuda_upload_plan(upload, &model->arena, &sizes);
     cuda_arena_reset(&model->arena, mark);
     plan_activations(model, llama);
@@ -215,49 +205,84 @@ static size_t measure(const struct llama *llama, struct llama_cuda *model, int b
 
 /* More than so many tokens gain nothing: the card is full. */
 #define BATCH_TOKENS_LARGEST 16384
-/* Of what is free, a part stays so: kernels' own needs, the vectors of a batch. */
-#define SHARE_USED 0.85
+/* In steps of so many. */
+#define BATCH_TOKENS_STEP 64
+/* Of what is free, a part stays so: the driver's own needs, and programs beside. */
+#define SHARE_USED 0.95
 
-/* The largest batch that fits, at least a text. */
+/* With what the embedder has of a batch: five numbers a token, and of each text the vectors of one
+ * request, which may be a pair (host/embedder_run.c). */
+static size_t measure_all(const struct llama *llama, struct llama_cuda *model, int batch_tokens)
+{
+    size_t tokens = (size_t)batch_tokens;
+    size_t texts = tokens < LLAMA_TEXTS_LARGEST ? tokens : LLAMA_TEXTS_LARGEST;
+    return measure(llama, model, batch_tokens) + 5 * tokens * sizeof(int32_t) +
+           2 * texts * (size_t)llama->config.hidden_size * sizeof(float);
+}
+
+/* The largest batch that fits, at least a text: whether that fits, allocating it tells. */
 static enum status choose_batch(struct llama *llama, struct llama_cuda *model, struct err *err)
 {
     size_t available;
     TRY(cuda_memory_free(model->cuda, &available, err));
-    int tokens = BATCH_TOKENS_LARGEST;
-    while (tokens > 1024 && (double)measure(llama, model, tokens) > SHARE_USED * (double)available)
-        tokens /= 2;
-    llama->batch_tokens = tokens > llama->max_tokens ? tokens : llama->max_tokens;
+    int low = llama->max_tokens / BATCH_TOKENS_STEP,
+        high = BATCH_TOKENS_LARGEST / BATCH_TOKENS_STEP;
+    int largest = INT_MAX / llama->config.n_heads / BATCH_TOKENS_STEP; /* see allocate */
+    high = high < largest ? high : largest;
+    while (low < high) { /* the largest of low .. high that fits, or low */
+        int middle = (low + high + 1) / 2;
+        if ((double)measure_all(llama, model, middle * BATCH_TOKENS_STEP) <=
+            SHARE_USED * (double)available)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    llama->batch_tokens = low * BATCH_TOKENS_STEP;
+    if (llama->batch_tokens < llama->max_tokens)
+        llama->batch_tokens = llama->max_tokens;
     return STATUS_OK;
+}
+
+/* What would make it smaller, and only that. */
+static void write_advice(char *text, size_t size, const struct llama *llama)
+{
+    bool dense = llama->precision != PRECISION_NF4,
+         larger = llama->batch_tokens > llama->max_tokens;
+    snprintf(text, size, "use %s%s, %sor --device cpu", dense ? "--precision nf4, " : "",
+             larger ? "a smaller --batch-tokens" : "a smaller --max-tokens",
+             dense ? "" : "a smaller model, ");
 }
 
 static enum status allocate(struct llama *llama, struct llama_cuda *model,
                             struct cuda_upload *upload, struct err *err)
 {
-    char what[96];
+    char what[96], advice[128];
     if ((int64_t)llama->batch_tokens * llama->config.n_heads > INT_MAX)
         return err_set(err, STATUS_USAGE, "a batch of %d tokens is too large; lower --batch-tokens",
                        llama->batch_tokens);
     measure(llama, model, llama->batch_tokens);
     snprintf(what, sizeof what, "the model with a batch of %d tokens", llama->batch_tokens);
-    TRY(cuda_arena_open(&model->arena, model->cuda, what,
-                        llama->precision == PRECISION_BF16
-                            ? "use --precision nf4, a smaller --batch-tokens, or --device cpu"
-                            : "try a smaller --batch-tokens or --max-tokens, a smaller model, or "
-                              "--device cpu",
-                        err));
+    write_advice(advice, sizeof advice, llama);
+    TRY(cuda_arena_open(&model->arena, model->cuda, what, advice, err));
     plan(model, llama, upload);
-    size_t numbers = (3 * (size_t)llama->batch_tokens + 1) * sizeof(int32_t);
-    for (int i = 0; i < STAGES; i++) {
-        void *pinned;
-        TRY(cuda_pinned_alloc(model->cuda, &pinned, numbers, err));
-        model->stages[i].numbers = pinned;
-        CUDA_TRY(&model->cuda->driver, err, EventCreate, &model->stages[i].sent,
-                 CU_EVENT_DISABLE_TIMING);
-    }
     return STATUS_OK;
 }
 
 /* ---- loading -------------------------------------------------------------------------------- */
+
+/* The kernels of a batch, those that a visitor pools with too. They are loaded before memory is
+ * shared out: they take some, and loading one may wait for the GPU. */
+static enum status load_kernels(struct llama_cuda *model, enum precision precision, struct err *err)
+{
+    static const char *const images[] = {"embedding", "rmsnorm", "rope",
+                                         "attention", "swiglu",  "pooling"};
+    for (size_t i = 0; i < sizeof images / sizeof *images; i++)
+        TRY(cuda_load(model->cuda, images[i], err));
+    if (precision == PRECISION_BF16)
+        return cuda_load(model->cuda, "matmul", err);
+    TRY(cuda_load(model->cuda, "nf4_matmul", err));
+    return cuda_load(model->cuda, "nf4_matmul_few", err);
+}
 
 /* Which matrices a checkpoint holds in NF4 that is not nested decides what memory they take. */
 static enum status inspect(struct llama_cuda *model, const struct llama *llama,
@@ -384,6 +409,7 @@ enum status llama_cuda_load(struct llama *llama, struct device *device,
         shape_layer(&model->layers[layer], llama);
     if (llama->precision == PRECISION_NF4)
         TRY(inspect(model, llama, weights, err));
+    TRY(load_kernels(model, llama->precision, err));
     if (llama->batch_tokens == 0)
         TRY(choose_batch(llama, model, err));
     enum status status = allocate(llama, model, &upload, err);
@@ -392,7 +418,7 @@ enum status llama_cuda_load(struct llama *llama, struct device *device,
     if (status == STATUS_OK)
         status = load_parameters(model, llama, &upload, progress, err);
     cuda_upload_close(&upload);
-    llama->weight_bytes = model->arena.bytes;
+    llama->weight_bytes = model->weight_bytes;
     return status;
 }
 
@@ -401,11 +427,6 @@ void llama_cuda_free(struct llama_cuda *model)
     if (!model)
         return;
     model->cuda->driver.StreamSynchronize(model->cuda->stream);
-    for (int i = 0; i < STAGES; i++) {
-        cuda_pinned_free(model->cuda, model->stages[i].numbers);
-        if (model->stages[i].sent)
-            model->cuda->driver.EventDestroy(model->stages[i].sent);
-    }
     cuda_arena_close(&model->arena, model->cuda);
     mem_free(model->layers);
     mem_free(model);
@@ -418,39 +439,13 @@ const float *llama_cuda_final_norm_weight(const struct llama_cuda *model)
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
-/* A batch as the kernels see it. */
 struct step {
     struct llama_cuda *model;
     const struct model_config *config;
     struct device *device;
-    int t, n_texts;
-    const int32_t *tokens, *positions, *cu_seqlens; /* on the GPU */
+    const struct llama_batch *batch;
+    int t;
 };
-
-/* Tokens, positions and cu_seqlens, one behind the other, in one copy. */
-static enum status send_numbers(struct step *step, const struct llama_batch *batch, struct err *err)
-{
-    struct llama_cuda *model = step->model;
-    size_t t = (size_t)step->t, n = 2 * t + (size_t)batch->n_texts + 1;
-    int stage = model->next_stage;
-    model->next_stage = (stage + 1) % STAGES;
-    if (model->stages[stage].used)
-        CUDA_TRY(&model->cuda->driver, err, EventSynchronize, model->stages[stage].sent);
-    int32_t *numbers = model->stages[stage].numbers;
-    memcpy(numbers, batch->tokens, t * sizeof *numbers);
-    for (int text = 0; text < batch->n_texts; text++)
-        for (int i = batch->cu_seqlens[text]; i < batch->cu_seqlens[text + 1]; i++)
-            numbers[t + (size_t)i] = i - batch->cu_seqlens[text];
-    memcpy(numbers + 2 * t, batch->cu_seqlens, ((size_t)batch->n_texts + 1) * sizeof *numbers);
-    TRY(cuda_copy_to(model->cuda, model->numbers, numbers, n * sizeof *numbers, err));
-    CUDA_TRY(&model->cuda->driver, err, EventRecord, model->stages[stage].sent,
-             model->cuda->stream);
-    model->stages[stage].used = true;
-    step->tokens = model->numbers;
-    step->positions = model->numbers + t;
-    step->cu_seqlens = model->numbers + 2 * t;
-    return STATUS_OK;
-}
 
 static enum status attention_block(const struct step *step, int index, struct err *err)
 {
@@ -462,7 +457,7 @@ static enum status attention_block(const struct step *step, int index, struct er
     const struct rope_cuda rope = {
         .x = qkv,
         .stride = row,
-        .positions = step->positions,
+        .positions = step->batch->positions,
         .cos_table = model->rope_cos,
         .sin_table = model->rope_sin,
         .n_heads = c->n_heads,
@@ -478,9 +473,9 @@ static enum status attention_block(const struct step *step, int index, struct er
     TRY(cuda_linear_fwd(step->device, qkv, model->normed, &layer->qkv, step->t, false, err));
     TRY(rope_fwd_cuda(step->device, &rope, step->t, err));
     TRY(attention_fwd_cuda(step->device, model->attended, qkv, (int)row, qkv + query,
-                           qkv + query + key, (int)row, step->cu_seqlens, step->t, step->n_texts,
-                           c->n_heads, c->n_kv_heads, c->head_dim, 1.0f / sqrtf((float)c->head_dim),
-                           window, err));
+                           qkv + query + key, (int)row, step->batch->cu_seqlens, step->t,
+                           step->batch->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
+                           1.0f / sqrtf((float)c->head_dim), window, err));
     return cuda_linear_fwd(step->device, model->hidden, model->attended, &layer->o, step->t, true,
                            err);
 }
@@ -511,13 +506,12 @@ enum status llama_cuda_forward(struct llama *llama, struct device *device,
         .model = model,
         .config = &llama->config,
         .device = device,
-        .t = batch->cu_seqlens[batch->n_texts],
-        .n_texts = batch->n_texts,
+        .batch = batch,
+        .t = batch->n_tokens,
     };
     const struct dense_matrix table = {PRECISION_BF16, model->embedding, llama->config.vocab_size,
                                        llama->config.hidden_size};
-    TRY(send_numbers(&step, batch, err));
-    TRY(embedding_fwd_cuda(device, model->hidden, step.tokens, &table, step.t, err));
+    TRY(embedding_fwd_cuda(device, model->hidden, batch->tokens, &table, step.t, err));
     TRY(visit(context, 0, model->hidden, step.t, err));
     for (int layer = 0; layer < n_layers; layer++) {
         TRY(interrupt_check(err));

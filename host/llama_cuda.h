@@ -17,8 +17,7 @@ enum status llama_cuda_load(struct llama *llama, struct device *device,
                             struct err *err);
 void llama_cuda_free(struct llama_cuda *cuda); /* NULL is allowed */
 
-/* As llama_forward, queued on the device's stream; the visitor may queue more. The batch's arrays
- * are copied at once. */
+/* As llama_forward, queued on the device's stream; the visitor may queue more. */
 enum status llama_cuda_forward(struct llama *llama, struct device *device,
                                const struct llama_batch *batch, int n_layers,
                                llama_layer_visitor *visit, void *context, struct err *err);

@@ -196,14 +196,14 @@ enum status llama_train_forward(struct llama_train *train, struct device *device
                                 struct err *err)
 {
     struct llama *llama = train->llama;
-    int t = batch->cu_seqlens[batch->n_texts];
+    int t = batch->n_tokens;
     size_t bytes = (size_t)t * (size_t)llama->config.hidden_size * sizeof(float);
-    llama_positions(llama, batch);
+    assert(t <= llama->batch_tokens);
     pass->device = device;
     pass->llama = llama;
     pass->adapter = train->adapter;
     pass->cu_seqlens = batch->cu_seqlens;
-    pass->positions = llama->positions;
+    pass->positions = batch->positions;
     pass->n_texts = batch->n_texts;
     pass->n_tokens = t;
     TRY(embedding_fwd(device, llama->hidden, batch->tokens, &llama->embedding, t, err));

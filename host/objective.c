@@ -142,16 +142,11 @@ int64_t objective_count(const struct objective_settings *settings,
     case OBJECTIVE_CLASSIFY:
         return n_texts;
     case OBJECTIVE_NEXT_TOKEN:
-        return batch->texts.cu_seqlens[n_texts] - n_texts;
+        return batch->texts.n_tokens - n_texts;
     case OBJECTIVE_CONTRASTIVE:
         return n_texts / 2;
     }
     return 0;
-}
-
-static int n_tokens_of(const struct objective_batch *batch)
-{
-    return batch->texts.cu_seqlens[batch->texts.n_texts];
 }
 
 static double sum_of(const float *losses, int n)
@@ -223,8 +218,8 @@ static enum status classify(struct objective *o, struct device *device,
     TRY(matmul_bwd_input(device, o->dnormed, dlogits, &head, n, false, err));
     TRY(rmsnorm_bwd(device, o->dpooled, o->dnormed, o->pooled, llama_final_norm_weight(o->llama), n,
                     d, o->llama->config.rms_norm_eps, false, err));
-    clear(dhidden, n_tokens_of(batch), d);
-    return pooling_bwd(device, dhidden, o->dpooled, begin, begin + 1, n, n_tokens_of(batch), d,
+    clear(dhidden, batch->texts.n_tokens, d);
+    return pooling_bwd(device, dhidden, o->dpooled, begin, begin + 1, n, batch->texts.n_tokens, d,
                        POOL_LAST, err);
 }
 
@@ -235,7 +230,7 @@ static enum status next_token(struct objective *o, struct device *device,
                               struct objective_result *result, struct err *err)
 {
     const struct llama_batch *texts = &batch->texts;
-    int t = n_tokens_of(batch), d = o->llama->config.hidden_size;
+    int t = batch->texts.n_tokens, d = o->llama->config.hidden_size;
     assert(t <= o->settings.n_tokens);
     for (int text = 0; text < texts->n_texts; text++) {
         int last = texts->cu_seqlens[text + 1] - 1;
@@ -275,7 +270,7 @@ static enum status contrast(struct objective *o, struct device *device,
                             struct objective_result *result, struct err *err)
 {
     const struct llama_batch *texts = &batch->texts;
-    int t = n_tokens_of(batch), d = o->llama->config.hidden_size, n = texts->n_texts;
+    int t = batch->texts.n_tokens, d = o->llama->config.hidden_size, n = texts->n_texts;
     assert(t <= o->settings.n_tokens && n <= o->settings.n_texts);
     TRY(llama_final_norm(o->llama, device, o->normed, o->llama->hidden, t, err));
     TRY(pooling_fwd(device, o->pooled, o->normed, batch->mean_begin, batch->mean_end, n, d,

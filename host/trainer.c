@@ -72,6 +72,7 @@ static enum status allocate(struct trainer *trainer, struct err *err)
         {&trainer->dhidden, tokens * d, sizeof(float)},
         {&trainer->drawn, drawn, sizeof(int)},
         {&trainer->tokens, tokens, sizeof(int32_t)},
+        {&trainer->positions, tokens, sizeof(int32_t)},
         {&trainer->cu_seqlens, texts + 1, sizeof(int32_t)},
         {&trainer->labels, texts, sizeof(int32_t)},
         {&trainer->rows, texts, sizeof(int32_t)},
@@ -212,6 +213,8 @@ static void add_unit(struct trainer *trainer, struct objective_batch *batch, con
         int at = batch->texts.n_texts++, begin = trainer->cu_seqlens[at];
         memcpy(trainer->tokens + begin, trainer->data->tokens + text->first,
                (size_t)text->n_tokens * sizeof *trainer->tokens);
+        for (int j = 0; j < text->n_tokens; j++)
+            trainer->positions[begin + j] = j;
         trainer->cu_seqlens[at + 1] = begin + text->n_tokens;
         trainer->labels[at] = text->label;
         trainer->rows[at] = (int32_t)text->row;
@@ -220,7 +223,8 @@ static void add_unit(struct trainer *trainer, struct objective_batch *batch, con
     }
     batch->n_units++;
     trainer->text_units[batch->n_units] = batch->texts.n_texts;
-    trainer->token_units[batch->n_units] = trainer->cu_seqlens[batch->texts.n_texts];
+    batch->texts.n_tokens = trainer->cu_seqlens[batch->texts.n_texts];
+    trainer->token_units[batch->n_units] = batch->texts.n_tokens;
 }
 
 /* As many units from `unit` on, each of unit_texts, as fit; returns how many. */
@@ -228,7 +232,9 @@ static int fill_pass(struct trainer *trainer, struct objective_batch *batch, con
                      int unit_texts, int n_units)
 {
     *batch = (struct objective_batch){
-        .texts = {.tokens = trainer->tokens, .cu_seqlens = trainer->cu_seqlens},
+        .texts = {.tokens = trainer->tokens,
+                  .positions = trainer->positions,
+                  .cu_seqlens = trainer->cu_seqlens},
         .token_units = trainer->token_units,
         .text_units = trainer->text_units,
         .labels = trainer->labels,

@@ -49,7 +49,7 @@ struct trainer {
 
     /* The texts of a step or of a part of the validation, and a pass of them. */
     int *drawn; /* (step's texts) places in data->texts */
-    int32_t *tokens, *cu_seqlens, *labels, *rows, *mean_begin, *mean_end;
+    int32_t *tokens, *positions, *cu_seqlens, *labels, *rows, *mean_begin, *mean_end;
     int32_t *token_units, *text_units;
     float *dhidden; /* (pass_tokens, D) */
     struct arena arena;

@@ -228,30 +228,6 @@ static __device__ __forceinline__ void store_rows(bf16 *out, int stride, float (
     }
 }
 
-/* The same number, of which the compiler knows nothing: it would take sums of it with constants
- * apart that ptxas can put into the instruction which uses them. */
-static __device__ __forceinline__ unsigned opaque(unsigned x)
-{
-    asm volatile("mov.u32 %0, %0;" : "+r"(x));
-    return x;
-}
-
-/* As load_matrices, by the address in shared memory. */
-template <bool TRANSPOSED>
-static __device__ __forceinline__ void load_matrices_at(unsigned *x, unsigned address)
-{
-    if (TRANSPOSED)
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-                     : "r"(address)
-                     : "memory");
-    else
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-                     : "r"(address)
-                     : "memory");
-}
-
 /* ---- a tile of keys ------------------------------------------------------------------------- */
 
 /* 2^x, within 2^-22 of it; 0 for -inf and where it is less than 2^-126. */
@@ -289,7 +265,7 @@ static __device__ __forceinline__ void add_tile(rows<D> &r, const unsigned *at, 
         unsigned key[4];
         if (MASKED && g >= n_groups)
             continue;
-        load_matrices_at<false>(key, at[s % period] + 32 * (s - s % period) + g * 16 * D * 2);
+        load_matrices(key, at[s % period] + 32 * (s - s % period) + g * 16 * D * 2);
         mma(scores[2 * g], r.queries[s], key[0], key[2]);
         mma(scores[2 * g + 1], r.queries[s], key[1], key[3]);
     }
@@ -340,7 +316,7 @@ static __device__ __forceinline__ void add_tile(rows<D> &r, const unsigned *at, 
 #pragma unroll
         for (int s = 0; s < steps; s++) {
             unsigned value[4];
-            load_matrices_at<true>(value, at[s % period] + 32 * (s - s % period) + g * 16 * D * 2 +
+            load_matrices<true>(value, at[s % period] + 32 * (s - s % period) + g * 16 * D * 2 +
                                               bytes);
             mma(r.sums[2 * s], p, value[0], value[1]);
             mma(r.sums[2 * s + 1], p, value[2], value[3]);

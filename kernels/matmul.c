@@ -174,8 +174,8 @@ void matmul_bwd_input_cpu(struct device *device, float *dx, const float *dy,
 /* Those of matmul.cu. */
 static const struct product_shape shapes[MATMUL_SHAPES] = {
     {"matmul_128x256", 128, 256, 1, 8, 2, 1}, {"matmul_128x128", 128, 128, 2, 4, 3, 2},
-    {"matmul_64x128", 64, 128, 1, 4, 2, 3},   {"matmul_32x64", 32, 64, 1, 4, 4, 5},
-    {"matmul_16x64", 16, 64, 1, 4, 4, 6},
+    {"matmul_96x256", 96, 256, 1, 8, 2, 1},   {"matmul_64x128", 64, 128, 1, 4, 2, 3},
+    {"matmul_32x64", 32, 64, 1, 4, 4, 5},     {"matmul_16x64", 16, 64, 1, 4, 4, 6},
 };
 static const struct product_shape any_shape = {"matmul_any", 32, 64, 1, 4, 2, 4};
 

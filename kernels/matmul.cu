@@ -12,15 +12,17 @@ template <typename S, bool VECTORS> struct dense_weight {
 
     const dense &w;
     unsigned char *stages;
-    int first; /* the CTA's first row */
-    int place; /* of this lane's row of an ldmatrix: two n8 tiles by two vectors */
+    row_copies<S::columns, S::threads, VECTORS> copies;
+    unsigned place; /* of this lane's row of an ldmatrix: two n8 tiles by two vectors */
+    unsigned from;  /* the same in a step's stage */
 
     __device__ __forceinline__ dense_weight(const dense &weight, const product_place &at,
                                             unsigned char *first_stage)
-        : w(weight), stages(first_stage), first(at.column)
+        : w(weight), stages(first_stage), copies(w.data, at.column, w.rows, w.columns)
     {
         int row = at.warp_column + at.lane % 8 + at.lane / 16 * 8;
-        place = row * ROW_BYTES + 16 * (at.lane / 8 % 2 ^ at.lane % 8);
+        place = opaque(shared_address(first_stage) + row * ROW_BYTES +
+                       16 * (at.lane / 8 % 2 ^ at.lane % 8));
     }
 
     __device__ __forceinline__ int width() const
@@ -30,18 +32,19 @@ template <typename S, bool VECTORS> struct dense_weight {
 
     __device__ __forceinline__ void load(int step, int stage)
     {
-        load_rows<S::columns, S::threads, VECTORS>(stages + stage * stage_bytes, w.data, first,
-                                                   w.rows, step * K_STEP, w.columns);
+        copies.copy(stages + stage * stage_bytes, step);
     }
 
-    __device__ __forceinline__ void start(int, int) {}
+    __device__ __forceinline__ void start(int, int stage)
+    {
+        from = place + stage * stage_bytes;
+    }
 
-    __device__ __forceinline__ void fragments(unsigned (*b)[4], int s, int stage) const
+    __device__ __forceinline__ void fragments(unsigned (*b)[4], int s) const
     {
 #pragma unroll
         for (int t = 0; t < S::warp_columns / 16; t++)
-            load_matrices(b[t], stages + stage * stage_bytes + 16 * ROW_BYTES * t +
-                                    (place ^ 32 * s));
+            load_matrices(b[t], (from ^ 32 * s) + 16 * ROW_BYTES * t);
     }
 
     __device__ __forceinline__ int column_of_y(int column) const
@@ -60,17 +63,18 @@ static __device__ __forceinline__ void dense_product(const product &p, const den
     product_tile<S, weight, VECTORS>(p, of, at, shared);
 }
 
-/* Shapes: rows of X, columns of a warp, warps high and wide, stages; matmul.c's table has the same.
- */
-#define MATMUL(name, ROWS, WARP_COLUMNS, HIGH, WIDE, STAGES, VECTORS)                              \
-    extern "C" __global__ void __launch_bounds__(32 * HIGH * WIDE)                                 \
+/* Shapes: rows of X, columns of a warp, warps high and wide, stages, CTAs side by side; matmul.c's
+ * table has the same. */
+#define MATMUL(name, ROWS, WARP_COLUMNS, HIGH, WIDE, STAGES, SIDE, VECTORS)                        \
+    extern "C" __global__ void __launch_bounds__(32 * HIGH * WIDE, SIDE)                           \
         matmul_##name(const __grid_constant__ product p, const __grid_constant__ dense w)          \
     {                                                                                              \
         dense_product<product_shape<ROWS, WARP_COLUMNS, HIGH, WIDE, STAGES>, VECTORS>(p, w);       \
     }
-MATMUL(128x256, 128, 32, 1, 8, 2, true)
-MATMUL(128x128, 128, 32, 2, 4, 3, true)
-MATMUL(64x128, 64, 32, 1, 4, 2, true)
-MATMUL(32x64, 32, 16, 1, 4, 4, true)
-MATMUL(16x64, 16, 16, 1, 4, 4, true)
-MATMUL(any, 32, 16, 1, 4, 2, false)
+MATMUL(128x256, 128, 32, 1, 8, 2, 1, true)
+MATMUL(128x128, 128, 32, 2, 4, 3, 2, true)
+MATMUL(96x256, 96, 32, 1, 8, 2, 1, true)
+MATMUL(64x128, 64, 32, 1, 4, 2, 3, true)
+MATMUL(32x64, 32, 16, 1, 4, 4, 5, true)
+MATMUL(16x64, 16, 16, 1, 4, 4, 6, true)
+MATMUL(any, 32, 16, 1, 4, 2, 4, false)

@@ -29,7 +29,7 @@ enum status matmul_fwd_cuda(struct device *device, void *y, const void *x,
 
 /* The same with tiles of one shape, 0 to MATMUL_SHAPES - 1: the same bytes. For tests; columns that
  * are no multiple of 8 have one shape, whatever is asked for. */
-#define MATMUL_SHAPES 5
+#define MATMUL_SHAPES 6
 enum status matmul_shape_fwd_cuda(struct device *device, int shape, void *y, const void *x,
                                   const struct dense_matrix *w, const float *bias, int m, bool add,
                                   struct err *err);

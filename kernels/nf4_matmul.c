@@ -229,7 +229,7 @@ void nf4_matmul_bwd_input_cpu(struct device *device, float *dx, const float *dy,
 /* Those of nf4_matmul.cu. Large tiles read and decode least; small ones fill the card where Y is
  * small. */
 static const struct product_shape shapes[NF4_MATMUL_SHAPES] = {
-    {"nf4_matmul_128x256", 128, 256, 1, 8, 3, 1}, {"nf4_matmul_128x128", 128, 128, 1, 4, 2, 2},
+    {"nf4_matmul_128x256", 128, 256, 1, 8, 3, 1}, {"nf4_matmul_96x256", 96, 256, 1, 8, 3, 1},
     {"nf4_matmul_96x128", 96, 128, 1, 4, 2, 2},   {"nf4_matmul_64x128", 64, 128, 1, 4, 3, 3},
     {"nf4_matmul_32x128", 32, 128, 1, 4, 4, 4},   {"nf4_matmul_32x64", 32, 64, 1, 4, 4, 5},
     {"nf4_matmul_16x64", 16, 64, 1, 4, 4, 6},

@@ -14,15 +14,17 @@ template <typename S> struct nf4_codes {
     static const int stage_bytes = groups * NF4_TILE_BYTES;
 
     const nf4_tiles &w;
-    unsigned char *stages; /* the warp's piece of the first one */
-    int lane, group;       /* group: the warp's first */
-    uint4 words[tiles];    /* of a step */
+    const unsigned char *from; /* the lane's bytes of the warp's first tile, of step 0 */
+    unsigned char *stages;     /* their place in the first one */
+    int lane, group;           /* group: the warp's first */
+    uint4 words[tiles];        /* of a step */
 
     __device__ __forceinline__ nf4_codes(const nf4_tiles &weight, const product_place &at,
                                          unsigned char *first)
-        : w(weight), stages(first + at.warp_column / 16 * NF4_TILE_BYTES), lane(at.lane),
-          group((at.column + at.warp_column) / 16)
+        : w(weight), lane(at.lane), group((at.column + at.warp_column) / 16)
     {
+        from = w.codes + (size_t)group * w.n_steps * NF4_TILE_BYTES + 16 * lane;
+        stages = first + opaque(at.warp_column / 16 * NF4_TILE_BYTES + 16 * lane);
     }
 
     __device__ __forceinline__ int width() const
@@ -32,21 +34,17 @@ template <typename S> struct nf4_codes {
 
     __device__ __forceinline__ void load_codes(int step, int stage)
     {
+        const unsigned char *at = from + (size_t)step * NF4_TILE_BYTES;
 #pragma unroll
-        for (int t = 0; t < tiles; t++) {
-            bool there = group + t < w.n_groups;
-            size_t tile = there ? (size_t)(group + t) * w.n_steps + step : 0;
-            copy16(stages + stage * stage_bytes + t * NF4_TILE_BYTES + 16 * lane,
-                   w.codes + tile * NF4_TILE_BYTES + 16 * lane, there);
-        }
+        for (int t = 0; t < tiles; t++, at += (size_t)w.n_steps * NF4_TILE_BYTES)
+            copy16(stages + stage * stage_bytes + t * NF4_TILE_BYTES, at, group + t < w.n_groups);
     }
 
     __device__ __forceinline__ void read_codes(int stage)
     {
 #pragma unroll
         for (int t = 0; t < tiles; t++)
-            words[t] = *(const uint4 *)(stages + stage * stage_bytes + t * NF4_TILE_BYTES +
-                                        16 * lane);
+            words[t] = *(const uint4 *)(stages + stage * stage_bytes + t * NF4_TILE_BYTES);
     }
 
     __device__ __forceinline__ unsigned word(int t, int s) const
@@ -67,31 +65,33 @@ template <typename S> struct nf4_codes {
 /* ---- absmax by tiles ------------------------------------------------------------------------ */
 
 /* absmax codes come for 4 steps at a time, 64 bytes of a row of tiles, so that sectors of 32 bytes
- * are used whole; there is room for two such runs. Copies run ahead by less than 4 steps, since a
- * shape has at most 4 stages: the run that is overwritten has been read. A lane makes the absmax of
+ * are used whole; there is room for two such runs, step by step: the 16 or 32 bytes of a warp's
+ * tiles. Copies run ahead by less than 4 steps, since a shape has at most 4 stages: the run that is
+ * overwritten has been read. A lane makes the absmax of
  * one row of W and hands it on by shuffles. A row's nested absmax changes at most every 256 steps,
  * and the following one is on its way for as long. */
 #define RUN_STEPS 4
-#define RUN_BYTES (RUN_STEPS * NF4_TILE_ROWS)
 
 template <typename S> struct nf4_weight : nf4_codes<S> {
     typedef nf4_codes<S> base;
-    static const int tiles = base::tiles, runs_bytes = base::groups * RUN_BYTES;
-    static const int more_bytes = 2 * runs_bytes;
+    static const int tiles = base::tiles, rows = NF4_TILE_ROWS * tiles;
+    static const int more_bytes = 2 * RUN_STEPS * NF4_TILE_ROWS * base::groups;
 
-    unsigned char *runs; /* the warp's piece of the first one */
+    unsigned char *runs; /* the warp's: [2 * RUN_STEPS][tiles][16] */
+    unsigned own;        /* where in a step this lane has its row */
     nf4_nested map;
     float entry = nf4_entry();
-    int own_tile, boundary; /* the tile where this lane has its row; the step of the following */
+    int boundary; /* the step of the following nested absmax */
     const float *at, *last;
     float nested, following, offset;
     float low[tiles], high[tiles]; /* of a step: absmax of rows lane / 4 and that + 8 */
 
     __device__ __forceinline__ nf4_weight(const nf4_tiles &weight, const product_place &place,
                                           unsigned char *stages, unsigned char *more)
-        : base(weight, place, stages), runs(more + place.warp_column / 16 * RUN_BYTES),
-          own_tile(place.lane / 16 % tiles)
+        : base(weight, place, stages), runs(more + place.warp_column * 2 * RUN_STEPS),
+          own(opaque(place.lane % rows))
     {
+        int own_tile = place.lane / 16 % tiles;
         const nf4_segment &segment = nf4_segment_of(weight, base::group + own_tile);
         int row = 16 * (base::group + own_tile - segment.first_group) + base::lane % 16;
         boundary = 0x7FFFFFFF;
@@ -117,7 +117,7 @@ template <typename S> struct nf4_weight : nf4_codes<S> {
             int t = base::lane / RUN_STEPS, i = base::lane % RUN_STEPS;
             bool there = base::group + t < w.n_groups && step + i < w.n_steps;
             size_t tile = there ? (size_t)(base::group + t) * w.n_steps + step + i : 0;
-            copy16(runs + step / RUN_STEPS % 2 * runs_bytes + t * RUN_BYTES + 16 * i,
+            copy16(runs + (step + i) % (2 * RUN_STEPS) * rows + NF4_TILE_ROWS * t,
                    w.absmax_codes + tile * NF4_TILE_ROWS, there);
         }
     }
@@ -130,18 +130,17 @@ template <typename S> struct nf4_weight : nf4_codes<S> {
             at += at < last;
             following = *at;
         }
-        unsigned code = runs[step / RUN_STEPS % 2 * runs_bytes + own_tile * RUN_BYTES +
-                             step % RUN_STEPS * 16 + base::lane % 16];
-        float own = __fadd_rn(__fmul_rn(map.value(code), nested), offset);
+        unsigned code = runs[step % (2 * RUN_STEPS) * rows + own];
+        float absmax = __fadd_rn(__fmul_rn(map.value(code), nested), offset);
 #pragma unroll
         for (int t = 0; t < tiles; t++) {
-            low[t] = __shfl_sync(0xFFFFFFFF, own, 16 * t + base::lane / 4);
-            high[t] = __shfl_sync(0xFFFFFFFF, own, 16 * t + 8 + base::lane / 4);
+            low[t] = __shfl_sync(0xFFFFFFFF, absmax, 16 * t + base::lane / 4);
+            high[t] = __shfl_sync(0xFFFFFFFF, absmax, 16 * t + 8 + base::lane / 4);
         }
         base::read_codes(stage);
     }
 
-    __device__ __forceinline__ void fragments(unsigned (*b)[4], int s, int) const
+    __device__ __forceinline__ void fragments(unsigned (*b)[4], int s) const
     {
 #pragma unroll
         for (int t = 0; t < tiles; t++) {
@@ -193,7 +192,7 @@ template <typename S> struct nf4_flat_weight : nf4_codes<S> {
         return nf4_map[code] * __fadd_rn(scaled, segment.offset);
     }
 
-    __device__ __forceinline__ void fragments(unsigned (*b)[4], int s, int) const
+    __device__ __forceinline__ void fragments(unsigned (*b)[4], int s) const
     {
         for (int t = 0; t < base::tiles; t++) {
             const nf4_segment &segment = nf4_segment_of(base::w, base::group + t);
@@ -223,20 +222,21 @@ static __device__ __forceinline__ void nf4_product(const product &p, const nf4_t
     product_tile<S, weight, VECTORS>(p, of, at, shared);
 }
 
-/* Shapes: rows of X, columns of a warp, warps, stages; nf4_matmul.c's table has the same. */
-#define NF4_MATMUL(name, ROWS, WARP_COLUMNS, WARPS, STAGES)                                        \
-    extern "C" __global__ void __launch_bounds__(32 * WARPS)                                       \
+/* Shapes: rows of X, columns of a warp, warps, stages, CTAs side by side; nf4_matmul.c's table has
+ * the same. */
+#define NF4_MATMUL(name, ROWS, WARP_COLUMNS, WARPS, STAGES, SIDE)                                  \
+    extern "C" __global__ void __launch_bounds__(32 * WARPS, SIDE)                                 \
         nf4_matmul_##name(const __grid_constant__ product p, const __grid_constant__ nf4_tiles w)  \
     {                                                                                              \
         nf4_product<product_shape<ROWS, WARP_COLUMNS, 1, WARPS, STAGES>, nf4_weight, true>(p, w);  \
     }
-NF4_MATMUL(128x256, 128, 32, 8, 3)
-NF4_MATMUL(128x128, 128, 32, 4, 2)
-NF4_MATMUL(96x128, 96, 32, 4, 2)
-NF4_MATMUL(64x128, 64, 32, 4, 3)
-NF4_MATMUL(32x128, 32, 32, 4, 4)
-NF4_MATMUL(32x64, 32, 16, 4, 4)
-NF4_MATMUL(16x64, 16, 16, 4, 4)
+NF4_MATMUL(128x256, 128, 32, 8, 3, 1)
+NF4_MATMUL(96x256, 96, 32, 8, 3, 1)
+NF4_MATMUL(96x128, 96, 32, 4, 2, 2)
+NF4_MATMUL(64x128, 64, 32, 4, 3, 3)
+NF4_MATMUL(32x128, 32, 32, 4, 4, 4)
+NF4_MATMUL(32x64, 32, 16, 4, 4, 5)
+NF4_MATMUL(16x64, 16, 16, 4, 4, 6)
 
 extern "C" __global__ void __launch_bounds__(128)
     nf4_matmul_flat(const __grid_constant__ product p, const __grid_constant__ nf4_tiles w)

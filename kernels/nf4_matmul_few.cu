@@ -34,19 +34,24 @@ static __device__ __forceinline__ void load_run(run &to, const nf4_tiles &w,
     const uint4 *codes = (const uint4 *)w.codes + 32 * ((size_t)group * w.n_steps + first) + lane;
     unsigned code[RUN / 2];
     float nested[RUN / 2];
+    int last = w.n_steps - 1 - first;
+    /* A tile behind the last one is that one again, with an absmax of 0: loads that nothing guards
+     * stand side by side, and all of them are under way before the first is needed. */
 #pragma unroll
     for (int t = 0; t < RUN; t++)
-        to.codes[t] = first + t < w.n_steps ? codes[32 * t] : make_uint4(0, 0, 0, 0);
+        to.codes[t] = codes[32 * min(t, last)];
 #pragma unroll
     for (int i = 0; i < RUN / 2; i++) {
-        bool there = first + lane / 16 + 2 * i < w.n_steps;
-        int block = min(row, segment.rows - 1) * w.n_steps + first + lane / 16 + 2 * i;
-        code[i] = there ? absmax_codes[32 * i + lane] : 127;
-        nested[i] = there ? segment.nested_absmax[block >> 8] : 0.0f;
+        int t = min(lane / 16 + 2 * i, last);
+        int block = min(row, segment.rows - 1) * w.n_steps + first + t;
+        code[i] = absmax_codes[16 * t + lane % 16];
+        nested[i] = segment.nested_absmax[block >> 8];
     }
 #pragma unroll
-    for (int i = 0; i < RUN / 2; i++)
-        to.absmax[i] = __fadd_rn(__fmul_rn(map.value(code[i]), nested[i]), segment.offset);
+    for (int i = 0; i < RUN / 2; i++) {
+        float absmax = __fadd_rn(__fmul_rn(map.value(code[i]), nested[i]), segment.offset);
+        to.absmax[i] = lane / 16 + 2 * i <= last ? absmax : 0.0f;
+    }
 }
 
 /* The columns of a run, of all rows; zeros behind the last column. */
@@ -65,25 +70,23 @@ static __device__ __forceinline__ unsigned word_of(const uint4 &words, int s)
     return s == 0 ? words.x : s == 1 ? words.y : s == 2 ? words.z : words.w;
 }
 
-static __device__ __forceinline__ void add_run(float *sums, const run &run, const __nv_bfloat16 *x,
-                                               float entry, int m)
+/* x: where the lane's row of an ldmatrix begins in shared memory. */
+static __device__ __forceinline__ void add_run(float *sums, const run &run, unsigned x, float entry)
 {
     int lane = threadIdx.x % 32;
 #pragma unroll
     for (int t = 0; t < RUN; t++) {
         float low = __shfl_sync(0xFFFFFFFF, run.absmax[t / 2], t % 2 * 16 + lane / 4);
         float high = __shfl_sync(0xFFFFFFFF, run.absmax[t / 2], t % 2 * 16 + 8 + lane / 4);
+        unsigned b[4]; /* of two k16 steps */
 #pragma unroll
         for (int s = 0; s < 4; s++) {
-            unsigned word = word_of(run.codes[t], s), b[2] = {0, 0};
+            unsigned word = word_of(run.codes[t], s);
             unsigned a[4] = {nf4_pair(entry, word, 0, low), nf4_pair(entry, word, 16, high),
                              nf4_pair(entry, word, 8, low), nf4_pair(entry, word, 24, high)};
-            if (lane / 4 < m) {
-                const __nv_bfloat16 *at = x + 64 * t + 16 * s;
-                b[0] = *(const unsigned *)at;
-                b[1] = *(const unsigned *)(at + 8);
-            }
-            mma(sums, a, b[0], b[1]);
+            if (s % 2 == 0)
+                load_matrices(b, x + 2 * (NF4_TILE_COLUMNS * t + 16 * s));
+            mma(sums, a, b[s % 2 * 2], b[s % 2 * 2 + 1]);
         }
     }
 }
@@ -93,12 +96,18 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 4)
 {
     extern __shared__ __align__(16) __nv_bfloat16 xs[]; /* [WARPS][m][X_ROW] */
     __shared__ float sums_of[WARPS][8][SUMS_ROW];
+    /* Not as a number that the compiler knows to be one for a warp (product_place_of): as it is,
+     * ptxas sees a loop whose lanes may part, tests for that before the first shuffle, and leaves
+     * all loads of a run above the test. Else it puts some behind the first use of others. */
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = blockIdx.x;
-    const nf4_segment &segment = nf4_segment_of(w, group);
-    int first_row = 16 * (group - segment.first_group);
     nf4_nested map;
     float entry = nf4_entry();
+    const nf4_segment &segment = nf4_segment_of(w, group);
+    int first_row = 16 * (group - segment.first_group);
     __nv_bfloat16 *own = xs + warp * p.m * X_ROW;
+    /* Rows that X does not have are the last one again: they make columns of sums that nobody
+     * reads. */
+    unsigned x = opaque(shared_address(own + min(lane % 8, p.m - 1) * X_ROW + lane / 8 * 8));
     float sums[4] = {};
     for (int first = RUN * warp; first < w.n_steps; first += RUN * WARPS) {
         run now;
@@ -106,7 +115,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 4)
         load_run(now, w, segment, group, first, first_row + lane % 16, map);
         wait<0>();
         __syncwarp(); /* X is there */
-        add_run(sums, now, own + lane / 4 * X_ROW + lane % 4 * 2, entry, p.m);
+        add_run(sums, now, x, entry);
         __syncwarp(); /* and has been read */
     }
     float *to = &sums_of[warp][lane % 4 * 2][lane / 4];

@@ -50,7 +50,8 @@ static __device__ __forceinline__ product_place product_place_of(const product &
     int across = (width + S::columns - 1) / S::columns, down = (p.m + S::rows - 1) / S::rows;
     int first = blockIdx.x / (p.tall * across) * p.tall;
     int height = min(p.tall, down - first), within = blockIdx.x - first * across;
-    int warp = threadIdx.x / 32;
+    /* Said by a shuffle, so that the compiler knows it to be one number for a warp. */
+    int warp = __shfl_sync(0xFFFFFFFF, threadIdx.x / 32, 0);
     product_place at;
     at.row = (first + within % height) * S::rows;
     at.column = within / height * S::columns;
@@ -60,29 +61,47 @@ static __device__ __forceinline__ product_place product_place_of(const product &
     return at;
 }
 
-/* N rows of 64 elements from column k on, of a row-major matrix (n_rows, n_columns), to shared
- * memory; zeros where it has none. VECTORS: its rows begin at multiples of 16 bytes. */
-template <int N, int THREADS, bool VECTORS>
-static __device__ __forceinline__ void load_rows(unsigned char *to, const __nv_bfloat16 *from,
-                                                 int row0, int n_rows, int k0, int n_columns)
-{
-    int vector = threadIdx.x % 8, first = threadIdx.x / 8, k = k0 + 8 * vector;
+/* Copies of N rows of 64 elements of a row-major matrix to shared memory, step by step along its
+ * columns; zeros where it has none. A thread copies a vector of 16 bytes of every PITCHth row.
+ * VECTORS: rows begin at multiples of 16 bytes. What does not change from step to step is kept,
+ * since the loop has no slots to spare: the address of the first row's vector, of step 0. */
+template <int N, int THREADS, bool VECTORS> struct row_copies {
+    static const int PITCH = THREADS / 8;
+
+    const __nv_bfloat16 *from;
+    int rows, columns, stride; /* that there are from there on; from row to row */
+    int place;                 /* in shared memory */
+
+    __device__ __forceinline__ row_copies(const __nv_bfloat16 *matrix, int row0, int n_rows,
+                                          int n_columns)
+    {
+        int vector = threadIdx.x % 8, row = threadIdx.x / 8;
+        from = matrix + (size_t)(row0 + row) * n_columns + 8 * vector;
+        rows = n_rows - row0 - row;
+        columns = n_columns - 8 * vector;
+        stride = n_columns;
+        place = opaque(row * ROW_BYTES + 16 * (vector ^ row % 8));
+    }
+
+    __device__ __forceinline__ void copy(unsigned char *to, int step) const
+    {
+        const __nv_bfloat16 *at = from + (size_t)step * K_STEP;
+        int left = columns - step * K_STEP; /* columns */
+        int there = left > 0 ? rows : 0;
 #pragma unroll
-    for (int i = 0; i < N; i += THREADS / 8) {
-        int row = first + i;
-        bool there = row0 + row < n_rows && k < n_columns;
-        const __nv_bfloat16 *at = from + (there ? (size_t)(row0 + row) * n_columns + k : 0);
-        unsigned char *place = to + row * ROW_BYTES + 16 * (vector ^ row % 8);
-        if constexpr (VECTORS) {
-            copy16(place, at, there);
-        } else {
-            vector_of<__nv_bfloat16> values;
-            for (int e = 0; e < 8; e++)
-                values.of[e] = there && k + e < n_columns ? at[e] : __float2bfloat16_rn(0.0f);
-            vector_store((__nv_bfloat16 *)place, values);
+        for (int i = 0; i < N; i += PITCH, at += (size_t)PITCH * stride) {
+            unsigned char *row = to + place + i * ROW_BYTES;
+            if constexpr (VECTORS) {
+                copy16(row, at, i < there);
+            } else {
+                vector_of<__nv_bfloat16> values;
+                for (int e = 0; e < 8; e++)
+                    values.of[e] = i < there && e < left ? at[e] : __float2bfloat16_rn(0.0f);
+                vector_store((__nv_bfloat16 *)row, values);
+            }
         }
     }
-}
+};
 
 /* ---- the epilogue --------------------------------------------------------------------------- */
 
@@ -187,24 +206,25 @@ template <typename S> struct product_epilogue {
  *   width()                      its rows with those that fill up tiles
  *   load(step, stage)            queues copies to a stage
  *   start(step, stage)           a step's copies are there
- *   fragments(b, s, stage)       b[t]: b0 and b1 of the warp's n8 tiles 2 t and 2 t + 1, k16 step s
+ *   fragments(b, s)              b[t]: b0 and b1 of the warp's n8 tiles 2 t and 2 t + 1, k16 step s
  *   column_of_y(column)          -1: it fills up a tile */
 template <typename S, typename W, bool VECTORS>
 static __device__ __forceinline__ void product_tile(const product &p, W &w,
                                                     const product_place &at, unsigned char *shared)
 {
     const int m16 = S::warp_rows / 16, n8 = S::warp_columns / 8;
-    const __nv_bfloat16 *x = (const __nv_bfloat16 *)p.x;
+    row_copies<S::rows, S::threads, VECTORS> x((const __nv_bfloat16 *)p.x, at.row, p.m, p.columns);
     int n_steps = (p.columns + K_STEP - 1) / K_STEP;
     bool idle = at.column + at.warp_column >= w.width(); /* it only copies X */
     float sums[m16][n8][4] = {};
-    /* This lane's row of an ldmatrix, of 16 rows by 2 vectors. */
-    int place = (at.warp_row + at.lane % 16) * ROW_BYTES + 16 * (at.lane / 16 ^ at.lane % 8);
+    /* This lane's row of an ldmatrix, of 16 rows by 2 vectors. Stages are multiples of 128 bytes,
+     * so that 32 * s can be put in after they are added. */
+    unsigned place = opaque(shared_address(shared) + (at.warp_row + at.lane % 16) * ROW_BYTES +
+                            16 * (at.lane / 16 ^ at.lane % 8));
 #pragma unroll
     for (int step = 0; step < S::stages - 1; step++) {
         if (step < n_steps) {
-            load_rows<S::rows, S::threads, VECTORS>(shared + step * S::x_bytes, x, at.row, p.m,
-                                                    step * K_STEP, p.columns);
+            x.copy(shared + step * S::x_bytes, step);
             w.load(step, step);
         }
         commit();
@@ -215,25 +235,24 @@ static __device__ __forceinline__ void product_tile(const product &p, W &w,
         __syncthreads();
         int ahead = step + S::stages - 1;
         if (ahead < n_steps) {
-            load_rows<S::rows, S::threads, VECTORS>(shared + next * S::x_bytes, x, at.row, p.m,
-                                                    ahead * K_STEP, p.columns);
+            x.copy(shared + next * S::x_bytes, ahead);
             w.load(ahead, next);
         }
         commit();
         if (!idle) {
-            const unsigned char *stage_x = shared + stage * S::x_bytes;
+            unsigned from = place + stage * S::x_bytes;
             /* The next k16 step's weights are made while this one's products run. */
             unsigned b[2][n8 / 2][4];
             w.start(step, stage);
-            w.fragments(b[0], 0, stage);
+            w.fragments(b[0], 0);
 #pragma unroll
             for (int s = 0; s < K_STEP / 16; s++) {
                 if (s + 1 < K_STEP / 16)
-                    w.fragments(b[(s + 1) % 2], s + 1, stage);
+                    w.fragments(b[(s + 1) % 2], s + 1);
 #pragma unroll
                 for (int i = 0; i < m16; i++) {
                     unsigned a[4];
-                    load_matrices(a, stage_x + 16 * ROW_BYTES * i + (place ^ 32 * s));
+                    load_matrices(a, (from ^ 32 * s) + 16 * ROW_BYTES * i);
 #pragma unroll
                     for (int j = 0; j < n8; j++)
                         mma(sums[i][j], a, b[s % 2][j / 2][j % 2 * 2],

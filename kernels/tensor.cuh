@@ -25,19 +25,29 @@ template <int N> static __device__ __forceinline__ void wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-static __device__ __forceinline__ void load_matrices(unsigned *x, const void *row)
+/* The same number, of which the compiler knows nothing. It would compute it again in a loop rather
+ * than keep it, and take sums of it with constants apart that ptxas can put into the instruction
+ * which uses them. */
+static __device__ __forceinline__ unsigned opaque(unsigned x)
 {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-                 : "r"(shared_address(row))
-                 : "memory");
+    asm volatile("mov.u32 %0, %0;" : "+r"(x));
+    return x;
 }
-static __device__ __forceinline__ void load_matrices_transposed(unsigned *x, const void *row)
+
+/* Four matrices of 8 x 8, by the address of this lane's row in shared memory. */
+template <bool TRANSPOSED = false>
+static __device__ __forceinline__ void load_matrices(unsigned *x, unsigned address)
 {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-                 : "r"(shared_address(row))
-                 : "memory");
+    if constexpr (TRANSPOSED)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+                     : "r"(address)
+                     : "memory");
+    else
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+                     : "r"(address)
+                     : "memory");
 }
 
 /* d (16, 8) += a (16, 16) b (16, 8). */

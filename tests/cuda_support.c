@@ -95,7 +95,7 @@ static struct cuda_tensor filled(enum precision type, const void *bytes, size_t 
     return tensor;
 }
 
-struct cuda_tensor cuda_upload(enum precision type, float *x, size_t n)
+struct cuda_tensor cuda_send(enum precision type, float *x, size_t n)
 {
     uint16_t *halves = malloc(n * sizeof *halves + 1);
     for (size_t i = 0; i < n && type == PRECISION_BF16; i++) {
@@ -108,7 +108,7 @@ struct cuda_tensor cuda_upload(enum precision type, float *x, size_t n)
     return tensor;
 }
 
-struct cuda_tensor cuda_upload_bytes(const void *bytes, size_t n)
+struct cuda_tensor cuda_send_bytes(const void *bytes, size_t n)
 {
     return filled(PRECISION_NF4, bytes, n);
 }

@@ -35,10 +35,10 @@ struct cuda_tensor {
 };
 
 /* x as the device holds it; afterwards x is what it holds, rounded. */
-struct cuda_tensor cuda_upload(enum precision type, float *x, size_t n);
+struct cuda_tensor cuda_send(enum precision type, float *x, size_t n);
 /* Uninitialised to the checkers: reading it is an error. */
 struct cuda_tensor cuda_empty(enum precision type, size_t n);
-struct cuda_tensor cuda_upload_bytes(const void *bytes, size_t n);
+struct cuda_tensor cuda_send_bytes(const void *bytes, size_t n);
 /* As floats, which the caller frees; the tensor is gone, and nothing was written behind it. */
 float *cuda_download(struct cuda_tensor *tensor);
 /* Of a tensor of bytes. */

@@ -9,10 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include "bench/operations.h"
+#include "bench/pipeline.h"
 #include "bench/run.h"
 #include "bench/statistics.h"
+#include "bench/synthetic.h"
 #include "bench/trial.h"
 #include "host/base/cuda_device.h"
+#include "host/cuda_upload.h"
+#include "tests/model_writer.h"
 
 /* ---- statistics ----------------------------------------------------------------------------- */
 
@@ -203,6 +207,8 @@ START_TEST(rows_are_right_on_every_device)
     const struct bench_operation *operation = bench_operations[_i];
     struct device device;
     int64_t size[SHAPE_DIMENSIONS];
+    if (operation->not_cpu)
+        return;
     for (int i = 0; test_device(i, &device); i++) {
         for (int which = 0; some_size(size, operation, which); which++) {
             struct trial trial;
@@ -282,6 +288,8 @@ START_TEST(wrong_rows_are_found)
     struct bench_operation spoiled = *spoiled_operation;
     struct bench_row row = {.operation = &spoiled};
     spoiled.run = run_spoiled;
+    if (spoiled.not_cpu)
+        return;
     some_size(row.size, spoiled_operation, 4);
     ck_assert_int_eq(bench_place_open(&place, "cpu", 1, &err), STATUS_OK);
     int n_outputs = count_outputs(spoiled_operation, row.size, &place.device);
@@ -390,20 +398,29 @@ START_TEST(what_is_updated_is_bounded_in_place)
 }
 END_TEST
 
-/* On softcuda: counted, and timed as on a GPU, though the times mean nothing. */
-START_TEST(rows_run_on_a_gpu)
+/* false: this build has no kernels. */
+static bool open_softcuda(struct bench_place *place)
 {
     char driver[4096];
-    struct bench_place place;
     struct err err;
     if (!cuda_has_kernels())
-        SKIP("this build has no CUDA kernels");
+        return false;
     snprintf(driver, sizeof driver, "%s/softcuda/libcuda.so.1", build_folder());
     setenv("MIDASHI_CUDA_DRIVER", driver, 1);
     setenv("SOFTCUDA_CHECK", "all", 1);
-    ck_assert_msg(bench_place_open(&place, "cuda", 1, &err) == STATUS_OK, "%s", err.text);
-    ck_assert(place.software);
-    ck_assert_str_eq(place.name, "cuda:0");
+    ck_assert_msg(bench_place_open(place, "cuda", 1, &err) == STATUS_OK, "%s", err.text);
+    ck_assert(place->software);
+    ck_assert_str_eq(place->name, "cuda:0");
+    return true;
+}
+
+/* On softcuda: counted, and timed as on a GPU, though the times mean nothing. */
+START_TEST(rows_run_on_a_gpu)
+{
+    struct bench_place place;
+    struct err err;
+    if (!open_softcuda(&place))
+        SKIP("this build has no CUDA kernels");
     ck_assert_msg(cuda_measure_limits(&place.cuda, &place.device, &err) == STATUS_OK, "%s",
                   err.text);
     ck_assert(place.cuda.tensor > 0 && place.cuda.copy > 0 && place.cuda.launch_seconds > 0);
@@ -440,6 +457,56 @@ START_TEST(rows_run_on_a_gpu)
         }
         trial_close(&trial);
     }
+    bench_place_close(&place);
+}
+END_TEST
+
+/* On softcuda: what is where, and how much memory it takes. The times mean nothing. */
+START_TEST(the_pipeline_runs_on_a_gpu)
+{
+    static const char *const names[] = {"load",  "tokenise", "embed",
+                                        "words", "kmeans",   "after_embedding"};
+    struct bench_place place;
+    struct err err;
+    struct corpus corpus;
+    struct stage stages[STAGES_LARGEST];
+    int n_stages = 0;
+    const char *model = temporary_folder();
+    if (!open_softcuda(&place))
+        SKIP("this build has no CUDA kernels");
+    write_random_model(model, &tiny_shape);
+    ck_assert_int_eq(synthetic_corpus(&corpus, 30, 0, &err), STATUS_OK);
+    struct pipeline_settings settings = {
+        .model_path = model,
+        .embedder = {.prompt = "{text}", .n_layers = tiny_shape.n_layers, .batch_tokens = 512},
+        .request = {POOLING_LAST, tiny_shape.n_layers},
+        .topics = {.kmeans = {.k = 2, .restarts = 1, .max_iterations = 10}, .n_words = 3},
+        .end = PIPELINE_TO_TOPICS,
+    };
+    ck_assert_msg(pipeline_run(stages, &n_stages, &place.device, &corpus, &settings, NULL, &err) ==
+                      STATUS_OK,
+                  "%s", err.text);
+    ck_assert_int_eq(n_stages, 6);
+    for (int i = 0; i < n_stages; i++) {
+        ck_assert_str_eq(stages[i].name, names[i]);
+        ck_assert(stages[i].seconds > 0 && stages[i].items > 0);
+    }
+    /* The model with what loading takes, and the vectors of a batch; then nothing. */
+    ck_assert_uint_gt(stages[0].gpu_peak_bytes, 4 * CUDA_UPLOAD_BYTES);
+    ck_assert_uint_eq(stages[1].gpu_peak_bytes, stages[0].gpu_peak_bytes);
+    ck_assert_uint_ge(stages[2].gpu_peak_bytes,
+                      stages[0].gpu_peak_bytes + 512 * (size_t)tiny_shape.hidden * sizeof(float));
+    for (int i = 3; i < n_stages; i++)
+        ck_assert_uint_eq(stages[i].gpu_peak_bytes, 0);
+    settings.end = PIPELINE_TO_EMBED;
+    ck_assert_int_eq(pipeline_run(stages, &n_stages, &place.device, &corpus, &settings, NULL, &err),
+                     STATUS_OK);
+    ck_assert_int_eq(n_stages, 3);
+    settings.end = PIPELINE_TO_TOKENISE;
+    ck_assert_int_eq(pipeline_run(stages, &n_stages, &place.device, &corpus, &settings, NULL, &err),
+                     STATUS_OK);
+    ck_assert_int_eq(n_stages, 2);
+    corpus_free(&corpus);
     bench_place_close(&place);
 }
 END_TEST
@@ -482,6 +549,7 @@ int main(void)
     tcase_add_test(tests, what_is_updated_is_bounded_in_place);
     tcase_set_timeout(tests, 60); /* large kernels, under all checks, on a busy machine */
     tcase_add_test(tests, rows_run_on_a_gpu);
+    tcase_add_test(tests, the_pipeline_runs_on_a_gpu);
     tcase_add_test(tests, verdicts_are_strict);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

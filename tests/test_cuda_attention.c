@@ -97,10 +97,10 @@ static float *run_part(const struct batch *b, int first, int n, const int32_t *c
     memcpy(copy, b->buffer, b->size * sizeof *copy);
     for (size_t i = 0; i < out_size; i++)
         nothing[i] = NAN;
-    struct cuda_tensor buffer = cuda_upload(PRECISION_BF16, copy, b->size);
-    struct cuda_tensor out = cuda_upload(PRECISION_BF16, nothing, out_size);
+    struct cuda_tensor buffer = cuda_send(PRECISION_BF16, copy, b->size);
+    struct cuda_tensor out = cuda_send(PRECISION_BF16, nothing, out_size);
     struct cuda_tensor begins =
-        cuda_upload_bytes(cu_seqlens, ((size_t)n_texts + 1) * sizeof *cu_seqlens);
+        cuda_send_bytes(cu_seqlens, ((size_t)n_texts + 1) * sizeof *cu_seqlens);
     uint16_t *at = cuda_pointer(&buffer);
     const uint16_t *q = at + b->q_begin + (size_t)first * (size_t)b->q_stride;
     const uint16_t *k = at + b->k_begin + (size_t)first * (size_t)b->kv_stride;
@@ -238,11 +238,11 @@ START_TEST(attention_is_dispatched)
             memcpy(parts[i] + (size_t)j * (size_t)row,
                    b.buffer + begins[i] + (size_t)j * (size_t)stride,
                    (size_t)row * sizeof *parts[i]);
-        tensors[i] = cuda_upload(PRECISION_BF16, parts[i], (size_t)b.n * (size_t)row);
+        tensors[i] = cuda_send(PRECISION_BF16, parts[i], (size_t)b.n * (size_t)row);
         free(parts[i]);
     }
-    struct cuda_tensor out = cuda_upload(PRECISION_BF16, nothing, (size_t)b.n * (size_t)b.q_row);
-    struct cuda_tensor texts = cuda_upload_bytes(b.cu_seqlens, 3 * sizeof *b.cu_seqlens);
+    struct cuda_tensor out = cuda_send(PRECISION_BF16, nothing, (size_t)b.n * (size_t)b.q_row);
+    struct cuda_tensor texts = cuda_send_bytes(b.cu_seqlens, 3 * sizeof *b.cu_seqlens);
     cuda_good(attention_fwd(&cuda_test, cuda_pointer(&out), cuda_pointer(&tensors[0]),
                             cuda_pointer(&tensors[1]), cuda_pointer(&tensors[2]),
                             cuda_pointer(&texts), b.n, 2, b.n_heads, b.n_kv_heads, b.head_dim,
@@ -336,6 +336,33 @@ START_TEST(attention_finds_its_text)
         free(got);
         free_batch(&b);
     }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* A text of thousands of tokens among short ones; the last with truncating sums, which take
+ * softcuda ten times as long, so under a window. The short form of the tests has the first. */
+static const struct {
+    int setting, length, window;
+} long_cases[] = {{0, 8192, 0}, {4, 10000, 0}, {1, 10000, 1500}};
+#define LONG_CASES ((int)(sizeof long_cases / sizeof *long_cases))
+
+START_TEST(attention_takes_long_texts)
+{
+    const int length = long_cases[_i].length, texts[] = {5, 70, length, 0, 33, 129};
+    if (_i > 0 && !cuda_test_full())
+        return;
+    if (!cuda_test_device(long_cases[_i].setting))
+        SKIP("needs nvcc");
+    struct batch b = make_batch(texts, 6, 1, 1, 64, true);
+    b.window = long_cases[_i].window;
+    fill_batch(&b, 1.5f);
+    float *got = run(&b);
+    check_batch(&b, got);
+    if (_i == 0)
+        check_alone(&b, got, b.cu_seqlens[2], length);
+    free(got);
+    free_batch(&b);
     device_close(&cuda_test);
 }
 END_TEST
@@ -489,7 +516,7 @@ START_TEST(attention_has_limits)
     struct err err;
     if (!cuda_test_device(0))
         SKIP("needs nvcc");
-    struct cuda_tensor texts = cuda_upload_bytes(none, sizeof none);
+    struct cuda_tensor texts = cuda_send_bytes(none, sizeof none);
     void *begins = cuda_pointer(&texts);
     cuda_good(attention_fwd(&cuda_test, NULL, NULL, NULL, NULL, begins, 0, 0, 2, 1, 8, 1, 0, &err),
               &err);
@@ -521,5 +548,9 @@ int main(void)
     tcase_add_test(tests, attention_has_limits);
     tcase_add_test(tests, attention_touches_memory_well);
     suite_add_tcase(suite, tests);
+    TCase *large = tcase_create("large");
+    tcase_set_timeout(large, 1200);
+    tcase_add_loop_test(large, attention_takes_long_texts, 0, LONG_CASES);
+    suite_add_tcase(suite, large);
     return run_suite(suite);
 }

@@ -38,14 +38,14 @@ static void check_rmsnorm(enum precision type, int n, int d, bool in_place)
     float *x = malloc(size * sizeof *x + 1), *weight = malloc((size_t)d * sizeof *weight);
     fill_normal(x, size, (uint64_t)d, 3.0f);
     fill_uniform(weight, (size_t)d, 2, -2.0f, 2.0f);
-    struct cuda_tensor on_device = cuda_upload(type, x, size),
-                       of_weight = cuda_upload(PRECISION_F32, weight, (size_t)d);
+    struct cuda_tensor on_device = cuda_send(type, x, size),
+                       of_weight = cuda_send(PRECISION_F32, weight, (size_t)d);
     struct cuda_tensor y = on_device;
     if (!in_place) {
         float *nothing = malloc(size * sizeof *nothing + 1);
         for (size_t i = 0; i < size; i++)
             nothing[i] = NAN;
-        y = cuda_upload(type, nothing, size);
+        y = cuda_send(type, nothing, size);
         free(nothing);
     }
     double *x64 = to_doubles(x, size), *weight64 = to_doubles(weight, (size_t)d);
@@ -92,9 +92,9 @@ START_TEST(rmsnorm_does_not_see_other_rows)
     x[3 * WIDTH + 9] = NAN;
     for (int i = 0; i < 2; i++) {
         enum precision type = i ? PRECISION_BF16 : PRECISION_F32;
-        struct cuda_tensor w = cuda_upload(PRECISION_F32, weight, WIDTH);
-        struct cuda_tensor all = cuda_upload(type, x, ROWS * WIDTH),
-                           one = cuda_upload(type, x + WIDTH, WIDTH);
+        struct cuda_tensor w = cuda_send(PRECISION_F32, weight, WIDTH);
+        struct cuda_tensor all = cuda_send(type, x, ROWS * WIDTH),
+                           one = cuda_send(type, x + WIDTH, WIDTH);
         cuda_good(rmsnorm_fwd_cuda(&cuda_test, type, cuda_pointer(&all), cuda_pointer(&all),
                                    cuda_pointer(&w), ROWS, WIDTH, 1e-6f, &err),
                   &err);
@@ -128,7 +128,7 @@ static void check_residual_add(enum precision type, int n, int d)
     float *x = malloc(size * sizeof *x + 1), *y = malloc(size * sizeof *y + 1);
     fill_normal(x, size, 1, 3.0f);
     fill_normal(y, size, 2, 1.0f);
-    struct cuda_tensor of_x = cuda_upload(type, x, size), of_y = cuda_upload(type, y, size);
+    struct cuda_tensor of_x = cuda_send(type, x, size), of_y = cuda_send(type, y, size);
     double *x64 = to_doubles(x, size), *want = to_doubles(y, size);
     residual_add_fwd_ref(want, x64, n, d);
     cuda_good(type == PRECISION_BF16 ? residual_add_fwd(&cuda_test, cuda_pointer(&of_y),

@@ -83,8 +83,8 @@ static void fill_segment(struct nf4_tiles *tiles, int i, const struct nf4_matrix
     size_t n_blocks = nf4_block_count(n);
     const void *absmax = part->absmax ? (const void *)part->absmax : part->absmax_codes;
     size_t absmax_bytes = n_blocks * (part->absmax ? sizeof(float) : 1);
-    struct cuda_tensor codes = cuda_upload_bytes(part->codes, nf4_code_bytes(n));
-    struct cuda_tensor scales = cuda_upload_bytes(absmax, absmax_bytes);
+    struct cuda_tensor codes = cuda_send_bytes(part->codes, nf4_code_bytes(n));
+    struct cuda_tensor scales = cuda_send_bytes(absmax, absmax_bytes);
     if (tiles->flat)
         cuda_good(cuda_copy_to(cuda_test.cuda, (void *)(uintptr_t)segment->flat_absmax, absmax,
                                absmax_bytes, &err),
@@ -171,10 +171,10 @@ static float *product_of(const struct weighted *w, int shape, int first_row, int
         fill_normal(y + i * rows, rows, 9000 + (uint64_t)first_row + i, 0.5f);
     }
     fill_uniform(bias, rows, 3, -0.5f, 0.5f);
-    struct cuda_tensor of_x = cuda_upload(PRECISION_BF16, x, n_x);
-    struct cuda_tensor of_bias = cuda_upload(PRECISION_F32, bias, rows);
+    struct cuda_tensor of_x = cuda_send(PRECISION_BF16, x, n_x);
+    struct cuda_tensor of_bias = cuda_send(PRECISION_F32, bias, rows);
     struct cuda_tensor of_y =
-        add ? cuda_upload(PRECISION_BF16, y, n_y) : cuda_empty(PRECISION_BF16, n_y);
+        add ? cuda_send(PRECISION_BF16, y, n_y) : cuda_empty(PRECISION_BF16, n_y);
     cuda_good(run(w, shape, cuda_pointer(&of_y), cuda_pointer(&of_x),
                   with_bias ? cuda_pointer(&of_bias) : NULL, m, add, &err),
               &err);
@@ -340,7 +340,7 @@ static struct dense_on_device dense_make(int rows, int columns, const double *va
     fill_normal(x, n, (uint64_t)rows, 0.05f);
     for (size_t i = 0; i < n && values; i++)
         x[i] = (float)values[i];
-    dense.tensor = cuda_upload(PRECISION_BF16, x, n);
+    dense.tensor = cuda_send(PRECISION_BF16, x, n);
     for (size_t i = 0; i < n; i++)
         dense.values[i] = (double)x[i];
     dense.matrix =
@@ -441,7 +441,7 @@ START_TEST(nan_stays_in_its_row)
     struct nf4_matrix matrix = {.rows = ROWS, .columns = COLUMNS, .tiles = &w.tiles};
     fill_normal(x, M * COLUMNS, 1, 1.0f);
     x[11 * COLUMNS + 77] = NAN;
-    struct cuda_tensor of_x = cuda_upload(PRECISION_BF16, x, M * COLUMNS);
+    struct cuda_tensor of_x = cuda_send(PRECISION_BF16, x, M * COLUMNS);
     struct cuda_tensor of_y = cuda_empty(PRECISION_BF16, M * ROWS);
     cuda_good(nf4_matmul_fwd(&cuda_test, cuda_pointer(&of_y), cuda_pointer(&of_x), &matrix, M,
                              false, &err),

@@ -21,13 +21,13 @@ static const char *const source_names[] = {"f32", "bf16", "f16"};
 static struct cuda_tensor upload_source(enum nf4_source type, float *x, size_t n)
 {
     if (type != NF4_FROM_F16)
-        return cuda_upload(type == NF4_FROM_F32 ? PRECISION_F32 : PRECISION_BF16, x, n);
+        return cuda_send(type == NF4_FROM_F32 ? PRECISION_F32 : PRECISION_BF16, x, n);
     uint16_t *halves = allocate(n * sizeof *halves);
     for (size_t i = 0; i < n; i++) {
         halves[i] = f16_from_float(x[i]);
         x[i] = f16_to_float(halves[i]);
     }
-    struct cuda_tensor tensor = cuda_upload_bytes(halves, n * sizeof *halves);
+    struct cuda_tensor tensor = cuda_send_bytes(halves, n * sizeof *halves);
     free(halves);
     return tensor;
 }
@@ -36,7 +36,7 @@ static struct cuda_tensor upload_source(enum nf4_source type, float *x, size_t n
 static struct cuda_tensor spoiled(size_t n)
 {
     void *bytes = memset(allocate(n), 0xA5, n);
-    struct cuda_tensor tensor = cuda_upload_bytes(bytes, n);
+    struct cuda_tensor tensor = cuda_send_bytes(bytes, n);
     free(bytes);
     return tensor;
 }
@@ -170,7 +170,7 @@ static struct nested quantize_absmax(float *absmax, size_t n)
 {
     struct err err;
     struct nested got = {.n_nested = nf4_nested_block_count((int64_t)n)};
-    struct cuda_tensor source = cuda_upload(PRECISION_F32, absmax, n);
+    struct cuda_tensor source = cuda_send(PRECISION_F32, absmax, n);
     struct cuda_tensor codes = spoiled(n), nested = spoiled(4 * got.n_nested), offset = spoiled(4);
     struct cuda_tensor sums = cuda_empty(PRECISION_NF4, 8 * got.n_nested);
     cuda_good(nf4_quantize_absmax_cuda(&cuda_test, cuda_pointer(&codes), cuda_pointer(&nested),
@@ -256,7 +256,7 @@ START_TEST(offsets_tell_what_is_not_finite)
     for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
         fill_normal(x, N, b, 1.0f);
         x[(b * 7919 + 12000) % N] = bad[b];
-        struct cuda_tensor source = cuda_upload(PRECISION_F32, x, N);
+        struct cuda_tensor source = cuda_send(PRECISION_F32, x, N);
         struct cuda_tensor codes = spoiled(N / 2), absmax = spoiled(4 * N / 64);
         cuda_good(nf4_quantize_cuda(&cuda_test, cuda_pointer(&codes), cuda_pointer(&absmax),
                                     cuda_pointer(&source), NF4_FROM_F32, N, &err),
@@ -277,14 +277,14 @@ static void check_dequantize(enum precision type, const struct nf4_matrix *w, in
 {
     struct err err;
     size_t n_blocks = nf4_block_count(n), n_nested = nf4_nested_block_count((int64_t)n_blocks);
-    struct cuda_tensor codes = cuda_upload_bytes(w->codes, nf4_code_bytes(n));
+    struct cuda_tensor codes = cuda_send_bytes(w->codes, nf4_code_bytes(n));
     struct cuda_tensor absmax =
-        cuda_upload_bytes(w->absmax ? (const void *)w->absmax : "", w->absmax ? 4 * n_blocks : 0);
+        cuda_send_bytes(w->absmax ? (const void *)w->absmax : "", w->absmax ? 4 * n_blocks : 0);
     struct cuda_tensor absmax_codes =
-        cuda_upload_bytes(w->absmax ? (const void *)"" : w->absmax_codes, w->absmax ? 0 : n_blocks);
-    struct cuda_tensor nested = cuda_upload_bytes(w->absmax ? (const void *)"" : w->nested_absmax,
-                                                  w->absmax ? 0 : 4 * n_nested);
-    struct cuda_tensor offset = cuda_upload_bytes(&w->offset, 4);
+        cuda_send_bytes(w->absmax ? (const void *)"" : w->absmax_codes, w->absmax ? 0 : n_blocks);
+    struct cuda_tensor nested = cuda_send_bytes(w->absmax ? (const void *)"" : w->nested_absmax,
+                                                w->absmax ? 0 : 4 * n_nested);
+    struct cuda_tensor offset = cuda_send_bytes(&w->offset, 4);
     struct cuda_tensor out = spoiled((size_t)n * (type == PRECISION_F32 ? 4 : 2));
     struct nf4_cuda_values values = {
         .codes = cuda_pointer(&codes),

@@ -28,14 +28,14 @@ static struct cuda_tensor spoiled(enum precision type, size_t n)
     float *x = floats(n);
     for (size_t i = 0; i < n; i++)
         x[i] = NAN;
-    struct cuda_tensor tensor = cuda_upload(type, x, n);
+    struct cuda_tensor tensor = cuda_send(type, x, n);
     free(x);
     return tensor;
 }
 
 static struct cuda_tensor upload_ints(const int32_t *x, size_t n)
 {
-    return cuda_upload_bytes(x, n * sizeof *x);
+    return cuda_send_bytes(x, n * sizeof *x);
 }
 
 /* An element of a bfloat16 tensor. */
@@ -62,7 +62,7 @@ START_TEST(embedding_matches_reference)
         size_t size = (size_t)n * (size_t)d, table_size = VOCABULARY * (size_t)d;
         float *values = floats(table_size);
         fill_normal(values, table_size, w, 1.0f);
-        struct cuda_tensor of_table = cuda_upload(PRECISION_BF16, values, table_size);
+        struct cuda_tensor of_table = cuda_send(PRECISION_BF16, values, table_size);
         struct cuda_tensor of_tokens = upload_ints(tokens, 5), y = spoiled(PRECISION_BF16, size);
         double *want = malloc(size * sizeof *want + 1);
         struct dense_matrix table = {PRECISION_F32, values, VOCABULARY, d};
@@ -98,8 +98,8 @@ START_TEST(bias_matches_reference)
         fill_uniform(bias, (size_t)d, 9, -2, 2);
         if (n == 3)
             x[d] = NAN;
-        struct cuda_tensor y = cuda_upload(PRECISION_BF16, x, size);
-        struct cuda_tensor of_bias = cuda_upload(PRECISION_F32, bias, (size_t)d);
+        struct cuda_tensor y = cuda_send(PRECISION_BF16, x, size);
+        struct cuda_tensor of_bias = cuda_send(PRECISION_F32, bias, (size_t)d);
         double *want = to_doubles(x, size), *bias64 = to_doubles(bias, (size_t)d);
         bias_fwd_ref(want, bias64, n, d);
         cuda_good(bias_fwd(&cuda_test, cuda_pointer(&y), cuda_pointer(&of_bias), n, d, &err), &err);
@@ -141,7 +141,7 @@ static void check_swiglu(int n, int d, float spread, enum place place)
         fill_uniform(in + (size_t)row * stride, width, (uint64_t)row, -spread, spread);
         fill_uniform(in + (size_t)row * stride + up_at, width, 99 + (uint64_t)row, -2, 2);
     }
-    struct cuda_tensor of_in = cuda_upload(PRECISION_BF16, in, in_size);
+    struct cuda_tensor of_in = cuda_send(PRECISION_BF16, in, in_size);
     for (size_t i = 0; i < size; i++) {
         gate64[i] = in[i / width * stride + i % width];
         up64[i] = in[i / width * stride + i % width + up_at];
@@ -182,8 +182,8 @@ START_TEST(swiglu_has_its_edges)
     const float want[10] = {0, 0, NAN, NAN, INFINITY, 0, 0, 3e4f, 0, NAN};
     if (!cuda_test_device(_i))
         SKIP("needs nvcc");
-    struct cuda_tensor of_gate = cuda_upload(PRECISION_BF16, gate, 10);
-    struct cuda_tensor of_up = cuda_upload(PRECISION_BF16, up, 10);
+    struct cuda_tensor of_gate = cuda_send(PRECISION_BF16, gate, 10);
+    struct cuda_tensor of_up = cuda_send(PRECISION_BF16, up, 10);
     cuda_good(swiglu_fwd(&cuda_test, cuda_pointer(&of_gate), cuda_pointer(&of_gate),
                          cuda_pointer(&of_up), 1, 10, &err),
               &err);
@@ -230,11 +230,11 @@ static void open_rope(struct rope_case *c, int n, int head_dim)
         c->position[i] = i == 0 ? N_POSITIONS - 1 : 3 * i;
     c->norms = floats(2 * width);
     fill_uniform(c->norms, 2 * width, 3, -2, 2);
-    c->cos_table = cuda_upload(PRECISION_F32, cos_table, table_size);
-    c->sin_table = cuda_upload(PRECISION_F32, sin_table, table_size);
+    c->cos_table = cuda_send(PRECISION_F32, cos_table, table_size);
+    c->sin_table = cuda_send(PRECISION_F32, sin_table, table_size);
     c->positions = upload_ints(c->position, (size_t)n);
-    c->q_norm = cuda_upload(PRECISION_F32, c->norms, width);
-    c->k_norm = cuda_upload(PRECISION_F32, c->norms + width, width);
+    c->q_norm = cuda_send(PRECISION_F32, c->norms, width);
+    c->k_norm = cuda_send(PRECISION_F32, c->norms + width, width);
     free(cos_table), free(sin_table);
 }
 
@@ -298,7 +298,7 @@ static void check_rope(size_t which, bool normed)
     double *want = malloc((size_t)n * turned * sizeof *want + 1);
     fill_normal(x, size, which, 1.5f);
     open_rope(&c, n, head_dim);
-    c.x = cuda_upload(PRECISION_BF16, x, size);
+    c.x = cuda_send(PRECISION_BF16, x, size);
     double largest = turned_heads(want, x, stride, &c, n, n_heads, n_all, head_dim, normed);
     struct rope_cuda rope = rope_of(&c, stride, n_heads, heads[which].n_kv_heads, head_dim, normed);
     if (stride == turned && rope.n_kv_heads == 0 && !normed)
@@ -349,8 +349,8 @@ START_TEST(rope_does_not_see_others)
         fill_normal(x, N * STRIDE, 1, 1.0f);
         x[BAD] = NAN; /* row 1, head 2 */
         open_rope(&all, N, 16), open_rope(&one, N, 16);
-        all.x = cuda_upload(PRECISION_BF16, x, N * STRIDE);
-        one.x = cuda_upload(PRECISION_BF16, x + ROW * STRIDE, STRIDE);
+        all.x = cuda_send(PRECISION_BF16, x, N * STRIDE);
+        one.x = cuda_send(PRECISION_BF16, x + ROW * STRIDE, STRIDE);
         struct rope_cuda of_all = rope_of(&all, STRIDE, HEADS, KV, 16, normed);
         struct rope_cuda of_one = rope_of(&one, STRIDE, HEADS, KV, 16, normed);
         of_one.positions += ROW;
@@ -385,8 +385,8 @@ static void check_pooling(int d, enum pooling pooling, bool normed)
     float *hidden = floats(size), *norm = floats((size_t)d);
     fill_normal(hidden, size, (uint64_t)d, 1.0f);
     fill_uniform(norm, (size_t)d, 4, -2, 2);
-    struct cuda_tensor of_hidden = cuda_upload(PRECISION_BF16, hidden, size);
-    struct cuda_tensor of_norm = cuda_upload(PRECISION_F32, norm, (size_t)d);
+    struct cuda_tensor of_hidden = cuda_send(PRECISION_BF16, hidden, size);
+    struct cuda_tensor of_norm = cuda_send(PRECISION_F32, norm, (size_t)d);
     struct cuda_tensor of_begin = upload_ints(begin, N_TEXTS), of_end = upload_ints(end, N_TEXTS);
     struct cuda_tensor out = spoiled(PRECISION_F32, out_size);
     double *rows = to_doubles(hidden, size), *norm64 = to_doubles(norm, (size_t)d);
@@ -441,8 +441,8 @@ START_TEST(pooling_takes_wide_rows)
         SKIP("needs nvcc");
     fill_normal(hidden, ROWS * D, 2, 1.0f);
     fill_uniform(norm, D, 3, 0.5f, 2);
-    struct cuda_tensor of_hidden = cuda_upload(PRECISION_BF16, hidden, ROWS * D);
-    struct cuda_tensor of_norm = cuda_upload(PRECISION_F32, norm, D);
+    struct cuda_tensor of_hidden = cuda_send(PRECISION_BF16, hidden, ROWS * D);
+    struct cuda_tensor of_norm = cuda_send(PRECISION_F32, norm, D);
     struct cuda_tensor begins = upload_ints(&from, 1), ends = upload_ints(&to, 1);
     for (int normed = 0; normed < 2; normed++) {
         struct cuda_tensor out = spoiled(PRECISION_F32, D);
@@ -477,9 +477,9 @@ START_TEST(pooling_does_not_see_other_texts)
     fill_normal(hidden, ROWS * D, 2, 1.0f);
     fill_uniform(norm, D, 3, 0.5f, 2);
     hidden[3 * D + 5] = NAN;
-    struct cuda_tensor all = cuda_upload(PRECISION_BF16, hidden, ROWS * D);
-    struct cuda_tensor alone = cuda_upload(PRECISION_BF16, hidden + FROM * D, (TO - FROM) * D);
-    struct cuda_tensor of_norm = cuda_upload(PRECISION_F32, norm, D);
+    struct cuda_tensor all = cuda_send(PRECISION_BF16, hidden, ROWS * D);
+    struct cuda_tensor alone = cuda_send(PRECISION_BF16, hidden + FROM * D, (TO - FROM) * D);
+    struct cuda_tensor of_norm = cuda_send(PRECISION_F32, norm, D);
     struct cuda_tensor begins = upload_ints(from, 4), ends = upload_ints(to, 4);
     const int32_t *of_begin = cuda_pointer(&begins), *of_end = cuda_pointer(&ends);
     for (int i = 0; i < 4; i++) {

@@ -97,11 +97,16 @@ static float *run(struct model *model, struct device *device, const int32_t *tok
 {
     size_t size = (size_t)cu_seqlens[n_texts] * (size_t)model->llama.config.hidden_size;
     struct last_states last = {model, device, malloc(size * sizeof(float))};
-    struct llama_batch batch = {tokens, cu_seqlens, n_texts};
+    int32_t *positions = malloc((size_t)cu_seqlens[n_texts] * sizeof *positions);
+    struct llama_batch batch = {tokens, positions, cu_seqlens, n_texts, cu_seqlens[n_texts]};
     struct err err;
+    for (int text = 0; text < n_texts; text++)
+        for (int i = cu_seqlens[text]; i < cu_seqlens[text + 1]; i++)
+            positions[i] = i - cu_seqlens[text];
     ck_assert_int_eq(llama_forward(&model->llama, device, &batch, model->llama.config.n_layers,
                                    keep_last, &last, &err),
                      STATUS_OK);
+    free(positions);
     return last.states;
 }
 

@@ -60,7 +60,7 @@ START_TEST(stories260k_writes_its_golden_text)
                              256, NULL, &err) == STATUS_OK,
                   "%s", err.text);
 
-    int32_t tokens[N_STEPS + 1] = {1}; /* BOS */
+    int32_t tokens[N_STEPS + 1] = {1}, positions[N_STEPS]; /* BOS */
     char text[8 * N_STEPS] = "";
     size_t length = 0;
     float *state = guarded_floats((size_t)config.hidden_size);
@@ -68,7 +68,8 @@ START_TEST(stories260k_writes_its_golden_text)
     struct last_state last = {&llama, &device, state};
     for (int n = 1; n <= N_STEPS; n++) {
         int32_t cu_seqlens[2] = {0, n};
-        struct llama_batch batch = {tokens, cu_seqlens, 1};
+        struct llama_batch batch = {tokens, positions, cu_seqlens, 1, n};
+        positions[n - 1] = n - 1;
         ck_assert_int_eq(
             llama_forward(&llama, &device, &batch, config.n_layers, keep_last, &last, &err),
             STATUS_OK);

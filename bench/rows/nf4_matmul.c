@@ -152,8 +152,6 @@ static enum status run_few(struct trial *trial, struct err *err)
 {
     struct nf4_tiles tiles;
     struct nf4_matrix w = matrix_of(trial, &tiles);
-    if (trial->device->kind == DEVICE_CPU)
-        return run(trial, err);
     return nf4_matmul_few_fwd_cuda(trial->device, trial_at(trial, PRODUCT_Y),
                                    trial_at(trial, PRODUCT_X), w.tiles, NULL,
                                    (int)trial->size[PRODUCT_M], false, err);
@@ -222,12 +220,13 @@ static const char *refuse_few(const int64_t *size)
     return size[PRODUCT_M] > NF4_MATMUL_FEW ? "few is at most 8" : product_refuse(size);
 }
 
-/* A GPU's kernel for up to 8 rows; on the CPU it is the one above. */
+/* A GPU's kernel for up to 8 rows. */
 const struct bench_operation bench_nf4_matmul_few = {
     .name = "nf4_matmul_few_fwd",
     .dtype = "nf4",
     .dimensions = {"few", "n", "k"},
     .cuda = true,
+    .not_cpu = true,
     .shapes = shapes_few,
     .refuse = refuse_few,
     .prepare = prepare,

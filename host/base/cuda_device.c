@@ -88,6 +88,14 @@ void cuda_device_close(struct cuda_device *cuda)
 
 /* ---- kernels -------------------------------------------------------------------------------- */
 
+static enum status no_memory_for(const struct cuda_device *cuda, const char *image, struct err *err)
+{
+    return err_set(err, STATUS_RESOURCE,
+                   "cuda:%d: no memory is free for the kernels of %s; close other programs, or use "
+                   "--device cpu",
+                   cuda->ordinal, image);
+}
+
 static enum status load_module(struct cuda_device *cuda, const char *name, CUmodule *module,
                                struct err *err)
 {
@@ -102,6 +110,8 @@ static enum status load_module(struct cuda_device *cuda, const char *name, CUmod
     if (!image->name || cuda->n_modules == CUDA_MODULES_LARGEST)
         return err_set(err, STATUS_RESOURCE, "cuda: this build has no kernels of %s", name);
     CUresult result = cuda->driver.ModuleLoadData(module, image->data);
+    if (result == CUDA_ERROR_OUT_OF_MEMORY)
+        return no_memory_for(cuda, name, err);
     if (cuda_check(&cuda->driver, result, "cuModuleLoadData", err) != STATUS_OK) {
         char refused[sizeof err->text];
         if (!err)
@@ -134,8 +144,24 @@ enum status cuda_function(struct cuda_device *cuda, const char *image, const cha
     assert(cuda->n_functions < CUDA_FUNCTIONS_LARGEST);
     *function = &cuda->functions[cuda->n_functions];
     **function = (struct cuda_function){image, name, NULL, CUDA_SHARED_WITHOUT_ASKING};
-    CUDA_TRY(&cuda->driver, err, ModuleGetFunction, &(*function)->function, module, name);
+    CUresult result = cuda->driver.ModuleGetFunction(&(*function)->function, module, name);
+    if (result == CUDA_ERROR_OUT_OF_MEMORY) /* drivers load some kernels only now */
+        return no_memory_for(cuda, image, err);
+    TRY(cuda_check(&cuda->driver, result, "cuModuleGetFunction", err));
     cuda->n_functions++;
+    return STATUS_OK;
+}
+
+enum status cuda_load(struct cuda_device *cuda, const char *image, struct err *err)
+{
+    CUmodule module;
+    struct cuda_function *function;
+    const struct cuda_image *at = cuda_images;
+    TRY(load_module(cuda, image, &module, err));
+    while (strcmp(at->name, image) != 0)
+        at++;
+    for (int i = 0; at->kernels[i]; i++)
+        TRY(cuda_function(cuda, at->name, at->kernels[i], &function, err));
     return STATUS_OK;
 }
 

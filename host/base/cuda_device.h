@@ -46,6 +46,11 @@ struct cuda_device {
     } modules[CUDA_MODULES_LARGEST];
     struct cuda_function functions[CUDA_FUNCTIONS_LARGEST];
     int n_modules, n_functions;
+    /* Bytes of its memory that are allocated (cuda_memory.h), now and at most since somebody set
+     * `most` to `now`; the driver's own, its context and the kernels, apart. */
+    struct {
+        size_t now, most;
+    } allocated;
 };
 
 /* STATUS_RESOURCE: no driver, no such GPU, one that is too old, or no kernels in this build. */
@@ -57,6 +62,10 @@ void cuda_device_close(struct cuda_device *cuda); /* a zeroed one is allowed */
  */
 enum status cuda_function(struct cuda_device *cuda, const char *image, const char *name,
                           struct cuda_function **function, struct err *err);
+
+/* Loads all kernels of an image at once. Loading takes memory of the GPU and may wait for its work,
+ * which must not happen between the launches of a batch. */
+enum status cuda_load(struct cuda_device *cuda, const char *image, struct err *err);
 
 /* Queues a launch on the device's stream. values: pointers to the parameters, copied at once. */
 struct cuda_launch {

@@ -6,6 +6,7 @@
 struct cuda_image {
     const char *name; /* "rmsnorm"; NULL ends the table */
     const unsigned char *data;
+    const char *const *kernels; /* their names, NULL at the end */
 };
 extern const struct cuda_image cuda_images[];
 extern const int cuda_build_version; /* 13000: they were compiled with CUDA 13.0; 0: none */

@@ -1,6 +1,8 @@
 /* See cuda_memory.h. */
 #include "host/base/cuda_memory.h"
 
+#include <stdio.h>
+
 static CUdeviceptr address_of(const void *device)
 {
     return (CUdeviceptr)(uintptr_t)device;
@@ -22,6 +24,41 @@ void cuda_arena_reset(struct cuda_arena *arena, size_t mark)
     arena->used = mark;
 }
 
+enum status cuda_arena_open(struct cuda_arena *arena, struct cuda_device *cuda, const char *what,
+                            const char *advice, struct err *err)
+{
+    size_t bytes = arena->most;
+    *arena = (struct cuda_arena){.base = 0};
+    if (bytes == 0)
+        return STATUS_OK;
+    TRY(cuda_memory_take(cuda, &arena->base, bytes, what, advice, err));
+    arena->bytes = bytes;
+    return STATUS_OK;
+}
+
+void cuda_arena_close(struct cuda_arena *arena, struct cuda_device *cuda)
+{
+    cuda_memory_drop(cuda, arena->base, arena->bytes);
+    *arena = (struct cuda_arena){0};
+}
+
+/* ---- the GPU's memory ----------------------------------------------------------------------- */
+
+/* "4096 bytes", "12 MB": what is missing by a few bytes is no "0 MB". */
+struct amount {
+    char text[32];
+};
+
+static struct amount amount_of(size_t bytes)
+{
+    struct amount amount;
+    if (bytes < 1000000)
+        snprintf(amount.text, sizeof amount.text, "%zu byte%s", bytes, bytes == 1 ? "" : "s");
+    else
+        snprintf(amount.text, sizeof amount.text, "%.0f MB", (double)bytes / 1e6);
+    return amount;
+}
+
 enum status cuda_memory_free(struct cuda_device *cuda, size_t *bytes, struct err *err)
 {
     size_t total;
@@ -29,32 +66,37 @@ enum status cuda_memory_free(struct cuda_device *cuda, size_t *bytes, struct err
     return STATUS_OK;
 }
 
-enum status cuda_arena_open(struct cuda_arena *arena, struct cuda_device *cuda, const char *what,
-                            const char *advice, struct err *err)
+enum status cuda_memory_take(struct cuda_device *cuda, CUdeviceptr *address, size_t bytes,
+                             const char *what, const char *advice, struct err *err)
 {
-    size_t bytes = arena->most, available;
+    size_t available;
+    *address = 0;
     TRY(cuda_memory_free(cuda, &available, err));
-    *arena = (struct cuda_arena){.bytes = bytes};
-    if (bytes == 0)
+    if (bytes <= available && cuda->driver.MemAlloc(address, bytes) == CUDA_SUCCESS) {
+        cuda->allocated.now += bytes;
+        if (cuda->allocated.now > cuda->allocated.most)
+            cuda->allocated.most = cuda->allocated.now;
         return STATUS_OK;
-    /* The driver decides: what is free to it may be a little less than it says. */
-    if (bytes > available || cuda->driver.MemAlloc(&arena->base, bytes) != CUDA_SUCCESS) {
-        arena->base = 0;
-        return err_set(err, STATUS_RESOURCE,
-                       "cuda:%d: %s needs %.0f MB, of which %.0f MB are not free (%s has %.0f MB, "
-                       "%.0f MB of them free); %s",
-                       cuda->ordinal, what, (double)bytes / 1e6,
-                       (double)(bytes > available ? bytes - available : 0) / 1e6, cuda->info.name,
-                       (double)cuda->info.memory / 1e6, (double)available / 1e6, advice);
     }
-    return STATUS_OK;
+    char missing[80];
+    *address = 0;
+    if (bytes > available)
+        snprintf(missing, sizeof missing, "of which %s %s not free",
+                 amount_of(bytes - available).text, bytes - available == 1 ? "is" : "are");
+    else /* what is free lies in pieces, or the driver wants some of it */
+        snprintf(missing, sizeof missing, "which the driver refuses in one piece");
+    return err_set(err, STATUS_RESOURCE,
+                   "cuda:%d: %s needs %s, %s (%s has %s, %s of them free); %s", cuda->ordinal, what,
+                   amount_of(bytes).text, missing, cuda->info.name,
+                   amount_of(cuda->info.memory).text, amount_of(available).text, advice);
 }
 
-void cuda_arena_close(struct cuda_arena *arena, struct cuda_device *cuda)
+void cuda_memory_drop(struct cuda_device *cuda, CUdeviceptr address, size_t bytes)
 {
-    if (arena->base)
-        cuda->driver.MemFree(arena->base);
-    *arena = (struct cuda_arena){0};
+    if (!address)
+        return;
+    cuda->driver.MemFree(address);
+    cuda->allocated.now -= bytes;
 }
 
 /* ---- the host's side ------------------------------------------------------------------------ */
@@ -65,8 +107,8 @@ enum status cuda_pinned_alloc(struct cuda_device *cuda, void **out, size_t bytes
     if (cuda->driver.MemHostAlloc(out, bytes, 0) != CUDA_SUCCESS) {
         *out = NULL;
         return err_set(err, STATUS_RESOURCE,
-                       "cuda: no %.0f MB of page-locked host memory; close other programs",
-                       (double)bytes / 1e6);
+                       "cuda: no %s of page-locked host memory; close other programs",
+                       amount_of(bytes).text);
     }
     return STATUS_OK;
 }

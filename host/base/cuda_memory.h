@@ -1,5 +1,5 @@
 /* Memory of a GPU: an arena that is one allocation, and host memory that it can copy from and to
- * while the host goes on. */
+ * while the host goes on. What there is not enough of is told in bytes: needed, missing, free. */
 #ifndef MIDASHI_BASE_CUDA_MEMORY_H
 #define MIDASHI_BASE_CUDA_MEMORY_H
 
@@ -17,8 +17,7 @@ struct cuda_arena {
 /* Every piece begins at a multiple of this. */
 #define CUDA_ARENA_ALIGNMENT 256
 
-/* Allocates what was measured, `most` bytes, and starts anew. STATUS_RESOURCE where the GPU has
- * less free: the text names `what` it is for, what is needed and free, and `advice`. */
+/* Allocates what was measured, `most` bytes, and starts anew. Fails as cuda_memory_take. */
 enum status cuda_arena_open(struct cuda_arena *arena, struct cuda_device *cuda, const char *what,
                             const char *advice, struct err *err);
 void cuda_arena_close(struct cuda_arena *arena, struct cuda_device *cuda); /* zeroed: nothing */
@@ -27,6 +26,12 @@ void cuda_arena_close(struct cuda_arena *arena, struct cuda_device *cuda); /* ze
 void *cuda_arena_take(struct cuda_arena *arena, size_t count, size_t size);
 /* What was taken since `used` was mark may be taken again. */
 void cuda_arena_reset(struct cuda_arena *arena, size_t mark);
+
+/* Allocates for what is no arena; bytes > 0. STATUS_RESOURCE where the GPU has less free: the text
+ * names `what` it is for, what is needed, how much of that is not free, and `advice`. */
+enum status cuda_memory_take(struct cuda_device *cuda, CUdeviceptr *address, size_t bytes,
+                             const char *what, const char *advice, struct err *err);
+void cuda_memory_drop(struct cuda_device *cuda, CUdeviceptr address, size_t bytes); /* 0: nothing */
 
 /* What is free on the GPU now. */
 enum status cuda_memory_free(struct cuda_device *cuda, size_t *bytes, struct err *err);

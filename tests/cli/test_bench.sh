@@ -50,17 +50,22 @@ test_bench_prints_csv() {
     expect_code 0
     expect_line_count "$stdout" 6
     expect_match "$stdout" '^operation,dtype,device,'
-    expect_match "$stdout" '^matmul_fwd,f32,cpu,[a-z0-9]+,1,measured,m=4 n=16 k=64,.*,true,$'
-    [ "$(awk -F, '{ print NF }' "$stdout" | sort -u)" = 19 ] || fail 'columns are missing'
+    expect_match "$stdout" '^matmul_fwd,f32,cpu,[a-z0-9]+,1,measured,m=4 n=16 k=64,.*,true,,$'
+    [ "$(awk -F, '{ print NF }' "$stdout" | sort -u)" = 20 ] || fail 'columns are missing'
+}
+
+driver=$(dirname "$MIDASHI")/softcuda/libcuda.so.1
+
+need_kernels() {
+    if MIDASHI_CUDA_DRIVER=$driver "$MIDASHI" devices | grep -q 'there was no nvcc'; then
+        skip 'this build has no CUDA kernels'
+    fi
 }
 
 # On softcuda rows are counted.
 test_bench_counts_on_softcuda() {
     need_command python3
-    driver=$(dirname "$MIDASHI")/softcuda/libcuda.so.1
-    if MIDASHI_CUDA_DRIVER=$driver "$MIDASHI" devices | grep -q 'there was no nvcc'; then
-        skip 'this build has no CUDA kernels'
-    fi
+    need_kernels
     MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_CARD=rtx3080 run "$MIDASHI" bench rmsnorm --device cuda
     expect_code 0
     expect_match "$stdout" '^cuda:0, .*: a software device\. Counted, not measured; a projection is no measurement\.$'
@@ -166,7 +171,7 @@ PYTHON
     run "$MIDASHI" bench pipeline_embed --model "$model" --corpus "$corpus" --topics 4 --csv
     expect_code 0
     [ "$(tail -n +2 "$stdout" | cut -d, -f1)" = pipeline_embed ] || fail 'more than the row chosen'
-    [ "$(awk -F, '{ print NF }' "$stdout" | sort -u)" = 19 ] || fail 'columns are missing'
+    [ "$(awk -F, '{ print NF }' "$stdout" | sort -u)" = 20 ] || fail 'columns are missing'
     [ "$(tail -n 1 "$stdout" | cut -d, -f19)" -gt 1000000 ] || fail 'no peak memory'
     run "$MIDASHI" bench pipeline_load --model "$model" --corpus "$corpus" --csv
     expect_code 0
@@ -179,6 +184,89 @@ PYTHON
     run "$MIDASHI" bench embedding --seconds 0 # an operation's name, and in one of the pipeline
     expect_code 0
     expect_match "$stdout" '^embedding_fwd f32$'
+}
+
+# A software device's times are no measurement: the steps are left out there, and it is said.
+test_bench_times_no_pipeline_on_softcuda() {
+    need_kernels
+    export MIDASHI_CUDA_DRIVER="$driver"
+    run "$MIDASHI" bench pipeline --model "$model" --corpus "$corpus" --topics 4 --device cuda
+    expect_code 2
+    expect_match "$stderr" "the pipeline's steps are timed, and a software device's times mean nothing; use a GPU, or"
+    run "$MIDASHI" bench embed --model "$model" --corpus "$corpus" --topics 4 --device cuda
+    expect_code 0
+    expect_match "$stdout" '^embedding_fwd bf16$'
+    expect_no_match "$stdout" pipeline
+    expect_match "$stderr" "a software device's times mean nothing: left out there"
+    run "$MIDASHI" bench pipeline_load --model "$model" --corpus "$corpus" # auto: the CPU's too
+    expect_code 0
+    expect_match "$stdout" '^pipeline_load '
+    expect_match "$stderr" 'left out there'
+    run "$MIDASHI" bench scaling --model "$model" --topics 4 --largest 1000 --device cuda
+    expect_error 2 "bench scaling is timed, and a software device's times mean nothing"
+}
+
+# softcuda without the symbol by which it is known, so that it counts as a card; no time means
+# anything. The new name has the same hash in the library's table, or it would not load.
+as_a_card() {
+    LC_ALL=C sed 's/softcuda_version/softcuda_versipM/g' "$driver" >"$dir/libcuda.so.1"
+    export MIDASHI_CUDA_DRIVER="$dir/libcuda.so.1" SOFTCUDA_CHECK=all
+    ! "$MIDASHI" devices | grep -q 'a software device' || fail 'softcuda is known'
+}
+
+test_bench_runs_the_pipeline_on_a_gpu() {
+    need_kernels
+    need_command python3
+    as_a_card
+    head -n 16 "$corpus" >"$dir/corpus.tsv"
+    run "$MIDASHI" bench pipeline --model "$model" --corpus "$dir/corpus.tsv" --topics 2 --device cuda --json
+    expect_code 0
+    python3 - "$stdout" <<'PYTHON' || fail 'the JSON is not as documented'
+import json, sys
+rows = {row["operation"]: row for row in json.load(open(sys.argv[1]))["rows"]}
+assert list(rows) == ["pipeline_load", "pipeline_embed", "pipeline_topics"], list(rows)
+assert all(row["device"] == "cuda:0" and row["seconds"] > 0 for row in rows.values())
+assert all("GeForce" in row["instructions"] for row in rows.values())
+load, embed, topics = (row["gpu_peak_bytes"] for row in rows.values())
+assert 1e7 < load < embed == topics, (load, embed, topics)
+PYTHON
+    cp "$stdout" "$dir/run.json"
+    run "$MIDASHI" bench compare "$dir/run.json" "$dir/run.json"
+    expect_line_count "$stdout" 4
+    run "$MIDASHI" bench pipeline_embed --model "$model" --corpus "$dir/corpus.tsv" --topics 2 --device cuda:0
+    expect_code 0
+    expect_match "$stdout" '^.*, cuda:0, .*GeForce'
+    expect_match "$stdout" 'peak resident +peak of GPU$'
+    expect_match "$stdout" '^pipeline_embed .* MB +[0-9.]+ MB$'
+    run "$MIDASHI" bench pipeline_embed --model "$model" --corpus "$dir/corpus.tsv" --topics 2 --csv # both
+    expect_code 0
+    expect_match "$stdout" '^pipeline_embed,,cpu,,.*,$'
+    expect_match "$stdout" '^pipeline_embed,,cuda:0,.*GeForce.*,[0-9]+,[0-9]+$'
+    run "$MIDASHI" bench pipeline_load --model "$model" --corpus "$dir/corpus.tsv" --precision f32 --csv
+    expect_code 0 # a precision that is the CPU's
+    expect_line_count "$stdout" 2
+    run "$MIDASHI" bench pipeline_kmeans --model "$model" --corpus "$dir/corpus.tsv" --topics 2 --device cuda
+    expect_code 2
+    expect_match "$stderr" 'no row that is chosen runs on --device cuda'
+}
+
+test_scaling_grows_on_a_gpu() {
+    need_kernels
+    need_command python3
+    as_a_card
+    unset SOFTCUDA_CHECK
+    run "$MIDASHI" bench scaling --device cuda
+    expect_error 2 "--device cuda: k-means is the CPU's; give a --model"
+    run "$MIDASHI" bench scaling --model "$model" --topics 4 --largest 1000 --device cuda --json --output "$dir/s.svg"
+    expect_code 0
+    python3 - "$stdout" <<'PYTHON' || fail 'the JSON is not as documented'
+import json, sys
+run = json.load(open(sys.argv[1]))
+assert run["device"] == "cuda:0" and run["kmeans"] == {}
+assert set(run["texts"]) == {"load", "embed", "words", "kmeans", "after_embedding", "peak_bytes", "gpu_peak_bytes"}
+assert run["texts"]["gpu_peak_bytes"]["points"][0][1] > 1e7
+PYTHON
+    expect_match "$dir/s.svg" "the GPU"
 }
 
 test_roofline_is_drawn() {
@@ -224,6 +312,11 @@ test_bench_refuses_by_name() {
     expect_error 2 'usage: midashi bench compare A\.json B\.json, or --against BINARY'
     run "$MIDASHI" bench scaling --csv
     expect_error 2 'bench scaling has no --csv'
+    run "$MIDASHI" bench nf4_matmul_few --device cpu # a GPU's alone
+    expect_code 2
+    expect_match "$stderr" 'no row that is chosen runs on --device cpu'
+    run "$MIDASHI" bench --worker rmsnorm --device cuda
+    expect_error 2 '--worker serves rows of the CPU, not of cuda'
     run "$MIDASHI" bench compare --against "$planted" --device cuda
     expect_error 2 'bench compare runs on the CPU only, not on cuda'
     run "$MIDASHI" bench --against "$planted"

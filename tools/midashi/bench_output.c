@@ -156,11 +156,11 @@ static void csv_row(const struct bench_row *row, const struct bench_place *place
            place->name, instructions_of(place), threads_size(place->device.threads),
            result->report ? "counted" : "measured", row->shape);
     if (result->verified && !result->report)
-        printf("%.9g,%.9g,%.9g,%.9g,%.9g,%d,%.9g,%.9g,%s,%.6g,true,\n", m->seconds, m->interval[0],
+        printf("%.9g,%.9g,%.9g,%.9g,%.9g,%d,%.9g,%.9g,%s,%.6g,true,,\n", m->seconds, m->interval[0],
                m->interval[1], m->best, m->processor_seconds, m->n_runs, result->operations,
                result->bytes, bound_names[m->bound], m->share_of_bound);
     else
-        printf(",,,,,,%.9g,%.9g,,,%s,\n", result->operations, result->bytes,
+        printf(",,,,,,%.9g,%.9g,,,%s,,\n", result->operations, result->bytes,
                result->verified ? "true" : "false");
 }
 
@@ -253,7 +253,7 @@ enum status bench_output_open(struct bench_output *output, const struct options 
     case BENCH_CSV:
         puts("operation,dtype,device,instructions,threads,kind,shape,seconds,interval_low,"
              "interval_high,best,processor_seconds,runs,flops,bytes,bound,share_of_bound,verified,"
-             "peak_bytes");
+             "peak_bytes,gpu_peak_bytes");
         return STATUS_OK;
     case BENCH_TABLE:
         print_machine();
@@ -309,40 +309,78 @@ enum status bench_output_row(struct bench_output *output, const struct bench_row
     return STATUS_OK;
 }
 
-static json_t *stage_json(const struct stage *stage, const char *model, int threads)
+static json_t *stage_json(const struct stage *stage, const struct bench_place *place,
+                          const char *model)
 {
     char name[48];
     snprintf(name, sizeof name, "pipeline_%s", stage->name);
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:f, s:s, s:f, s:I}", "operation", name, "device",
-                     "cpu", "kind", "pipeline", "model", model, "threads", threads, "items",
-                     stage->items, "unit", stage->unit, "seconds", stage->seconds, "peak_bytes",
-                     (json_int_t)stage->peak_bytes);
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:f, s:s, s:f, s:I}", "operation", name, "device",
+                  place->name, "kind", "pipeline", "model", model, "threads",
+                  threads_size(place->device.threads), "items", stage->items, "unit", stage->unit,
+                  "seconds", stage->seconds, "peak_bytes", (json_int_t)stage->peak_bytes);
+    if (is_cpu(place))
+        return json;
+    json_t *more = json_pack("{s:s, s:I}", "instructions", instructions_of(place), "gpu_peak_bytes",
+                             (json_int_t)stage->gpu_peak_bytes);
+    if (json_object_update_new(json, more) != 0) {
+        json_decref(json);
+        return NULL;
+    }
+    return json;
 }
 
-static void stage_row(const struct bench_output *output, const struct stage *stage, int threads)
+static void csv_stage(const struct stage *stage, const struct bench_place *place)
+{
+    printf("pipeline_%s,,%s,%s,%d,pipeline,%.0f %s,%.9g,,,,,,,,,,,%zu,", stage->name, place->name,
+           is_cpu(place) ? "" : instructions_of(place), threads_size(place->device.threads),
+           stage->items, stage->unit, stage->seconds, stage->peak_bytes);
+    if (!is_cpu(place))
+        printf("%zu", stage->gpu_peak_bytes);
+    putchar('\n');
+}
+
+static void table_stage(const struct stage *stage, const struct bench_place *place)
 {
     char seconds[32];
-    if (output->format == BENCH_CSV) {
-        printf("pipeline_%s,,cpu,,%d,pipeline,%.0f %s,%.9g,,,,,,,,,,,%zu\n", stage->name, threads,
-               stage->items, stage->unit, stage->seconds, stage->peak_bytes);
-        return;
-    }
     format_seconds(seconds, sizeof seconds, stage->seconds);
-    printf("pipeline_%-16s %14.0f %-8s %10s %12.0f a second %10.1f MB\n", stage->name, stage->items,
+    printf("pipeline_%-16s %14.0f %-8s %10s %12.0f a second %10.1f MB", stage->name, stage->items,
            stage->unit, seconds, stage->items / stage->seconds, 1e-6 * (double)stage->peak_bytes);
+    if (!is_cpu(place))
+        printf(" %10.1f MB", 1e-6 * (double)stage->gpu_peak_bytes);
+    putchar('\n');
 }
 
-enum status bench_output_stages(struct bench_output *output, const char *model, int threads,
-                                const struct stage *stages, int n_stages, struct err *err)
+static void table_stages(const char *model, const struct bench_place *place)
+{
+    int threads = threads_size(place->device.threads);
+    if (is_cpu(place))
+        printf("\n%s, cpu, %d thread%s\n", model, threads, threads == 1 ? "" : "s");
+    else
+        printf("\n%s, %s, %s\n", model, place->name, instructions_of(place));
+    printf("%-25s %23s %10s %21s %13s%s\n", "step", "", "time", "", "peak resident",
+           is_cpu(place) ? "" : "   peak of GPU");
+}
+
+enum status bench_output_stages(struct bench_output *output, const char *model,
+                                const struct bench_place *place, const struct stage *stages,
+                                int n_stages, struct err *err)
 {
     if (output->format == BENCH_TABLE)
-        printf("\n%s, cpu, %d thread%s\n%-25s %23s %10s %21s %13s\n", model, threads,
-               threads == 1 ? "" : "s", "step", "", "time", "", "peak resident");
+        table_stages(model, place);
     for (int i = 0; i < n_stages; i++)
-        if (output->format != BENCH_JSON)
-            stage_row(output, &stages[i], threads);
-        else if (json_array_append_new(output->rows, stage_json(&stages[i], model, threads)) != 0)
-            return err_no_memory(err, "the rows", 0);
+        switch (output->format) {
+        case BENCH_JSON:
+            if (json_array_append_new(output->rows, stage_json(&stages[i], place, model)) != 0)
+                return err_no_memory(err, "the rows", 0);
+            break;
+        case BENCH_CSV:
+            csv_stage(&stages[i], place);
+            break;
+        case BENCH_TABLE:
+            table_stage(&stages[i], place);
+            break;
+        }
     return STATUS_OK;
 }
 

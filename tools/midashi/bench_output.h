@@ -27,9 +27,10 @@ enum status bench_output_place(struct bench_output *output, const struct bench_p
 enum status bench_output_row(struct bench_output *output, const struct bench_row *row,
                              const struct bench_place *place, const struct bench_result *result,
                              struct err *err);
-/* The pipeline's steps, of --model MODEL. */
-enum status bench_output_stages(struct bench_output *output, const char *model, int threads,
-                                const struct stage *stages, int n_stages, struct err *err);
+/* The pipeline's steps there, of --model MODEL. */
+enum status bench_output_stages(struct bench_output *output, const char *model,
+                                const struct bench_place *place, const struct stage *stages,
+                                int n_stages, struct err *err);
 /* JSON: all of it. */
 enum status bench_output_end(struct bench_output *output, struct err *err);
 

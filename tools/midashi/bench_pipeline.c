@@ -17,30 +17,41 @@
 
 #define SYNTHETIC_TEXTS 1000
 
-static const char *const steps[] = {"quantise", "load",   "tokenise",       "embed",
-                                    "words",    "kmeans", "after_embedding"};
-#define N_STEPS    (sizeof steps / sizeof *steps)
-#define FIRST_SLOW 3 /* the embedding, which takes most of the time, and what follows it */
-static const char whole[] = "topics"; /* the command itself */
+static const struct step {
+    const char *name;
+    bool gpu; /* it has a part in it */
+} steps[] = {
+    {"quantise", false}, {"load", true},    {"tokenise", false},        {"embed", true},
+    {"words", false},    {"kmeans", false}, {"after_embedding", false}, {"topics", true},
+};
+#define N_STEPS ((int)(sizeof steps / sizeof *steps))
+enum { EMBED = 3, AFTER = 4, TOPICS = 7 }; /* topics is the command itself */
 
-static bool is_chosen(const char *name, const char *pattern)
+static bool is_chosen(const struct step *step, const struct bench_place *place, const char *pattern)
 {
     char title[48];
-    snprintf(title, sizeof title, "pipeline_%s", name);
-    return strstr(title, pattern) != NULL;
+    snprintf(title, sizeof title, "pipeline_%s", step->name);
+    return (place->device.kind == DEVICE_CPU || step->gpu) && strstr(title, pattern) != NULL;
 }
 
-static bool any_step_chosen(const char *pattern, size_t first)
+/* One of steps first .. end - 1. */
+static bool any_chosen(int first, int end, const struct bench_place *place, const char *pattern)
 {
-    for (size_t i = first; i < N_STEPS; i++)
-        if (is_chosen(steps[i], pattern))
+    for (int i = first; i < end; i++)
+        if (is_chosen(&steps[i], place, pattern))
             return true;
     return false;
 }
 
+bool bench_pipeline_has(const struct bench_place *place, const char *pattern)
+{
+    return any_chosen(0, N_STEPS, place, pattern);
+}
+
 bool bench_pipeline_matches(const char *pattern)
 {
-    return any_step_chosen(pattern, 0) || is_chosen(whole, pattern);
+    const struct bench_place cpu = {.device = {.kind = DEVICE_CPU}};
+    return bench_pipeline_has(&cpu, pattern);
 }
 
 /* ---- settings ------------------------------------------------------------------------------- */
@@ -66,6 +77,7 @@ enum status bench_pipeline_plan(struct pipeline_settings *settings, const struct
         .embedder = plan.settings,
         .request = {plan.representation.pool, plan.representation.layer},
         .topics = topics_settings_of(options, &plan),
+        .end = PIPELINE_TO_TOPICS,
     };
     return STATUS_OK;
 }
@@ -95,8 +107,8 @@ static enum status write_corpus(const struct corpus *corpus, const char *path, s
     return out_file_commit(&file, err);
 }
 
-static enum status run_topics(const char *corpus, const char *folder, const struct options *options,
-                              struct err *err)
+static enum status run_topics(const char *corpus, const char *folder, const char *device,
+                              const struct options *options, struct err *err)
 {
     char threads[16], topics[16], seed[32];
     snprintf(threads, sizeof threads, "%d", options->threads);
@@ -111,7 +123,7 @@ static enum status run_topics(const char *corpus, const char *folder, const stru
                            folder,
                            "--quiet",
                            "--device", /* as the other steps */
-                           "cpu",
+                           device,
                            "--topics",
                            topics,
                            "--seed",
@@ -135,20 +147,24 @@ static enum status run_topics(const char *corpus, const char *folder, const stru
     return STATUS_OK;
 }
 
-/* Its time and VmHWM, which its run.json tells. */
+/* Its time, and its peaks of memory, which its run.json tells. */
 static enum status time_topics(struct stage *stage, const char *corpus, size_t n_texts,
-                               const char *scratch, const struct options *options, struct err *err)
+                               const char *scratch, const char *device,
+                               const struct options *options, struct err *err)
 {
     char folder[PATH_MAX + 16], run_file[PATH_MAX + 32];
     json_t *run;
     snprintf(folder, sizeof folder, "%s/topics", scratch);
     snprintf(run_file, sizeof run_file, "%s/run.json", folder);
     double start = seconds_now();
-    TRY(run_topics(corpus, folder, options, err));
-    *stage = (struct stage){
-        .name = whole, .unit = "texts", .items = (double)n_texts, .seconds = seconds_now() - start};
+    TRY(run_topics(corpus, folder, device, options, err));
+    *stage = (struct stage){.name = steps[TOPICS].name,
+                            .unit = "texts",
+                            .items = (double)n_texts,
+                            .seconds = seconds_now() - start};
     TRY(json_read_file(&run, run_file, (size_t)16 << 20, 0, err));
     stage->peak_bytes = (size_t)json_number_value(json_object_get(run, "peak_bytes"));
+    stage->gpu_peak_bytes = (size_t)json_number_value(json_object_get(run, "gpu_peak_bytes"));
     json_decref(run);
     return STATUS_OK;
 }
@@ -156,12 +172,15 @@ static enum status time_topics(struct stage *stage, const char *corpus, size_t n
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 /* Steps that only lead to a chosen one leave. */
-static int keep_chosen(struct stage *stages, int n_stages, const char *pattern)
+static int keep_chosen(struct stage *stages, int n_stages, const struct bench_place *place,
+                       const char *pattern)
 {
     int n_kept = 0;
     for (int i = 0; i < n_stages; i++)
-        if (is_chosen(stages[i].name, pattern))
-            stages[n_kept++] = stages[i];
+        for (int step = 0; step < TOPICS; step++)
+            if (strcmp(steps[step].name, stages[i].name) == 0 &&
+                is_chosen(&steps[step], place, pattern))
+                stages[n_kept++] = stages[i];
     return n_kept;
 }
 
@@ -179,8 +198,8 @@ static enum status get_corpus(struct corpus *corpus, char path[PATH_MAX + 32],
 }
 
 static enum status run_in(const char *scratch, struct stage *stages, int *n_stages,
-                          struct device *device, const char *pattern, const struct options *options,
-                          struct meter *meter, struct err *err)
+                          struct bench_place *place, const char *pattern,
+                          const struct options *options, struct meter *meter, struct err *err)
 {
     char corpus_path[PATH_MAX + 32], quantised_path[PATH_MAX + 32];
     bool quantised;
@@ -190,29 +209,33 @@ static enum status run_in(const char *scratch, struct stage *stages, int *n_stag
     TRY(bench_pipeline_plan(&settings, options, err));
     TRY(is_quantised(&quantised, options->model_path, err));
     snprintf(quantised_path, sizeof quantised_path, "%s/quantised", scratch);
-    settings.scratch = quantised ? NULL : quantised_path;
-    settings.embeds_nothing = !any_step_chosen(pattern, FIRST_SLOW);
+    bool gpu = place->device.kind == DEVICE_CUDA; /* which quantises while it loads */
+    settings.scratch = quantised || gpu ? NULL : quantised_path;
+    settings.end = any_chosen(AFTER, TOPICS, place, pattern)  ? PIPELINE_TO_TOPICS
+                   : any_chosen(EMBED, AFTER, place, pattern) ? PIPELINE_TO_EMBED
+                                                              : PIPELINE_TO_TOKENISE;
     enum status status = get_corpus(&corpus, corpus_path, options, scratch, meter, err);
-    if (status == STATUS_OK && any_step_chosen(pattern, 0)) {
-        status = pipeline_run(stages, n_stages, device, &corpus, &settings, &progress, err);
-        *n_stages = keep_chosen(stages, *n_stages, pattern);
+    if (status == STATUS_OK && any_chosen(0, TOPICS, place, pattern)) {
+        status = pipeline_run(stages, n_stages, &place->device, &corpus, &settings, &progress, err);
+        *n_stages = keep_chosen(stages, *n_stages, place, pattern);
     }
-    if (status == STATUS_OK && is_chosen(whole, pattern)) {
-        status = time_topics(&stages[*n_stages], corpus_path, corpus.n_rows, scratch, options, err);
+    if (status == STATUS_OK && is_chosen(&steps[TOPICS], place, pattern)) {
+        status = time_topics(&stages[*n_stages], corpus_path, corpus.n_rows, scratch, place->name,
+                             options, err);
         *n_stages += status == STATUS_OK;
     }
     corpus_free(&corpus);
     return status;
 }
 
-enum status bench_pipeline(struct stage *stages, int *n_stages, struct device *device,
+enum status bench_pipeline(struct stage *stages, int *n_stages, struct bench_place *place,
                            const char *pattern, const struct options *options, struct meter *meter,
                            struct err *err)
 {
     char scratch[PATH_MAX];
     *n_stages = 0;
     TRY(scratch_open(scratch, err));
-    enum status status = run_in(scratch, stages, n_stages, device, pattern, options, meter, err);
+    enum status status = run_in(scratch, stages, n_stages, place, pattern, options, meter, err);
     scratch_remove(scratch);
     return status;
 }

@@ -6,6 +6,7 @@
 #include "bench/plot.h"
 #include "bench/scaling.h"
 #include "bench/statistics.h"
+#include "host/base/cuda_device.h"
 #include "host/base/file.h"
 #include "tools/midashi/bench_machine.h"
 #include "tools/midashi/bench_pipeline.h"
@@ -19,9 +20,12 @@ static const char *const size_names[KMEANS_SIZES] = {"n", "k", "d"};
 struct scaling {
     struct scaling_run runs[SCALING_SIZES];
     int n_runs;
+    struct bench_place place;
+    bool gpu; /* k-means, which has no part on it, is not run */
     struct kmeans_run kmeans[KMEANS_SIZES][KMEANS_STEPS];
     /* The same as curves. */
-    double texts[SCALING_SIZES], seconds[N_COLUMNS][SCALING_SIZES], peak[SCALING_SIZES];
+    double texts[SCALING_SIZES], seconds[N_COLUMNS][SCALING_SIZES], peak[SCALING_SIZES],
+        gpu_peak[SCALING_SIZES];
     double factor[KMEANS_STEPS], iteration[KMEANS_SIZES][KMEANS_STEPS];
 };
 
@@ -42,9 +46,11 @@ static void fill_curves(struct scaling *scaling)
             const struct stage *stage = find_stage(run, columns[c]);
             scaling->seconds[c][i] = stage ? stage->seconds : 0;
         }
-        for (int s = 0; s < run->n_stages; s++)
-            if ((double)run->stages[s].peak_bytes > scaling->peak[i])
-                scaling->peak[i] = (double)run->stages[s].peak_bytes;
+        for (int s = 0; s < run->n_stages; s++) {
+            scaling->peak[i] = fmax(scaling->peak[i], (double)run->stages[s].peak_bytes);
+            scaling->gpu_peak[i] =
+                fmax(scaling->gpu_peak[i], (double)run->stages[s].gpu_peak_bytes);
+        }
     }
     for (int which = 0; which < KMEANS_SIZES; which++)
         for (int step = 0; step < KMEANS_STEPS; step++) {
@@ -76,21 +82,30 @@ static const char *exponent_text(char text[16], const double *x, const double *y
 static void print_texts(const struct scaling *scaling)
 {
     char text[16];
+    if (scaling->gpu)
+        printf("\n%s, %s: load and embed; the other steps are the CPU's\n", scaling->place.name,
+               scaling->place.device.cuda->info.name);
     printf("\nseconds by number of texts; the last line is the exponent over the larger half\n%9s",
            "texts");
     for (int c = 0; c < N_COLUMNS; c++)
         printf(" %15s", columns[c]);
-    printf(" %10s\n", "peak MB");
+    printf(" %10s%s\n", "peak MB", scaling->gpu ? "     GPU MB" : "");
     for (int i = 0; i < scaling->n_runs; i++) {
         printf("%9.0f", scaling->texts[i]);
         for (int c = 0; c < N_COLUMNS; c++)
             printf(" %15.3f", scaling->seconds[c][i]);
-        printf(" %10.1f\n", 1e-6 * scaling->peak[i]);
+        printf(" %10.1f", 1e-6 * scaling->peak[i]);
+        if (scaling->gpu)
+            printf(" %10.1f", 1e-6 * scaling->gpu_peak[i]);
+        putchar('\n');
     }
     printf("%9s", "");
     for (int c = 0; c < N_COLUMNS; c++)
         printf(" %15s", exponent_text(text, scaling->texts, scaling->seconds[c], scaling->n_runs));
-    printf(" %10s\n", exponent_text(text, scaling->texts, scaling->peak, scaling->n_runs));
+    printf(" %10s", exponent_text(text, scaling->texts, scaling->peak, scaling->n_runs));
+    if (scaling->gpu)
+        printf(" %10s", exponent_text(text, scaling->texts, scaling->gpu_peak, scaling->n_runs));
+    putchar('\n');
 }
 
 static void print_kmeans(const struct scaling *scaling)
@@ -133,7 +148,10 @@ static enum status print_scaling_json(const struct scaling *scaling, struct err 
     if (n > 0)
         failed |=
             json_object_set_new(texts, "peak_bytes", curve_json(scaling->texts, scaling->peak, n));
-    for (int which = 0; which < KMEANS_SIZES; which++)
+    if (n > 0 && scaling->gpu)
+        failed |= json_object_set_new(texts, "gpu_peak_bytes",
+                                      curve_json(scaling->texts, scaling->gpu_peak, n));
+    for (int which = 0; which < KMEANS_SIZES && !scaling->gpu; which++)
         failed |= json_object_set_new(
             kmeans, size_names[which],
             curve_json(scaling->factor, scaling->iteration[which], KMEANS_STEPS));
@@ -141,8 +159,9 @@ static enum status print_scaling_json(const struct scaling *scaling, struct err 
         json_decref(texts);
         texts = NULL;
     }
-    return print_json(json_pack("{s:s, s:o, s:o, s:o}", "schema", "midashi-bench-scaling-1",
-                                "machine", machine_json(), "texts", texts, "kmeans", kmeans),
+    return print_json(json_pack("{s:s, s:o, s:s, s:o, s:o}", "schema", "midashi-bench-scaling-1",
+                                "machine", machine_json(), "device", scaling->place.name, "texts",
+                                texts, "kmeans", kmeans),
                       err);
 }
 
@@ -160,56 +179,78 @@ static void add_curve(struct plot *plot, char *name, size_t size, const char *wh
 static enum status draw(const struct scaling *scaling, const char *path, struct err *err)
 {
     struct out_file file;
-    char names[N_COLUMNS + 1 + KMEANS_SIZES][64];
+    char names[N_COLUMNS + 2 + KMEANS_SIZES][64];
     int n = scaling->n_runs, used = 0, panel = 0;
     struct plot time = {
         .title = "Time by number of texts", .x_label = "texts", .y_label = "seconds"};
-    struct plot memory = {
-        .title = "Memory by number of texts", .x_label = "texts", .y_label = "peak resident MB"};
+    struct plot memory = {.title = "Memory by number of texts",
+                          .x_label = "texts",
+                          .y_label = scaling->gpu ? "peak MB" : "peak resident MB"};
     struct plot kmeans = {.title = "k-means: an iteration",
                           .x_label = "times 8000 rows, 32 clusters or 64 dimensions",
                           .y_label = "seconds"};
-    double megabytes[SCALING_SIZES];
-    for (int i = 0; i < n; i++)
+    double megabytes[SCALING_SIZES], gpu_megabytes[SCALING_SIZES];
+    for (int i = 0; i < n; i++) {
         megabytes[i] = 1e-6 * scaling->peak[i];
+        gpu_megabytes[i] = 1e-6 * scaling->gpu_peak[i];
+    }
     for (int c = 0; c < N_COLUMNS; c++, used++)
         add_curve(&time, names[used], sizeof *names, columns[c], scaling->texts,
                   scaling->seconds[c], n);
     add_curve(&memory, names[used], sizeof *names, "whole pipeline", scaling->texts, megabytes, n);
     used++;
+    if (scaling->gpu)
+        add_curve(&memory, names[used++], sizeof *names, "the GPU's", scaling->texts, gpu_megabytes,
+                  n);
     for (int which = 0; which < KMEANS_SIZES; which++, used++)
         add_curve(&kmeans, names[used], sizeof *names, size_names[which], scaling->factor,
                   scaling->iteration[which], KMEANS_STEPS);
     TRY(out_file_open(&file, path, err));
-    plot_begin(file.stream, n > 0 ? 3 : 1);
+    plot_begin(file.stream, (n > 0 ? 2 : 0) + !scaling->gpu);
     if (n > 0) {
         plot_draw(file.stream, &time, panel++);
         plot_draw(file.stream, &memory, panel++);
     }
-    plot_draw(file.stream, &kmeans, panel);
+    if (!scaling->gpu)
+        plot_draw(file.stream, &kmeans, panel);
     plot_end(file.stream);
     return out_file_commit(&file, err);
 }
 
 /* ---- all ------------------------------------------------------------------------------------ */
 
+/* --device auto is the CPU. */
+static enum status open_place(struct scaling *scaling, const struct options *options,
+                              struct err *err)
+{
+    const char *name = options->device;
+    TRY(bench_place_open(&scaling->place, strcmp(name, "auto") == 0 ? "cpu" : name,
+                         options->threads, err));
+    scaling->gpu = scaling->place.device.kind == DEVICE_CUDA;
+    if (scaling->gpu && !options->model)
+        return err_set(err, STATUS_USAGE,
+                       "--device %s: k-means is the CPU's; give a --model to embed with", name);
+    if (scaling->place.software)
+        return err_set(err, STATUS_USAGE,
+                       "--device %s: bench scaling is timed, and a software device's times mean "
+                       "nothing; use a GPU, or --device cpu",
+                       name);
+    return STATUS_OK;
+}
+
 static enum status measure(struct scaling *scaling, const struct options *options,
                            struct meter *meter, struct err *err)
 {
-    struct device device;
     struct pipeline_settings settings;
     struct progress progress = meter_progress(meter);
+    struct device *device = &scaling->place.device;
     if (options->model)
         TRY(bench_pipeline_plan(&settings, options, err));
-    TRY(device_open(&device, "cpu", options->threads, err));
-    enum status status = STATUS_OK;
+    TRY(open_place(scaling, options, err));
     if (options->model)
-        status = scaling_texts(scaling->runs, &scaling->n_runs, &device, &settings,
-                               (size_t)options->largest, &progress, err);
-    if (status == STATUS_OK)
-        status = scaling_kmeans(scaling->kmeans, &device, &progress, err);
-    device_close(&device);
-    return status;
+        TRY(scaling_texts(scaling->runs, &scaling->n_runs, device, &settings,
+                          (size_t)options->largest, &progress, err));
+    return scaling->gpu ? STATUS_OK : scaling_kmeans(scaling->kmeans, device, &progress, err);
 }
 
 enum status bench_scaling(const struct options *options, struct err *err)
@@ -231,11 +272,13 @@ enum status bench_scaling(const struct options *options, struct err *err)
             print_machine();
             if (scaling->n_runs > 0)
                 print_texts(scaling);
-            print_kmeans(scaling);
+            if (!scaling->gpu)
+                print_kmeans(scaling);
         }
     }
     if (status == STATUS_OK && options->output)
         status = draw(scaling, options->output, err);
+    bench_place_close(&scaling->place);
     mem_free(scaling);
     return status;
 }

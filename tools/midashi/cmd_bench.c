@@ -16,6 +16,8 @@ struct job {
     struct bench_output output;
     struct bench_row *rows;
     int n_rows, n_run, n_wrong;
+    const char *pipeline;   /* the pattern of its rows, or NULL for none */
+    bool pipeline_left_out; /* on softcuda */
 };
 
 static enum status run_row(struct job *job, struct bench_place *place, int i, struct err *err)
@@ -49,76 +51,89 @@ static enum status run_place(struct job *job, struct bench_place *place, struct 
     return STATUS_OK;
 }
 
+/* Its steps are timed, and softcuda has nothing to time. */
+static enum status run_pipeline(struct job *job, struct bench_place *place, struct err *err)
+{
+    struct stage stages[STAGES_LARGEST];
+    int n_stages;
+    if (!job->pipeline || !bench_pipeline_has(place, job->pipeline))
+        return STATUS_OK;
+    /* With --device auto a precision that GPUs do not have is the CPU's alone. */
+    if (place->device.kind == DEVICE_CUDA && strcmp(job->options->device, "auto") == 0 &&
+        strcmp(job->options->precision, "f32") == 0)
+        return STATUS_OK;
+    if (place->software) {
+        job->pipeline_left_out = true;
+        return STATUS_OK;
+    }
+    enum status status =
+        bench_pipeline(stages, &n_stages, place, job->pipeline, job->options, &job->meter, err);
+    meter_clear(&job->meter);
+    job->n_run += n_stages;
+    return status == STATUS_OK ? bench_output_stages(&job->output, job->options->model, place,
+                                                     stages, n_stages, err)
+                               : status;
+}
+
+typedef enum status run_part(struct job *job, struct bench_place *place, struct err *err);
+
 /* optional: nothing is run where there is no such device. */
 static enum status run_device(struct job *job, const char *name, int threads, bool optional,
-                              struct err *err)
+                              run_part *run, struct err *err)
 {
     struct bench_place place;
     enum status status = bench_place_open(&place, name, threads, err);
     if (status == STATUS_OK)
-        status = run_place(job, &place, err);
+        status = run(job, &place, err);
     else if (optional)
         status = STATUS_OK;
     bench_place_close(&place);
     return status;
 }
 
-static enum status run_cpu(struct job *job, struct err *err)
+/* --device auto is the CPU, and a GPU where there is one. */
+static enum status run_devices(struct job *job, run_part *run, struct err *err)
 {
     const struct options *options = job->options;
-    if (options->full && options->threads != 1)
-        TRY(run_device(job, "cpu", 1, false, err));
-    return run_device(job, "cpu", options->threads, false, err);
-}
-
-/* --device auto is the CPU, and a GPU where there is one. */
-static enum status run_devices(struct job *job, struct err *err)
-{
-    const char *name = job->options->device;
+    const char *name = options->device;
     bool all = strcmp(name, "auto") == 0, cpu = strcmp(name, "cpu") == 0;
+    if ((all || cpu) && options->full && options->threads != 1 && run == run_place)
+        TRY(run_device(job, "cpu", 1, false, run, err));
     if (all || cpu)
-        TRY(run_cpu(job, err));
-    if (!cpu)
-        TRY(run_device(job, all ? "cuda" : name, job->options->threads, all, err));
-    if (job->n_run == 0 && job->n_rows > 0)
-        return err_set(err, STATUS_USAGE, "no row that is chosen runs on --device %s", name);
-    return STATUS_OK;
+        TRY(run_device(job, "cpu", options->threads, false, run, err));
+    return cpu ? STATUS_OK : run_device(job, all ? "cuda" : name, options->threads, all, run, err);
 }
 
-static enum status run_pipeline(struct job *job, const char *pattern, struct err *err)
+static enum status run_all(struct job *job, struct err *err)
 {
-    struct stage stages[STAGES_LARGEST];
-    struct device device;
-    int n_stages;
-    TRY(device_open(&device, "cpu", job->options->threads, err));
-    enum status status =
-        bench_pipeline(stages, &n_stages, &device, pattern, job->options, &job->meter, err);
-    meter_close(&job->meter);
-    if (status == STATUS_OK)
-        status = bench_output_stages(&job->output, job->options->model,
-                                     threads_size(device.threads), stages, n_stages, err);
-    device_close(&device);
-    return status;
-}
-
-/* pipeline: the pattern of its rows, or NULL for none. */
-static enum status run_all(struct job *job, const char *pipeline, struct err *err)
-{
+    static const char left_out[] = "the pipeline's steps are timed, and a software device's times "
+                                   "mean nothing";
     TRY(bench_output_open(&job->output, job->options, err));
-    if (job->n_rows > 0)
-        TRY(run_devices(job, err));
-    if (pipeline)
-        TRY(run_pipeline(job, pipeline, err));
+    TRY(run_devices(job, run_place, err));
+    if (job->pipeline)
+        TRY(run_devices(job, run_pipeline, err));
+    if (job->n_run == 0 && job->pipeline_left_out)
+        return err_set(err, STATUS_USAGE, "%s; use a GPU, or --device cpu", left_out);
+    if (job->n_run == 0)
+        return err_set(err, STATUS_USAGE, "no row that is chosen runs on --device %s",
+                       job->options->device);
+    if (job->pipeline_left_out)
+        meter_note(&job->meter, "%s: left out there", left_out);
     return bench_output_end(&job->output, err);
 }
 
-/* Serves rows on one device, silently. */
-static enum status serve(const struct job *job, struct err *err)
+/* Serves the CPU's rows, silently. */
+static enum status serve(struct job *job, struct err *err)
 {
-    struct device device;
-    TRY(device_open(&device, "cpu", job->options->threads, err));
-    enum status status = worker_serve(job->rows, job->n_rows, &device, stdin, stdout, err);
-    device_close(&device);
+    struct bench_place place;
+    enum status status = bench_place_open(&place, "cpu", job->options->threads, err);
+    int n = 0;
+    for (int i = 0; i < job->n_rows; i++)
+        if (bench_place_has(&place, job->rows[i].operation))
+            job->rows[n++] = job->rows[i];
+    if (status == STATUS_OK)
+        status = worker_serve(job->rows, n, &place.device, stdin, stdout, err);
+    bench_place_close(&place);
     return status;
 }
 
@@ -135,6 +150,10 @@ static enum status run_bench(const struct options *options, const char *pattern,
     };
     if (options->json && options->csv)
         return err_set(err, STATUS_USAGE, "--json and --csv contradict each other");
+    if (options->worker && strcmp(options->device, "auto") != 0 &&
+        strcmp(options->device, "cpu") != 0)
+        return err_set(err, STATUS_USAGE, "--worker serves rows of the CPU, not of %s",
+                       options->device);
     if (options->shape)
         TRY(shape_parse(&shape, options->shape, err));
     bool pipeline = bench_pipeline_matches(pattern) && !options->shape && !options->worker;
@@ -143,9 +162,9 @@ static enum status run_bench(const struct options *options, const char *pattern,
     enum status status = bench_rows(&job.rows, &job.n_rows, bench_operations, &choice, &arena, err);
     if (status == STATUS_OK && job.n_rows == 0 && !options->model)
         status = err_set(err, STATUS_USAGE, "the pipeline's rows need a --model to run");
-    pipeline = pipeline && options->model;
+    job.pipeline = pipeline && options->model ? pattern : NULL;
     if (status == STATUS_OK)
-        status = options->worker ? serve(&job, err) : run_all(&job, pipeline ? pattern : NULL, err);
+        status = options->worker ? serve(&job, err) : run_all(&job, err);
     meter_close(&job.meter);
     bench_output_close(&job.output);
     arena_free(&arena);
@@ -165,11 +184,10 @@ static enum status too_many(const struct options *options, const char *usage, st
 static enum status check_subcommand(const struct options *options, const char *name,
                                     struct err *err)
 {
-    bool runs = strcmp(name, "scaling") == 0 || options->against;
     bool cpu = strcmp(options->device, "auto") == 0 || strcmp(options->device, "cpu") == 0;
     if (options->csv)
         return err_set(err, STATUS_USAGE, "midashi bench %s has no --csv", name);
-    if (runs && !cpu)
+    if (options->against && !cpu)
         return err_set(err, STATUS_USAGE, "midashi bench %s runs on the CPU only, not on %s", name,
                        options->device);
     return STATUS_OK;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "host/base/cuda_device.h"
 #include "host/embedding_key.h"
 #include "host/embedding_parts.h"
 #include "host/output_folder.h"
@@ -303,13 +304,21 @@ static json_t *run_json(const struct job *job)
         json_pack("{s:I, s:I, s:I, s:I}", "texts", (json_int_t)job->topics.n_rows, "blank",
                   (json_int_t)job->counts.blank, "truncated", (json_int_t)job->counts.truncated,
                   "tokens", (json_int_t)job->counts.tokens);
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:{s:f, s:f, s:f, s:f}, s:s, s:i, s:b, s:I}",
-                     "program", "midashi", "version", MIDASHI_VERSION, "finished", started,
-                     "corpus", o->arguments[0], "settings", settings, "counts", counts, "seconds",
-                     "read", job->seconds.read, "finetune", job->seconds.finetune, "embed",
-                     job->seconds.embed, "topics", job->seconds.topics, "kernels", kernels,
-                     "threads", threads_size(job->device.threads), "embeddings_reused", job->reused,
-                     "peak_bytes", (json_int_t)mem_peak_resident());
+    json_t *run = json_pack(
+        "{s:s, s:s, s:s, s:s, s:o, s:o, s:{s:f, s:f, s:f, s:f}, s:s, s:i, s:b, s:I}", "program",
+        "midashi", "version", MIDASHI_VERSION, "finished", started, "corpus", o->arguments[0],
+        "settings", settings, "counts", counts, "seconds", "read", job->seconds.read, "finetune",
+        job->seconds.finetune, "embed", job->seconds.embed, "topics", job->seconds.topics,
+        "kernels", kernels, "threads", threads_size(job->device.threads), "embeddings_reused",
+        job->reused, "peak_bytes", (json_int_t)mem_peak_resident());
+    const struct cuda_device *cuda = job->device.cuda;
+    if (run && cuda &&
+        json_object_set_new(run, "gpu_peak_bytes",
+                            json_integer((json_int_t)cuda->allocated.most))) {
+        json_decref(run);
+        return NULL;
+    }
+    return run;
 }
 
 static enum status write_files(struct job *job, struct err *err)

@@ -86,7 +86,8 @@ static const struct option {
     {"--max-tokens", "N", OPTION_INT, offsetof(struct options, max_tokens), 1, 1 << 20,
      "cut a text with its prompt to N tokens (512, or the model's own limit if that is less)"},
     {"--batch-tokens", "N", OPTION_INT, offsetof(struct options, batch_tokens), 1, 1 << 20,
-     "tokens run through the model at once (1024); no result depends on it"},
+     "tokens run through the model at once (1024; on a GPU as many as its memory holds, up to "
+     "16384); no result depends on it"},
     {"--type", "f32|f16", OPTION_TEXT, offsetof(struct options, type), 0, 0,
      "type of the numbers in the output (f32)"},
     {"--as-report", NULL, OPTION_FLAG, offsetof(struct options, as_report), 0, 0,
