@@ -104,28 +104,40 @@ START_TEST(threads_change_no_bit)
 }
 END_TEST
 
-/* Every objective, both instruction sets: the validation loss falls, by little where texts are only
- * told from their own copies. */
+/* Mean losses of the first and the last five of 40 steps; false: no such device. */
+static bool learn(const struct training_options *options, double *first, double *last)
+{
+    struct training t;
+    struct trainer_report report;
+    struct err err;
+    *first = *last = 0;
+    if (!training_open(&t, options))
+        return false;
+    for (int step = 0; step < options->steps; step++) {
+        ck_assert_msg(trainer_step(&t.trainer, &report, &err) == STATUS_OK, "%s", err.text);
+        *first += step < 5 ? report.loss / 5 : 0;
+        *last += step >= options->steps - 5 ? report.loss / 5 : 0;
+    }
+    training_close(&t);
+    return true;
+}
+
 START_TEST(training_learns)
 {
     const char *model = tiny_model();
     for (int device = 0; device < 3; device += 2)
         for (size_t i = 0; i < 3; i++) {
             struct training_options options = training_defaults(model);
-            double before, after;
-            int64_t n;
+            double first, last;
             options.objective = all_objectives[i];
             options.device = device;
             options.precision = i == 1 ? PRECISION_BF16 : PRECISION_NF4;
             options.batch = 8;
-            options.steps = 0;
-            free(train(&options, &n, &before));
+            options.near = 4; /* contrastive: texts of a label stand 4 apart */
             options.steps = 40;
-            float *parameters = train(&options, &n, &after);
-            if (parameters)
-                ck_assert_msg(after < (i == 2 ? 0.95 : 0.7) * before, "%s: %g, then %g",
-                              objective_name(options.objective), before, after);
-            free(parameters);
+            if (learn(&options, &first, &last))
+                ck_assert_msg(last < 0.7 * first, "%s: %g, then %g",
+                              objective_name(options.objective), first, last);
         }
 }
 END_TEST
