@@ -1,6 +1,7 @@
 /* Making and writing adapters. See lora_adapter.h; lora_adapter_load.c reads them. */
 #include "host/lora_adapter.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -185,6 +186,7 @@ enum status lora_adapter_create(struct lora_adapter *adapter, const struct model
                                 const struct lora_settings *settings, uint64_t seed,
                                 struct err *err)
 {
+    assert((settings->task == ADAPTER_CLASSIFIES) == (settings->n_labels > 0));
     *adapter = (struct lora_adapter){0};
     enum status status = create(adapter, config, settings, seed, err);
     if (status != STATUS_OK)

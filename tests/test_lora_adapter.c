@@ -72,16 +72,18 @@ static enum status keep_last(void *context, int layer, const void *hidden, int n
 /* The last hidden states of the golden texts (T, D), or of one alone; the caller frees. */
 static float *run(struct model *model, struct device *device, int first, int n_texts)
 {
-    int32_t tokens[64], cu_seqlens[N_TEXTS + 1] = {0};
+    int32_t tokens[64], positions[64], cu_seqlens[N_TEXTS + 1] = {0};
     for (int t = 0; t < n_texts; t++) {
         int begin = cu_seqlens[t], n = lengths[first + t];
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < n; i++) {
             tokens[begin + i] = (7 * i * i + 13 * i + 31 * n + 5) % 256;
+            positions[begin + i] = i;
+        }
         cu_seqlens[t + 1] = begin + n;
     }
     size_t size = (size_t)cu_seqlens[n_texts] * (size_t)model->config.hidden_size;
     struct last_states last = {model, device, malloc(size * sizeof(float))};
-    struct llama_batch batch = {tokens, cu_seqlens, n_texts};
+    struct llama_batch batch = {tokens, positions, cu_seqlens, n_texts, cu_seqlens[n_texts]};
     struct err err = {0};
     ck_assert_msg(llama_forward(&model->llama, device, &batch, model->config.n_layers, keep_last,
                                 &last, &err) == STATUS_OK,
@@ -246,8 +248,13 @@ START_TEST(adapter_is_written_as_it_was_read)
 END_TEST
 
 static const char *const labels[] = {"sea", "カ\"タ\\", ""};
-static const struct lora_settings new_settings = {
-    .rank = 4, .alpha = 6, .dropout = 0.1, .rslora = true, .task = ADAPTER_CLASSIFIES, .n_labels = 3, .labels = labels};
+static const struct lora_settings new_settings = {.rank = 4,
+                                                  .alpha = 6,
+                                                  .dropout = 0.1,
+                                                  .rslora = true,
+                                                  .task = ADAPTER_CLASSIFIES,
+                                                  .n_labels = 3,
+                                                  .labels = labels};
 
 static void create(struct lora_adapter *adapter, const struct model_config *config, uint64_t seed)
 {

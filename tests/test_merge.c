@@ -195,10 +195,12 @@ static void states(float out[20 * 32], const char *model, const char *adapter_pa
     struct lora_adapter adapter = {0};
     struct device device;
     struct err err = {0};
-    int32_t tokens[20], cu_seqlens[] = {0, 3, 20};
-    struct llama_batch batch = {tokens, cu_seqlens, 2};
-    for (int i = 0; i < 20; i++)
+    int32_t tokens[20], positions[20], cu_seqlens[] = {0, 3, 20};
+    struct llama_batch batch = {tokens, positions, cu_seqlens, 2, 20};
+    for (int i = 0; i < 20; i++) {
         tokens[i] = (i * i * 7 + 3) % 256;
+        positions[i] = i < 3 ? i : i - 3;
+    }
     ck_assert(test_device(0, &device));
     ck_assert_msg(model_config_read(&config, model, &err) == STATUS_OK, "%s", err.text);
     ck_assert_msg(weights_open(&weights, model, &config, &err) == STATUS_OK, "%s", err.text);

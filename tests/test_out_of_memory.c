@@ -18,7 +18,7 @@
 #include "tests/model_writer.h"
 #include "tools/midashi/commands.h"
 
-#define MOST_ARGUMENTS 24
+#define MOST_ARGUMENTS 32
 #define MOST_FILES     16
 
 /* ---- inputs --------------------------------------------------------------------------------- */
@@ -345,6 +345,40 @@ START_TEST(embed_with_an_adapter_survives)
 }
 END_TEST
 
+START_TEST(classify_survives)
+{
+    write_inputs();
+    write_adapter();
+    struct run run = {
+        .command = &command_classify,
+        .words = {"@texts.csv", "--model", "@model", "--adapter", "@adapter", "--probabilities",
+                  "@p.npy", "--threads", "1", "--quiet", "--json"},
+        .outputs = {"p.npy"},
+        .prints = true,
+    };
+    check_command(&run, 500);
+}
+END_TEST
+
+/* The adapter is saved at the only evaluation. Times apart, everything is always the same. */
+START_TEST(train_survives)
+{
+    write_inputs();
+    struct run run = {
+        .command = &command_train,
+        .words =
+            {"@texts.csv", "--model",      "@model", "--output",           "@trained", "--steps",
+             "2",          "--batch",      "3",      "--accumulate",       "2",        "--rank",
+             "2",          "--validation", "0.2",    "--threads",          "1",        "--quiet",
+             "--json",     "--memory",     "1G",     "--checkpoint-every", "1"},
+        .outputs = {"trained/adapter_model.safetensors", "trained/adapter_config.json",
+                    "trained/labels.json", "trained/training.json", "trained/loss.svg"},
+        .prints = true,
+    };
+    check_command(&run, 500);
+}
+END_TEST
+
 START_TEST(merge_survives)
 {
     write_inputs();
@@ -449,6 +483,8 @@ int main(void)
     tcase_add_loop_test(tests, embed_survives, 0, 3);
     tcase_add_test(tests, embed_with_an_adapter_survives);
     tcase_add_test(tests, merge_survives);
+    tcase_add_test(tests, classify_survives);
+    tcase_add_test(tests, train_survives);
     tcase_add_test(tests, embed_of_the_cache_survives);
     tcase_add_test(tests, cluster_survives);
     tcase_add_test(tests, tokenize_survives);

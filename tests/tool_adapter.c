@@ -23,6 +23,7 @@ int main(int argc, char **argv)
         .alpha = 8,
         .dropout = 0.1,
         .rslora = strcmp(argv[4], "rslora") == 0,
+        .task = argc > 5 ? ADAPTER_CLASSIFIES : ADAPTER_CONTINUES,
         .n_labels = argc - 5,
         .labels = (const char *const *)argv + 5,
         .base_model = argv[1],
