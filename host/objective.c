@@ -261,7 +261,8 @@ static void exclude(struct objective *o, const struct objective_batch *batch, in
         for (int j = 0; j < pairs; j++) {
             int apart = abs(batch->rows[anchor + i] - batch->rows[positive + j]);
             bool group = near > 0 && batch->labels[anchor + i] == batch->labels[positive + j];
-            o->excluded[i * pairs + j] = i != j && (apart == 0 || (group && apart <= near));
+            o->excluded[(size_t)i * (size_t)pairs + (size_t)j] =
+                i != j && (apart == 0 || (group && apart <= near));
         }
 }
 

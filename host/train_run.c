@@ -250,9 +250,11 @@ bool train_run_is_done(const char *folder, const json_t *record, struct train_ou
     struct err ignored;
     struct stat there;
     json_t *root = NULL;
-    snprintf(path, sizeof path, "%s/adapter_config.json", folder);
-    if (stat(path, &there) != 0)
-        return false;
+    for (int i = 0; i < 2; i++) { /* the first two of its files are the adapter */
+        snprintf(path, sizeof path, "%s/%s", folder, train_run_files[i]);
+        if (stat(path, &there) != 0)
+            return false;
+    }
     snprintf(path, sizeof path, "%s/" RECORD, folder);
     if (json_read_file(&root, path, RECORD_LARGEST, 0, &ignored) != STATUS_OK)
         return false;

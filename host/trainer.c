@@ -305,11 +305,12 @@ static struct dropout dropout_of(const struct trainer *trainer, uint32_t step)
 static enum status not_finite(struct trainer *trainer, const char *what, double value,
                               struct err *err)
 {
-    char rows[160] = "";
+    char rows[16 * sizeof "18446744073709551615, "] = "";
     int n = trainer->plan.unit_texts * trainer->settings.accumulate;
     for (int i = 0, length = 0; i < n && i < 16; i++)
-        length += snprintf(rows + length, sizeof rows - (size_t)length, "%s%zu", i ? ", " : "",
-                           trainer->data->texts[trainer->drawn[i]].row + 1);
+        length +=
+            snprintf(rows + length, sizeof rows - (size_t)length, "%s%zu", i ? ", " : "",
+                     trainer->data->rows_before + trainer->data->texts[trainer->drawn[i]].row + 1);
     memset(trainer->gradients, 0,
            (size_t)trainer->adapter->n_parameters * sizeof *trainer->gradients);
     return err_set(err, STATUS_FAILED,

@@ -153,7 +153,7 @@ static void note_table(struct job *job)
 {
     int n = job->embedder.adapter.n_labels;
     for (int truth = 0; truth < n; truth++) {
-        char line[TABLE_LABELS * 8 + 1] = "";
+        char line[TABLE_LABELS * sizeof "-9223372036854775808 "] = "";
         int length = 0;
         for (int predicted = 0; predicted < n; predicted++)
             length += snprintf(line + length, sizeof line - (size_t)length, "%7lld ",
