@@ -146,7 +146,8 @@ void trainer_close(struct trainer *trainer)
 /* ---- drawing -------------------------------------------------------------------------------- */
 
 /* A text of the same group whose row is near, other than the text itself; the text itself where
- * there is none, which dropout alone then tells apart. `places`: training or validation. */
+ * there is none, or no group, which dropout alone then tells apart. `places`: training or
+ * validation. */
 static int near_text(const struct trainer *trainer, const int *places, int n_places, int text,
                      uint32_t step, uint64_t index)
 {
@@ -162,7 +163,7 @@ static int near_text(const struct trainer *trainer, const int *places, int n_pla
     int end = low;
     for (; end < n_places && texts[places[end]].row <= anchor->row + (size_t)near; end++)
         candidates += places[end] != text && texts[places[end]].label == anchor->label;
-    if (near == 0 || candidates == 0)
+    if (near == 0 || anchor->label < 0 || candidates == 0)
         return text;
     int chosen =
         (int)(philox_uniform(trainer->settings.seed, step, STREAM_POSITIVES, index) * candidates);
@@ -255,6 +256,7 @@ static int fill_pass(struct trainer *trainer, struct objective_batch *batch, con
     return unit;
 }
 
+/* Texts, tokens with a next one, or anchors. */
 static int64_t count_losses(const struct trainer *trainer, const int *drawn, int n_texts)
 {
     switch (trainer->settings.objective) {

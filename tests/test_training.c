@@ -155,6 +155,34 @@ START_TEST(near_rows_are_positives)
 }
 END_TEST
 
+/* What has no group is near to nothing: pairs are those of dropout. */
+START_TEST(texts_without_a_group_are_no_group)
+{
+    float *adapters[2];
+    int64_t n = 0;
+    for (int i = 0; i < 2; i++) {
+        struct training_options options = training_defaults(tiny_model());
+        struct training t;
+        struct trainer_report report;
+        struct err err;
+        options.objective = OBJECTIVE_CONTRASTIVE;
+        options.near = i == 0 ? 0 : TRAINING_TEXTS;
+        ck_assert(training_open(&t, &options));
+        for (int j = 0; j < t.data.n_texts; j++)
+            t.data.texts[j].label = -1;
+        for (int step = 0; step < 3; step++)
+            ck_assert(trainer_step(&t.trainer, &report, &err) == STATUS_OK);
+        n = t.adapter.n_parameters;
+        adapters[i] = malloc((size_t)n * sizeof(float));
+        memcpy(adapters[i], t.adapter.parameters, (size_t)n * sizeof(float));
+        training_close(&t);
+    }
+    ck_assert_mem_eq(adapters[0], adapters[1], (size_t)n * sizeof(float));
+    free(adapters[0]);
+    free(adapters[1]);
+}
+END_TEST
+
 /* A loss that is not finite stops the run, names step and rows, and leaves the adapter alone. */
 START_TEST(a_loss_that_is_not_finite_is_told)
 {
@@ -372,6 +400,7 @@ int main(void)
     tcase_add_test(tcase, threads_change_no_bit);
     tcase_add_test(tcase, training_learns);
     tcase_add_test(tcase, near_rows_are_positives);
+    tcase_add_test(tcase, texts_without_a_group_are_no_group);
     tcase_add_test(tcase, a_loss_that_is_not_finite_is_told);
     tcase_add_test(tcase, rates_are_those_of_transformers);
     tcase_add_test(tcase, the_split_is_stratified);

@@ -47,6 +47,9 @@ test_train_writes_an_adapter_and_classify_reads_it() {
     expect_code 0
     expect_match "$stdout" '"accuracy": (1|0\.9)'
     expect_match "$stdout" '"confusion"'
+    run "$MIDASHI" classify "$labelled" --model "$model" --adapter "$dir/a" --max-tokens 6
+    expect_code 0
+    expect_match "$stderr" '^54 texts were cut to 6 tokens; raise --max-tokens'
 }
 
 test_training_is_repeatable_for_any_threads_and_memory() {
@@ -218,6 +221,9 @@ test_what_is_held_out_must_have_a_loss() {
     train "$dir/a" --rows 11:54 --steps 1 --validation-file "$labelled"
     expect_code 0
     expect_match "$stderr" '^44 texts to train on, 54 held out for validation$'
+    train "$dir/a" --steps 1 --validation 0 --patience 2
+    expect_code 0
+    expect_match "$stderr" '^--patience: no text is held out'
     head -n 13 "$dir/none.tsv" >"$dir/few.tsv"
     # shellcheck disable=SC2086
     run "$MIDASHI" train "$dir/few.tsv" --model "$model" --output "$dir/a" $fast

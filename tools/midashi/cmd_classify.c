@@ -181,6 +181,10 @@ static enum status note_confusions(struct job *job, struct err *err)
 
 static enum status note_result(struct job *job, struct err *err)
 {
+    if (job->counts.truncated > 0)
+        meter_note(&job->meter, "%zu text%s cut to %d tokens; raise --max-tokens to read more",
+                   job->counts.truncated, job->counts.truncated == 1 ? " was" : "s were",
+                   job->embedder.max_tokens);
     if (job->n_unknown > 0)
         meter_note(&job->meter,
                    "%zu text%s a label that the adapter does not know and left out of the accuracy",

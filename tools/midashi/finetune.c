@@ -145,6 +145,8 @@ static void note_texts(const struct finetune *f, const struct corpus *corpus)
                    f->embedder.max_tokens);
     meter_note(f->meter, "%d text%s to train on, %d held out for validation", data->n_training,
                data->n_training == 1 ? "" : "s", data->n_validation);
+    if (data->n_validation == 0 && f->options->patience > 0)
+        meter_note(f->meter, "--patience: no text is held out, so nothing stops the run early");
     if (f->objective != OBJECTIVE_CLASSIFY)
         return;
     int single = 0;
