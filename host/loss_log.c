@@ -155,15 +155,14 @@ static double y_of(const struct frame *frame, double value)
     return BOTTOM - (BOTTOM - TOP) * fmin(value / frame->largest, 1);
 }
 
-/* A round number of 1, 2 or 5 times a power of ten that is not below x. */
+/* A round number that is not below x > 0, and not far above. */
 static double round_up(double x)
 {
+    static const double factors[] = {1, 1.5, 2, 2.5, 3, 4, 5, 6, 8};
     double power = pow(10, floor(log10(x)));
-    for (int i = 0; i < 3; i++) {
-        static const double factors[] = {1, 2, 5};
+    for (size_t i = 0; i < sizeof factors / sizeof *factors; i++)
         if (factors[i] * power >= x)
             return factors[i] * power;
-    }
     return 10 * power;
 }
 
@@ -249,7 +248,7 @@ static void draw_key(FILE *out, int line, const char *colour, const char *name)
     fprintf(out,
             "<path d=\"M%d %dh18\" stroke=\"%s\" stroke-width=\"2\"/>"
             "<text x=\"%d\" y=\"%d\" fill=\"#333\">%s</text>\n",
-            RIGHT + 50, y, colour, RIGHT + 74, y + 4, name);
+            RIGHT + 60, y, colour, RIGHT + 84, y + 4, name);
 }
 
 enum status loss_log_draw(const struct loss_log *log, const char *path, struct err *err)

@@ -132,6 +132,69 @@ START_TEST(planted_topics_are_found)
 }
 END_TEST
 
+static void find(struct topics *topics, struct device *device, const struct corpus *corpus,
+                 float *embeddings, const bool *held_out)
+{
+    struct topics_settings settings = default_settings();
+    struct err err;
+    settings.held_out = held_out;
+    ck_assert_msg(topics_find(topics, device, corpus, embeddings, WIDTH, &settings, NULL, &err) ==
+                      STATUS_OK,
+                  "%s", err.text);
+}
+
+/* Rows held out change nothing of what is found in the others: centres, words and distances are
+ * those of a corpus that lacks them. They get the nearest centre, and a score of their own. */
+START_TEST(rows_held_out_have_no_part)
+{
+    struct device device;
+    struct corpus corpus, without;
+    float embeddings[N * WIDTH], copy[N * WIDTH];
+    bool held_out[N] = {0};
+    struct topics topics, reference;
+    int kept[N], n_kept = 0;
+    ck_assert(test_device(0, &device));
+    plant(&corpus, embeddings);
+    without = corpus;
+    without.rows = calloc(N, sizeof *without.rows);
+    for (int i = 0; i < N; i++) {
+        held_out[i] = i % 5 == 2 || i == 30; /* the last row too */
+        if (held_out[i])
+            continue;
+        without.rows[n_kept] = corpus.rows[i];
+        memcpy(copy + n_kept * WIDTH, embeddings + i * WIDTH, WIDTH * sizeof *copy);
+        kept[n_kept++] = i;
+    }
+    without.n_rows = (size_t)n_kept;
+    /* One that is held out is a musician that stands among the cooks. */
+    embeddings[2 * WIDTH + 2] -= 10;
+    embeddings[2 * WIDTH + 1] += 10;
+    find(&topics, &device, &corpus, embeddings, held_out);
+    find(&reference, &device, &without, copy, NULL);
+    ck_assert_int_eq(topics.n_held_out, N - n_kept);
+    ck_assert_int_eq(topics.n_used, n_kept - 1);
+    ck_assert_mem_eq(topics.centres, reference.centres, 3 * WIDTH * sizeof(float));
+    ck_assert_int_eq(topics.tfidf.n_words, reference.tfidf.n_words);
+    ck_assert_mem_eq(topics.word, reference.word, 3 * 5 * sizeof *topics.word);
+    for (int i = 0; i < n_kept; i++) {
+        ck_assert_int_eq(topics.topic[kept[i]], reference.topic[i]);
+        ck_assert(topics.distance[kept[i]] == reference.distance[i]);
+    }
+    ck_assert_int_eq(topics.topic[2], topics.topic[1]);
+    ck_assert_int_eq(topics.topic[7], topics.topic[1]);
+    ck_assert_int_eq(topics.score.n, N - n_kept);
+    ck_assert_double_lt(topics.score.purity, 1);
+    ck_assert_int_eq(topics.training_score.n, n_kept - 1);
+    ck_assert(topics.training_score.nmi == 1);
+    ck_assert_int_eq(topics.size[0] + topics.size[1] + topics.size[2], N - 1);
+    topics_free(&topics);
+    topics_free(&reference);
+    free(without.rows);
+    release(&corpus);
+    device_close(&device);
+}
+END_TEST
+
 static void expect_failure(const struct topics_settings *settings, enum status want,
                            const char *words)
 {
@@ -153,7 +216,7 @@ START_TEST(impossible_settings_are_refused)
 {
     struct topics_settings settings = default_settings();
     settings.kmeans.k = N; /* a blank text is none */
-    expect_failure(&settings, STATUS_USAGE, "has 30 texts");
+    expect_failure(&settings, STATUS_USAGE, "only 30 texts to cluster");
     settings = default_settings();
     settings.min_df = 20;
     expect_failure(&settings, STATUS_BAD_DATA, "--min-df");
@@ -243,6 +306,7 @@ int main(void)
     TCase *tests = tcase_create("topics");
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, planted_topics_are_found);
+    tcase_add_test(tests, rows_held_out_have_no_part);
     tcase_add_test(tests, impossible_settings_are_refused);
     tcase_add_test(tests, min_df_follows_the_size);
     tcase_add_test(tests, files_hold_what_was_found);

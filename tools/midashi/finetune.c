@@ -364,21 +364,26 @@ static enum status make_plan(struct finetune *f, const struct trainer_settings *
 
 /* ---- progress ------------------------------------------------------------------------------- */
 
-/* The loss shown is a running mean: a step's own jumps about. */
+/* What is shown are running means: a step's own numbers jump about. */
 static void stepped(void *context, int64_t step, const struct trainer_report *report,
                     double seconds)
 {
     struct finetune *f = context;
     int64_t total = f->trainer.settings.steps, here = step - f->outcome.resumed_from;
     double weight = here < 20 ? 1.0 / (double)here : 0.05;
+    char accuracy[32] = "";
     f->loss_mean += weight * (report->loss - f->loss_mean);
     f->seconds_mean += weight * (seconds - f->seconds_mean);
     f->tokens_mean += weight * ((double)report->tokens - f->tokens_mean);
+    if (isfinite(report->accuracy)) {
+        f->accuracy_mean += weight * (report->accuracy - f->accuracy_mean);
+        snprintf(accuracy, sizeof accuracy, ", accuracy %.2f", f->accuracy_mean);
+    }
     double left = f->seconds_mean * (double)(total - step);
     meter_status(f->meter,
-                 "train: step %lld of %lld, loss %.4f, learning rate %.2e, %.0f tokens/s, %.0f %s "
-                 "left",
-                 (long long)step, (long long)total, f->loss_mean, report->learning_rate,
+                 "train: step %lld of %lld, loss %.4f%s, learning rate %.2e, %.0f tokens/s, %.0f "
+                 "%s left",
+                 (long long)step, (long long)total, f->loss_mean, accuracy, report->learning_rate,
                  f->tokens_mean / f->seconds_mean, left < 100 ? left : left / 60,
                  left < 100 ? "s" : "min");
 }

@@ -30,7 +30,7 @@ struct finetune {
     struct lora_adapter adapter;
     struct trainer trainer;
     json_t *record;
-    double loss_mean, seconds_mean, tokens_mean; /* running, for whoever watches */
+    double loss_mean, accuracy_mean, seconds_mean, tokens_mean; /* running, for whoever watches */
 };
 
 /* Trains on `corpus` and leaves the adapter in `folder`, which is there. validation: another
