@@ -3,8 +3,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum status output_folder_make(const char *path, bool *made, struct err *err)
 {
@@ -22,16 +25,19 @@ enum status output_folder_make(const char *path, bool *made, struct err *err)
     return STATUS_OK;
 }
 
-/* Ours, or a temporary file of ours that a kill left: NAME.tmp-PID. */
-static bool is_own_name(const char *name, const char *const *own)
+#define TEMPORARY ".tmp-"
+
+/* Behind the own name that it begins with: "", or ".tmp-PID" of a temporary file of ours that a
+ * kill left. NULL: not ours. */
+static const char *own_ending(const char *name, const char *const *own)
 {
     for (; *own; own++) {
-        size_t length = strlen(*own);
-        if (strncmp(name, *own, length) == 0 &&
-            (name[length] == '\0' || strncmp(name + length, ".tmp-", 5) == 0))
-            return true;
+        const char *ending = name + strlen(*own);
+        if (strncmp(name, *own, strlen(*own)) == 0 &&
+            (*ending == '\0' || strncmp(ending, TEMPORARY, strlen(TEMPORARY)) == 0))
+            return ending;
     }
-    return false;
+    return NULL;
 }
 
 enum status output_folder_check(const char *path, const char *const *own, struct err *err)
@@ -42,7 +48,7 @@ enum status output_folder_check(const char *path, const char *const *own, struct
     enum status status = STATUS_OK;
     for (const struct dirent *entry; status == STATUS_OK && (entry = readdir(folder));) {
         const char *name = entry->d_name;
-        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !is_own_name(name, own))
+        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !own_ending(name, own))
             status = err_set(err, STATUS_USAGE,
                              "%s: the folder holds %s, which midashi did not write; give another "
                              "--output, or --force",
@@ -50,4 +56,18 @@ enum status output_folder_check(const char *path, const char *const *own, struct
     }
     closedir(folder);
     return status;
+}
+
+void output_folder_sweep(const char *path, const char *const *own)
+{
+    DIR *folder = opendir(path);
+    if (!folder)
+        return;
+    for (const struct dirent *entry; (entry = readdir(folder));) {
+        const char *ending = own_ending(entry->d_name, own);
+        long pid = ending && *ending ? strtol(ending + strlen(TEMPORARY), NULL, 10) : 0;
+        if (pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH)
+            unlinkat(dirfd(folder), entry->d_name, 0);
+    }
+    closedir(folder);
 }

@@ -14,4 +14,8 @@ enum status output_folder_make(const char *path, bool *made, struct err *err);
  * left is ours too. STATUS_USAGE: the folder holds another. */
 enum status output_folder_check(const char *path, const char *const *own, struct err *err);
 
+/* Removes temporary files of these names whose process is gone: each kill leaves one, as large as
+ * what was being written. Whatever cannot be removed stays. */
+void output_folder_sweep(const char *path, const char *const *own);
+
 #endif

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "host/base/clock.h"
+#include "host/output_folder.h"
 #include "host/topics_files.h"
 #include "loaders/json.h"
 
@@ -91,6 +92,7 @@ static enum status begin(struct run *run, struct err *err)
     snprintf(run->log_path, sizeof run->log_path, "%s/" LOG, s->folder);
     snprintf(run->picture, sizeof run->picture, "%s/" PICTURE, s->folder);
     snprintf(run->record, sizeof run->record, "%s/" RECORD, s->folder);
+    output_folder_sweep(s->folder, train_run_files);
     run->counters = (struct train_counters){.best_loss = INFINITY, .best_accuracy = NAN};
     run->best = arena_alloc(&run->trainer->arena, parameter_bytes(run), 1);
     if (!run->best)

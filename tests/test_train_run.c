@@ -169,6 +169,27 @@ START_TEST(a_run_that_had_stopped_early_takes_no_further_step)
 }
 END_TEST
 
+/* What a kill left in the middle of a file goes; what a process that lives is writing stays. */
+START_TEST(what_a_kill_left_is_swept_away)
+{
+    const struct plot plot = in_new_folder(&(struct plot){.settings = {.checkpoint_every = 1}});
+    struct train_outcome outcome;
+    struct err err;
+    char living[64], dead[64];
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    ck_assert(pid > 0 && waitpid(pid, NULL, 0) == pid);
+    snprintf(living, sizeof living, "checkpoint.safetensors.tmp-%ld", (long)getppid());
+    snprintf(dead, sizeof dead, "checkpoint.safetensors.tmp-%ld", (long)pid);
+    write_file(plot.folder, living, "x", 1);
+    write_file(plot.folder, dead, "x", 1);
+    ck_assert_msg(run(&plot, &outcome, &err) == STATUS_OK, "%s", err.text);
+    ck_assert_int_eq(access(join(plot.folder, living), F_OK), 0);
+    ck_assert_int_ne(access(join(plot.folder, dead), F_OK), 0);
+}
+END_TEST
+
 /* ---- the log -------------------------------------------------------------------------------- */
 
 /* An accuracy of 1 or 0 is written without a point, and is a number all the same. */
@@ -209,6 +230,7 @@ int main(void)
     TCase *tcase = tcase_create("train_run");
     tcase_add_test(tcase, an_interrupted_evaluation_is_made_up_for);
     tcase_add_test(tcase, a_run_that_had_stopped_early_takes_no_further_step);
+    tcase_add_test(tcase, what_a_kill_left_is_swept_away);
     tcase_add_test(tcase, a_log_that_is_read_again_draws_the_same);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
