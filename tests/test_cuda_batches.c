@@ -177,6 +177,16 @@ static void listen_to_driver(void)
     driver->ModuleGetFunction = load_function;
 }
 
+/* The same of what takes the GPU's memory. */
+static void listen_to_memory(void)
+{
+    struct cuda_driver *driver = &cuda_test.cuda->driver;
+    real = *driver;
+    driver->MemAlloc = allocate;
+    driver->ModuleLoadData = load_module;
+    driver->ModuleGetFunction = load_function;
+}
+
 static enum status hand_on(void *context, int request, size_t first_row, size_t n_rows,
                            const float *vectors, struct err *err)
 {
@@ -218,6 +228,25 @@ START_TEST(a_batch_is_a_row_of_launches)
                             "uLdrWk"
                             "uLdrWk"
                             "WkSF");
+    cuda_test.cuda->driver = real;
+    embedder_close(&embedder);
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* A batch that memory chooses leaves little free: all kernels, those that quantise too, are there
+ * before it is chosen. */
+START_TEST(kernels_are_loaded_before_memory_is_taken)
+{
+    static const enum precision precisions[] = {PRECISION_NF4, PRECISION_BF16};
+    struct embedder embedder;
+    struct err err;
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    const char *model = write_model();
+    listen_to_memory();
+    cuda_good(open_model(&embedder, model, precisions[_i], 0, &err), &err);
+    ck_assert_str_eq(calls, "MA");
     cuda_test.cuda->driver = real;
     embedder_close(&embedder);
     device_close(&cuda_test);
@@ -374,6 +403,29 @@ START_TEST(a_model_that_does_not_fit_says_by_how_much)
 }
 END_TEST
 
+/* A batch is at least a text, which may be too long for attention. */
+START_TEST(a_text_longer_than_any_batch_is_refused)
+{
+    struct model_shape shape = tiny_shape;
+    struct embedder embedder;
+    struct err err;
+    shape.max_positions = 1 << 21;
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    const char *folder = temporary_folder();
+    write_random_model(folder, &shape);
+    const struct embedder_settings settings = {
+        .precision = PRECISION_NF4,
+        .prompt = "{text}",
+        .n_layers = shape.n_layers,
+        .max_tokens = (1 << 20) + 1,
+    };
+    check_error(embedder_open(&embedder, &cuda_test, folder, &settings, NULL, &err), &err,
+                STATUS_USAGE, "a batch of 1048577 tokens: at most 1048576 are taken", "max_tokens");
+    device_close(&cuda_test);
+}
+END_TEST
+
 /* The model fits, the vectors of a batch do not. */
 START_TEST(vectors_that_do_not_fit_are_told)
 {
@@ -403,8 +455,10 @@ int main(void)
     TCase *tests = tcase_create("cuda_batches");
     tcase_set_timeout(tests, 300); /* under sanitizers, on a busy machine */
     tcase_add_loop_test(tests, a_batch_is_a_row_of_launches, 0, 2);
+    tcase_add_loop_test(tests, kernels_are_loaded_before_memory_is_taken, 0, 2);
     tcase_add_test(tests, batches_are_as_large_as_memory_allows);
     tcase_add_test(tests, a_model_that_does_not_fit_says_by_how_much);
+    tcase_add_test(tests, a_text_longer_than_any_batch_is_refused);
     tcase_add_test(tests, vectors_that_do_not_fit_are_told);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
