@@ -272,7 +272,7 @@ class Loop:
             wanted = {f"R{r}" for r in range(first, first + 4)}
             behind = self.code[i + 1 :] + self.code[:i]
             for distance, y in enumerate(behind):
-                if is_mma(y) and y.registers[1] in wanted | {f"R{first + 2}"}:
+                if is_mma(y) and wanted & set(y.registers[1:3]):  # as its A, or as its B
                     found.append((distance, sum(is_mma(z) for z in behind[:distance])))
                     break
         found.sort()
