@@ -403,6 +403,43 @@ START_TEST(a_model_that_does_not_fit_says_by_how_much)
 }
 END_TEST
 
+/* An earlier launch's failure, as drivers report it in any call behind it. */
+static CUresult allocate_after_failure(CUdeviceptr *address, size_t bytes)
+{
+    (void)bytes;
+    *address = 1;
+    return CUDA_ERROR_ILLEGAL_ADDRESS;
+}
+
+static CUresult allocate_host_after_failure(void **address, size_t bytes, unsigned flags)
+{
+    (void)bytes, (void)flags;
+    *address = calls;
+    return CUDA_ERROR_ILLEGAL_ADDRESS;
+}
+
+START_TEST(other_failures_are_no_lack_of_memory)
+{
+    struct err err;
+    CUdeviceptr address;
+    void *host;
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    real = cuda_test.cuda->driver;
+    cuda_test.cuda->driver.MemAlloc = allocate_after_failure;
+    cuda_test.cuda->driver.MemHostAlloc = allocate_host_after_failure;
+    check_error(cuda_memory_take(cuda_test.cuda, &address, 1, "a byte", "buy one", &err), &err,
+                STATUS_RESOURCE, "cuda: cuMemAlloc: CUDA_ERROR_ILLEGAL_ADDRESS: ", "memory");
+    ck_assert_uint_eq(address, 0);
+    ck_assert_uint_eq(cuda_test.cuda->allocated.now, 0);
+    check_error(cuda_pinned_alloc(cuda_test.cuda, &host, 1, &err), &err, STATUS_RESOURCE,
+                "cuda: cuMemHostAlloc: CUDA_ERROR_ILLEGAL_ADDRESS: ", "page-locked memory");
+    ck_assert_ptr_null(host);
+    cuda_test.cuda->driver = real;
+    device_close(&cuda_test);
+}
+END_TEST
+
 /* A batch is at least a text, which may be too long for attention. */
 START_TEST(a_text_longer_than_any_batch_is_refused)
 {
@@ -458,6 +495,7 @@ int main(void)
     tcase_add_loop_test(tests, kernels_are_loaded_before_memory_is_taken, 0, 2);
     tcase_add_test(tests, batches_are_as_large_as_memory_allows);
     tcase_add_test(tests, a_model_that_does_not_fit_says_by_how_much);
+    tcase_add_test(tests, other_failures_are_no_lack_of_memory);
     tcase_add_test(tests, a_text_longer_than_any_batch_is_refused);
     tcase_add_test(tests, vectors_that_do_not_fit_are_told);
     suite_add_tcase(suite, tests);
