@@ -119,12 +119,6 @@ static CUresult wait_stream(CUstream stream)
     return real.StreamSynchronize(stream);
 }
 
-static CUresult wait_context(void)
-{
-    note('S');
-    return real.CtxSynchronize();
-}
-
 static CUresult allocate(CUdeviceptr *address, size_t bytes)
 {
     note('A');
@@ -169,7 +163,6 @@ static void listen_to_driver(void)
     driver->EventRecord = record;
     driver->EventSynchronize = wait_event;
     driver->StreamSynchronize = wait_stream;
-    driver->CtxSynchronize = wait_context;
     driver->MemAlloc = allocate;
     driver->MemFree = release;
     driver->MemHostAlloc = allocate_host;
