@@ -36,7 +36,7 @@ static enum status read_line(struct loss_log *log, const char *line, size_t leng
     if (json_is_integer(step) && json_is_real(validation ? validation : loss))
         status = add_point(log, validation != NULL, json_integer_value(step),
                            json_real_value(validation ? validation : loss),
-                           json_is_real(accuracy) ? json_real_value(accuracy) : NAN, err);
+                           json_is_number(accuracy) ? json_number_value(accuracy) : NAN, err);
     json_decref(root);
     return status;
 }

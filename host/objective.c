@@ -134,21 +134,6 @@ void objective_close(struct objective *objective)
 
 /* ---- what all share ------------------------------------------------------------------------- */
 
-int64_t objective_count(const struct objective_settings *settings,
-                        const struct objective_batch *batch)
-{
-    int n_texts = batch->texts.n_texts;
-    switch (settings->kind) {
-    case OBJECTIVE_CLASSIFY:
-        return n_texts;
-    case OBJECTIVE_NEXT_TOKEN:
-        return batch->texts.n_tokens - n_texts;
-    case OBJECTIVE_CONTRASTIVE:
-        return n_texts / 2;
-    }
-    return 0;
-}
-
 static double sum_of(const float *losses, int n)
 {
     double sum = 0;
@@ -260,8 +245,10 @@ static void exclude(struct objective *o, const struct objective_batch *batch, in
     for (int i = 0; i < pairs; i++)
         for (int j = 0; j < pairs; j++) {
             int apart = abs(batch->rows[anchor + i] - batch->rows[positive + j]);
-            bool group = near > 0 && batch->labels[anchor + i] == batch->labels[positive + j];
-            o->excluded[i * pairs + j] = i != j && (apart == 0 || (group && apart <= near));
+            int label = batch->labels[anchor + i];
+            bool group = near > 0 && label >= 0 && label == batch->labels[positive + j];
+            o->excluded[(size_t)i * (size_t)pairs + (size_t)j] =
+                i != j && (apart == 0 || (group && apart <= near));
         }
 }
 

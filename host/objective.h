@@ -75,10 +75,6 @@ enum status objective_open(struct objective *objective, struct llama *llama,
                            struct err *err);
 void objective_close(struct objective *objective); /* a zeroed one is allowed */
 
-/* How many losses a batch has: texts, tokens with a next one, or anchors. */
-int64_t objective_count(const struct objective_settings *settings,
-                        const struct objective_batch *batch);
-
 struct objective_result {
     double loss;     /* sum over the losses */
     int64_t correct; /* classify: texts whose label has the largest logit, the lowest where several

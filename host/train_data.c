@@ -73,6 +73,8 @@ enum status train_data_add(struct train_data *data, const struct embedder *embed
 {
     struct tokens encoded = {0};
     enum status status = STATUS_OK;
+    if (data->n_texts == 0)
+        data->rows_before = corpus->rows_before;
     progress_report(progress, "tokenise", "texts", 0, corpus->n_rows);
     for (size_t i = 0; i < corpus->n_rows && status == STATUS_OK; i++) {
         const struct corpus_row *row = &corpus->rows[i];
@@ -140,6 +142,11 @@ static void shuffle(int *places, int n, uint64_t seed, uint32_t step, uint32_t s
     }
 }
 
+static size_t class_of(const struct train_text *text, int n_labels)
+{
+    return n_labels > 0 ? (size_t)(text->label + 1) : 0;
+}
+
 /* Counting sort by label, the shuffled order within each; then the first of each label's. */
 enum status train_data_split(struct train_data *data, int n_labels, double share, uint64_t seed,
                              struct err *err)
@@ -157,7 +164,7 @@ enum status train_data_split(struct train_data *data, int n_labels, double share
     }
     for (int i = 0; i < data->n_texts; i++) {
         order[i] = i;
-        left[data->texts[i].label + 1]++;
+        left[class_of(&data->texts[i], n_labels)]++;
     }
     for (size_t label = 0; label < n_classes; label++) {
         int of_class = left[label];
@@ -167,7 +174,7 @@ enum status train_data_split(struct train_data *data, int n_labels, double share
     }
     shuffle(order, data->n_texts, seed, 0, STREAM_SPLIT);
     for (int i = 0; i < data->n_texts; i++) {
-        int *of_class = &left[data->texts[order[i]].label + 1];
+        int *of_class = &left[class_of(&data->texts[order[i]], n_labels)];
         chosen[order[i]] = *of_class > 0;
         *of_class -= *of_class > 0;
     }

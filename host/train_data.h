@@ -24,6 +24,7 @@ struct train_data {
     int *training, n_training;                 /* places in texts, in the order of the rows */
     int *validation, n_validation;             /* likewise */
     size_t n_blank, n_unlabelled, n_truncated; /* left out, left out, cut */
+    size_t rows_before;                        /* of the first corpus: before its row 0 */
     /* The order of the epoch that was drawn from last; -1: none. */
     int *order;
     int64_t epoch;
@@ -37,7 +38,8 @@ enum status train_data_add(struct train_data *data, const struct embedder *embed
                            const struct progress *progress, struct err *err);
 
 /* Splits the texts: `share` of each label's, rounded, go to validation, drawn by the seed; one at
- * least stays in training. share in [0, 1). Texts without a label are a class of their own. */
+ * least stays in training. share in [0, 1). Texts without a label are a class of their own.
+ * n_labels 0: labels do not count, all texts are one class. */
 enum status train_data_split(struct train_data *data, int n_labels, double share, uint64_t seed,
                              struct err *err);
 /* Or: the texts from place `first_validation` on are for validation. */

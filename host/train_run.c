@@ -153,6 +153,24 @@ static bool is_due(int64_t step, int every, bool last)
     return last || (every > 0 && step % every == 0);
 }
 
+/* Evaluates the step that is done, if that is due and was not done before an interruption, and says
+ * whether the run is to stop. */
+static enum status judge_step(struct run *run, struct err *err)
+{
+    const struct trainer *trainer = run->trainer;
+    const struct train_run_settings *s = run->settings;
+    const struct loss_log *log = &run->log;
+    bool last = trainer->step == trainer->settings.steps;
+    bool judged =
+        log->n_evaluations > 0 && log->evaluations[log->n_evaluations - 1].step == trainer->step;
+    if (trainer->step > 0 && has_validation(run) && !judged &&
+        is_due(trainer->step, s->evaluate_every, last))
+        TRY(evaluate(run, err));
+    run->outcome->stopped_early =
+        !last && s->patience > 0 && run->counters.evaluations_without_gain >= s->patience;
+    return STATUS_OK;
+}
+
 static enum status one_step(struct run *run, struct err *err)
 {
     struct trainer *trainer = run->trainer;
@@ -167,21 +185,18 @@ static enum status one_step(struct run *run, struct err *err)
                       report.learning_rate, report.tokens, seconds, err));
     if (run->watcher->stepped)
         run->watcher->stepped(run->watcher->context, trainer->step, &report, seconds);
-    if (has_validation(run) && is_due(trainer->step, s->evaluate_every, last))
-        TRY(evaluate(run, err));
-    run->outcome->stopped_early =
-        !last && s->patience > 0 && run->counters.evaluations_without_gain >= s->patience;
+    TRY(judge_step(run, err));
     if (!last && s->checkpoint_every > 0 && trainer->step % s->checkpoint_every == 0)
         TRY(write_checkpoint(run, err));
     return STATUS_OK;
 }
 
-/* Interrupted between two steps or within one: what was done of it is dropped. */
+/* Interrupted within a step or an evaluation: what was done of it is dropped, and done again when
+ * the run goes on. */
 static enum status interrupted(struct run *run, struct err *err)
 {
     struct err other;
     if (run->settings->checkpoint_every > 0 && run->trainer->step > 0 &&
-        run->trainer->step < run->trainer->settings.steps &&
         write_checkpoint(run, &other) == STATUS_OK)
         return err_set(err, STATUS_INTERRUPTED,
                        "interrupted after step %lld; the same command with --resume goes on from "
@@ -235,9 +250,11 @@ bool train_run_is_done(const char *folder, const json_t *record, struct train_ou
     struct err ignored;
     struct stat there;
     json_t *root = NULL;
-    snprintf(path, sizeof path, "%s/adapter_config.json", folder);
-    if (stat(path, &there) != 0)
-        return false;
+    for (int i = 0; i < 2; i++) { /* the first two of its files are the adapter */
+        snprintf(path, sizeof path, "%s/%s", folder, train_run_files[i]);
+        if (stat(path, &there) != 0)
+            return false;
+    }
     snprintf(path, sizeof path, "%s/" RECORD, folder);
     if (json_read_file(&root, path, RECORD_LARGEST, 0, &ignored) != STATUS_OK)
         return false;
@@ -287,12 +304,13 @@ static enum status finish(struct run *run, struct err *err)
 static enum status steps(struct run *run, struct err *err)
 {
     TRY(begin(run, err));
-    while (run->trainer->step < run->trainer->settings.steps && !run->outcome->stopped_early) {
-        enum status status = one_step(run, err);
-        if (status == STATUS_INTERRUPTED)
-            return interrupted(run, err);
-        TRY(status);
-    }
+    enum status status = judge_step(run, err); /* of the checkpoint */
+    while (status == STATUS_OK && run->trainer->step < run->trainer->settings.steps &&
+           !run->outcome->stopped_early)
+        status = one_step(run, err);
+    if (status == STATUS_INTERRUPTED)
+        return interrupted(run, err);
+    TRY(status);
     return finish(run, err);
 }
 

@@ -146,7 +146,8 @@ void trainer_close(struct trainer *trainer)
 /* ---- drawing -------------------------------------------------------------------------------- */
 
 /* A text of the same group whose row is near, other than the text itself; the text itself where
- * there is none, which dropout alone then tells apart. `places`: training or validation. */
+ * there is none, or no group, which dropout alone then tells apart. `places`: training or
+ * validation. */
 static int near_text(const struct trainer *trainer, const int *places, int n_places, int text,
                      uint32_t step, uint64_t index)
 {
@@ -162,7 +163,7 @@ static int near_text(const struct trainer *trainer, const int *places, int n_pla
     int end = low;
     for (; end < n_places && texts[places[end]].row <= anchor->row + (size_t)near; end++)
         candidates += places[end] != text && texts[places[end]].label == anchor->label;
-    if (near == 0 || candidates == 0)
+    if (near == 0 || anchor->label < 0 || candidates == 0)
         return text;
     int chosen =
         (int)(philox_uniform(trainer->settings.seed, step, STREAM_POSITIVES, index) * candidates);
@@ -255,6 +256,7 @@ static int fill_pass(struct trainer *trainer, struct objective_batch *batch, con
     return unit;
 }
 
+/* Texts, tokens with a next one, or anchors. */
 static int64_t count_losses(const struct trainer *trainer, const int *drawn, int n_texts)
 {
     switch (trainer->settings.objective) {
@@ -305,11 +307,12 @@ static struct dropout dropout_of(const struct trainer *trainer, uint32_t step)
 static enum status not_finite(struct trainer *trainer, const char *what, double value,
                               struct err *err)
 {
-    char rows[160] = "";
+    char rows[16 * sizeof "18446744073709551615, "] = "";
     int n = trainer->plan.unit_texts * trainer->settings.accumulate;
     for (int i = 0, length = 0; i < n && i < 16; i++)
-        length += snprintf(rows + length, sizeof rows - (size_t)length, "%s%zu", i ? ", " : "",
-                           trainer->data->texts[trainer->drawn[i]].row + 1);
+        length +=
+            snprintf(rows + length, sizeof rows - (size_t)length, "%s%zu", i ? ", " : "",
+                     trainer->data->rows_before + trainer->data->texts[trainer->drawn[i]].row + 1);
     memset(trainer->gradients, 0,
            (size_t)trainer->adapter->n_parameters * sizeof *trainer->gradients);
     return err_set(err, STATUS_FAILED,

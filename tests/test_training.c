@@ -155,6 +155,34 @@ START_TEST(near_rows_are_positives)
 }
 END_TEST
 
+/* What has no group is near to nothing: pairs are those of dropout. */
+START_TEST(texts_without_a_group_are_no_group)
+{
+    float *adapters[2];
+    int64_t n = 0;
+    for (int i = 0; i < 2; i++) {
+        struct training_options options = training_defaults(tiny_model());
+        struct training t;
+        struct trainer_report report;
+        struct err err;
+        options.objective = OBJECTIVE_CONTRASTIVE;
+        options.near = i == 0 ? 0 : TRAINING_TEXTS;
+        ck_assert(training_open(&t, &options));
+        for (int j = 0; j < t.data.n_texts; j++)
+            t.data.texts[j].label = -1;
+        for (int step = 0; step < 3; step++)
+            ck_assert(trainer_step(&t.trainer, &report, &err) == STATUS_OK);
+        n = t.adapter.n_parameters;
+        adapters[i] = malloc((size_t)n * sizeof(float));
+        memcpy(adapters[i], t.adapter.parameters, (size_t)n * sizeof(float));
+        training_close(&t);
+    }
+    ck_assert_mem_eq(adapters[0], adapters[1], (size_t)n * sizeof(float));
+    free(adapters[0]);
+    free(adapters[1]);
+}
+END_TEST
+
 /* A loss that is not finite stops the run, names step and rows, and leaves the adapter alone. */
 START_TEST(a_loss_that_is_not_finite_is_told)
 {
@@ -244,11 +272,13 @@ END_TEST
 START_TEST(the_plan_is_what_is_taken)
 {
     const char *model = tiny_model();
-    for (size_t i = 0; i < 3; i++)
-        for (int kept = 0; kept <= tiny_shape.n_layers; kept++) {
+    for (size_t i = 0; i < 3; i++) {
+        size_t all = 0; /* each plan has one layer less than the one before */
+        for (int kept = tiny_shape.n_layers; kept >= 0; kept--) {
             struct training_options options = training_defaults(model);
             struct training t;
             options.objective = all_objectives[i];
+            options.kept_layers = kept;
             ck_assert(training_open(&t, &options));
             struct train_plan plan;
             struct err err;
@@ -261,17 +291,20 @@ START_TEST(the_plan_is_what_is_taken)
                 .longest = t.embedder.max_tokens,
                 .dropout = true,
                 .weight_bytes = t.embedder.llama.weight_bytes,
+                .budget = all > 0 ? all - 1 : 0,
             };
             ck_assert(train_plan_make(&plan, &request, &err) == STATUS_OK);
-            size_t all = plan.total;
+            ck_assert_int_eq(plan.kept_layers, kept);
+            all = plan.total;
             size_t taken = t.embedder.llama.arena.total + t.trainer.arena.total +
                            t.trainer.train.arena.total + t.trainer.objective.arena.total +
                            2 * (size_t)t.adapter.n_parameters * sizeof(float); /* own, best */
             double apart = fabs((double)all - (double)taken) / (double)taken;
-            ck_assert_msg(apart <= 0.05, "%s: planned %zu, taken %zu",
-                          objective_name(options.objective), all, taken);
+            ck_assert_msg(apart <= 0.05, "%s, %d layers kept: planned %zu, taken %zu",
+                          objective_name(options.objective), kept, all, taken);
             training_close(&t);
         }
+    }
 }
 END_TEST
 
@@ -367,6 +400,7 @@ int main(void)
     tcase_add_test(tcase, threads_change_no_bit);
     tcase_add_test(tcase, training_learns);
     tcase_add_test(tcase, near_rows_are_positives);
+    tcase_add_test(tcase, texts_without_a_group_are_no_group);
     tcase_add_test(tcase, a_loss_that_is_not_finite_is_told);
     tcase_add_test(tcase, rates_are_those_of_transformers);
     tcase_add_test(tcase, the_split_is_stratified);

@@ -47,6 +47,9 @@ test_train_writes_an_adapter_and_classify_reads_it() {
     expect_code 0
     expect_match "$stdout" '"accuracy": (1|0\.9)'
     expect_match "$stdout" '"confusion"'
+    run "$MIDASHI" classify "$labelled" --model "$model" --adapter "$dir/a" --max-tokens 6
+    expect_code 0
+    expect_match "$stderr" '^54 texts were cut to 6 tokens; raise --max-tokens'
 }
 
 test_training_is_repeatable_for_any_threads_and_memory() {
@@ -75,6 +78,15 @@ test_a_killed_run_goes_on_to_the_same_bytes() {
     expect_same "$dir/whole/adapter_model.safetensors" "$dir/killed/adapter_model.safetensors"
     expect_same "$dir/whole/training.json" "$dir/killed/training.json"
     expect_line_count "$dir/killed/training.jsonl" 33
+    # Done: nothing is left to do, and nothing is lost.
+    train "$dir/killed" --checkpoint-every 3 --resume
+    expect_code 0
+    expect_match "$stderr" 'killed: trained on the same texts with the same settings; used again'
+    expect_line_count "$dir/killed/training.jsonl" 33
+    rm "$dir/killed/adapter_model.safetensors"
+    train "$dir/killed" --checkpoint-every 3 --resume
+    expect_code 0
+    expect_same "$dir/whole/adapter_model.safetensors" "$dir/killed/adapter_model.safetensors"
 }
 
 # A run of which a checkpoint is left, in $dir/a.
@@ -179,7 +191,49 @@ test_what_cannot_be_trained_is_told() {
     expect_error 65 '--validation-file: row 1: the label snow does not occur in training'
 }
 
+# What would show only after an hour.
+test_finetune_checks_what_comes_after_it() {
+    # shellcheck disable=SC2086
+    run "$MIDASHI" topics "$labelled" --model "$model" --output "$dir/t" --finetune $fast --pool most
+    expect_error 2 '--pool most: use auto'
+    expect_no_match "$stderr" 'to train on'
+    # shellcheck disable=SC2086
+    run "$MIDASHI" topics "$labelled" --model "$model" --output "$dir/t" --finetune $fast \
+        --topics 50 --validation 0.25
+    expect_error 2 '--topics 50: 40 texts are left when 14 are held out; ask for fewer topics'
+}
+
+# Groups of two: a tenth of each would be none.
+test_small_groups_are_validated_too() {
+    awk 'BEGIN { print "book\ttext"; for (i = 0; i < 40; i++) print int(i / 2) "\tword " i }' \
+        >"$dir/books.tsv"
+    # shellcheck disable=SC2086
+    run "$MIDASHI" train "$dir/books.tsv" --model "$model" --output "$dir/a" $fast --group book
+    expect_code 0
+    expect_match "$stderr" '^36 texts to train on, 4 held out for validation$'
+}
+
+test_what_is_held_out_must_have_a_loss() {
+    cut -f 2 "$labelled" >"$dir/none.tsv"
+    train "$dir/a" --validation-file "$dir/none.tsv"
+    expect_error 2 '--validation-file .*none\.tsv: no text of it can be used, which needs labels'
+    # --rows are the corpus' alone.
+    train "$dir/a" --rows 11:54 --steps 1 --validation-file "$labelled"
+    expect_code 0
+    expect_match "$stderr" '^44 texts to train on, 54 held out for validation$'
+    train "$dir/a" --steps 1 --validation 0 --patience 2
+    expect_code 0
+    expect_match "$stderr" '^--patience: no text is held out'
+    head -n 13 "$dir/none.tsv" >"$dir/few.tsv"
+    # shellcheck disable=SC2086
+    run "$MIDASHI" train "$dir/few.tsv" --model "$model" --output "$dir/a" $fast
+    expect_error 2 'one text is held out, which leaves nothing to find it among; raise --validation'
+}
+
 test_a_rate_that_explodes_is_told() {
+    train "$dir/a" --rows 30: --learning-rate 1e9 --weight-decay 1e9
+    expect_error 1 'step [0-9]+: the (loss|gradient) is (not a number|infinite) \(texts of rows '
+    expect_match "$stderr" 'rows ([345][0-9], ){7}[345][0-9]\); lower --learning-rate'
     train "$dir/a" --learning-rate 1e9 --weight-decay 1e9
     expect_error 1 'step [0-9]+: the (loss|gradient) is (not a number|infinite) \(texts of rows '
 }
@@ -189,6 +243,10 @@ test_the_plan_computes_nothing() {
     expect_code 0
     expect_match "$stderr" '^memory: '
     expect_absent "$dir/a"
+    train "$dir/a" --plan --json --quiet
+    expect_code 0
+    expect_match "$stdout" '"validation_loss": null'
+    expect_match "$stdout" '"training_loss": null'
 }
 
 run_tests

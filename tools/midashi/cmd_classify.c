@@ -153,7 +153,7 @@ static void note_table(struct job *job)
 {
     int n = job->embedder.adapter.n_labels;
     for (int truth = 0; truth < n; truth++) {
-        char line[TABLE_LABELS * 8 + 1] = "";
+        char line[TABLE_LABELS * sizeof "-9223372036854775808 "] = "";
         int length = 0;
         for (int predicted = 0; predicted < n; predicted++)
             length += snprintf(line + length, sizeof line - (size_t)length, "%7lld ",
@@ -181,6 +181,10 @@ static enum status note_confusions(struct job *job, struct err *err)
 
 static enum status note_result(struct job *job, struct err *err)
 {
+    if (job->counts.truncated > 0)
+        meter_note(&job->meter, "%zu text%s cut to %d tokens; raise --max-tokens to read more",
+                   job->counts.truncated, job->counts.truncated == 1 ? " was" : "s were",
+                   job->embedder.max_tokens);
     if (job->n_unknown > 0)
         meter_note(&job->meter,
                    "%zu text%s a label that the adapter does not know and left out of the accuracy",

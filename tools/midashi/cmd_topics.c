@@ -145,6 +145,7 @@ static enum status finetune(struct job *job, struct err *err)
         .meter = &job->meter,
         .device = &job->device,
         .reuse = true,
+        .n_topics = job->options->topics,
     };
     TRY(finetune_run(&job->finetune, &job->corpus, NULL, job->adapter_folder, err));
     job->with_adapter = *job->options;
@@ -402,8 +403,7 @@ static enum status run_job(struct job *job, struct err *err)
 {
     const struct options *options = job->options;
     TRY(settle(job, err));
-    if (!options->finetune)
-        TRY(plan(job, err));
+    TRY(plan(job, err)); /* with --finetune again when the adapter is there */
     if (options->n_embeddings > 0 || options->finetune) /* the first has nothing to embed */
         TRY(open_cpu_device(&job->device, options, err));
     else

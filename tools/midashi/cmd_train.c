@@ -59,16 +59,19 @@ static enum status run(const struct options *options, struct err *err)
     struct options reading = *options; /* groups come where labels do */
     if (options->group_column)
         reading.label_column = options->group_column;
+    struct options validating = reading; /* --rows are the corpus' */
+    validating.rows = NULL;
     struct meter meter;
     struct device device = {0};
     struct corpus corpus = {0}, validation = {0};
-    struct finetune finetune = {.options = options, .meter = &meter, .device = &device};
+    struct finetune finetune = {
+        .options = options, .meter = &meter, .device = &device, .reuse = options->resume};
     enum status status;
     meter_open(&meter, options->quiet);
     TRY_TO(status, open_cpu_device(&device, options, err), release);
     TRY_TO(status, read_corpus(&corpus, options->arguments[0], &reading, &meter, err), release);
     if (options->validation_file)
-        TRY_TO(status, read_corpus(&validation, options->validation_file, &reading, &meter, err),
+        TRY_TO(status, read_corpus(&validation, options->validation_file, &validating, &meter, err),
                release);
     if (!options->plan)
         TRY_TO(status, prepare_folder(options, err), release);

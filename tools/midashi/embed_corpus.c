@@ -142,6 +142,8 @@ enum status plan_embedding(struct embedding_plan *plan, const struct options *op
         TRY(check_weights(options->model_path, err));
     if (options->adapter)
         TRY(read_adapter(&request, options->adapter, err));
+    else if (options->finetune) /* there will be one */
+        request.classifier = strcmp(options->objective, "next-token") != 0;
     struct sentence_pooling declared = {0};
     if (!request.pool || strcmp(request.pool, "auto") == 0)
         TRY(sentence_pooling_read(&declared, options->model_path, err));

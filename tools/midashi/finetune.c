@@ -125,7 +125,8 @@ static enum status match_labels(struct finetune *f, const struct corpus *corpus,
                 match = j;
         if (label >= 0 && match < 0)
             return err_set(err, STATUS_BAD_DATA,
-                           "--validation-file: row %zu: the label %s does not occur in training",
+                           "--validation-file: row %zu: the label %s does not occur in training; "
+                           "leave such texts out",
                            text->row + 1, validation->labels[label]);
         text->label = match;
     }
@@ -144,6 +145,8 @@ static void note_texts(const struct finetune *f, const struct corpus *corpus)
                    f->embedder.max_tokens);
     meter_note(f->meter, "%d text%s to train on, %d held out for validation", data->n_training,
                data->n_training == 1 ? "" : "s", data->n_validation);
+    if (data->n_validation == 0 && f->options->patience > 0)
+        meter_note(f->meter, "--patience: no text is held out, so nothing stops the run early");
     if (f->objective != OBJECTIVE_CLASSIFY)
         return;
     int single = 0;
@@ -158,8 +161,33 @@ static void note_texts(const struct finetune *f, const struct corpus *corpus)
                    single == 1 ? " has" : "s have");
 }
 
+/* What is held out must have a loss that tells one adapter from another. */
+static enum status check_validation(const struct finetune *f, bool from_file, struct err *err)
+{
+    const struct train_data *data = &f->data;
+    bool pairs = false;
+    for (int i = 0; i < data->n_validation; i++)
+        pairs = pairs || data->texts[data->validation[i]].n_tokens > 1;
+    if (from_file && data->n_validation == 0)
+        return err_set(err, STATUS_USAGE,
+                       "--validation-file %s: no text of it can be used%s; give another, or leave "
+                       "it out",
+                       f->options->validation_file,
+                       f->objective == OBJECTIVE_CLASSIFY ? ", which needs labels" : "");
+    if (f->objective == OBJECTIVE_CONTRASTIVE && data->n_validation == 1)
+        return err_set(err, STATUS_USAGE,
+                       "one text is held out, which leaves nothing to find it among; raise "
+                       "--validation, or give --validation 0");
+    if (f->objective == OBJECTIVE_NEXT_TOKEN && data->n_validation > 0 && !pairs)
+        return err_set(err, STATUS_USAGE,
+                       "no text that is held out has two tokens; raise --validation, or give "
+                       "--validation 0");
+    return STATUS_OK;
+}
+
 /* Fewer texts than this cannot be told apart, or give no loss. */
-static enum status check_texts(const struct finetune *f, struct err *err)
+static enum status check_texts(const struct finetune *f, const struct corpus *corpus,
+                               struct err *err)
 {
     const struct train_data *data = &f->data;
     int first = data->n_training > 0 ? data->texts[data->training[0]].label : -1;
@@ -176,6 +204,12 @@ static enum status check_texts(const struct finetune *f, struct err *err)
                        "all texts to train on have one label; there is nothing to tell apart");
     if (f->objective == OBJECTIVE_NEXT_TOKEN && !pairs)
         return err_set(err, STATUS_USAGE, "no text has two tokens; there is nothing to predict");
+    size_t left = corpus->n_rows - corpus->n_blank - (size_t)data->n_validation;
+    if ((size_t)f->n_topics > left)
+        return err_set(err, STATUS_USAGE,
+                       "--topics %d: %zu text%s left when %d %s held out; ask for fewer topics",
+                       f->n_topics, left, left == 1 ? " is" : "s are", data->n_validation,
+                       data->n_validation == 1 ? "is" : "are");
     return STATUS_OK;
 }
 
@@ -194,8 +228,9 @@ static enum status read_texts(struct finetune *f, const struct corpus *corpus,
             TRY(match_labels(f, corpus, validation, first, err));
         TRY(train_data_split_at(&f->data, first, o->seed, err));
     } else {
-        /* Contrastive labels are groups, which must not decide who is held out. */
-        TRY(train_data_split(&f->data, corpus->n_labels, o->validation, o->seed, err));
+        /* Groups, which come as labels, may be small: they do not decide who is held out. */
+        TRY(train_data_split(&f->data, o->group_column ? 0 : corpus->n_labels, o->validation,
+                             o->seed, err));
         f->held_out = mem_alloc_zero(corpus->n_rows, sizeof *f->held_out);
         if (!f->held_out)
             return err_no_memory(err, "the split", corpus->n_rows);
@@ -206,7 +241,8 @@ static enum status read_texts(struct finetune *f, const struct corpus *corpus,
     f->n_training = f->data.n_training;
     f->n_validation = f->data.n_validation;
     note_texts(f, corpus);
-    return check_texts(f, err);
+    TRY(check_texts(f, corpus, err));
+    return check_validation(f, validation != NULL, err);
 }
 
 /* ---- what the run depends on ---------------------------------------------------------------- */
@@ -355,11 +391,13 @@ static void stepped(void *context, int64_t step, const struct trainer_report *re
 static void evaluated(void *context, int64_t step, const struct trainer_report *report, bool best)
 {
     struct finetune *f = context;
-    char accuracy[48] = "";
+    char accuracy[48] = "", training[48] = ""; /* none: resumed at an evaluation */
     if (isfinite(report->accuracy))
         snprintf(accuracy, sizeof accuracy, ", accuracy %.3f", report->accuracy);
-    meter_note(f->meter, "step %lld: training loss %.4f; validation loss %.4f%s%s", (long long)step,
-               f->loss_mean, report->loss, accuracy, best ? ", the best so far" : "");
+    if (f->tokens_mean > 0)
+        snprintf(training, sizeof training, "training loss %.4f; ", f->loss_mean);
+    meter_note(f->meter, "step %lld: %svalidation loss %.4f%s%s", (long long)step, training,
+               report->loss, accuracy, best ? ", the best so far" : "");
 }
 
 /* ---- all of it ------------------------------------------------------------------------------ */
@@ -420,6 +458,8 @@ enum status finetune_run(struct finetune *f, const struct corpus *corpus,
     const struct options *o = f->options;
     struct trainer_settings settings;
     enum precision precision;
+    f->outcome = (struct train_outcome){
+        .best_loss = NAN, .best_accuracy = NAN, .last_loss = NAN}; /* with --plan it stays so */
     TRY(parse_precision(&precision, o->precision, err));
     TRY(settle_objective(f, corpus, err));
     TRY(settle_trainer(f, &settings, err));

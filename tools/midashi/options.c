@@ -157,7 +157,7 @@ static const struct option {
     {"--validation", "X", OPTION_DECIMAL, offsetof(struct options, validation), 0, 0,
      "share of the texts, of each label, that is held out (0.1)"},
     {"--validation-file", "CORPUS", OPTION_TEXT, offsetof(struct options, validation_file), 0, 0,
-     "validate on these texts (a share of the corpus)"},
+     "validate on these texts, all of them (a share of the corpus)"},
     {"--evaluate-every", "N", OPTION_INT, offsetof(struct options, evaluate_every), 1, 100000000,
      "steps between evaluations; the last step is always evaluated (100)"},
     {"--patience", "N", OPTION_INT, offsetof(struct options, patience), 0, 100000000,
@@ -165,7 +165,7 @@ static const struct option {
     {"--checkpoint-every", "N", OPTION_INT, offsetof(struct options, checkpoint_every), 0,
      100000000, "steps between checkpoints; 0: none (100)"},
     {"--resume", NULL, OPTION_FLAG, offsetof(struct options, resume), 0, 0,
-     "go on from the output folder's checkpoint, if there is one"},
+     "go on from the output folder's checkpoint, if there is one; nothing where the run is done"},
     {"--memory", "auto|SIZE", OPTION_TEXT, offsetof(struct options, memory), 0, 0,
      "what training may take, as 6G or 800M; less is slower and gives the same bytes (auto: 80 % "
      "of "

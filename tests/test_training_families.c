@@ -1,0 +1,218 @@
+/* A step's gradient in every family of models, norms of heads, biases and windows included, against
+ * central differences of its loss. The models are tests/golden/make_families.py's. */
+#include "tests/support.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host/trainer.h"
+
+#define BATCH      3
+#define ACCUMULATE 2
+#define N_LABELS   3
+/* A difference of losses of float32 accuracy over twice this; the curvature's part is its square.
+ */
+#define STEP 0.02
+/* They come to 0.006 at the most; a window of 48 that is forgotten on the way back, to 0.016. */
+#define TOLERANCE 0.01
+
+/* Longer than their windows of 16 and 48, and one of a single token. */
+static const int lengths[BATCH * ACCUMULATE] = {60, 1, 17, 33, 2, 50};
+
+static const struct family {
+    const char *config, *weights;
+} families[] = {
+    {"llama", "llama"},        {"mistral", "mistral"}, {"qwen2", "qwen2"},
+    {"qwen2_window", "qwen2"}, {"qwen3", "qwen3"},     {"qwen3_layers", "qwen3"},
+};
+#define N_FAMILIES ((int)(sizeof families / sizeof *families))
+
+struct session {
+    struct device device;
+    struct embedder embedder; /* its model alone */
+    struct lora_adapter adapter;
+    struct train_data data;
+    struct trainer trainer;
+    float *start, *gradient;
+};
+
+static void must(enum status status, const struct err *err)
+{
+    ck_assert_msg(status == STATUS_OK, "%s", err->text);
+}
+
+static const char *path_of(const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof path, "families/%s", name);
+    return golden(path);
+}
+
+static void fill_texts(struct train_data *data)
+{
+    struct err err;
+    int n = BATCH * ACCUMULATE, at = 0;
+    data->texts = mem_alloc_zero((size_t)n, sizeof *data->texts);
+    data->tokens = mem_alloc(512, sizeof *data->tokens);
+    for (int i = 0; i < n; i++) {
+        data->texts[i] = (struct train_text){.first = (size_t)at,
+                                             .n_tokens = lengths[i],
+                                             .label = i % N_LABELS,
+                                             .row = (size_t)i,
+                                             .mean_begin = lengths[i] > 1,
+                                             .mean_end = lengths[i]};
+        for (int j = 0; j < lengths[i]; j++)
+            data->tokens[at++] = (7 * j * j + 13 * j + 31 * i + 5) % 256;
+    }
+    data->n_texts = n;
+    data->n_tokens = (size_t)at;
+    must(train_data_split_at(data, n, 0, &err), &err);
+}
+
+static void session_open(struct session *s, const struct family *family,
+                         enum objective_kind objective, int kept_layers)
+{
+    static const char *const labels[N_LABELS] = {"a", "b", "c"};
+    struct err err;
+    struct train_plan plan;
+    struct model_config *config = &s->embedder.config;
+    bool classify = objective == OBJECTIVE_CLASSIFY;
+    *s = (struct session){0};
+    if (!test_device(1, &s->device)) /* the faster one */
+        ck_assert(test_device(0, &s->device));
+    fill_texts(&s->data);
+    must(model_config_read(config, path_of(family->config), &err), &err);
+    must(weights_open(&s->embedder.weights, path_of(family->weights), config, &err), &err);
+    must(lora_adapter_create(&s->adapter, config,
+                             &(struct lora_settings){
+                                 .rank = 2,
+                                 .alpha = 4,
+                                 .task = classify ? ADAPTER_CLASSIFIES : ADAPTER_CONTINUES,
+                                 .n_labels = classify ? N_LABELS : 0,
+                                 .labels = labels,
+                             },
+                             0, &err),
+         &err);
+    must(train_plan_make(&plan,
+                         &(struct train_plan_request){
+                             .config = config,
+                             .adapter = &s->adapter,
+                             .objective = objective,
+                             .batch = BATCH,
+                             .accumulate = ACCUMULATE,
+                             .longest = train_data_longest(&s->data),
+                             .dropout = true,
+                         },
+                         &err),
+         &err);
+    if (kept_layers >= 0)
+        plan.kept_layers = kept_layers;
+    must(llama_load(&s->embedder.llama, &s->device, s->embedder.weights, config, PRECISION_F32,
+                    config->n_layers, train_data_longest(&s->data), plan.pass_tokens, NULL, &err),
+         &err);
+    must(trainer_open(&s->trainer, &s->device, &s->embedder, &s->adapter, &s->data, &plan,
+                      &(struct trainer_settings){
+                          .objective = objective,
+                          .temperature = 0.2f,
+                          .steps = 1,
+                          .batch = BATCH,
+                          .accumulate = ACCUMULATE,
+                          .learning_rate = 0, /* a step that measures alone */
+                          .dropout = 0.25,
+                          .seed = 5,
+                      },
+                      &err),
+         &err);
+    size_t n = (size_t)s->adapter.n_parameters;
+    s->start = malloc(n * sizeof *s->start);
+    s->gradient = malloc(n * sizeof *s->gradient);
+    fill_uniform(s->start, n, 9, -0.3f, 0.3f); /* B is not 0 */
+}
+
+static void session_close(struct session *s)
+{
+    trainer_close(&s->trainer);
+    llama_free(&s->embedder.llama);
+    weights_close(s->embedder.weights);
+    lora_adapter_free(&s->adapter);
+    train_data_free(&s->data);
+    device_close(&s->device);
+    free(s->start);
+    free(s->gradient);
+}
+
+/* The loss `by` from the start along a direction (n parameters from `first` on). AdamW's first
+ * moment is a tenth of the gradient then. */
+static double loss_at(struct session *s, double by, const float *direction, int64_t first,
+                      int64_t n)
+{
+    struct trainer_report report;
+    struct err err;
+    size_t bytes = (size_t)s->adapter.n_parameters * sizeof(float);
+    memcpy(s->adapter.parameters, s->start, bytes);
+    for (int64_t i = first; i < first + n; i++)
+        s->adapter.parameters[i] += (float)(by * (double)direction[i]);
+    memset(s->trainer.m, 0, bytes);
+    s->trainer.step = 0;
+    must(trainer_step(&s->trainer, &report, &err), &err);
+    return report.loss;
+}
+
+/* Along its own gradient a loss rises by the gradient's length. */
+static void check_tensors(struct session *s, int64_t first, int64_t n, const char *what, int layer)
+{
+    double length = 0;
+    for (int64_t i = first; i < first + n; i++)
+        length += (double)s->gradient[i] * (double)s->gradient[i];
+    length = sqrt(length);
+    ck_assert_msg(length > 1e-4, "%s, layer %d: no gradient", what, layer);
+    double by = STEP / length;
+    double rise = (loss_at(s, by, s->gradient, first, n) - loss_at(s, -by, s->gradient, first, n)) /
+                  (2 * STEP);
+    ck_assert_msg(fabs(rise - length) <= TOLERANCE * length + 2e-5,
+                  "%s, layer %d: the loss rises by %g, the gradient is %g long", what, layer, rise,
+                  length);
+}
+
+static void check_family(const struct family *family, enum objective_kind objective,
+                         int kept_layers)
+{
+    struct session s;
+    char what[128];
+    session_open(&s, family, objective, kept_layers);
+    loss_at(&s, 0, s.start, 0, 0);
+    for (int64_t i = 0; i < s.adapter.n_parameters; i++)
+        s.gradient[i] = s.trainer.m[i] * 10;
+    for (int layer = 0; layer < s.adapter.n_layers; layer++)
+        for (int target = 0; target < LORA_TARGETS; target++) {
+            const struct lora *lora = &s.adapter.layers[layer][target];
+            snprintf(what, sizeof what, "%s, %s, %s", family->config, objective_name(objective),
+                     lora_target_name((enum lora_target)target));
+            check_tensors(&s, lora->a - s.adapter.parameters, /* B lies behind A */
+                          (int64_t)lora->rank * (lora->columns + lora->rows), what, layer);
+        }
+    if (s.adapter.head)
+        check_tensors(&s, s.adapter.head - s.adapter.parameters,
+                      (int64_t)N_LABELS * s.adapter.hidden_size, "the head", -1);
+    session_close(&s);
+}
+
+START_TEST(gradients_are_what_losses_do)
+{
+    const struct family *family = &families[_i];
+    check_family(family, OBJECTIVE_CLASSIFY, -1);
+    check_family(family, OBJECTIVE_CONTRASTIVE, 1);
+    if (strcmp(family->weights, "mistral") != 0) /* it has no output matrix */
+        check_family(family, OBJECTIVE_NEXT_TOKEN, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("training_families");
+    TCase *tcase = tcase_create("training_families");
+    tcase_add_loop_test(tcase, gradients_are_what_losses_do, 0, N_FAMILIES);
+    suite_add_tcase(suite, tcase);
+    return run_suite(suite);
+}
