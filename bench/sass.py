@@ -272,20 +272,17 @@ class Loop:
             wanted = {f"R{r}" for r in range(first, first + 4)}
             behind = self.code[i + 1 :] + self.code[:i]
             for distance, y in enumerate(behind):
-                if is_mma(y) and y.registers[1] in wanted | {f"R{first + 2}"}:
+                if is_mma(y) and wanted & set(y.registers[1:3]):  # as its A, or as its B
                     found.append((distance, sum(is_mma(z) for z in behind[:distance])))
                     break
         found.sort()
         return (found[0], found[len(found) // 2]) if found else None
 
 
-def warps_of(kernel):
-    """Of a CTA, by the tables of kernels/*_matmul.c; None: not a matrix product's."""
-    name = kernel.replace("nf4_", "")
-    known = {"128x256": 8, "96x256": 8, "few": 8}
-    if kernel == "matmul_128x128":
-        return 8
-    return known.get(name.split("_")[-1], 4) if "matmul" in name else None
+def warps_of(text):
+    """{kernel: warps of a CTA}, by the PTX; of kernels that say how many threads they have."""
+    found = re.findall(r"\.entry (\w+)\([^)]*\)\s*\.maxntid (\d+)", text)
+    return {kernel: int(threads) // 32 for kernel, threads in found}
 
 
 def clocks(loop, warps, card):
@@ -412,7 +409,7 @@ def main():
         text = Path(options.build) / "ptx" / f"{stem}.ptx"
         if not fatbin.exists() or not text.exists():
             sys.exit(f"{fatbin} or {text} is missing; run make where there is an nvcc")
-        ptx = read_ptx(text.read_text())
+        ptx, warps = read_ptx(text.read_text()), warps_of(text.read_text())
         with tempfile.TemporaryDirectory() as folder:
             cards = disassemble(fatbin, folder)
         registers = registers_of(fatbin)
@@ -427,8 +424,8 @@ def main():
             for code, loop in loops.items():
                 if loop.others:
                     print(f"{code}, other: {dict(loop.others)}\n")
-            if warps_of(kernel):
-                print_clocks(loops, kernel, warps_of(kernel), registers)
+            if kernel in warps:
+                print_clocks(loops, kernel, warps[kernel], registers)
             if options.code:
                 print_code(loops)
 

@@ -219,7 +219,6 @@ enum status cuda_upload_dense(struct cuda_upload *upload, const char *name, int 
     if (fill.type != want) {
         fill.view = NULL;
         fill.type = want;
-        fill.to_bf16 = want == NF4_FROM_BF16;
     }
     fill.to_bf16 = !fill.view && want == NF4_FROM_BF16;
     enum status status = STATUS_OK;
@@ -241,8 +240,8 @@ enum status cuda_upload_dense(struct cuda_upload *upload, const char *name, int 
         TRY_TO(status, leave_slot(upload, slot, err), release);
         fill.first_row += fill.n_rows;
     }
-    weight_release(upload->weights, fill.weight);
 release:
+    weight_release(upload->weights, fill.weight);
     arena_free(&arena);
     return status;
 }

@@ -296,7 +296,8 @@ enum status llama_load(struct llama *llama, struct device *device, const struct 
         .max_tokens = max_tokens,
         .batch_tokens = batch_tokens,
     };
-    TRY(check_limits(config, weights, batch_tokens, err));
+    /* Where a GPU chooses, a batch of more than a text has far fewer than the limit. */
+    TRY(check_limits(config, weights, batch_tokens > 0 ? batch_tokens : max_tokens, err));
     enum status status;
     if (device->kind == DEVICE_CUDA) {
         status = llama_check_absent(config, weights, err);

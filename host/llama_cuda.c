@@ -270,8 +270,9 @@ static enum status allocate(struct llama *llama, struct llama_cuda *model,
 
 /* ---- loading -------------------------------------------------------------------------------- */
 
-/* The kernels of a batch, those that a visitor pools with too. They are loaded before memory is
- * shared out: they take some, and loading one may wait for the GPU. */
+/* The kernels of a batch, those that a visitor pools with too, and those that loading quantises
+ * with. They are loaded before memory is shared out: they take some, and loading one may wait for
+ * the GPU. */
 static enum status load_kernels(struct llama_cuda *model, enum precision precision, struct err *err)
 {
     static const char *const images[] = {"embedding", "rmsnorm", "rope",
@@ -280,8 +281,9 @@ static enum status load_kernels(struct llama_cuda *model, enum precision precisi
         TRY(cuda_load(model->cuda, images[i], err));
     if (precision == PRECISION_BF16)
         return cuda_load(model->cuda, "matmul", err);
-    TRY(cuda_load(model->cuda, "nf4_matmul", err));
-    return cuda_load(model->cuda, "nf4_matmul_few", err);
+    TRY(cuda_load(model->cuda, "nf4", err));
+    TRY(cuda_load(model->cuda, "nf4_tiles", err));
+    return cuda_load(model->cuda, "nf4_matmul", err);
 }
 
 /* Which matrices a checkpoint holds in NF4 that is not nested decides what memory they take. */

@@ -121,9 +121,8 @@ enum status nf4_quantize_cuda(struct device *device, uint8_t *codes, float *absm
 /* As nf4_quantize_absmax, bit for bit but for which NaN a NaN is. sums (ceil(n_blocks / 256)):
  * scratch. Three launches.
  * A value that is not finite makes its absmax and so the offset NaN or infinite, and a finite
- * offset says that every value was finite: a loader lets the offsets of all tensors come to
- * adjacent places and tests them once, at the end, instead of waiting after each. (absmax of up to
- * 2^31 blocks cannot overflow the float64 sum, nor their mean float32.) */
+ * offset says that every value was finite. (absmax of up to 2^31 blocks cannot overflow the float64
+ * sum, nor their mean float32.) */
 enum status nf4_quantize_absmax_cuda(struct device *device, uint8_t *absmax_codes,
                                      float *nested_absmax, float *offset, double *sums,
                                      const float *absmax, int64_t n_blocks, struct err *err);

@@ -6,7 +6,7 @@
  * mma's A operand and X its B: D (16 rows of W, 8 rows of X). A lane's codes come straight from
  * memory into registers, 16 bytes a tile, a run's all at once; X goes through shared memory. That
  * one run is decoded while others are on their way is left to the other warps: 4 blocks of a
- * multiprocessor have 64 KB under way. */
+ * multiprocessor (of more than 4 rows GeForce cards have room for 2 or 3) have 64 KB under way. */
 #include "kernels/cuda.cuh"
 #include "kernels/nf4.cuh"
 #include "kernels/product.h"

@@ -1,5 +1,5 @@
-/* The two tables of NF4 as lists of values: nf4.c makes the host's arrays of them, nf4.cu a GPU's.
- * What they are stands in nf4.h. */
+/* The two tables of NF4 as lists of values: nf4.c makes the host's arrays of them, nf4.cu and
+ * nf4.cuh a GPU's. What they are stands in nf4.h. */
 #ifndef MIDASHI_KERNELS_NF4_TABLES_H
 #define MIDASHI_KERNELS_NF4_TABLES_H
 

@@ -119,12 +119,6 @@ static CUresult wait_stream(CUstream stream)
     return real.StreamSynchronize(stream);
 }
 
-static CUresult wait_context(void)
-{
-    note('S');
-    return real.CtxSynchronize();
-}
-
 static CUresult allocate(CUdeviceptr *address, size_t bytes)
 {
     note('A');
@@ -169,10 +163,19 @@ static void listen_to_driver(void)
     driver->EventRecord = record;
     driver->EventSynchronize = wait_event;
     driver->StreamSynchronize = wait_stream;
-    driver->CtxSynchronize = wait_context;
     driver->MemAlloc = allocate;
     driver->MemFree = release;
     driver->MemHostAlloc = allocate_host;
+    driver->ModuleLoadData = load_module;
+    driver->ModuleGetFunction = load_function;
+}
+
+/* The same of what takes the GPU's memory. */
+static void listen_to_memory(void)
+{
+    struct cuda_driver *driver = &cuda_test.cuda->driver;
+    real = *driver;
+    driver->MemAlloc = allocate;
     driver->ModuleLoadData = load_module;
     driver->ModuleGetFunction = load_function;
 }
@@ -218,6 +221,25 @@ START_TEST(a_batch_is_a_row_of_launches)
                             "uLdrWk"
                             "uLdrWk"
                             "WkSF");
+    cuda_test.cuda->driver = real;
+    embedder_close(&embedder);
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* A batch that memory chooses leaves little free: all kernels, those that quantise too, are there
+ * before it is chosen. */
+START_TEST(kernels_are_loaded_before_memory_is_taken)
+{
+    static const enum precision precisions[] = {PRECISION_NF4, PRECISION_BF16};
+    struct embedder embedder;
+    struct err err;
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    const char *model = write_model();
+    listen_to_memory();
+    cuda_good(open_model(&embedder, model, precisions[_i], 0, &err), &err);
+    ck_assert_str_eq(calls, "MA");
     cuda_test.cuda->driver = real;
     embedder_close(&embedder);
     device_close(&cuda_test);
@@ -374,6 +396,66 @@ START_TEST(a_model_that_does_not_fit_says_by_how_much)
 }
 END_TEST
 
+/* An earlier launch's failure, as drivers report it in any call behind it. */
+static CUresult allocate_after_failure(CUdeviceptr *address, size_t bytes)
+{
+    (void)bytes;
+    *address = 1;
+    return CUDA_ERROR_ILLEGAL_ADDRESS;
+}
+
+static CUresult allocate_host_after_failure(void **address, size_t bytes, unsigned flags)
+{
+    (void)bytes, (void)flags;
+    *address = calls;
+    return CUDA_ERROR_ILLEGAL_ADDRESS;
+}
+
+START_TEST(other_failures_are_no_lack_of_memory)
+{
+    struct err err;
+    CUdeviceptr address;
+    void *host;
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    real = cuda_test.cuda->driver;
+    cuda_test.cuda->driver.MemAlloc = allocate_after_failure;
+    cuda_test.cuda->driver.MemHostAlloc = allocate_host_after_failure;
+    check_error(cuda_memory_take(cuda_test.cuda, &address, 1, "a byte", "buy one", &err), &err,
+                STATUS_RESOURCE, "cuda: cuMemAlloc: CUDA_ERROR_ILLEGAL_ADDRESS: ", "memory");
+    ck_assert_uint_eq(address, 0);
+    ck_assert_uint_eq(cuda_test.cuda->allocated.now, 0);
+    check_error(cuda_pinned_alloc(cuda_test.cuda, &host, 1, &err), &err, STATUS_RESOURCE,
+                "cuda: cuMemHostAlloc: CUDA_ERROR_ILLEGAL_ADDRESS: ", "page-locked memory");
+    ck_assert_ptr_null(host);
+    cuda_test.cuda->driver = real;
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* A batch is at least a text, which may be too long for attention. */
+START_TEST(a_text_longer_than_any_batch_is_refused)
+{
+    struct model_shape shape = tiny_shape;
+    struct embedder embedder;
+    struct err err;
+    shape.max_positions = 1 << 21;
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    const char *folder = temporary_folder();
+    write_random_model(folder, &shape);
+    const struct embedder_settings settings = {
+        .precision = PRECISION_NF4,
+        .prompt = "{text}",
+        .n_layers = shape.n_layers,
+        .max_tokens = (1 << 20) + 1,
+    };
+    check_error(embedder_open(&embedder, &cuda_test, folder, &settings, NULL, &err), &err,
+                STATUS_USAGE, "a batch of 1048577 tokens: at most 1048576 are taken", "max_tokens");
+    device_close(&cuda_test);
+}
+END_TEST
+
 /* The model fits, the vectors of a batch do not. */
 START_TEST(vectors_that_do_not_fit_are_told)
 {
@@ -403,8 +485,11 @@ int main(void)
     TCase *tests = tcase_create("cuda_batches");
     tcase_set_timeout(tests, 300); /* under sanitizers, on a busy machine */
     tcase_add_loop_test(tests, a_batch_is_a_row_of_launches, 0, 2);
+    tcase_add_loop_test(tests, kernels_are_loaded_before_memory_is_taken, 0, 2);
     tcase_add_test(tests, batches_are_as_large_as_memory_allows);
     tcase_add_test(tests, a_model_that_does_not_fit_says_by_how_much);
+    tcase_add_test(tests, other_failures_are_no_lack_of_memory);
+    tcase_add_test(tests, a_text_longer_than_any_batch_is_refused);
     tcase_add_test(tests, vectors_that_do_not_fit_are_told);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

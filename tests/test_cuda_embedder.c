@@ -290,6 +290,7 @@ int main(void)
 {
     Suite *suite = suite_create("cuda_embedder");
     TCase *tests = tcase_create("cuda_embedder");
+    tcase_set_timeout(tests, 300); /* under all checks, on a busy machine */
     tcase_add_loop_test(tests, tinystories_is_near_float64, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, stories260k_is_near_float64, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, a_text_has_the_same_bytes_in_any_batch, 0, 3);

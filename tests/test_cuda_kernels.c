@@ -22,12 +22,12 @@ static const struct {
     {2, 1024}, {1, 2047}, {2, 4096}, {1, 4100}, {1, 8192},
 };
 
-/* Float32: sums in at most d / 2048 + 1 steps of a thread with 4 elements each, 5 of a warp and
- * 5 of the block, of relative error 2^-24 each; the root halves them; root, division and two
- * products add 4. */
+/* Float32: sums in at most d / 2048 + 1 steps of a thread with 4 elements each (of single elements
+ * d / 512 + 1), 5 of a warp and 5 of the block, of relative error 2^-24 each; the root halves them;
+ * root, division and two products add 4. */
 static double rmsnorm_tolerance(enum precision type, int d)
 {
-    double steps = d / 64.0 + 8 + 10;
+    double steps = d / 512.0 + 4 + 10;
     return 0x1p-24 * (steps / 2 + 4) + cuda_rounding(type);
 }
 

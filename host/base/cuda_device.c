@@ -173,6 +173,10 @@ enum status cuda_launch(struct cuda_device *cuda, const struct cuda_launch *laun
     if (launch->shared > kernel->shared) {
         CUDA_TRY(&cuda->driver, err, FuncSetAttribute, kernel->function,
                  CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)launch->shared);
+        /* Kernels with so much of it count on as many blocks side by side as there is room for; the
+         * driver's own guess of how much of L1 that takes may be lower. */
+        CUDA_TRY(&cuda->driver, err, FuncSetAttribute, kernel->function,
+                 CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, 100);
         kernel->shared = launch->shared;
     }
     CUresult result =

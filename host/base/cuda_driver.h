@@ -24,7 +24,6 @@
     X(DevicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain")                                          \
     X(DevicePrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2")                                     \
     X(CtxSetCurrent, "cuCtxSetCurrent")                                                            \
-    X(CtxSynchronize, "cuCtxSynchronize")                                                          \
     X(MemGetInfo, "cuMemGetInfo_v2")                                                               \
     X(MemAlloc, "cuMemAlloc_v2")                                                                   \
     X(MemFree, "cuMemFree_v2")                                                                     \
@@ -37,13 +36,11 @@
     X(ModuleLoadData, "cuModuleLoadData")                                                          \
     X(ModuleUnload, "cuModuleUnload")                                                              \
     X(ModuleGetFunction, "cuModuleGetFunction")                                                    \
-    X(FuncGetAttribute, "cuFuncGetAttribute")                                                      \
     X(FuncSetAttribute, "cuFuncSetAttribute")                                                      \
     X(LaunchKernel, "cuLaunchKernel")                                                              \
     X(StreamCreate, "cuStreamCreate")                                                              \
     X(StreamDestroy, "cuStreamDestroy_v2")                                                         \
     X(StreamSynchronize, "cuStreamSynchronize")                                                    \
-    X(StreamWaitEvent, "cuStreamWaitEvent")                                                        \
     X(EventCreate, "cuEventCreate")                                                                \
     X(EventDestroy, "cuEventDestroy_v2")                                                           \
     X(EventRecord, "cuEventRecord")                                                                \

@@ -70,9 +70,12 @@ enum status cuda_memory_take(struct cuda_device *cuda, CUdeviceptr *address, siz
                              const char *what, const char *advice, struct err *err)
 {
     size_t available;
+    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
     *address = 0;
     TRY(cuda_memory_free(cuda, &available, err));
-    if (bytes <= available && cuda->driver.MemAlloc(address, bytes) == CUDA_SUCCESS) {
+    if (bytes <= available)
+        result = cuda->driver.MemAlloc(address, bytes);
+    if (result == CUDA_SUCCESS) {
         cuda->allocated.now += bytes;
         if (cuda->allocated.now > cuda->allocated.most)
             cuda->allocated.most = cuda->allocated.now;
@@ -80,6 +83,8 @@ enum status cuda_memory_take(struct cuda_device *cuda, CUdeviceptr *address, siz
     }
     char missing[80];
     *address = 0;
+    if (result != CUDA_ERROR_OUT_OF_MEMORY) /* what went wrong before may come to light here */
+        return cuda_check(&cuda->driver, result, "cuMemAlloc", err);
     if (bytes > available)
         snprintf(missing, sizeof missing, "of which %s %s not free",
                  amount_of(bytes - available).text, bytes - available == 1 ? "is" : "are");
@@ -104,13 +109,15 @@ void cuda_memory_drop(struct cuda_device *cuda, CUdeviceptr address, size_t byte
 enum status cuda_pinned_alloc(struct cuda_device *cuda, void **out, size_t bytes, struct err *err)
 {
     *out = NULL;
-    if (cuda->driver.MemHostAlloc(out, bytes, 0) != CUDA_SUCCESS) {
-        *out = NULL;
-        return err_set(err, STATUS_RESOURCE,
-                       "cuda: no %s of page-locked host memory; close other programs",
-                       amount_of(bytes).text);
-    }
-    return STATUS_OK;
+    CUresult result = cuda->driver.MemHostAlloc(out, bytes, 0);
+    if (result == CUDA_SUCCESS)
+        return STATUS_OK;
+    *out = NULL;
+    if (result != CUDA_ERROR_OUT_OF_MEMORY)
+        return cuda_check(&cuda->driver, result, "cuMemHostAlloc", err);
+    return err_set(err, STATUS_RESOURCE,
+                   "cuda: no %s of page-locked host memory; close other programs",
+                   amount_of(bytes).text);
 }
 
 void cuda_pinned_free(struct cuda_device *cuda, void *pinned)

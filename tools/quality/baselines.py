@@ -77,4 +77,5 @@ def main(path, language=None):
         k, max_iter=50, random_state=seed).fit_transform(counts).argmax(1))
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])
