@@ -15,14 +15,6 @@
 
 static const unsigned char hash_key[16] = "midashi-embed-1";
 
-static void format_hash(char text[33], struct siphash *hash)
-{
-    unsigned char bytes[16];
-    siphash_finish(hash, bytes);
-    for (int i = 0; i < 16; i++)
-        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-}
-
 static enum status hash_file(char text[33], const char *path, struct err *err)
 {
     struct file_map map;
@@ -30,7 +22,7 @@ static enum status hash_file(char text[33], const char *path, struct err *err)
     struct siphash hash;
     siphash_start(&hash, hash_key);
     siphash_add(&hash, map.data, map.size);
-    format_hash(text, &hash);
+    siphash_finish_digits(&hash, text);
     return file_map_finish(&map, path, STATUS_OK, err);
 }
 
@@ -111,7 +103,7 @@ static enum status identify_adapter(char text[48], const char *folder, struct er
     }
     if (folder) {
         strcpy(text, " adapter=");
-        format_hash(text + strlen(text), &hash);
+        siphash_finish_digits(&hash, text + strlen(text));
     }
     return STATUS_OK;
 }
@@ -128,9 +120,8 @@ enum status embedding_key(char *text, size_t size, const struct device *device,
     TRY(identify_adapter(adapter, settings->adapter, err));
     siphash_start(&prompt, hash_key);
     siphash_add(&prompt, representation->prompt, strlen(representation->prompt));
-    format_hash(prompt_hash, &prompt);
-    for (int i = 0; i < 16; i++)
-        snprintf(corpus_hash + 2 * i, 3, "%02x", corpus->hash[i]);
+    siphash_finish_digits(&prompt, prompt_hash);
+    siphash_digits(corpus_hash, corpus->hash);
     snprintf(text, size,
              "1 model=%s precision=%s pool=%s layer=%d prompt=%s max_tokens=%d "
              "kernels=%s corpus=%s%s",

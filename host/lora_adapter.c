@@ -303,7 +303,8 @@ static bool is_same(const struct saving *saving, const struct out_file *file, co
         return false;
     bool same = fflush(file->stream) == 0 && file_map(&new, file->temporary, NULL) == STATUS_OK;
     if (same) {
-        same = old.size == new.size &&memcmp(old.data, new.data, old.size) == 0;
+        same = old.size == new.size;
+        same = same && memcmp(old.data, new.data, old.size) == 0;
         same &= file_map_check(&old, path, NULL) == STATUS_OK;
         file_unmap(&new);
     }

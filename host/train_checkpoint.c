@@ -25,32 +25,24 @@ static void arrays_of(float *out[N_ARRAYS], const struct train_arrays *arrays)
 static void hash_arrays(char text[33], float *const arrays[N_ARRAYS], int64_t n)
 {
     struct siphash hash;
-    unsigned char bytes[16];
     siphash_start(&hash, hash_key);
     for (int i = 0; i < N_ARRAYS; i++)
         siphash_add(&hash, arrays[i], (size_t)n * sizeof *arrays[i]);
-    siphash_finish(&hash, bytes);
-    for (int i = 0; i < 16; i++)
-        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+    siphash_finish_digits(&hash, text);
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-/* JSON has no infinity and no NaN. */
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 /* NULL: no memory. */
 static char *state_text(const json_t *run, const struct train_counters *counters, const char *hash)
 {
-    json_t *root = json_pack("{s:i, s:I, s:o, s:o, s:I, s:I, s:I, s:s, s:O}", "version", 1, "step",
-                             (json_int_t)counters->step, "best_loss", number(counters->best_loss),
-                             "best_accuracy", number(counters->best_accuracy), "best_step",
-                             (json_int_t)counters->best_step, "evaluations_without_gain",
-                             (json_int_t)counters->evaluations_without_gain, "log_bytes",
-                             (json_int_t)counters->log_bytes, "hash", hash, "run", (json_t *)run);
+    json_t *root =
+        json_pack("{s:i, s:I, s:o, s:o, s:I, s:I, s:I, s:s, s:O}", "version", 1, "step",
+                  (json_int_t)counters->step, "best_loss", json_number_or_null(counters->best_loss),
+                  "best_accuracy", json_number_or_null(counters->best_accuracy), "best_step",
+                  (json_int_t)counters->best_step, "evaluations_without_gain",
+                  (json_int_t)counters->evaluations_without_gain, "log_bytes",
+                  (json_int_t)counters->log_bytes, "hash", hash, "run", (json_t *)run);
     char *text = root ? json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     json_decref(root);
     return text;
@@ -130,11 +122,6 @@ static enum status compare_runs(const char *path, const json_t *stored, const js
     return STATUS_OK;
 }
 
-static double number_of(const json_t *value, double otherwise)
-{
-    return json_is_real(value) ? json_real_value(value) : otherwise;
-}
-
 static enum status read_state(const char *path, const struct safetensors *file, const json_t *run,
                               struct train_counters *counters, char hash[33], struct err *err)
 {
@@ -162,8 +149,8 @@ static enum status read_state(const char *path, const struct safetensors *file, 
     } else {
         *counters = (struct train_counters){
             .step = step,
-            .best_loss = number_of(json_object_get(root, "best_loss"), INFINITY),
-            .best_accuracy = number_of(json_object_get(root, "best_accuracy"), NAN),
+            .best_loss = json_number_or(json_object_get(root, "best_loss"), INFINITY),
+            .best_accuracy = json_number_or(json_object_get(root, "best_accuracy"), NAN),
             .best_step = best_step,
             .evaluations_without_gain = without_gain,
             .log_bytes = log_bytes,

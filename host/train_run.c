@@ -78,7 +78,10 @@ static enum status resume(struct run *run, struct err *err)
 /* Whatever an earlier run left there is of no use to this one. */
 static enum status forget_old_run(struct run *run, struct err *err)
 {
-    const char *const old[] = {run->checkpoint, run->record, run->picture};
+    /* The adapter's configuration first: without it nobody takes the old adapter for this run's. */
+    char config[PATH_MAX];
+    snprintf(config, sizeof config, "%s/" ADAPTER_CONFIG_FILE, run->settings->folder);
+    const char *const old[] = {config, run->checkpoint, run->record, run->picture};
     for (size_t i = 0; i < sizeof old / sizeof *old; i++)
         if (unlink(old[i]) != 0 && errno != ENOENT)
             return err_set(err, STATUS_RESOURCE, "%s: %s", old[i], strerror(errno));
@@ -209,30 +212,19 @@ static enum status interrupted(struct run *run, struct err *err)
 
 /* ---- the end -------------------------------------------------------------------------------- */
 
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static enum status write_record(struct run *run, struct err *err)
 {
     const struct train_outcome *o = run->outcome;
-    json_t *root =
-        json_pack("{s:s, s:O, s:I, s:b, s:I, s:o, s:o, s:o}", "program", "midashi", "settings",
-                  (json_t *)run->settings->record, "steps", (json_int_t)o->steps, "stopped_early",
-                  o->stopped_early, "best_step", (json_int_t)o->best_step, "validation_loss",
-                  number(o->best_loss), "validation_accuracy", number(o->best_accuracy),
-                  "training_loss", number(o->last_loss));
+    json_t *root = json_pack(
+        "{s:s, s:O, s:I, s:b, s:I, s:o, s:o, s:o}", "program", "midashi", "settings",
+        (json_t *)run->settings->record, "steps", (json_int_t)o->steps, "stopped_early",
+        o->stopped_early, "best_step", (json_int_t)o->best_step, "validation_loss",
+        json_number_or_null(o->best_loss), "validation_accuracy",
+        json_number_or_null(o->best_accuracy), "training_loss", json_number_or_null(o->last_loss));
     enum status status =
         root ? json_write(root, run->record, err) : err_no_memory(err, "training.json", 0);
     json_decref(root);
     return status;
-}
-
-static double number_of(const json_t *root, const char *key)
-{
-    const json_t *value = json_object_get(root, key);
-    return json_is_real(value) ? json_real_value(value) : NAN;
 }
 
 /* As training.json has them, where a number has 9 digits. */
@@ -266,9 +258,9 @@ bool train_run_is_done(const char *folder, const json_t *record, struct train_ou
             .steps = json_integer_value(json_object_get(root, "steps")),
             .best_step = json_integer_value(json_object_get(root, "best_step")),
             .stopped_early = json_is_true(json_object_get(root, "stopped_early")),
-            .best_loss = number_of(root, "validation_loss"),
-            .best_accuracy = number_of(root, "validation_accuracy"),
-            .last_loss = number_of(root, "training_loss"),
+            .best_loss = json_number_or(json_object_get(root, "validation_loss"), NAN),
+            .best_accuracy = json_number_or(json_object_get(root, "validation_accuracy"), NAN),
+            .last_loss = json_number_or(json_object_get(root, "training_loss"), NAN),
         };
     json_decref(root);
     return same;

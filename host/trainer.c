@@ -374,7 +374,7 @@ enum status trainer_evaluate(struct trainer *trainer, struct trainer_report *rep
     struct dropout dropout = {0};
     int64_t count = 0;
     *report = (struct trainer_report){.accuracy = NAN};
-    if (is_paired(trainer) && trainer->settings.near == 0)
+    if (is_paired(trainer))
         dropout = dropout_of(trainer, EVALUATION_STEP);
     /* Texts that do not meet are units of their own, and fill whole passes. */
     int most = is_paired(trainer) ? trainer->settings.batch

@@ -75,8 +75,8 @@ struct trainer_report {
  * is as it was before the step. */
 enum status trainer_step(struct trainer *trainer, struct trainer_report *report, struct err *err);
 
-/* The validation texts, without dropout (but for contrastive pairs that nothing else tells apart:
- * always the same one). n_validation >= 1. */
+/* The validation texts, without dropout; contrastive pairs, which may be told apart by nothing
+ * else, always with the same one. n_validation >= 1. */
 enum status trainer_evaluate(struct trainer *trainer, struct trainer_report *report,
                              struct err *err);
 

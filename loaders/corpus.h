@@ -38,6 +38,7 @@ struct corpus_settings {
     enum corpus_format format;
     const char *text_column;
     const char *label_column;
+    const char *label_option; /* what messages call the option of label_column; NULL: --label */
     enum corpus_header header;
     size_t first_row, last_row; /* from 1, inclusive; 0: no bound */
 };

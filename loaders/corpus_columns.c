@@ -197,7 +197,8 @@ enum status corpus_columns_find(struct corpus_columns *columns, char guess[256],
     else
         TRY(find_column(&columns->text, name, first, named, text ? text : "text", "--text", err));
     if (label) {
-        TRY(find_column(&columns->label, name, first, named, label, "--label", err));
+        TRY(find_column(&columns->label, name, first, named, label,
+                        settings->label_option ? settings->label_option : "--label", err));
     } else if (columns->has_header) {
         columns->label = find_name(first, "label");
         if (columns->label == columns->text)

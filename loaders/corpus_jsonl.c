@@ -211,9 +211,9 @@ enum status corpus_read_jsonl(struct corpus_reading *reading, size_t size, struc
     }
     if (settings->label_column && !j.any_label && reading->n_rows > 0)
         return err_set(err, STATUS_USAGE,
-                       "%s: no row has a key \"%.60s\"; leave --label out, or "
-                       "name another key",
-                       reading->name, j.label_key);
+                       "%s: no row has a key \"%.60s\"; leave %s out, or name another key",
+                       reading->name, j.label_key,
+                       settings->label_option ? settings->label_option : "--label");
     describe(&j, reading->corpus->guess);
     return STATUS_OK;
 }

@@ -1,6 +1,7 @@
 /* See json.h. */
 #include "loaders/json.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include "host/base/file.h"
 #include "host/base/memory.h"
@@ -62,4 +63,14 @@ enum status json_read_file(json_t **out, const char *path, size_t largest, size_
         *out = NULL;
     }
     return status;
+}
+
+json_t *json_number_or_null(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+double json_number_or(const json_t *value, double otherwise)
+{
+    return json_is_number(value) ? json_number_value(value) : otherwise;
 }

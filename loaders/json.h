@@ -18,6 +18,11 @@ void json_use_memory(void);
 enum status json_parse(json_t **out, const char *data, size_t size, size_t flags,
                        json_error_t *error, const char *name, struct err *err);
 
+/* A real, or null for a value that is not finite, which JSON lacks. NULL: no memory. */
+json_t *json_number_or_null(double value);
+/* The number of a real or an integer; `otherwise` where there is none. */
+double json_number_or(const json_t *value, double otherwise);
+
 /* A whole file, of at most `largest` bytes; no object may hold a key twice. flags: beside that one.
  * Errors of file_map; STATUS_BAD_DATA also where the file is larger or no JSON (line named). */
 enum status json_read_file(json_t **out, const char *path, size_t largest, size_t flags,

@@ -1,6 +1,8 @@
 /* SipHash-2-4-128. See siphash.h. */
 #include "loaders/siphash.h"
 
+#include <stdio.h>
+
 static uint64_t load_word(const unsigned char *bytes)
 {
     uint64_t word = 0;
@@ -70,4 +72,17 @@ void siphash_finish(struct siphash *hash, unsigned char out[16])
     hash->v[1] ^= 0xDD;
     rounds(hash->v, 4);
     store_word(out + 8, hash->v[0] ^ hash->v[1] ^ hash->v[2] ^ hash->v[3]);
+}
+
+void siphash_digits(char text[33], const unsigned char bytes[16])
+{
+    for (int i = 0; i < 16; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+}
+
+void siphash_finish_digits(struct siphash *hash, char text[33])
+{
+    unsigned char bytes[16];
+    siphash_finish(hash, bytes);
+    siphash_digits(text, bytes);
 }

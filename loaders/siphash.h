@@ -20,4 +20,9 @@ void siphash_start(struct siphash *hash, const unsigned char key[16]);
 void siphash_add(struct siphash *hash, const void *bytes, size_t size);
 void siphash_finish(struct siphash *hash, unsigned char out[16]);
 
+/* 16 bytes as 32 hexadecimal digits and a 0 byte. */
+void siphash_digits(char text[33], const unsigned char bytes[16]);
+/* Finishes the hash to such digits. */
+void siphash_finish_digits(struct siphash *hash, char text[33]);
+
 #endif

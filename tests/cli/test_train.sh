@@ -167,6 +167,14 @@ test_what_cannot_be_trained_is_told() {
     expect_error 2 '--dropout 1: give a share below 1'
     train "$dir/a" --device cuda
     expect_error 2 'cuda'
+    train "$dir/a" --near 3
+    expect_error 2 '--near counts rows of a group; give --group too'
+    train "$dir/a" --temperature 0.1
+    expect_error 2 '--temperature belongs to --objective contrastive'
+    train "$dir/a" --validation 0.2 --validation-file "$labelled"
+    expect_error 2 '--validation and --validation-file contradict each other'
+    train "$dir/a" --group book
+    expect_error 2 'there is no column "book"; --group takes one of'
     train "$dir/a" --memory 1K
     expect_error 71 'MB more than there is; lower --batch'
     train "$dir/a" --objective contrastive --dropout 0

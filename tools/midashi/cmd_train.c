@@ -56,10 +56,7 @@ static enum status run(const struct options *options, struct err *err)
         return err_set(err, STATUS_USAGE, "where to? give --output FOLDER");
     if (options->group_column && options->label_column)
         return err_set(err, STATUS_USAGE, "--group and --label contradict each other");
-    struct options reading = *options; /* groups come where labels do */
-    if (options->group_column)
-        reading.label_column = options->group_column;
-    struct options validating = reading; /* --rows are the corpus' */
+    struct options validating = *options; /* --rows are the corpus' */
     validating.rows = NULL;
     struct meter meter;
     struct device device = {0};
@@ -69,7 +66,7 @@ static enum status run(const struct options *options, struct err *err)
     enum status status;
     meter_open(&meter, options->quiet);
     TRY_TO(status, open_cpu_device(&device, options, err), release);
-    TRY_TO(status, read_corpus(&corpus, options->arguments[0], &reading, &meter, err), release);
+    TRY_TO(status, read_corpus(&corpus, options->arguments[0], options, &meter, err), release);
     if (options->validation_file)
         TRY_TO(status, read_corpus(&validation, options->validation_file, &validating, &meter, err),
                release);

@@ -40,7 +40,8 @@ enum status read_corpus(struct corpus *corpus, const char *path, const struct op
 {
     struct corpus_settings settings = {
         .text_column = options->text_column,
-        .label_column = options->label_column,
+        .label_column = options->group_column ? options->group_column : options->label_column,
+        .label_option = options->group_column ? "--group" : NULL,
         .header = options->header      ? CORPUS_HEADER_YES
                   : options->no_header ? CORPUS_HEADER_NO
                                        : CORPUS_HEADER_GUESS,

@@ -6,12 +6,27 @@
 #include <string.h>
 #include "host/embedding_key.h"
 #include "host/estimate.h"
+#include "loaders/json.h"
 #include "loaders/siphash.h"
 #include "tools/midashi/embed_corpus.h"
 #include "tools/midashi/system.h"
 
 /* Where --memory is auto: of what the system says is free. */
 #define MEMORY_SHARE 0.8
+
+#define NEAR        5
+#define TEMPERATURE 0.05
+#define VALIDATION  0.1
+
+static double temperature_of(const struct options *options)
+{
+    return options->temperature < 0 ? TEMPERATURE : options->temperature;
+}
+
+static double share_of(const struct options *options)
+{
+    return options->validation < 0 ? VALIDATION : options->validation;
+}
 
 /* ---- settings ------------------------------------------------------------------------------- */
 
@@ -50,8 +65,10 @@ static enum status settle_trainer(struct finetune *f, struct trainer_settings *s
     bool contrastive = f->objective == OBJECTIVE_CONTRASTIVE;
     *settings = (struct trainer_settings){
         .objective = f->objective,
-        .temperature = (float)o->temperature,
-        .near = o->group_column ? o->near : 0,
+        .temperature = (float)temperature_of(o),
+        .near = !o->group_column ? 0
+                : o->near        ? o->near
+                                 : NEAR,
         .steps = o->steps,
         .batch = o->batch      ? o->batch
                  : contrastive ? 16
@@ -71,9 +88,16 @@ static enum status settle_trainer(struct finetune *f, struct trainer_settings *s
                        o->schedule);
     if (o->dropout >= 1)
         return err_set(err, STATUS_USAGE, "--dropout %g: give a share below 1", o->dropout);
+    if (o->validation >= 0 && o->validation_file)
+        return err_set(err, STATUS_USAGE,
+                       "--validation and --validation-file contradict each other; give one");
+    if (o->near > 0 && !o->group_column)
+        return err_set(err, STATUS_USAGE, "--near counts rows of a group; give --group too");
+    if (o->temperature >= 0 && !contrastive)
+        return err_set(err, STATUS_USAGE, "--temperature belongs to --objective contrastive");
     if (o->validation >= 1)
         return err_set(err, STATUS_USAGE, "--validation %g: give a share below 1", o->validation);
-    if (o->temperature <= 0)
+    if (o->temperature == 0)
         return err_set(err, STATUS_USAGE, "--temperature 0: give a number above 0");
     if (contrastive && settings->batch < 2)
         return err_set(err, STATUS_USAGE,
@@ -229,8 +253,8 @@ static enum status read_texts(struct finetune *f, const struct corpus *corpus,
         TRY(train_data_split_at(&f->data, first, o->seed, err));
     } else {
         /* Groups, which come as labels, may be small: they do not decide who is held out. */
-        TRY(train_data_split(&f->data, o->group_column ? 0 : corpus->n_labels, o->validation,
-                             o->seed, err));
+        TRY(train_data_split(&f->data, o->group_column ? 0 : corpus->n_labels, share_of(o), o->seed,
+                             err));
         f->held_out = mem_alloc_zero(corpus->n_rows, sizeof *f->held_out);
         if (!f->held_out)
             return err_no_memory(err, "the split", corpus->n_rows);
@@ -263,15 +287,12 @@ static enum status make_record(struct finetune *f, const struct trainer_settings
     static const unsigned char key[16] = "midashi-corpus-1";
     const struct options *o = f->options;
     struct siphash hash;
-    unsigned char bytes[16];
     char texts[33], model[33], kernels[DEVICE_KERNELS_SIZE];
     siphash_start(&hash, key);
     hash_corpus(&hash, corpus);
     if (validation)
         hash_corpus(&hash, validation);
-    siphash_finish(&hash, bytes);
-    for (int i = 0; i < 16; i++)
-        snprintf(texts + 2 * i, 3, "%02x", bytes[i]);
+    siphash_finish_digits(&hash, texts);
     device_kernels(f->device, kernels);
     TRY(embedding_model_identity(model, o->model_path, err));
     f->record = json_pack(
@@ -282,8 +303,8 @@ static enum status make_record(struct finetune *f, const struct trainer_settings
         s->accumulate, "learning_rate", s->learning_rate, "weight_decay", s->weight_decay, "clip",
         s->clip, "dropout", s->dropout, "schedule", schedule_name(s->schedule), "warm_up",
         s->warm_up, "rank", o->rank, "alpha", o->alpha, "rslora", o->rslora, "temperature",
-        (double)s->temperature, "near", s->near, "seed", (json_int_t)s->seed, "max_tokens",
-        f->embedder.max_tokens, "validation", validation ? -1 : o->validation, "validation_texts",
+        temperature_of(o), "near", s->near, "seed", (json_int_t)s->seed, "max_tokens",
+        f->embedder.max_tokens, "validation", validation ? -1 : share_of(o), "validation_texts",
         (double)f->n_validation, "evaluate_every", o->evaluate_every, "patience", o->patience);
     return f->record ? STATUS_OK : err_no_memory(err, "training.json", 0);
 }
@@ -481,28 +502,24 @@ enum status finetune_run(struct finetune *f, const struct corpus *corpus,
     return status;
 }
 
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 json_t *finetune_json(const struct finetune *f)
 {
     const struct train_outcome *o = &f->outcome;
     const struct train_plan *p = &f->plan;
-    return json_pack("{s:s, s:O, s:i, s:i, s:b, s:I, s:I, s:I, s:b, s:o, s:o, s:o, s:f, s:I, "
-                     "s:{s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:i}}",
-                     "objective", objective_name(f->objective), "settings", f->record,
-                     "training_texts", f->n_training, "validation_texts", f->n_validation, "reused",
-                     f->reused, "steps", (json_int_t)o->steps, "resumed_from",
-                     (json_int_t)o->resumed_from, "best_step", (json_int_t)o->best_step,
-                     "stopped_early", o->stopped_early, "validation_loss", number(o->best_loss),
-                     "validation_accuracy", number(o->best_accuracy), "training_loss",
-                     number(o->last_loss), "seconds", o->seconds, "tokens", (json_int_t)o->tokens,
-                     "memory", "total", (json_int_t)p->total, "model", (json_int_t)p->weights,
-                     "adapter", (json_int_t)p->adapter, "kept", (json_int_t)p->kept, "buffers",
-                     (json_int_t)p->shared, "losses", (json_int_t)p->losses, "kept_layers",
-                     p->kept_layers, "layers", p->n_layers, "pass_tokens", p->pass_tokens);
+    return json_pack(
+        "{s:s, s:O, s:i, s:i, s:b, s:I, s:I, s:I, s:b, s:o, s:o, s:o, s:f, s:I, "
+        "s:{s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:i}}",
+        "objective", objective_name(f->objective), "settings", f->record, "training_texts",
+        f->n_training, "validation_texts", f->n_validation, "reused", f->reused, "steps",
+        (json_int_t)o->steps, "resumed_from", (json_int_t)o->resumed_from, "best_step",
+        (json_int_t)o->best_step, "stopped_early", o->stopped_early, "validation_loss",
+        json_number_or_null(o->best_loss), "validation_accuracy",
+        json_number_or_null(o->best_accuracy), "training_loss", json_number_or_null(o->last_loss),
+        "seconds", o->seconds, "tokens", (json_int_t)o->tokens, "memory", "total",
+        (json_int_t)p->total, "model", (json_int_t)p->weights, "adapter", (json_int_t)p->adapter,
+        "kept", (json_int_t)p->kept, "buffers", (json_int_t)p->shared, "losses",
+        (json_int_t)p->losses, "kept_layers", p->kept_layers, "layers", p->n_layers, "pass_tokens",
+        p->pass_tokens);
 }
 
 void finetune_free(struct finetune *finetune)

@@ -38,7 +38,8 @@ struct options {
     bool keep_single;
     const char **embeddings; /* files, in order */
     int n_embeddings;
-    /* fine-tuning; 0 for batch and accumulate: the objective decides */
+    /* fine-tuning. What is not given: batch, accumulate and near 0, temperature and validation -1
+     */
     const char *objective, *schedule, *memory, *group_column, *validation_file;
     int steps, batch, accumulate, rank, warm_up, evaluate_every, patience, checkpoint_every, near;
     double learning_rate, weight_decay, clip, dropout, alpha, temperature, validation;
