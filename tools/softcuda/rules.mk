@@ -56,7 +56,7 @@ $(SOFTCUDA_LINKED): $(call objects,tests/softcuda/tool_driver_program.c) $(SOFTC
 
 # Test kernels are compiled where there is an nvcc; tests that need them are skipped without.
 SOFTCUDA_KERNELS := $(if $(NVCC),$(patsubst tests/softcuda/kernels/%.cu,$(BUILD)/tests/ptx/%.ptx,$(wildcard tests/softcuda/kernels/*.cu)))
-$(BUILD)/tests/ptx/%.ptx: tests/softcuda/kernels/%.cu
+$(BUILD)/tests/ptx/%.ptx: tests/softcuda/kernels/%.cu $(wildcard kernels/*.cuh)
 	@mkdir -p $(@D)
 	$(NVCC) -ptx -lineinfo -arch=compute_80 -I. $< -o $@
 

@@ -56,15 +56,17 @@ extern "C" __global__ void __launch_bounds__(128)
         if (tile == 0)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                load_matrices(queries[i], &s.q[16 * warp + lane % 16][16 * i + 8 * (lane / 16)]);
+                load_matrices(queries[i], shared_address(&s.q[16 * warp + lane % 16]
+                                                             [16 * i + 8 * (lane / 16)]));
         float scores[8][4] = {};
 #pragma unroll
         for (int i = 0; i < 4; i++)
 #pragma unroll
             for (int j = 0; j < 4; j++) {
                 unsigned keys[4];
-                load_matrices(keys, &s.k[stage][16 * j + lane % 8 + 8 * (lane / 16)]
-                                        [16 * i + 8 * (lane / 8 % 2)]);
+                load_matrices(keys,
+                              shared_address(&s.k[stage][16 * j + lane % 8 + 8 * (lane / 16)]
+                                                 [16 * i + 8 * (lane / 8 % 2)]));
                 mma(scores[2 * j], queries[i], keys[0], keys[1]);
                 mma(scores[2 * j + 1], queries[i], keys[2], keys[3]);
             }
@@ -103,8 +105,8 @@ extern "C" __global__ void __launch_bounds__(128)
 #pragma unroll
             for (int j = 0; j < 4; j++) {
                 unsigned values[4];
-                load_matrices_transposed(values, &s.v[stage][16 * i + lane % 16]
-                                                     [16 * j + 8 * (lane / 16)]);
+                load_matrices<true>(values, shared_address(&s.v[stage][16 * i + lane % 16]
+                                                                   [16 * j + 8 * (lane / 16)]));
                 mma(out[2 * j], p, values[0], values[1]);
                 mma(out[2 * j + 1], p, values[2], values[3]);
             }

@@ -77,11 +77,13 @@ extern "C" __global__ void __launch_bounds__(256) nf4_gemm(matrices a)
             unsigned xs[4][4], ws[2][4];
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                load_matrices(xs[i], &s.x[stage][m0 + 16 * i + lane % 16][k + 8 * (lane / 16)]);
+                load_matrices(xs[i], shared_address(
+                                         &s.x[stage][m0 + 16 * i + lane % 16][k + 8 * (lane / 16)]));
 #pragma unroll
             for (int j = 0; j < 2; j++)
-                load_matrices(ws[j], &s.w[n0 + 16 * j + lane % 8 + 8 * (lane / 16)]
-                                         [k + 8 * (lane / 8 % 2)]);
+                load_matrices(ws[j],
+                              shared_address(&s.w[n0 + 16 * j + lane % 8 + 8 * (lane / 16)]
+                                                 [k + 8 * (lane / 8 % 2)]));
 #pragma unroll
             for (int i = 0; i < 4; i++)
 #pragma unroll
