@@ -67,6 +67,10 @@ enum status lora_adapter_create(struct lora_adapter *adapter, const struct model
 enum status lora_adapter_load(struct lora_adapter *adapter, const char *path,
                               const struct model_config *config, struct err *err);
 
+/* Whether there is an adapter at path, before its files are read. STATUS_MISSING, STATUS_BAD_DATA:
+ * what is there instead. */
+enum status lora_adapter_check(const char *path, struct err *err);
+
 /* Makes the folder where it is not there, and writes labels.json, adapter_model.safetensors (F32)
  * and adapter_config.json: aside, and renamed when all of it is on the disk. Where the folder holds
  * an adapter with the same settings and labels, a kill leaves the old one or the new one; else the

@@ -34,7 +34,7 @@ static bool has_file(const char *folder, const char *name)
     return stat(path, &there) == 0;
 }
 
-static enum status check_folder(const char *path, struct err *err)
+enum status lora_adapter_check(const char *path, struct err *err)
 {
     struct stat there;
     if (strlen(path) + 64 > PATH_MAX)
@@ -46,6 +46,9 @@ static enum status check_folder(const char *path, struct err *err)
         return err_set(err, STATUS_BAD_DATA,
                        "%s: not a folder; an adapter is a folder with " ADAPTER_CONFIG_FILE
                        " and " ADAPTER_WEIGHTS_FILE,
+                       path);
+    if (!has_file(path, ADAPTER_CONFIG_FILE) && has_file(path, "adapter/" ADAPTER_CONFIG_FILE))
+        return err_set(err, STATUS_MISSING, "%s: no adapter here; did you mean %s/adapter?", path,
                        path);
     if (!has_file(path, ADAPTER_CONFIG_FILE))
         return err_set(err, STATUS_MISSING,
@@ -302,7 +305,7 @@ static enum status load(struct loading *loading, const struct model_config *conf
 {
     struct lora_adapter *adapter = loading->adapter;
     char path[PATH_MAX];
-    TRY(check_folder(loading->folder, loading->err));
+    TRY(lora_adapter_check(loading->folder, loading->err));
     snprintf(path, sizeof path, "%s/" ADAPTER_CONFIG_FILE, loading->folder);
     TRY(adapter_config_read(&adapter->config, path, loading->err));
     TRY(open_tensors(loading, loading->folder));

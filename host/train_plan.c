@@ -78,7 +78,7 @@ enum status train_plan_make(struct train_plan *plan, const struct train_plan_req
     plan->kept_layers = 0;
     return err_set(err, STATUS_RESOURCE,
                    "training takes %.1f MB, of which the model has %.1f and the adapter with its "
-                   "optimiser %.1f; that is %.1f MB more than there is; lower --batch, "
+                   "optimiser %.1f; that is %.1f MB more than is allowed; lower --batch, "
                    "--max-tokens or --rank, or raise --memory",
                    (double)plan->total / 1e6, (double)plan->weights / 1e6,
                    (double)plan->adapter / 1e6, (double)(plan->total - request->budget) / 1e6);

@@ -227,6 +227,23 @@ static enum status write_record(struct run *run, struct err *err)
     return status;
 }
 
+enum train_leftover train_run_leftover(const char *folder)
+{
+    static const char *const names[] = {
+        [TRAIN_ADAPTER] = ADAPTER_CONFIG_FILE,
+        [TRAIN_CHECKPOINT] = CHECKPOINT,
+        [TRAIN_FINISHED] = RECORD,
+    };
+    for (int i = TRAIN_CHECKPOINT; i > TRAIN_NOTHING; i--) {
+        char path[PATH_MAX];
+        struct stat there;
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        if (stat(path, &there) == 0)
+            return (enum train_leftover)i;
+    }
+    return TRAIN_NOTHING;
+}
+
 /* As training.json has them, where a number has 9 digits. */
 static bool same_settings(const json_t *stored, const json_t *record)
 {

@@ -55,6 +55,15 @@ enum status train_run(struct trainer *trainer, const struct train_run_settings *
  * results. Anything odd is false, never an error. */
 bool train_run_is_done(const char *folder, const json_t *record, struct train_outcome *outcome);
 
+/* What an earlier run left in the folder, the strongest that is there. */
+enum train_leftover {
+    TRAIN_NOTHING,
+    TRAIN_ADAPTER, /* of a run that did not come to its end, and left no checkpoint */
+    TRAIN_FINISHED,
+    TRAIN_CHECKPOINT, /* to go on from */
+};
+enum train_leftover train_run_leftover(const char *folder);
+
 /* The names that a run writes into its folder, NULL at the end, for output_folder_check. */
 extern const char *const train_run_files[];
 

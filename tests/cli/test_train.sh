@@ -158,6 +158,35 @@ test_finetune_scores_what_was_held_out() {
     expect_match "$stderr" 'embeddings\.npy: made from the same texts'
 }
 
+test_what_an_earlier_run_left_is_not_lost() {
+    train "$dir/a" --steps 2
+    expect_code 0
+    cp "$dir/a/adapter_model.safetensors" "$dir/kept"
+    train "$dir/a" --steps 2
+    expect_error 2 'holds an adapter; go on with --resume, give another --output, or --force'
+    train "$dir/a" --steps 3 --resume
+    expect_error 2 'holds a finished run with other settings or texts'
+    expect_same "$dir/a/adapter_model.safetensors" "$dir/kept"
+    run "$MIDASHI" classify "$labelled" --model "$model" --adapter "$dir/a"
+    expect_code 0
+    train "$dir/a" --steps 3 --force
+    expect_code 0
+    run "$MIDASHI" embed "$labelled" --model "$model" --adapter "$dir" --output "$dir/e.npy"
+    expect_error 66 'no adapter here, or one that was not finished'
+    mkdir "$dir/outer"
+    cp -r "$dir/a" "$dir/outer/adapter"
+    run "$MIDASHI" embed "$labelled" --model "$model" --adapter "$dir/outer" --output "$dir/e.npy"
+    expect_error 66 'no adapter here; did you mean .*/outer/adapter\?'
+    run "$MIDASHI" topics "$labelled" --model "$model" --topics 2 --steps 3 --output "$dir/t"
+    expect_error 2 '--steps does nothing without --finetune'
+}
+
+test_a_guess_is_called_one() {
+    train "$dir/a" --steps 1 --learning-rate 0
+    expect_code 0
+    expect_match "$stderr" '^it has hardly learnt: accuracy [0-9.]+, where guessing gives 0\.40'
+}
+
 test_what_cannot_be_trained_is_told() {
     train "$dir/a" --rank 0
     expect_error 2 '^midashi: --rank 0: give a whole number from 1'
@@ -176,7 +205,7 @@ test_what_cannot_be_trained_is_told() {
     train "$dir/a" --group book
     expect_error 2 'there is no column "book"; --group takes one of'
     train "$dir/a" --memory 1K
-    expect_error 71 'MB more than there is; lower --batch'
+    expect_error 71 'MB more than is allowed; lower --batch'
     train "$dir/a" --objective contrastive --dropout 0
     expect_error 2 'dropout alone'
     grep -v match "$labelled" | grep -v soup >"$dir/one.tsv"
@@ -223,13 +252,13 @@ test_small_groups_are_validated_too() {
 
 test_what_is_held_out_must_have_a_loss() {
     cut -f 2 "$labelled" >"$dir/none.tsv"
-    train "$dir/a" --validation-file "$dir/none.tsv"
+    train "$dir/a1" --validation-file "$dir/none.tsv"
     expect_error 2 '--validation-file .*none\.tsv: no text of it can be used, which needs labels'
     # --rows are the corpus' alone.
-    train "$dir/a" --rows 11:54 --steps 1 --validation-file "$labelled"
+    train "$dir/a2" --rows 11:54 --steps 1 --validation-file "$labelled"
     expect_code 0
     expect_match "$stderr" '^44 texts to train on, 54 held out for validation$'
-    train "$dir/a" --steps 1 --validation 0 --patience 2
+    train "$dir/a3" --steps 1 --validation 0 --patience 2
     expect_code 0
     expect_match "$stderr" '^--patience: no text is held out'
     head -n 13 "$dir/none.tsv" >"$dir/few.tsv"

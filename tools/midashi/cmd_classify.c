@@ -186,9 +186,11 @@ static enum status note_result(struct job *job, struct err *err)
                    job->counts.truncated, job->counts.truncated == 1 ? " was" : "s were",
                    job->embedder.max_tokens);
     if (job->n_unknown > 0)
-        meter_note(&job->meter,
-                   "%zu text%s a label that the adapter does not know and left out of the accuracy",
-                   job->n_unknown, job->n_unknown == 1 ? " has" : "s have");
+        meter_note(
+            &job->meter,
+            "%zu text%s a label that the adapter does not know, and %s left out of the accuracy",
+            job->n_unknown, job->n_unknown == 1 ? " has" : "s have",
+            job->n_unknown == 1 ? "is" : "are");
     if (job->n_scored == 0)
         return STATUS_OK;
     meter_note(&job->meter, "accuracy %.4f: %lld of %lld texts",

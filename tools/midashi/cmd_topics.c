@@ -106,6 +106,8 @@ static enum status settle(struct job *job, struct err *err)
                        o->min_df);
     if (o->language)
         TRY(check_language(o->language, err));
+    if (o->training_option && !o->finetune)
+        return err_set(err, STATUS_USAGE, "%s does nothing without --finetune", o->training_option);
     if (o->finetune && (!o->model || o->adapter || o->n_embeddings > 0))
         return err_set(err, STATUS_USAGE,
                        "--finetune makes an adapter of --model and embeds with it; leave --adapter "
@@ -145,6 +147,7 @@ static enum status finetune(struct job *job, struct err *err)
         .meter = &job->meter,
         .device = &job->device,
         .reuse = true,
+        .retrains = true,
         .n_topics = job->options->topics,
     };
     TRY(finetune_run(&job->finetune, &job->corpus, NULL, job->adapter_folder, err));

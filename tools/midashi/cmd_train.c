@@ -45,7 +45,17 @@ static enum status report(const struct options *options, const struct finetune *
 static enum status prepare_folder(const struct options *options, struct err *err)
 {
     TRY(output_folder_make(options->output, NULL, err));
-    return options->force ? STATUS_OK : output_folder_check(options->output, train_run_files, err);
+    if (options->force)
+        return STATUS_OK;
+    TRY(output_folder_check(options->output, train_run_files, err));
+    if (options->resume || train_run_leftover(options->output) == TRAIN_NOTHING)
+        return STATUS_OK;
+    return err_set(err, STATUS_USAGE,
+                   "%s: holds %s; go on with --resume, give another --output, or --force to begin "
+                   "anew",
+                   options->output,
+                   train_run_leftover(options->output) == TRAIN_CHECKPOINT ? "an unfinished run"
+                                                                           : "an adapter");
 }
 
 static enum status run(const struct options *options, struct err *err)

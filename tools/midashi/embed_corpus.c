@@ -114,6 +114,7 @@ static enum status read_adapter(struct representation_request *request, const ch
     struct arena arena = {0};
     struct adapter_config config = {0};
     const char *path;
+    TRY(lora_adapter_check(folder, err));
     enum status status = model_files_join(&arena, folder, ADAPTER_CONFIG_FILE, &path, err);
     if (status == STATUS_OK)
         status = adapter_config_read(&config, path, err);

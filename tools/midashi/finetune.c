@@ -446,6 +446,27 @@ static enum status create_adapter(struct finetune *f, const struct corpus *corpu
 
 /* A finished run with the same record has left its adapter: training again would give the same
  * bytes. */
+/* An adapter that guesses makes topics worse, not better. */
+static void note_learning(const struct finetune *f)
+{
+    const struct train_data *data = &f->data;
+    int commonest = 0;
+    if (f->objective != OBJECTIVE_CLASSIFY || data->n_validation == 0)
+        return;
+    int *texts = mem_alloc_zero((size_t)f->adapter.n_labels, sizeof *texts);
+    for (int i = 0; texts && i < data->n_validation; i++) {
+        int of_label = ++texts[data->texts[data->validation[i]].label];
+        commonest = of_label > commonest ? of_label : commonest;
+    }
+    mem_free(texts);
+    double guess = (double)commonest / data->n_validation;
+    if (f->outcome.best_accuracy < guess + 0.1 * (1 - guess))
+        meter_note(f->meter,
+                   "it has hardly learnt: accuracy %.2f, where guessing gives %.2f; try "
+                   "--learning-rate 5e-4 for a small model, or more --steps",
+                   f->outcome.best_accuracy, guess);
+}
+
 static bool is_done(struct finetune *f, const char *folder)
 {
     return f->reuse && train_run_is_done(folder, f->record, &f->outcome);
@@ -470,6 +491,8 @@ static enum status train(struct finetune *f, const struct trainer_settings *sett
     };
     const struct train_watcher watcher = {f, stepped, evaluated};
     TRY(train_run(&f->trainer, &run, &watcher, &f->outcome, err));
+    if (f->outcome.resumed_from > 0)
+        meter_note(f->meter, "it went on from step %lld", (long long)f->outcome.resumed_from);
     return weights_check(f->embedder.weights, err);
 }
 
@@ -496,7 +519,17 @@ enum status finetune_run(struct finetune *f, const struct corpus *corpus,
                    folder);
         return STATUS_OK;
     }
+    enum train_leftover left = train_run_leftover(folder);
+    if (o->resume && !o->force && !f->retrains && left == TRAIN_FINISHED)
+        return err_set(err, STATUS_USAGE,
+                       "%s: holds a finished run with other settings or texts; give another "
+                       "--output, or --force to begin anew",
+                       folder);
+    if (o->resume && left != TRAIN_CHECKPOINT)
+        meter_note(f->meter, "%s: no checkpoint; training from the start", folder);
     enum status status = train(f, &settings, precision, folder, err);
+    if (status == STATUS_OK)
+        note_learning(f);
     trainer_close(&f->trainer); /* embedding wants the memory */
     embedder_close(&f->embedder);
     return status;

@@ -11,8 +11,9 @@ struct finetune {
     const struct options *options;
     struct meter *meter;
     struct device *device;
-    bool reuse;   /* an adapter in the folder that the same run made is good enough */
-    int n_topics; /* so many texts at least must not be held out */
+    bool reuse;    /* an adapter in the folder that the same run made is good enough */
+    bool retrains; /* an adapter of other settings may be replaced */
+    int n_topics;  /* so many texts at least must not be held out */
 
     bool reused;
     struct train_plan plan;

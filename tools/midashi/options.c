@@ -249,6 +249,20 @@ static bool each_option(const struct command *command,
     return false;
 }
 
+/* One of what only fine-tuning reads. */
+static bool is_training(const struct option *option)
+{
+    static const char *const also[] = {"--validation", "--resume"};
+    for (size_t i = 0; i < sizeof also / sizeof *also; i++)
+        if (strcmp(option->name, also[i]) == 0)
+            return true;
+    for (size_t g = 0; g < N_GROUPS; g++)
+        for (int m = 0; strcmp(groups[g].name, "@training") == 0 && groups[g].members[m]; m++)
+            if (strcmp(option->name, groups[g].members[m]) == 0)
+                return true;
+    return false;
+}
+
 static bool is_option(void *context, const struct option *option)
 {
     return option == context;
@@ -480,6 +494,8 @@ enum status options_parse(struct options *options, const struct command *command
         if (option->kind != OPTION_FLAG)
             TRY(check_value(option, value, equals, err));
         TRY(set_value(options, option, value, err));
+        if (is_training(option))
+            options->training_option = option->name;
         for (; option->kind == OPTION_FILES && i + 1 < argc && is_npy(argv[i + 1]); i++)
             TRY(set_value(options, option, argv[i + 1], err));
     }

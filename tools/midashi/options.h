@@ -44,7 +44,8 @@ struct options {
     int steps, batch, accumulate, rank, warm_up, evaluate_every, patience, checkpoint_every, near;
     double learning_rate, weight_decay, clip, dropout, alpha, temperature, validation;
     bool rslora, resume, plan, finetune;
-    const char *probabilities; /* classify */
+    const char *probabilities;   /* classify */
+    const char *training_option; /* one of those for fine-tuning that was given; or NULL */
     /* bench */
     const char *set, *shape, *against, *corpus;
     double seconds;
