@@ -227,21 +227,27 @@ static enum status write_record(struct run *run, struct err *err)
     return status;
 }
 
+static bool has_file(const char *folder, const char *name)
+{
+    char path[PATH_MAX];
+    struct stat there;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return stat(path, &there) == 0;
+}
+
+/* The first two of a run's files are the adapter. */
+static bool has_adapter(const char *folder)
+{
+    return has_file(folder, train_run_files[0]) && has_file(folder, train_run_files[1]);
+}
+
 enum train_leftover train_run_leftover(const char *folder)
 {
-    static const char *const names[] = {
-        [TRAIN_ADAPTER] = ADAPTER_CONFIG_FILE,
-        [TRAIN_CHECKPOINT] = CHECKPOINT,
-        [TRAIN_FINISHED] = RECORD,
-    };
-    for (int i = TRAIN_CHECKPOINT; i > TRAIN_NOTHING; i--) {
-        char path[PATH_MAX];
-        struct stat there;
-        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        if (stat(path, &there) == 0)
-            return (enum train_leftover)i;
-    }
-    return TRAIN_NOTHING;
+    if (has_file(folder, CHECKPOINT))
+        return TRAIN_CHECKPOINT;
+    if (!has_adapter(folder))
+        return TRAIN_NOTHING;
+    return has_file(folder, RECORD) ? TRAIN_FINISHED : TRAIN_ADAPTER;
 }
 
 /* As training.json has them, where a number has 9 digits. */
@@ -259,13 +265,9 @@ bool train_run_is_done(const char *folder, const json_t *record, struct train_ou
 {
     char path[PATH_MAX];
     struct err ignored;
-    struct stat there;
     json_t *root = NULL;
-    for (int i = 0; i < 2; i++) { /* the first two of its files are the adapter */
-        snprintf(path, sizeof path, "%s/%s", folder, train_run_files[i]);
-        if (stat(path, &there) != 0)
-            return false;
-    }
+    if (!has_adapter(folder))
+        return false;
     snprintf(path, sizeof path, "%s/" RECORD, folder);
     if (json_read_file(&root, path, RECORD_LARGEST, 0, &ignored) != STATUS_OK)
         return false;
