@@ -40,7 +40,8 @@ enum status lora_adapter_check(const char *path, struct err *err)
     if (strlen(path) + 64 > PATH_MAX)
         return err_set(err, STATUS_USAGE, "%s: the path is too long", path);
     if (stat(path, &there) != 0)
-        return err_set(err, errno == ENOENT ? STATUS_MISSING : STATUS_RESOURCE, "%s: %s", path,
+        return err_set(err, errno == ENOENT ? STATUS_MISSING : STATUS_RESOURCE,
+                       "%s: %s; name the folder that PEFT or midashi train wrote", path,
                        strerror(errno));
     if (!S_ISDIR(there.st_mode))
         return err_set(err, STATUS_BAD_DATA,
