@@ -370,7 +370,7 @@ START_TEST(train_survives)
             {"@texts.csv", "--model",      "@model", "--output",           "@trained", "--steps",
              "2",          "--batch",      "3",      "--accumulate",       "2",        "--rank",
              "2",          "--validation", "0.2",    "--threads",          "1",        "--quiet",
-             "--json",     "--memory",     "1G",     "--checkpoint-every", "1"},
+             "--json",     "--memory",     "1G",     "--checkpoint-every", "1",        "--force"},
         .outputs = {"trained/adapter_model.safetensors", "trained/adapter_config.json",
                     "trained/labels.json", "trained/training.json", "trained/loss.svg"},
         .prints = true,
