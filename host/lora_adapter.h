@@ -59,6 +59,10 @@ enum status lora_adapter_create(struct lora_adapter *adapter, const struct model
                                 const struct lora_settings *settings, uint64_t seed,
                                 struct err *err);
 
+/* The files of an adapter, beside ADAPTER_CONFIG_FILE. */
+#define ADAPTER_WEIGHTS_FILE "adapter_model.safetensors"
+#define ADAPTER_LABELS_FILE  "labels.json"
+
 /* path: a folder with adapter_config.json and adapter_model.safetensors (F32, F16 or BF16), and
  * perhaps labels.json, without which the labels are LABEL_0, LABEL_1, .... On failure all is
  * released. Errors of adapter_config_read; STATUS_BAD_DATA too: a tensor that is missing, not
@@ -87,9 +91,6 @@ void lora_target_shape(const struct model_config *config, enum lora_target targe
                        int *columns);
 
 /* ---- for lora_adapter*.c alone -------------------------------------------------------------- */
-
-#define ADAPTER_WEIGHTS_FILE "adapter_model.safetensors"
-#define ADAPTER_LABELS_FILE  "labels.json"
 
 /* "base_model.model.model.layers.3.self_attn.q_proj", whose tensors have .lora_A.weight and
  * .lora_B.weight behind; what stands behind the first two words is the module's name. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "host/base/file.h"
 #include "host/finite.h"
 #include "host/lora_adapter.h"
 #include "loaders/gguf_types.h"
@@ -26,14 +27,6 @@ struct loading {
 
 /* ---- the folder ----------------------------------------------------------------------------- */
 
-static bool has_file(const char *folder, const char *name)
-{
-    char path[PATH_MAX];
-    struct stat there;
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return stat(path, &there) == 0;
-}
-
 enum status lora_adapter_check(const char *path, struct err *err)
 {
     struct stat there;
@@ -48,15 +41,15 @@ enum status lora_adapter_check(const char *path, struct err *err)
                        "%s: not a folder; an adapter is a folder with " ADAPTER_CONFIG_FILE
                        " and " ADAPTER_WEIGHTS_FILE,
                        path);
-    if (!has_file(path, ADAPTER_CONFIG_FILE) && has_file(path, "adapter/" ADAPTER_CONFIG_FILE))
+    if (!file_is_in(path, ADAPTER_CONFIG_FILE) && file_is_in(path, "adapter/" ADAPTER_CONFIG_FILE))
         return err_set(err, STATUS_MISSING, "%s: no adapter here; did you mean %s/adapter?", path,
                        path);
-    if (!has_file(path, ADAPTER_CONFIG_FILE))
+    if (!file_is_in(path, ADAPTER_CONFIG_FILE))
         return err_set(err, STATUS_MISSING,
                        "%s: no adapter here, or one that was not finished: " ADAPTER_CONFIG_FILE
                        " is missing; name the folder that PEFT or midashi train wrote",
                        path);
-    if (!has_file(path, ADAPTER_WEIGHTS_FILE) && has_file(path, "adapter_model.bin"))
+    if (!file_is_in(path, ADAPTER_WEIGHTS_FILE) && file_is_in(path, "adapter_model.bin"))
         return err_set(err, STATUS_MISSING,
                        "%s: pickled weights (adapter_model.bin), which may hold code and are never "
                        "read; save the adapter with PEFT in safetensors",
@@ -283,7 +276,7 @@ static enum status read_labels(struct loading *loading)
     adapter->labels = arena_alloc(&adapter->arena, n, sizeof *adapter->labels);
     if (!adapter->labels)
         return err_no_memory(loading->err, "the labels", n * sizeof *adapter->labels);
-    if (!has_file(loading->folder, ADAPTER_LABELS_FILE)) {
+    if (!file_is_in(loading->folder, ADAPTER_LABELS_FILE)) {
         for (int i = 0; i < adapter->n_labels; i++) {
             char label[32];
             snprintf(label, sizeof label, "LABEL_%d", i); /* transformers' */

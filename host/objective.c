@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "host/base/names.h"
 #include "kernels/contrastive.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/linear_cross_entropy.h"
@@ -19,12 +20,10 @@ static const char *const names[] = {"classify", "next-token", "contrastive"};
 
 bool objective_parse(enum objective_kind *kind, const char *word)
 {
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(word, names[i]) == 0) {
-            *kind = (enum objective_kind)i;
-            return true;
-        }
-    return false;
+    int found = find_name(names, N_NAMES(names), word);
+    if (found >= 0)
+        *kind = (enum objective_kind)found;
+    return found >= 0;
 }
 
 const char *objective_name(enum objective_kind kind)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "host/base/names.h"
 
 static const char *const pool_names[] = {[POOLING_LAST] = "last",
                                          [POOLING_MEAN] = "mean",
@@ -13,7 +14,6 @@ static const char *const normalise_names[] = {[NORMALISE_NONE] = "none",
                                               [NORMALISE_CENTRE] = "centre",
                                               [NORMALISE_CENTRE_L2] = "centre+l2",
                                               [NORMALISE_L2] = "l2"};
-#define COUNT(names) ((int)(sizeof(names) / sizeof *(names)))
 
 const char *pool_name(enum pool pool)
 {
@@ -30,18 +30,9 @@ static bool is_auto(const char *word)
     return !word || strcmp(word, "auto") == 0;
 }
 
-/* The index of word in names, or -1. */
-static int find_name(const char *const *names, int n, const char *word)
-{
-    for (int i = 0; i < n; i++)
-        if (strcmp(names[i], word) == 0)
-            return i;
-    return -1;
-}
-
 enum status normalise_parse(enum transform_normalise *normalise, const char *word, struct err *err)
 {
-    int found = find_name(normalise_names, COUNT(normalise_names), word);
+    int found = find_name(normalise_names, N_NAMES(normalise_names), word);
     if (found < 0)
         return err_set(err, STATUS_USAGE, "--normalise %s: use auto, none, centre, l2 or centre+l2",
                        word);
@@ -121,7 +112,7 @@ static enum status resolve_autos(struct representation *out,
     *out = (struct representation){
         .layer = n_layers, .normalise = NORMALISE_NONE, .prompt = resolve_prompt("none")};
     if (!is_auto(pool)) {
-        int found = find_name(pool_names, COUNT(pool_names), pool);
+        int found = find_name(pool_names, N_NAMES(pool_names), pool);
         if (found < 0)
             return err_set(err, STATUS_USAGE,
                            "--pool %s: use auto, last, mean, last+mean or mean-all", pool);

@@ -5,9 +5,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "host/base/clock.h"
+#include "host/base/file.h"
 #include "host/output_folder.h"
 #include "host/topics_files.h"
 #include "loaders/json.h"
@@ -21,9 +21,9 @@
 #define RECORD         "training.json"
 #define RECORD_LARGEST (1 << 20) /* bytes */
 
-const char *const train_run_files[] = {"adapter_config.json",
-                                       "adapter_model.safetensors",
-                                       "labels.json",
+const char *const train_run_files[] = {ADAPTER_CONFIG_FILE,
+                                       ADAPTER_WEIGHTS_FILE,
+                                       ADAPTER_LABELS_FILE,
                                        CHECKPOINT,
                                        LOG,
                                        PICTURE,
@@ -101,8 +101,7 @@ static enum status begin(struct run *run, struct err *err)
     if (!run->best)
         return err_no_memory(err, "the best adapter", parameter_bytes(run));
     memcpy(run->best, run->trainer->adapter->parameters, parameter_bytes(run));
-    struct stat there;
-    if (s->resume && stat(run->checkpoint, &there) == 0)
+    if (s->resume && train_run_leftover(s->folder) == TRAIN_CHECKPOINT)
         TRY(resume(run, err));
     else
         TRY(forget_old_run(run, err));
@@ -227,27 +226,18 @@ static enum status write_record(struct run *run, struct err *err)
     return status;
 }
 
-static bool has_file(const char *folder, const char *name)
-{
-    char path[PATH_MAX];
-    struct stat there;
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return stat(path, &there) == 0;
-}
-
-/* The first two of a run's files are the adapter. */
 static bool has_adapter(const char *folder)
 {
-    return has_file(folder, train_run_files[0]) && has_file(folder, train_run_files[1]);
+    return file_is_in(folder, ADAPTER_CONFIG_FILE) && file_is_in(folder, ADAPTER_WEIGHTS_FILE);
 }
 
 enum train_leftover train_run_leftover(const char *folder)
 {
-    if (has_file(folder, CHECKPOINT))
+    if (file_is_in(folder, CHECKPOINT))
         return TRAIN_CHECKPOINT;
     if (!has_adapter(folder))
         return TRAIN_NOTHING;
-    return has_file(folder, RECORD) ? TRAIN_FINISHED : TRAIN_ADAPTER;
+    return file_is_in(folder, RECORD) ? TRAIN_FINISHED : TRAIN_ADAPTER;
 }
 
 /* As training.json has them, where a number has 9 digits. */

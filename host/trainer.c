@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "host/base/names.h"
 #include "host/base/philox.h"
 #include "kernels/adamw.h"
 
@@ -19,12 +20,10 @@ static const char *const schedules[] = {"linear", "cosine", "constant"};
 
 bool schedule_parse(enum schedule *schedule, const char *word)
 {
-    for (size_t i = 0; i < sizeof schedules / sizeof *schedules; i++)
-        if (strcmp(word, schedules[i]) == 0) {
-            *schedule = (enum schedule)i;
-            return true;
-        }
-    return false;
+    int found = find_name(schedules, N_NAMES(schedules), word);
+    if (found >= 0)
+        *schedule = (enum schedule)found;
+    return found >= 0;
 }
 
 const char *schedule_name(enum schedule schedule)

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <string.h>
+#include "host/base/names.h"
 #include "loaders/adapter_rules.h"
 #include "loaders/json.h"
 #include "loaders/json_members.h"
@@ -131,15 +132,6 @@ static enum status check_initial_values(const struct json_members *file)
 
 static const char *const task_names[] = {"SEQ_CLS", "CAUSAL_LM", "FEATURE_EXTRACTION"};
 
-/* -1: another. */
-static int task_of(const char *name)
-{
-    for (int i = 0; i < (int)(sizeof task_names / sizeof *task_names); i++)
-        if (strcmp(name, task_names[i]) == 0)
-            return i;
-    return -1;
-}
-
 /* The kind of adapter first: of another kind, nothing else means what it says. */
 static enum status check_kind(const struct json_members *file)
 {
@@ -161,7 +153,7 @@ static enum status check_kind(const struct json_members *file)
         return err_set(file->err, STATUS_BAD_DATA,
                        "%s: bias: %.40s is not supported, only none; " MERGE_THERE, file->path,
                        bias);
-    if (task && task_of(task) < 0)
+    if (task && find_name(task_names, N_NAMES(task_names), task) < 0)
         return err_set(file->err, STATUS_BAD_DATA,
                        "%s: task_type: %.40s is not supported, only SEQ_CLS, CAUSAL_LM and "
                        "FEATURE_EXTRACTION; use another adapter",
@@ -179,7 +171,8 @@ static enum status read_saved(const struct json_members *file, struct adapter_co
     const json_t *list = json_member_find(file, "modules_to_save");
     const char *task = NULL;
     TRY(json_member_text(file, "task_type", &task));
-    config->task = task ? (enum adapter_task)task_of(task) : ADAPTER_CONTINUES;
+    config->task = task ? (enum adapter_task)find_name(task_names, N_NAMES(task_names), task)
+                        : ADAPTER_CONTINUES;
     config->classifies = config->task == ADAPTER_CLASSIFIES;
     if (list && !json_is_array(list))
         return json_member_wrong_type(file, "modules_to_save", "a list of names");

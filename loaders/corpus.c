@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 #include "host/base/memory.h"
+#include "host/base/names.h"
 #include "loaders/corpus_rows.h"
 
 static const struct {
@@ -23,6 +24,12 @@ bool corpus_format_parse(enum corpus_format *format, const char *word)
             return true;
         }
     return false;
+}
+
+void corpus_match_labels(int *match, const struct corpus *corpus, const char *const *names, int n)
+{
+    for (int label = 0; label < corpus->n_labels; label++)
+        match[label] = find_name(names, n, corpus->labels[label]);
 }
 
 /* Takes ENDING off the name's end, in any case. */

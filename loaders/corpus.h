@@ -92,6 +92,9 @@ enum status corpus_parse(struct corpus *corpus, const char *name, struct text_so
 
 void corpus_free(struct corpus *corpus); /* a zeroed corpus is allowed */
 
+/* match (corpus->n_labels): which of `names` (n) is called as the corpus' label, -1: none. */
+void corpus_match_labels(int *match, const struct corpus *corpus, const char *const *names, int n);
+
 /* From csv, tsv, jsonl or txt; false for another word. */
 bool corpus_format_parse(enum corpus_format *format, const char *word);
 

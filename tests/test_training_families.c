@@ -28,7 +28,7 @@ static const struct family {
 };
 #define N_FAMILIES ((int)(sizeof families / sizeof *families))
 
-struct session {
+struct rig {
     struct device device;
     struct embedder embedder; /* its model alone */
     struct lora_adapter adapter;
@@ -70,15 +70,15 @@ static void fill_texts(struct train_data *data)
     must(train_data_split_at(data, n, 0, &err), &err);
 }
 
-static void session_open(struct session *s, const struct family *family,
-                         enum objective_kind objective, int kept_layers)
+static void rig_open(struct rig *s, const struct family *family, enum objective_kind objective,
+                     int kept_layers)
 {
     static const char *const labels[N_LABELS] = {"a", "b", "c"};
     struct err err;
     struct train_plan plan;
     struct model_config *config = &s->embedder.config;
     bool classify = objective == OBJECTIVE_CLASSIFY;
-    *s = (struct session){0};
+    *s = (struct rig){0};
     if (!test_device(1, &s->device)) /* the faster one */
         ck_assert(test_device(0, &s->device));
     fill_texts(&s->data);
@@ -130,7 +130,7 @@ static void session_open(struct session *s, const struct family *family,
     fill_uniform(s->start, n, 9, -0.3f, 0.3f); /* B is not 0 */
 }
 
-static void session_close(struct session *s)
+static void rig_close(struct rig *s)
 {
     trainer_close(&s->trainer);
     llama_free(&s->embedder.llama);
@@ -144,8 +144,7 @@ static void session_close(struct session *s)
 
 /* The loss `by` from the start along a direction (n parameters from `first` on). AdamW's first
  * moment is a tenth of the gradient then. */
-static double loss_at(struct session *s, double by, const float *direction, int64_t first,
-                      int64_t n)
+static double loss_at(struct rig *s, double by, const float *direction, int64_t first, int64_t n)
 {
     struct trainer_report report;
     struct err err;
@@ -160,7 +159,7 @@ static double loss_at(struct session *s, double by, const float *direction, int6
 }
 
 /* Along its own gradient a loss rises by the gradient's length. */
-static void check_tensors(struct session *s, int64_t first, int64_t n, const char *what, int layer)
+static void check_tensors(struct rig *s, int64_t first, int64_t n, const char *what, int layer)
 {
     double length = 0;
     for (int64_t i = first; i < first + n; i++)
@@ -178,9 +177,9 @@ static void check_tensors(struct session *s, int64_t first, int64_t n, const cha
 static void check_family(const struct family *family, enum objective_kind objective,
                          int kept_layers)
 {
-    struct session s;
+    struct rig s;
     char what[128];
-    session_open(&s, family, objective, kept_layers);
+    rig_open(&s, family, objective, kept_layers);
     loss_at(&s, 0, s.start, 0, 0);
     for (int64_t i = 0; i < s.adapter.n_parameters; i++)
         s.gradient[i] = s.trainer.m[i] * 10;
@@ -195,7 +194,7 @@ static void check_family(const struct family *family, enum objective_kind object
     if (s.adapter.head)
         check_tensors(&s, s.adapter.head - s.adapter.parameters,
                       (int64_t)N_LABELS * s.adapter.hidden_size, "the head", -1);
-    session_close(&s);
+    rig_close(&s);
 }
 
 START_TEST(gradients_are_what_losses_do)

@@ -2,6 +2,7 @@
 #ifndef MIDASHI_BASE_FILE_H
 #define MIDASHI_BASE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -34,6 +35,9 @@ enum status file_map_finish(struct file_map *map, const char *path, enum status 
 /* Lets the system take the pages of [data, data + size) back; they are read again when needed. The
  * range lies inside a map, and is narrowed to whole pages. */
 void file_map_release(const void *data, size_t size);
+
+/* Whether the folder has something of this name. A path that is too long is not there. */
+bool file_is_in(const char *folder, const char *name);
 
 /* What kind of file st_mode says it is, for messages: "a folder", "a pipe", ... Not for regular
  * ones. */

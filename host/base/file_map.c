@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -90,6 +92,14 @@ static void guard_remove(int slot)
 }
 
 /* ---- mapping -------------------------------------------------------------------------------- */
+
+bool file_is_in(const char *folder, const char *name)
+{
+    char path[PATH_MAX];
+    struct stat there;
+    int length = snprintf(path, sizeof path, "%s/%s", folder, name);
+    return length > 0 && length < PATH_MAX && stat(path, &there) == 0;
+}
 
 const char *file_kind(mode_t mode)
 {

@@ -73,12 +73,9 @@ static enum status allocate(struct job *job, struct err *err)
     job->zeros = mem_alloc_zero(labels, sizeof *job->zeros);
     if (!job->predicted || !job->zeros || !job->probability || !job->label_of || !job->confusion)
         return err_no_memory(err, "the predictions", n * sizeof *job->predicted);
-    for (int i = 0; i < job->corpus.n_labels; i++) {
-        job->label_of[i] = -1;
-        for (int j = 0; j < job->embedder.adapter.n_labels && job->label_of[i] < 0; j++)
-            if (strcmp(job->corpus.labels[i], name_of(job, j)) == 0)
-                job->label_of[i] = j;
-    }
+    corpus_match_labels(job->label_of, &job->corpus,
+                        (const char *const *)job->embedder.adapter.labels,
+                        job->embedder.adapter.n_labels);
     return STATUS_OK;
 }
 

@@ -455,9 +455,9 @@ static enum status run(const struct options *options, struct err *err)
 }
 
 static const char *const option_names[] = {
-    "--output",  "--force",      "--embeddings",  "@embedding", "@transform",  "@kmeans",
-    "--words",   "--min-df",     "--keep-single", "--language", "--as-report", "--finetune",
-    "@training", "--validation", "--resume",      "@corpus",    "@common",     NULL};
+    "--output",  "--force",  "--embeddings",  "@embedding", "@transform",  "@kmeans",
+    "--words",   "--min-df", "--keep-single", "--language", "--as-report", "--finetune",
+    "@training", "@corpus",  "@common",       NULL};
 
 const struct command command_topics = {
     .name = "topics",

@@ -97,11 +97,9 @@ release:
 }
 
 static const char *const option_names[] = {
-    "--model",  "--output", "@training",    "--group",           "--near",
-    "--resume", "--plan",   "--precision",  "--max-tokens",      "--seed",
-    "--force",  "--label",  "--text",       "--header",          "--no-header",
-    "--format", "--rows",   "--validation", "--validation-file", "@common",
-    NULL};
+    "--model",      "--output", "@training",         "--group", "--near", "--plan",   "--precision",
+    "--max-tokens", "--seed",   "--force",           "--label", "--text", "--header", "--no-header",
+    "--format",     "--rows",   "--validation-file", "@common", NULL};
 
 const struct command command_train = {
     .name = "train",

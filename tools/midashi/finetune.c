@@ -141,20 +141,36 @@ static enum status parse_memory(size_t *bytes, const char *word, struct err *err
 static enum status match_labels(struct finetune *f, const struct corpus *corpus,
                                 const struct corpus *validation, int first, struct err *err)
 {
-    for (int i = first; i < f->data.n_texts; i++) {
+    int *match = mem_alloc((size_t)validation->n_labels, sizeof *match);
+    enum status status = STATUS_OK;
+    if (!match)
+        return err_no_memory(err, "the labels", (size_t)validation->n_labels * sizeof *match);
+    corpus_match_labels(match, validation, corpus->labels, corpus->n_labels);
+    for (int i = first; i < f->data.n_texts && status == STATUS_OK; i++) {
         struct train_text *text = &f->data.texts[i];
-        int label = text->label, match = -1;
-        for (int j = 0; label >= 0 && j < corpus->n_labels && match < 0; j++)
-            if (strcmp(corpus->labels[j], validation->labels[label]) == 0)
-                match = j;
-        if (label >= 0 && match < 0)
-            return err_set(err, STATUS_BAD_DATA,
-                           "--validation-file: row %zu: the label %s does not occur in training; "
-                           "leave such texts out",
-                           text->row + 1, validation->labels[label]);
-        text->label = match;
+        int label = text->label;
+        text->label = label >= 0 ? match[label] : -1;
+        if (label >= 0 && text->label < 0)
+            status = err_set(err, STATUS_BAD_DATA,
+                             "--validation-file: row %zu: the label %s does not occur in training; "
+                             "leave such texts out",
+                             text->row + 1, validation->labels[label]);
     }
-    return STATUS_OK;
+    mem_free(match);
+    return status;
+}
+
+/* How many of the texts at n places bear each label; fresh memory, NULL where there is none. places
+ * NULL: the first n texts. Texts without a label are not counted. */
+static int *count_labels(const struct train_data *data, const int *places, int n, int n_labels)
+{
+    int *count = mem_alloc_zero((size_t)n_labels, sizeof *count);
+    for (int i = 0; count && i < n; i++) {
+        int label = data->texts[places ? places[i] : i].label;
+        if (label >= 0)
+            count[label]++;
+    }
+    return count;
 }
 
 static void note_texts(const struct finetune *f, const struct corpus *corpus)
@@ -173,13 +189,10 @@ static void note_texts(const struct finetune *f, const struct corpus *corpus)
         meter_note(f->meter, "--patience: no text is held out, so nothing stops the run early");
     if (f->objective != OBJECTIVE_CLASSIFY)
         return;
-    int single = 0;
-    for (int label = 0; label < corpus->n_labels; label++) {
-        int n = 0;
-        for (int i = 0; i < data->n_texts && n < 2; i++)
-            n += data->texts[i].label == label;
-        single += n == 1;
-    }
+    int single = 0, *texts = count_labels(data, NULL, data->n_texts, corpus->n_labels);
+    for (int label = 0; texts && label < corpus->n_labels; label++)
+        single += texts[label] == 1;
+    mem_free(texts);
     if (single > 0)
         meter_note(f->meter, "%d label%s one text only: trained on, never validated", single,
                    single == 1 ? " has" : "s have");
@@ -444,8 +457,6 @@ static enum status create_adapter(struct finetune *f, const struct corpus *corpu
                                o->seed, err);
 }
 
-/* A finished run with the same record has left its adapter: training again would give the same
- * bytes. */
 /* An adapter that guesses makes topics worse, not better. */
 static void note_learning(const struct finetune *f)
 {
@@ -453,11 +464,9 @@ static void note_learning(const struct finetune *f)
     int commonest = 0;
     if (f->objective != OBJECTIVE_CLASSIFY || data->n_validation == 0)
         return;
-    int *texts = mem_alloc_zero((size_t)f->adapter.n_labels, sizeof *texts);
-    for (int i = 0; texts && i < data->n_validation; i++) {
-        int of_label = ++texts[data->texts[data->validation[i]].label];
-        commonest = of_label > commonest ? of_label : commonest;
-    }
+    int *texts = count_labels(data, data->validation, data->n_validation, f->adapter.n_labels);
+    for (int label = 0; texts && label < f->adapter.n_labels; label++)
+        commonest = texts[label] > commonest ? texts[label] : commonest;
     mem_free(texts);
     double guess = (double)commonest / data->n_validation;
     if (f->outcome.best_accuracy < guess + 0.1 * (1 - guess))
@@ -467,6 +476,8 @@ static void note_learning(const struct finetune *f)
                    f->outcome.best_accuracy, guess);
 }
 
+/* A finished run with the same record has left its adapter: training again would give the same
+ * bytes. */
 static bool is_done(struct finetune *f, const char *folder)
 {
     return f->reuse && train_run_is_done(folder, f->record, &f->outcome);

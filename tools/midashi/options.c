@@ -210,9 +210,26 @@ static const struct {
      {"--model", "--precision", "--adapter", "--pool", "--layer", "--prompt", "--max-tokens",
       "--batch-tokens"}},
     {"@training",
-     {"--objective", "--steps", "--batch", "--accumulate", "--learning-rate", "--schedule",
-      "--warm-up", "--weight-decay", "--clip", "--rank", "--alpha", "--rslora", "--dropout",
-      "--temperature", "--evaluate-every", "--patience", "--checkpoint-every", "--memory"}},
+     {"--objective",
+      "--steps",
+      "--batch",
+      "--accumulate",
+      "--learning-rate",
+      "--schedule",
+      "--warm-up",
+      "--weight-decay",
+      "--clip",
+      "--rank",
+      "--alpha",
+      "--rslora",
+      "--dropout",
+      "--temperature",
+      "--evaluate-every",
+      "--patience",
+      "--checkpoint-every",
+      "--memory",
+      "--validation",
+      "--resume"}},
     {"@transform", {"--normalise", "--remove-components"}},
     {"@kmeans",
      {"--topics", "--seed", "--restarts", "--max-iterations", "--tolerance", "--spherical"}},
@@ -252,10 +269,6 @@ static bool each_option(const struct command *command,
 /* One of what only fine-tuning reads. */
 static bool is_training(const struct option *option)
 {
-    static const char *const also[] = {"--validation", "--resume"};
-    for (size_t i = 0; i < sizeof also / sizeof *also; i++)
-        if (strcmp(option->name, also[i]) == 0)
-            return true;
     for (size_t g = 0; g < N_GROUPS; g++)
         for (int m = 0; strcmp(groups[g].name, "@training") == 0 && groups[g].members[m]; m++)
             if (strcmp(option->name, groups[g].members[m]) == 0)
