@@ -17,13 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "host/base/device.h"
-
-struct dropout {
-    uint64_t seed;
-    uint32_t step, stream; /* the training step; what draws: an adapter's input */
-    int64_t first_row;     /* of this pass within the step, >= 0 */
-    uint32_t threshold;    /* 0: no dropout, and nothing above is read */
-};
+#include "kernels/dropout_mask.h"
 
 /* 0 <= p < 1. At most 65535, so that something may be kept. */
 uint32_t dropout_threshold(double p);
