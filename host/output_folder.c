@@ -1,11 +1,11 @@
 /* See output_folder.h. */
 #include "host/output_folder.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +23,27 @@ enum status output_folder_make(const char *path, bool *made, struct err *err)
     if (stat(path, &status) != 0 || !S_ISDIR(status.st_mode))
         return err_set(err, STATUS_BAD_DATA, "%s: not a folder; give another --output", path);
     return STATUS_OK;
+}
+
+enum status output_folder_lock(struct output_lock *lock, const char *path, struct err *err)
+{
+    lock->folder = opendir(path);
+    if (!lock->folder)
+        return err_set(err, STATUS_RESOURCE, "%s: %s", path, strerror(errno));
+    if (flock(dirfd(lock->folder), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+        return STATUS_OK;
+    output_folder_unlock(lock);
+    return err_set(err, STATUS_USAGE,
+                   "%s: another run is writing into this folder; wait for its end, or give another "
+                   "--output",
+                   path);
+}
+
+void output_folder_unlock(struct output_lock *lock)
+{
+    if (lock->folder)
+        closedir(lock->folder);
+    lock->folder = NULL;
 }
 
 #define TEMPORARY ".tmp-"

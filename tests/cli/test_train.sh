@@ -123,6 +123,33 @@ test_ctrl_c_leaves_a_checkpoint_that_another_run_refuses() {
     expect_error 65 'its bytes have changed; this is no whole checkpoint'
 }
 
+# Whoever comes second changes nothing. A lock goes with its process, and leaves no file, which the
+# folder's check would refuse.
+test_a_folder_is_one_run_s_alone() {
+    mkdir "$dir/t"
+    # shellcheck disable=SC2086
+    "$MIDASHI" train "$labelled" --model "$model" --output "$dir/t/adapter" $fast \
+        --steps 1000000 --checkpoint-every 1 >"$dir/first" 2>&1 &
+    pid=$!
+    trap 'kill -KILL $pid' EXIT
+    while [ ! -s "$dir/t/adapter/checkpoint.safetensors" ]; do
+        sleep 0.05
+    done
+    for way in --resume --force; do
+        train "$dir/t/adapter" $way
+        expect_error 2 'adapter: another run is writing into this folder; wait for its end, or give'
+    done
+    # shellcheck disable=SC2086
+    run "$MIDASHI" topics "$labelled" --model "$model" --topics 3 --output "$dir/t" --finetune $fast
+    expect_error 2 'adapter: another run is writing into this folder'
+    kill -KILL $pid
+    wait $pid || :
+    trap - EXIT
+    expect_no_match "$dir/first" '^midashi: '
+    train "$dir/t/adapter" --resume --checkpoint-every 1
+    expect_error 2 'that run had another steps'
+}
+
 test_next_token_and_contrastive_adapters_embed() {
     for objective in next-token contrastive; do
         train "$dir/$objective" --objective $objective

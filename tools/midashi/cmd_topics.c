@@ -139,9 +139,6 @@ static enum status plan(struct job *job, struct err *err)
 static enum status finetune(struct job *job, struct err *err)
 {
     double start = seconds_now();
-    TRY(output_folder_make(job->adapter_folder, NULL, err));
-    if (!job->options->force)
-        TRY(output_folder_check(job->adapter_folder, train_run_files, err));
     job->finetune = (struct finetune){
         .options = job->options,
         .meter = &job->meter,
@@ -150,6 +147,7 @@ static enum status finetune(struct job *job, struct err *err)
         .retrains = true,
         .n_topics = job->options->topics,
     };
+    TRY(finetune_take_folder(&job->finetune, job->adapter_folder, err));
     TRY(finetune_run(&job->finetune, &job->corpus, NULL, job->adapter_folder, err));
     job->with_adapter = *job->options;
     job->with_adapter.adapter = job->adapter_folder;

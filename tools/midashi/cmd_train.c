@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include "host/output_folder.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/embed_corpus.h"
 #include "tools/midashi/finetune.h"
@@ -42,13 +41,11 @@ static enum status report(const struct options *options, const struct finetune *
     return STATUS_OK;
 }
 
-static enum status prepare_folder(const struct options *options, struct err *err)
+static enum status prepare_folder(struct finetune *f, struct err *err)
 {
-    TRY(output_folder_make(options->output, NULL, err));
-    if (options->force)
-        return STATUS_OK;
-    TRY(output_folder_check(options->output, train_run_files, err));
-    if (options->resume || train_run_leftover(options->output) == TRAIN_NOTHING)
+    const struct options *options = f->options;
+    TRY(finetune_take_folder(f, options->output, err));
+    if (options->force || options->resume || train_run_leftover(options->output) == TRAIN_NOTHING)
         return STATUS_OK;
     return err_set(err, STATUS_USAGE,
                    "%s: holds %s; go on with --resume, give another --output, or --force to begin "
@@ -81,7 +78,7 @@ static enum status run(const struct options *options, struct err *err)
         TRY_TO(status, read_corpus(&validation, options->validation_file, &validating, &meter, err),
                release);
     if (!options->plan)
-        TRY_TO(status, prepare_folder(options, err), release);
+        TRY_TO(status, prepare_folder(&finetune, err), release);
     TRY_TO(status,
            finetune_run(&finetune, &corpus, options->validation_file ? &validation : NULL,
                         options->output, err),

@@ -436,6 +436,13 @@ static void evaluated(void *context, int64_t step, const struct trainer_report *
 
 /* ---- all of it ------------------------------------------------------------------------------ */
 
+enum status finetune_take_folder(struct finetune *f, const char *folder, struct err *err)
+{
+    TRY(output_folder_make(folder, NULL, err));
+    TRY(output_folder_lock(&f->lock, folder, err));
+    return f->options->force ? STATUS_OK : output_folder_check(folder, train_run_files, err);
+}
+
 static enum status create_adapter(struct finetune *f, const struct corpus *corpus, struct err *err)
 {
     const struct options *o = f->options;
@@ -574,5 +581,6 @@ void finetune_free(struct finetune *finetune)
     train_data_free(&finetune->data);
     json_decref(finetune->record);
     mem_free(finetune->held_out);
+    output_folder_unlock(&finetune->lock);
     *finetune = (struct finetune){0};
 }

@@ -3,6 +3,7 @@
 #ifndef MIDASHI_TOOLS_FINETUNE_H
 #define MIDASHI_TOOLS_FINETUNE_H
 
+#include "host/output_folder.h"
 #include "host/train_run.h"
 #include "tools/midashi/options.h"
 #include "tools/midashi/progress.h"
@@ -26,6 +27,7 @@ struct finetune {
     size_t n_rows;
 
     /* Of the run. */
+    struct output_lock lock;
     struct embedder embedder;
     struct train_data data;
     struct lora_adapter adapter;
@@ -34,7 +36,11 @@ struct finetune {
     double loss_mean, accuracy_mean, seconds_mean, tokens_mean; /* running, for whoever watches */
 };
 
-/* Trains on `corpus` and leaves the adapter in `folder`, which is there. validation: another
+/* Makes the folder of the adapter, which is this run's alone from now on. STATUS_USAGE: another run
+ * is writing there; or, without --force, it holds what midashi did not write. */
+enum status finetune_take_folder(struct finetune *finetune, const char *folder, struct err *err);
+
+/* Trains on `corpus` and leaves the adapter in `folder`, which was taken. validation: another
  * corpus, with texts to validate on, or NULL: --validation's share is held out. With --plan it only
  * prints what memory it would take. Errors of everything on the way; STATUS_USAGE: what the options
  * and the corpus do not fit. What remains is released by finetune_free. */
