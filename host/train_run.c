@@ -72,6 +72,8 @@ static enum status resume(struct run *run, struct err *err)
                               err));
     run->trainer->step = run->counters.step;
     run->outcome->resumed_from = run->counters.step;
+    if (run->watcher->resumed)
+        run->watcher->resumed(run->watcher->context, run->counters.step);
     return STATUS_OK;
 }
 

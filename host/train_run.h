@@ -31,6 +31,7 @@ struct train_watcher {
     void (*stepped)(void *context, int64_t step, const struct trainer_report *report,
                     double seconds);
     void (*evaluated)(void *context, int64_t step, const struct trainer_report *report, bool best);
+    void (*resumed)(void *context, int64_t step); /* before all else: it goes on behind this step */
 };
 
 struct train_outcome {

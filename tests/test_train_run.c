@@ -53,7 +53,7 @@ static enum status run(const struct plot *plot, struct train_outcome *outcome, s
     struct training_options options = training_defaults(model);
     struct training t;
     struct train_run_settings settings = plot->settings;
-    const struct train_watcher watcher = {(void *)plot, stepped, NULL};
+    const struct train_watcher watcher = {(void *)plot, stepped, NULL, NULL};
     json_t *record = json_pack("{s:s}", "what", "a test");
     options.steps = STEPS;
     options.learning_rate = plot->learning_rate;

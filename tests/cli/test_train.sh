@@ -123,18 +123,40 @@ test_ctrl_c_leaves_a_checkpoint_that_another_run_refuses() {
     expect_error 65 'its bytes have changed; this is no whole checkpoint'
 }
 
+# A run without end, in the background as $pid, which goes when the test does.
+endless() { # FOLDER OPTION...
+    endless_folder=$1
+    shift
+    # shellcheck disable=SC2086
+    "$MIDASHI" train "$labelled" --model "$model" --output "$endless_folder" $fast \
+        --steps 1000000 --checkpoint-every 1 "$@" >"$dir/endless" 2>&1 &
+    pid=$!
+    trap 'kill -KILL $pid' EXIT
+}
+
+end_endless() {
+    kill -KILL $pid
+    wait $pid || :
+    trap - EXIT
+    expect_no_match "$dir/endless" '^midashi: '
+}
+
+# wait_for COMMAND...: until it succeeds, two minutes at most.
+wait_for() {
+    waited=0
+    while ! "$@"; do
+        waited=$((waited + 1))
+        [ $waited -lt 2400 ] || fail "waited in vain for: $*"
+        sleep 0.05
+    done
+}
+
 # Whoever comes second changes nothing. A lock goes with its process, and leaves no file, which the
 # folder's check would refuse.
 test_a_folder_is_one_run_s_alone() {
     mkdir "$dir/t"
-    # shellcheck disable=SC2086
-    "$MIDASHI" train "$labelled" --model "$model" --output "$dir/t/adapter" $fast \
-        --steps 1000000 --checkpoint-every 1 >"$dir/first" 2>&1 &
-    pid=$!
-    trap 'kill -KILL $pid' EXIT
-    while [ ! -s "$dir/t/adapter/checkpoint.safetensors" ]; do
-        sleep 0.05
-    done
+    endless "$dir/t/adapter"
+    wait_for [ -s "$dir/t/adapter/checkpoint.safetensors" ]
     for way in --resume --force; do
         train "$dir/t/adapter" $way
         expect_error 2 'adapter: another run is writing into this folder; wait for its end, or give'
@@ -142,12 +164,11 @@ test_a_folder_is_one_run_s_alone() {
     # shellcheck disable=SC2086
     run "$MIDASHI" topics "$labelled" --model "$model" --topics 3 --output "$dir/t" --finetune $fast
     expect_error 2 'adapter: another run is writing into this folder'
-    kill -KILL $pid
-    wait $pid || :
-    trap - EXIT
-    expect_no_match "$dir/first" '^midashi: '
-    train "$dir/t/adapter" --resume --checkpoint-every 1
-    expect_error 2 'that run had another steps'
+    end_endless
+    # What goes on says so at once.
+    endless "$dir/t/adapter" --resume
+    wait_for grep -q '^train: goes on from step [1-9][0-9]* of 1000000$' "$dir/endless"
+    end_endless
 }
 
 test_next_token_and_contrastive_adapters_embed() {

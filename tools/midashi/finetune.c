@@ -434,6 +434,13 @@ static void evaluated(void *context, int64_t step, const struct trainer_report *
                report->loss, accuracy, best ? ", the best so far" : "");
 }
 
+static void resumed(void *context, int64_t step)
+{
+    const struct finetune *f = context;
+    meter_note(f->meter, "train: goes on from step %lld of %d", (long long)step,
+               f->trainer.settings.steps);
+}
+
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 enum status finetune_take_folder(struct finetune *f, const char *folder, struct err *err)
@@ -507,10 +514,8 @@ static enum status train(struct finetune *f, const struct trainer_settings *sett
         .resume = o->resume,
         .record = f->record,
     };
-    const struct train_watcher watcher = {f, stepped, evaluated};
+    const struct train_watcher watcher = {f, stepped, evaluated, resumed};
     TRY(train_run(&f->trainer, &run, &watcher, &f->outcome, err));
-    if (f->outcome.resumed_from > 0)
-        meter_note(f->meter, "it went on from step %lld", (long long)f->outcome.resumed_from);
     return weights_check(f->embedder.weights, err);
 }
 
