@@ -37,7 +37,9 @@ struct run {
     struct train_outcome *outcome;
     struct train_counters counters;
     struct loss_log log;
-    float *best; /* (n_parameters) */
+    float *best;         /* (n_parameters) */
+    bool saved;          /* the folder has it, of this process */
+    int64_t drawn_bytes; /* of the log when the picture was drawn; -1: not by this process */
     char checkpoint[PATH_MAX], log_path[PATH_MAX], picture[PATH_MAX], record[PATH_MAX];
 };
 
@@ -132,6 +134,20 @@ static void keep_best(struct run *run, const struct trainer_report *report)
     run->counters.evaluations_without_gain = 0;
 }
 
+static enum status save_best(struct run *run, struct err *err)
+{
+    TRY(lora_adapter_save(run->trainer->adapter, run->settings->folder, err));
+    run->saved = true;
+    return STATUS_OK;
+}
+
+static enum status draw(struct run *run, struct err *err)
+{
+    TRY(loss_log_draw(&run->log, run->picture, err));
+    run->drawn_bytes = run->log.bytes;
+    return STATUS_OK;
+}
+
 static enum status evaluate(struct run *run, struct err *err)
 {
     struct trainer_report report;
@@ -144,14 +160,15 @@ static enum status evaluate(struct run *run, struct err *err)
     TRY(loss_log_evaluation(&run->log, run->trainer->step, report.loss, report.accuracy, err));
     if (best) { /* saved at once: whatever happens later, there is an adapter */
         keep_best(run, &report);
-        TRY(lora_adapter_save(run->trainer->adapter, run->settings->folder, err));
+        TRY(save_best(run, err));
     } else {
         run->counters.evaluations_without_gain++;
     }
     run->outcome->tokens += report.tokens;
+    TRY(draw(run, err));
     if (run->watcher->evaluated)
         run->watcher->evaluated(run->watcher->context, run->trainer->step, &report, best);
-    return loss_log_draw(&run->log, run->picture, err);
+    return STATUS_OK;
 }
 
 static bool is_due(int64_t step, int every, bool last)
@@ -293,13 +310,15 @@ static enum status finish(struct run *run, struct err *err)
     if (!has_validation(run))
         keep_best(run, NULL);
     memcpy(trainer->adapter->parameters, run->best, parameter_bytes(run));
-    TRY(lora_adapter_save(trainer->adapter, run->settings->folder, err));
+    if (!run->saved)
+        TRY(save_best(run, err));
     outcome->steps = trainer->step;
     outcome->best_step = run->counters.best_step;
     outcome->best_loss = has_validation(run) ? run->counters.best_loss : NAN;
     outcome->best_accuracy = run->counters.best_accuracy;
     outcome->last_loss = mean_of_last(&run->log);
-    TRY(loss_log_draw(&run->log, run->picture, err));
+    if (run->drawn_bytes != run->log.bytes)
+        TRY(draw(run, err));
     TRY(write_record(run, err));
     if (unlink(run->checkpoint) != 0 && errno != ENOENT)
         return err_set(err, STATUS_RESOURCE, "%s: %s", run->checkpoint, strerror(errno));
@@ -329,6 +348,7 @@ enum status train_run(struct trainer *trainer, const struct train_run_settings *
         .settings = settings,
         .watcher = watcher ? watcher : &nobody,
         .outcome = outcome,
+        .drawn_bytes = -1,
     };
     *outcome = (struct train_outcome){.best_loss = NAN, .best_accuracy = NAN};
     double start = seconds_now();

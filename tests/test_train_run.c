@@ -36,6 +36,25 @@ static void stepped(void *context, int64_t step, const struct trainer_report *re
         plot->event(plot);
 }
 
+/* What the folder had when it was evaluated last; a file that is written anew is another one. */
+static ino_t last_adapter, last_picture;
+
+static ino_t number_of(const struct plot *plot, const char *name)
+{
+    struct stat there;
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", plot->folder, name);
+    return stat(path, &there) == 0 ? there.st_ino : 0;
+}
+
+static void evaluated(void *context, int64_t step, const struct trainer_report *report, bool best)
+{
+    const struct plot *plot = context;
+    (void)step, (void)report, (void)best;
+    last_adapter = number_of(plot, "adapter_model.safetensors");
+    last_picture = number_of(plot, "loss.svg");
+}
+
 static struct plot in_new_folder(const struct plot *plot)
 {
     struct plot other = *plot;
@@ -53,7 +72,7 @@ static enum status run(const struct plot *plot, struct train_outcome *outcome, s
     struct training_options options = training_defaults(model);
     struct training t;
     struct train_run_settings settings = plot->settings;
-    const struct train_watcher watcher = {(void *)plot, stepped, NULL, NULL};
+    const struct train_watcher watcher = {(void *)plot, stepped, evaluated, NULL};
     json_t *record = json_pack("{s:s}", "what", "a test");
     options.steps = STEPS;
     options.learning_rate = plot->learning_rate;
@@ -169,6 +188,20 @@ START_TEST(a_run_that_had_stopped_early_takes_no_further_step)
 }
 END_TEST
 
+/* The best adapter was saved, and the picture drawn, when it was evaluated. */
+START_TEST(the_end_writes_nothing_twice)
+{
+    const struct plot plot =
+        in_new_folder(&(struct plot){.learning_rate = 0.02, .settings = {.evaluate_every = EVERY}});
+    struct train_outcome outcome;
+    struct err err;
+    ck_assert_msg(run(&plot, &outcome, &err) == STATUS_OK, "%s", err.text);
+    ck_assert(last_adapter != 0 && last_picture != 0);
+    ck_assert(number_of(&plot, "adapter_model.safetensors") == last_adapter);
+    ck_assert(number_of(&plot, "loss.svg") == last_picture);
+}
+END_TEST
+
 /* What a kill left in the middle of a file goes; what a process that lives is writing stays. */
 START_TEST(what_a_kill_left_is_swept_away)
 {
@@ -230,6 +263,7 @@ int main(void)
     TCase *tcase = tcase_create("train_run");
     tcase_add_test(tcase, an_interrupted_evaluation_is_made_up_for);
     tcase_add_test(tcase, a_run_that_had_stopped_early_takes_no_further_step);
+    tcase_add_test(tcase, the_end_writes_nothing_twice);
     tcase_add_test(tcase, what_a_kill_left_is_swept_away);
     tcase_add_test(tcase, a_log_that_is_read_again_draws_the_same);
     suite_add_tcase(suite, tcase);
