@@ -35,6 +35,7 @@ test_train_writes_an_adapter_and_classify_reads_it() {
     done
     expect_absent "$dir/a/checkpoint.safetensors"
     expect_line_count "$dir/a/training.jsonl" 33
+    expect_match "$dir/a/training.json" '"validation_texts": 5,?$'
     expect_match "$stderr" '^memory: [0-9.]+ MB of [0-9.]+ [GM]B: model'
     run "$MIDASHI" classify "$labelled" --model "$model" --adapter "$dir/a" \
         --probabilities "$dir/p.npy"

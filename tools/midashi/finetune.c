@@ -310,7 +310,7 @@ static enum status make_record(struct finetune *f, const struct trainer_settings
     TRY(embedding_model_identity(model, o->model_path, err));
     f->record = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:s, s:i, s:i, s:f, s:b, "
-        "s:f, s:i, s:I, s:i, s:f, s:f, s:i, s:i}",
+        "s:f, s:i, s:I, s:i, s:f, s:i, s:i, s:i}",
         "corpus", texts, "model", model, "kernels", kernels, "precision", o->precision, "objective",
         objective_name(s->objective), "steps", s->steps, "batch", s->batch, "accumulate",
         s->accumulate, "learning_rate", s->learning_rate, "weight_decay", s->weight_decay, "clip",
@@ -318,7 +318,7 @@ static enum status make_record(struct finetune *f, const struct trainer_settings
         s->warm_up, "rank", o->rank, "alpha", o->alpha, "rslora", o->rslora, "temperature",
         temperature_of(o), "near", s->near, "seed", (json_int_t)s->seed, "max_tokens",
         f->embedder.max_tokens, "validation", validation ? -1 : share_of(o), "validation_texts",
-        (double)f->n_validation, "evaluate_every", o->evaluate_every, "patience", o->patience);
+        f->n_validation, "evaluate_every", o->evaluate_every, "patience", o->patience);
     return f->record ? STATUS_OK : err_no_memory(err, "training.json", 0);
 }
 
