@@ -39,7 +39,7 @@ static const struct option {
     {"--json", NULL, OPTION_FLAG, offsetof(struct options, json), 0, 0,
      "one JSON object on standard output"},
     {"--force", NULL, OPTION_FLAG, offsetof(struct options, force), 0, 0,
-     "write into a folder that midashi did not make"},
+     "write into a folder that midashi did not make, or over what an earlier run left there"},
     {"--help", NULL, OPTION_FLAG, offsetof(struct options, help), 0, 0, "this page"},
     {"--output", "PATH", OPTION_TEXT, offsetof(struct options, output), 0, 0,
      "where to write (topics: CORPUS.topics; others need it)"},
