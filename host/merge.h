@@ -22,9 +22,9 @@ struct merge_counts {
  * score.weight (F32) in the place of lm_head.weight, and the model a LlamaForSequenceClassification
  * (or its family's) with the adapter's labels. Memory: a piece of a tensor of about 8 MB, and the
  * adapter.
- * Errors of lora_adapter_load and model_folder_open; STATUS_USAGE: the folder holds what midashi
- * did not write, without force, or is the source or the adapter itself; STATUS_BAD_DATA: a sum that
- * its type does not hold. */
+ * Errors of lora_adapter_load and model_folder_open; STATUS_USAGE: the folder holds a
+ * model, or what midashi did not write, without force, or is the source or the adapter itself;
+ * STATUS_BAD_DATA: a sum that its type does not hold. */
 enum status merge_model(struct device *device, const char *source, const char *adapter,
                         const char *folder, bool force, const struct progress *progress,
                         struct merge_counts *counts, struct err *err);

@@ -208,26 +208,13 @@ enum status model_folder_write_config(struct model_folder *m, json_t *root, cons
 
 /* ---- the folder ----------------------------------------------------------------------------- */
 
-/* The names alone do not tell: any model's folder has them. */
-static enum status check_mark(const char *folder, struct err *err)
+/* Without config.json, which a kill may leave away, there is none. */
+static enum status check_empty(const char *folder, struct err *err)
 {
-    char path[PATH_MAX];
-    struct stat there;
-    json_t *root = NULL;
-    if (stat(in_folder(path, folder, "config.json"), &there) != 0)
+    if (!file_is_in(folder, "config.json"))
         return STATUS_OK;
-    enum status status = json_read_file(&root, path, CONFIG_LARGEST, 0, err);
-    bool ours = false;
-    for (size_t i = 0; i < N_MARKS; i++) {
-        const char *value = json_string_value(json_object_get(root, mark_keys[i]));
-        ours |= value && strcmp(value, mark_value) == 0;
-    }
-    json_decref(root);
-    if (status == STATUS_RESOURCE || ours)
-        return status;
     return err_set(err, STATUS_USAGE,
-                   "%s: the folder holds a model that midashi did not write; give "
-                   "another --output, or --force",
+                   "%s: the folder holds a model; give another --output, or --force to replace it",
                    folder);
 }
 
@@ -246,7 +233,7 @@ enum status model_folder_begin(struct model_folder *m, bool force)
     TRY(output_folder_make(m->folder, &m->made_folder, m->err));
     if (!force) {
         TRY(output_folder_check(m->folder, own_names, m->err));
-        TRY(check_mark(m->folder, m->err));
+        TRY(check_empty(m->folder, m->err));
     }
     return write_tokenizer(m);
 }

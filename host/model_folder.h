@@ -48,13 +48,13 @@ enum status model_folder_add(struct model_folder *m, const char *name, const cha
                              struct safetensors_entry entry);
 
 /* Makes the folder and copies what belongs to the tokenizer. STATUS_USAGE: without force, the
- * folder holds what midashi did not write; or it is the source itself. */
+ * folder holds a model, or what midashi did not write; or it is the source itself. */
 enum status model_folder_begin(struct model_folder *m, bool force);
 /* *root: the source's config.json, or one made of a GGUF's metadata; the caller's. dtype, which
  * older versions of transformers call torch_dtype, is under that name. */
 enum status model_folder_config(struct model_folder *m, json_t **root);
-/* mark: "quantized_by" or "merged_by"; with it the folder is ours, and may be written again. Takes
- * root over (NULL: no memory), and opens the writer with `entries`. */
+/* mark: "quantized_by" or "merged_by". Takes root over (NULL: no memory), and opens the writer with
+ * `entries`. */
 enum status model_folder_write_config(struct model_folder *m, json_t *root, const char *mark);
 /* All tensors have been put. */
 enum status model_folder_commit(struct model_folder *m);

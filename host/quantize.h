@@ -21,8 +21,8 @@ struct quantize_counts {
  *
  * Everything is written aside, and renamed when all of it is on the disk, config.json last; on
  * failure, the folder holds what it held. Files of an earlier run that this one has no use for are
- * removed. STATUS_USAGE: the folder holds what midashi did not write, without force, or is the
- * source itself. STATUS_BAD_DATA: the source cannot be loaded, or is NF4 already. */
+ * removed. STATUS_USAGE: the folder holds a model, or what midashi did not write, without force, or
+ * is the source itself. STATUS_BAD_DATA: the source cannot be loaded, or is NF4 already. */
 enum status quantize_model(struct device *device, const char *source, const char *folder,
                            bool force, const struct progress *progress,
                            struct quantize_counts *counts, struct err *err);

@@ -185,6 +185,66 @@ enum status train_data_split(struct train_data *data, int n_labels, double share
     return STATUS_OK;
 }
 
+struct group {
+    int texts, runs, first_run, seen;
+};
+
+/* run_of (n): the number of each text's run. A group's runs have as many texts each, give or take
+ * one, so that no text is left over alone. Returns the number of runs. */
+static int number_runs(const struct train_data *data, struct group *groups, int n_groups, int run,
+                       int *run_of)
+{
+    int n_runs = 0;
+    for (int i = 0; i < data->n_texts; i++)
+        groups[class_of(&data->texts[i], n_groups)].texts++;
+    for (int g = 0; g <= n_groups; g++) {
+        groups[g].first_run = n_runs;
+        groups[g].runs = g == 0 ? groups[g].texts : (groups[g].texts + run - 1) / run;
+        n_runs += groups[g].runs;
+    }
+    for (int i = 0; i < data->n_texts; i++) {
+        struct group *group = &groups[class_of(&data->texts[i], n_groups)];
+        run_of[i] = group->first_run + (int)((int64_t)group->seen * group->runs / group->texts);
+        group->seen++;
+    }
+    return n_runs;
+}
+
+enum status train_data_split_runs(struct train_data *data, int n_groups, int run, double share,
+                                  uint64_t seed, struct err *err)
+{
+    assert(share >= 0 && share < 1 && run >= 1);
+    TRY(allocate_split(data, seed, err));
+    size_t n = (size_t)data->n_texts;
+    int *order = data->order; /* free until the first draw */
+    struct group *groups = mem_alloc_zero((size_t)n_groups + 1, sizeof *groups);
+    int *run_of = mem_alloc(n, sizeof *run_of), *held_out = mem_alloc_zero(n, sizeof *held_out);
+    enum status status = STATUS_OK;
+    if (!groups || !run_of || !held_out)
+        TRY_TO(status, err_no_memory(err, "the split", n), release);
+    int n_runs = number_runs(data, groups, n_groups, run, run_of);
+    for (int i = 0; i < data->n_texts; i++)
+        held_out[run_of[i]]++;
+    for (int i = 0; i < n_runs; i++)
+        order[i] = i;
+    shuffle(order, n_runs, seed, 0, STREAM_SPLIT);
+    int left = (int)lround(share * data->n_texts);
+    if (left == data->n_texts)
+        left--;
+    for (int i = 0; i < n_runs; i++) {
+        int *of_run = &held_out[order[i]];
+        *of_run = *of_run < left ? *of_run : left;
+        left -= *of_run;
+    }
+    for (int i = 0; i < data->n_texts; i++)
+        assign(data, i, held_out[run_of[i]]-- > 0);
+release:
+    mem_free(groups);
+    mem_free(run_of);
+    mem_free(held_out);
+    return status;
+}
+
 enum status train_data_split_at(struct train_data *data, int first_validation, uint64_t seed,
                                 struct err *err)
 {

@@ -42,6 +42,12 @@ enum status train_data_add(struct train_data *data, const struct embedder *embed
  * n_labels 0: labels do not count, all texts are one class. */
 enum status train_data_split(struct train_data *data, int n_labels, double share, uint64_t seed,
                              struct err *err);
+/* Or: `share` of all texts, in runs of `run` texts at most that follow one another in their group,
+ * drawn by the seed; the last run may be cut. So texts that stand near each other are held out
+ * together, and only at the ends of a run have near ones in training. A text's label is its group;
+ * one without is a run of its own. share as above, run >= 1. */
+enum status train_data_split_runs(struct train_data *data, int n_groups, int run, double share,
+                                  uint64_t seed, struct err *err);
 /* Or: the texts from place `first_validation` on are for validation. */
 enum status train_data_split_at(struct train_data *data, int first_validation, uint64_t seed,
                                 struct err *err);

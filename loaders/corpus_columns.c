@@ -108,9 +108,11 @@ static void describe(char guess[256], const struct corpus_columns *columns,
                                  asked == CORPUS_HEADER_GUESS ? " found" : "", columns->text + 1,
                                  clip(name, &first->fields[columns->text]));
     } else {
-        const char *found = asked != CORPUS_HEADER_GUESS ? ""
-                            : text_by_rule               ? " found (is there one? then --text NAME)"
-                                                         : " found (is there one? then --header)";
+        const char *found =
+            asked != CORPUS_HEADER_GUESS ? ""
+            : text_by_rule
+                ? " found, so the first line is a text (is it a header? then --text NAME)"
+                : " found, so the first line is a text (is it a header? then --header)";
         used += (size_t)snprintf(guess, 256, "no header%s: text is column %zu%s", found,
                                  columns->text + 1, text_by_rule ? ", the last" : "");
     }

@@ -204,23 +204,42 @@ static enum status keep(struct arena *arena, const char *found, const char **pat
     return *path ? STATUS_OK : err_no_memory(err, "a path", strlen(found));
 }
 
+/* How to get a model of this name: tools/fetch-model.sh takes ORG/NAME, and knows one by its name
+ * alone. */
+static const char *fetch_advice(const char *id, char text[ID_LARGEST + 80])
+{
+    static const char known[] = "smollm2-135m";
+    if (strchr(id, '/') || strcmp(id, known) == 0)
+        snprintf(text, ID_LARGEST + 80, "fetch it: sh tools/fetch-model.sh %s", id);
+    else
+        snprintf(text, ID_LARGEST + 80,
+                 "sh tools/fetch-model.sh fetches %s, or ORG/NAME of the hub", known);
+    return text;
+}
+
 static enum status not_found(const struct wanted *wanted, const char *cache, const char *repository,
                              struct err *err)
 {
     const char *id = wanted->id, *revision = wanted->revision;
+    char advice[ID_LARGEST + 80];
+    if (*revision && !strchr(id, '/'))
+        return err_set(err, STATUS_MISSING,
+                       "%s@%s: the Hugging Face cache (%s) has no such model or revision; the "
+                       "hub's names are ORG/NAME, and sh tools/fetch-model.sh ORG/NAME --revision "
+                       "%s fetches one",
+                       id, revision, cache, revision);
     if (*revision)
         return err_set(err, STATUS_MISSING,
                        "%s@%s: the Hugging Face cache (%s) has no such revision; sh "
                        "tools/fetch-model.sh %s --revision %s puts it into models/, as %s",
                        id, revision, cache, id, revision, id);
     if (*repository && is_there(repository, true))
-        return err_set(err, STATUS_MISSING,
-                       "%s: %s holds no whole snapshot; fetch it again: sh tools/fetch-model.sh %s",
-                       id, repository, id);
+        return err_set(err, STATUS_MISSING, "%s: %s holds no whole snapshot; %s", id, repository,
+                       fetch_advice(id, advice));
     return err_set(err, STATUS_MISSING,
                    "%s: no such file or folder, nor is it in models/ or in the Hugging Face cache "
-                   "(%s); fetch it: sh tools/fetch-model.sh %s",
-                   id, cache, id);
+                   "(%s); %s",
+                   id, cache, fetch_advice(id, advice));
 }
 
 static enum status find_by_name(struct arena *arena, const struct wanted *wanted, const char **path,
@@ -244,6 +263,7 @@ enum status model_find(struct arena *arena, const char *name, const char **path,
 {
     struct wanted wanted;
     path_text inside;
+    char advice[ID_LARGEST + 80];
     *path = NULL;
     if (is_there(name, false)) {
         /* A cache's folder of a model stands for its snapshot. */
@@ -255,9 +275,8 @@ enum status model_find(struct arena *arena, const char *name, const char **path,
         return err_set(err, STATUS_RESOURCE, "%s: %s", name, strerror(errno));
     static const char ours[] = "models/"; /* the way to a model, and no organisation */
     if (parse_name(&wanted, name) && strncmp(name, ours, sizeof ours - 1) == 0)
-        return err_set(err, STATUS_MISSING,
-                       "%s: no such file or folder; fetch it: sh tools/fetch-model.sh %s", name,
-                       wanted.name);
+        return err_set(err, STATUS_MISSING, "%s: no such file or folder; %s", name,
+                       fetch_advice(wanted.name, advice));
     if (parse_name(&wanted, name) && !is_file_name(wanted.name))
         return find_by_name(arena, &wanted, path, err);
     return err_set(err, STATUS_MISSING,

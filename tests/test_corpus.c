@@ -69,13 +69,16 @@ static const struct {
     {"a.tsv", BYTES("id\ttext\n1\t\"one\"\n2\ta \"b\n"), "", "\"one\"|a \"b",
      "header found: text is column 2 \"text\"; no labels"},
     {"a.tsv", BYTES("x\tone\ny\ttwo\n"), "", "one|two",
-     "no header found (is there one? then --text NAME): text is column 2, the last; no labels"},
+     "no header found, so the first line is a text (is it a header? then --text NAME): text is "
+     "column 2, the last; no labels"},
     {"a.csv", BYTES("one;text\ntwo\n"), "//no", "one;text|two",
      "no header: text is column 1, the last; no labels"},
     {"a.csv", BYTES("one; text, label\n"), "", " label",
-     "no header found (is there one? then --text NAME): text is column 2, the last; no labels"},
+     "no header found, so the first line is a text (is it a header? then --text NAME): text is "
+     "column 2, the last; no labels"},
     {"a.tsv", BYTES("x\tone\ny\ttwo\n"), "/1", "x>one|y>two",
-     "no header found (is there one? then --text NAME): text is column 2, the last; label is "
+     "no header found, so the first line is a text (is it a header? then --text NAME): text is "
+     "column 2, the last; label is "
      "column 1"},
     {"a.tsv", BYTES("one\tx\ntwo\ty\n"), "1/2/no", "x>one|y>two",
      "no header: text is column 1; label is column 2"},
@@ -90,7 +93,8 @@ static const struct {
     {"a.tsv", BYTES("label\ttitle\nx\tone\n"), "2", "x>one",
      "header found: text is column 2 \"title\", label is column 1 \"label\""},
     {"a.tsv", BYTES("2\tone\n1\ttwo\n"), "2/1", "2>one|1>two",
-     "no header found (is there one? then --header): text is column 2; label is column 1"},
+     "no header found, so the first line is a text (is it a header? then --header): text is column "
+     "2; label is column 1"},
     {"a.tsv", BYTES("label\tother\nx\tone\n"), "label", "x",
      "header found: text is column 1 \"label\"; no labels"},
     {"a.tsv", BYTES("text\n\none\n"), "", "~|one",
@@ -98,7 +102,8 @@ static const struct {
     {"a.tsv", BYTES("\n\nlabel\ttext\n\nx\tone\n\n"), "", "x>one",
      "header found: text is column 2 \"text\", label is column 1 \"label\""},
     {"a.tsv", BYTES("\none\n\n"), "", "~|one|~",
-     "no header found (is there one? then --text NAME): text is column 1, the last; no labels"},
+     "no header found, so the first line is a text (is it a header? then --text NAME): text is "
+     "column 1, the last; no labels"},
     {"a.csv", BYTES("text,label\n\"one, two\",x\n\"say \"\"hi\"\"\",y\n"), "",
      "x>one, two|y>say \"hi\"",
      "header found: text is column 1 \"text\", label is column 2 \"label\""},

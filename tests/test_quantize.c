@@ -363,8 +363,11 @@ static void check_quantize(const char *source)
     snprintf(folder, sizeof folder, "%s/out", temporary_folder());
     ck_assert_msg(quantize(source, folder, false, NULL, &err) == STATUS_OK, "%s", err.text);
     check_model(source, folder);
-    /* Its own work may be written again; a model that is NF4 may not. */
-    ck_assert_msg(quantize(source, folder, false, NULL, &err) == STATUS_OK, "%s", err.text);
+    /* A model may be replaced, where that is meant; one that is NF4 may not be quantised. */
+    check_error(quantize(source, folder, false, NULL, &err), &err, STATUS_USAGE,
+                "the folder holds a model; give another --output, or --force to replace it",
+                "again");
+    ck_assert_msg(quantize(source, folder, true, NULL, &err) == STATUS_OK, "%s", err.text);
     check_error(quantize(folder, temporary_folder(), false, NULL, &err), &err, STATUS_BAD_DATA,
                 "the weights are NF4 already", "twice");
 }
@@ -485,7 +488,7 @@ static enum status attempt(void *context, struct err *err)
     struct attempt *a = context;
     struct quantize_counts counts;
     enum status status =
-        quantize_model(&a->device, a->source, a->folder, false, NULL, &counts, err);
+        quantize_model(&a->device, a->source, a->folder, a->n_before > 0, NULL, &counts, err);
     int n = status == STATUS_OK ? 1 : a->n_before;
     ck_assert_int_eq(count_entries(a->around), n);
     if (n > 0)

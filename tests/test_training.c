@@ -243,6 +243,80 @@ START_TEST(the_split_is_stratified)
 }
 END_TEST
 
+#define GROUPS    4
+#define RUN_TEXTS 100 /* of each group */
+
+/* Texts of groups, one group behind the other or in turns; every tenth has none. */
+static void grouped_texts(struct train_data *data, bool in_turns)
+{
+    *data = (struct train_data){.n_texts = GROUPS * RUN_TEXTS};
+    data->texts = mem_alloc_zero((size_t)data->n_texts, sizeof *data->texts);
+    for (int i = 0; i < data->n_texts; i++) {
+        data->texts[i].row = (size_t)i;
+        data->texts[i].label = i % 10 == 9 ? -1 : in_turns ? i % GROUPS : i / RUN_TEXTS;
+    }
+}
+
+/* Of the texts of the same group before a text, the last one; -1: none. */
+static int before(const struct train_data *data, int text)
+{
+    int label = data->texts[text].label, i = text - 1;
+    while (i >= 0 && (label < 0 || data->texts[i].label != label))
+        i--;
+    return i;
+}
+
+/* Held-out texts stand together: where one does not follow another of its group, a run begins. */
+START_TEST(runs_of_a_group_are_held_out_together)
+{
+    for (int turns = 0; turns < 2; turns++) {
+        struct train_data data[3]; /* the last with another seed */
+        struct err err;
+        for (int i = 0; i < 3; i++) {
+            grouped_texts(&data[i], turns);
+            ck_assert(train_data_split_runs(&data[i], GROUPS, 12, 0.2, (uint64_t)i / 2, &err) ==
+                      STATUS_OK);
+            bool held_out[GROUPS * RUN_TEXTS] = {false};
+            int runs = 0, single = 0;
+            ck_assert_int_eq(data[i].n_validation, 80);
+            ck_assert_int_eq(data[i].n_training, 320);
+            for (int j = 0; j < 80; j++)
+                held_out[data[i].validation[j]] = true;
+            for (int j = 0; j < 320; j++)
+                ck_assert(!held_out[data[i].training[j]]);
+            for (int j = 0; j < 80; j++) {
+                int text = data[i].validation[j], last = before(&data[i], text);
+                single += data[i].texts[text].label < 0;
+                runs += data[i].texts[text].label >= 0 && (last < 0 || !held_out[last]);
+            }
+            /* Runs of 11 or 12; one is cut. */
+            ck_assert_int_le(runs, (80 - single) / 11 + 1);
+            ck_assert_int_lt(single, 40);
+        }
+        ck_assert_mem_eq(data[0].validation, data[1].validation, 80 * sizeof(int));
+        ck_assert_mem_ne(data[0].validation, data[2].validation, 80 * sizeof(int));
+        for (int i = 0; i < 3; i++)
+            train_data_free(&data[i]);
+    }
+}
+END_TEST
+
+/* Whatever there is, one text stays in training. */
+START_TEST(runs_of_few_texts_are_split_too)
+{
+    struct train_data data;
+    struct err err;
+    for (int n = 1; n <= 4; n++) {
+        grouped_texts(&data, false);
+        data.n_texts = n;
+        ck_assert(train_data_split_runs(&data, GROUPS, 1 << 30, 0.99, 0, &err) == STATUS_OK);
+        ck_assert_int_eq(data.n_training, 1);
+        ck_assert_int_eq(data.n_validation, n - 1);
+        train_data_free(&data);
+    }
+}
+END_TEST
+
 START_TEST(each_epoch_draws_every_text_once)
 {
     struct training_options options = training_defaults(tiny_model());
@@ -404,6 +478,8 @@ int main(void)
     tcase_add_test(tcase, a_loss_that_is_not_finite_is_told);
     tcase_add_test(tcase, rates_are_those_of_transformers);
     tcase_add_test(tcase, the_split_is_stratified);
+    tcase_add_test(tcase, runs_of_a_group_are_held_out_together);
+    tcase_add_test(tcase, runs_of_few_texts_are_split_too);
     tcase_add_test(tcase, each_epoch_draws_every_text_once);
     tcase_add_test(tcase, the_plan_is_what_is_taken);
     tcase_add_test(tcase, less_memory_keeps_fewer_layers);

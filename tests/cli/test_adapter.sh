@@ -103,9 +103,11 @@ test_merge_makes_a_model() {
     expect_match "$stdout" '^files  .* values in F32$'
     run "$MIDASHI" embed "$corpus" --model "$dir/m" --output "$dir/m.npy" --precision f32
     expect_code 0
-    # Again over it, by any number of threads.
+    # Again over it only where that is meant; by any number of threads.
     cp "$dir/m/model.safetensors" "$dir/before"
-    run "$MIDASHI" merge "$model" "$dir/a" --output "$dir/m" --threads 1 --json --quiet
+    run "$MIDASHI" merge "$model" "$dir/a" --output "$dir/m" --quiet
+    expect_error 2 'm: the folder holds a model; give another --output, or --force to replace it'
+    run "$MIDASHI" merge "$model" "$dir/a" --output "$dir/m" --threads 1 --json --quiet --force
     expect_code 0
     expect_lines "$stderr"
     expect_match "$stdout" '"matrices": 21'
@@ -138,7 +140,7 @@ test_merge_of_quantised_models() {
     run "$MIDASHI" info "$dir/m"
     expect_match "$stdout" '^files  .* values in .*BF16'
     make_adapter "$dir/g" tests/golden/gguf/whole.gguf
-    run "$MIDASHI" merge tests/golden/gguf/whole.gguf "$dir/g" --output "$dir/m"
+    run "$MIDASHI" merge tests/golden/gguf/whole.gguf "$dir/g" --output "$dir/m" --force
     expect_code 0
     expect_absent "$dir/m/tokenizer.json"
     expect_file "$dir/m/tokenizer.gguf"
@@ -154,7 +156,7 @@ test_merge_leaves_folders_of_others_alone() {
     run "$MIDASHI" merge "$model" "$dir/a" --output "$dir/a" --force
     expect_error 2 "a: this is the adapter's own folder"
     run "$MIDASHI" merge "$model" "$dir/a" --output "$dir/model"
-    expect_error 2 'model: the folder holds a model that midashi did not write'
+    expect_error 2 'model: the folder holds a model; give another'
     expect_same "$model/model.safetensors" "$dir/model/model.safetensors"
     run "$MIDASHI" merge "$model" "$dir/a"
     expect_error 2 'give --output'

@@ -158,7 +158,7 @@ test_a_header_that_is_not_known() {
     printf 'sea\t \n' >>"$dir/c.tsv"
     run "$MIDASHI" topics "$dir/c.tsv" --model "$model" --topics 2
     expect_code 0
-    expect_match "$stderr" 'c\.tsv: 62 texts; no header found \(is there one\? then --text NAME\): text'
+    expect_match "$stderr" 'c\.tsv: 62 texts; no header found, so the first line is a text \(is it a header\? then --text NAME\): text is column 2, the last'
     expect_match "$stderr" '^1 text is blank and left out$'
     run "$MIDASHI" topics "$dir/c.tsv" --model "$model" --topics 2 --text headline
     expect_code 0

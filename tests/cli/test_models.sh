@@ -291,8 +291,14 @@ test_models_that_are_nowhere() {
     HF_HUB_CACHE=$dir/none
     export HF_HUB_CACHE
     refuse acme/tiny 66 "^midashi: acme/tiny: no such file .*cache \($dir/none\); .*sh tools/fetch-model\.sh acme/tiny\$"
-    refuse smollm2 66 'fetch it: sh tools/fetch-model\.sh smollm2$'
-    refuse models/smollm3 66 '^midashi: models/smollm3: no such file or folder; .*fetch-model\.sh smollm3$'
+    # What the script would refuse is not advised.
+    refuse smollm2 66 'sh tools/fetch-model\.sh fetches smollm2-135m, or ORG/NAME of the hub$'
+    program=$(cd "$(dirname "$MIDASHI")" && pwd)/$(basename "$MIDASHI")
+    # shellcheck disable=SC2016 # for the inner shell
+    run sh -c 'cd "$1" && "$2" info smollm2-135m' sh "$dir" "$program"
+    expect_error 66 'fetch it: sh tools/fetch-model\.sh smollm2-135m$'
+    refuse smollm2@v1 66 "the hub's names are ORG/NAME"
+    refuse models/smollm3 66 '^midashi: models/smollm3: no such .*fetches smollm2-135m, or ORG/NAME'
     for name in ../up acme/../up acme/tiny/deeper acme//tiny .hidden acme/tiny@ acme/tiny@../up \
         acme/tiny.gguf tokenizer.json -x/y 'a b/c'; do
         run "$MIDASHI" embed "$corpus" --output "$dir/e.npy" --model="$name"

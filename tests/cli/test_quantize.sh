@@ -70,13 +70,16 @@ test_files_of_the_tokenizer_are_copied() {
         expect_same "$dir/model/$file" "$dir/q/$file"
     done
     expect_absent "$dir/q/README.md"
-    # Another model into the same folder: what it has no use for goes.
+    # Another model into the same folder, where that is meant: what it has no use for goes.
     quantize_into "$dir/q"
+    expect_error 2 'q: the folder holds a model; give another --output, or --force to replace it'
+    expect_file "$dir/q/modules.json"
+    quantize_into "$dir/q" --force
     expect_code 0
     expect_absent "$dir/q/modules.json"
     expect_absent "$dir/q/1_Pooling"
     expect_file "$dir/q/tokenizer.json"
-    run "$MIDASHI" quantize tests/golden/gguf/whole.gguf --output "$dir/q"
+    run "$MIDASHI" quantize tests/golden/gguf/whole.gguf --output "$dir/q" --force
     expect_code 0
     expect_absent "$dir/q/tokenizer.json"
     expect_file "$dir/q/tokenizer.gguf"
@@ -110,7 +113,7 @@ test_folders_of_others_are_left_alone() {
     run "$MIDASHI" quantize "$dir/model" --output "$dir/model" --force
     expect_error 2 "model: this is the model's own folder"
     quantize_into "$dir/model"
-    expect_error 2 'model: the folder holds a model that midashi did not write'
+    expect_error 2 'model: the folder holds a model; give another'
     expect_same "$model/model.safetensors" "$dir/model/model.safetensors"
     mkdir "$dir/q"
     echo mine >"$dir/q/notes"
@@ -136,7 +139,7 @@ test_a_full_disk_leaves_nothing() {
     expect_code 0
     cp -r "$dir/q" "$dir/before"
     for folder in q new; do
-        run sh -c "ulimit -f 40; exec '$MIDASHI' quantize '$model' --output '$dir/$folder'"
+        run sh -c "ulimit -f 40; exec '$MIDASHI' quantize '$model' --force --output '$dir/$folder'"
         expect_error 71 '(model\.safetensors|q|new): cannot write'
     done
     expect_absent "$dir/new"

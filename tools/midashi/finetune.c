@@ -15,6 +15,7 @@
 #define MEMORY_SHARE 0.8
 
 #define NEAR        5
+#define HELD_OUT    4 /* times as many rows of a group are held out together */
 #define TEMPERATURE 0.05
 #define VALIDATION  0.1
 
@@ -26,6 +27,12 @@ static double temperature_of(const struct options *options)
 static double share_of(const struct options *options)
 {
     return options->validation < 0 ? VALIDATION : options->validation;
+}
+
+/* 0: no groups. */
+static int near_of(const struct options *options)
+{
+    return !options->group_column ? 0 : options->near ? options->near : NEAR;
 }
 
 /* ---- settings ------------------------------------------------------------------------------- */
@@ -66,9 +73,7 @@ static enum status settle_trainer(struct finetune *f, struct trainer_settings *s
     *settings = (struct trainer_settings){
         .objective = f->objective,
         .temperature = (float)temperature_of(o),
-        .near = !o->group_column ? 0
-                : o->near        ? o->near
-                                 : NEAR,
+        .near = near_of(o),
         .steps = o->steps,
         .batch = o->batch      ? o->batch
                  : contrastive ? 16
@@ -250,6 +255,18 @@ static enum status check_texts(const struct finetune *f, const struct corpus *co
     return STATUS_OK;
 }
 
+/* Where near rows are positives, a text's near ones are held out with it: else it would have none
+ * to be found by, and training would have seen them. */
+static enum status split(struct finetune *f, const struct corpus *corpus, struct err *err)
+{
+    const struct options *o = f->options;
+    int64_t run = HELD_OUT * (int64_t)near_of(o);
+    if (o->group_column)
+        return train_data_split_runs(&f->data, corpus->n_labels, run < INT_MAX ? (int)run : INT_MAX,
+                                     share_of(o), o->seed, err);
+    return train_data_split(&f->data, corpus->n_labels, share_of(o), o->seed, err);
+}
+
 static enum status read_texts(struct finetune *f, const struct corpus *corpus,
                               const struct corpus *validation, struct err *err)
 {
@@ -265,9 +282,7 @@ static enum status read_texts(struct finetune *f, const struct corpus *corpus,
             TRY(match_labels(f, corpus, validation, first, err));
         TRY(train_data_split_at(&f->data, first, o->seed, err));
     } else {
-        /* Groups, which come as labels, may be small: they do not decide who is held out. */
-        TRY(train_data_split(&f->data, o->group_column ? 0 : corpus->n_labels, share_of(o), o->seed,
-                             err));
+        TRY(split(f, corpus, err));
         f->held_out = mem_alloc_zero(corpus->n_rows, sizeof *f->held_out);
         if (!f->held_out)
             return err_no_memory(err, "the split", corpus->n_rows);

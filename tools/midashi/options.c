@@ -39,7 +39,7 @@ static const struct option {
     {"--json", NULL, OPTION_FLAG, offsetof(struct options, json), 0, 0,
      "one JSON object on standard output"},
     {"--force", NULL, OPTION_FLAG, offsetof(struct options, force), 0, 0,
-     "write into a folder that midashi did not make"},
+     "write into a folder that midashi did not make, or over what an earlier run left there"},
     {"--help", NULL, OPTION_FLAG, offsetof(struct options, help), 0, 0, "this page"},
     {"--output", "PATH", OPTION_TEXT, offsetof(struct options, output), 0, 0,
      "where to write (topics: CORPUS.topics; others need it)"},
@@ -155,7 +155,8 @@ static const struct option {
     {"--near", "N", OPTION_INT, offsetof(struct options, near), 1, 1 << 30,
      "with --group: rows so far apart still are near (5)"},
     {"--validation", "X", OPTION_DECIMAL, offsetof(struct options, validation), 0, 0,
-     "share of the texts, of each label, that is held out (0.1)"},
+     "share of the texts, of each label, that is held out; with --group in runs of neighbouring "
+     "rows, 4 times --near long (0.1)"},
     {"--validation-file", "CORPUS", OPTION_TEXT, offsetof(struct options, validation_file), 0, 0,
      "validate on these texts, all of them (a share of the corpus)"},
     {"--evaluate-every", "N", OPTION_INT, offsetof(struct options, evaluate_every), 1, 100000000,
