@@ -2,7 +2,6 @@
 #include "host/objective.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 #include "host/base/names.h"
 #include "kernels/contrastive.h"
@@ -56,9 +55,7 @@ static size_t carve(struct objective *o, const struct model_config *config, int 
         {&o->dnormed, normed * d, value_bytes},
         {&o->logits, logits, sizeof(float)},
         {&o->losses, next ? tokens : texts, sizeof(float)},
-        {&o->next, next ? tokens : 0, sizeof(int32_t)},
         {&o->scratch, contrast ? contrastive_scratch((int)pairs) : 0, sizeof(double)},
-        {&o->excluded, contrast ? pairs * pairs : 0, 1},
     };
     size_t used = 0;
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
@@ -213,18 +210,11 @@ static enum status next_token(struct objective *o, struct device *device,
                               const struct objective_batch *batch, float weight, float *dhidden,
                               struct objective_result *result, struct err *err)
 {
-    const struct llama_batch *texts = &batch->texts;
     int t = batch->texts.n_tokens, d = o->llama->config.hidden_size;
     assert(t <= o->settings.n_tokens);
-    for (int text = 0; text < texts->n_texts; text++) {
-        int last = texts->cu_seqlens[text + 1] - 1;
-        for (int i = texts->cu_seqlens[text]; i < last; i++)
-            o->next[i] = texts->tokens[i + 1];
-        o->next[last] = -1;
-    }
     TRY(llama_final_norm(o->llama, device, o->normed, o->llama->hidden, t, err));
     TRY(linear_cross_entropy(device, o->losses, dhidden ? o->dnormed : NULL, o->normed, &o->output,
-                             o->next, t, weight, o->logits, o->chunk_rows, err));
+                             batch->next, t, weight, o->logits, o->chunk_rows, err));
     result->loss += sum_of(o->losses, t);
     if (!dhidden)
         return STATUS_OK;
@@ -234,22 +224,6 @@ static enum status next_token(struct objective *o, struct device *device,
 }
 
 /* ---- contrastive ---------------------------------------------------------------------------- */
-
-/* Of anchor i and the positive of another one, j: near rows of one group say the same, and a text
- * that was drawn twice is itself. */
-static void exclude(struct objective *o, const struct objective_batch *batch, int anchor,
-                    int positive, int pairs)
-{
-    int near = o->settings.near;
-    for (int i = 0; i < pairs; i++)
-        for (int j = 0; j < pairs; j++) {
-            int apart = abs(batch->rows[anchor + i] - batch->rows[positive + j]);
-            int label = batch->labels[anchor + i];
-            bool group = near > 0 && label >= 0 && label == batch->labels[positive + j];
-            o->excluded[(size_t)i * (size_t)pairs + (size_t)j] =
-                i != j && (apart == 0 || (group && apart <= near));
-        }
-}
 
 static enum status contrast(struct objective *o, struct device *device,
                             const struct objective_batch *batch, float weight, float *dhidden,
@@ -261,16 +235,17 @@ static enum status contrast(struct objective *o, struct device *device,
     TRY(llama_final_norm(o->llama, device, o->normed, o->llama->hidden, t, err));
     TRY(pooling_fwd(device, o->pooled, o->normed, batch->mean_begin, batch->mean_end, n, d,
                     POOL_MEAN, err));
+    const uint8_t *excluded = batch->excluded;
     for (int unit = 0; unit < batch->n_units; unit++) {
         int first = batch->text_units[unit];
         int pairs = (batch->text_units[unit + 1] - first) / 2, positive = first + pairs;
         size_t anchors_at = (size_t)first * (size_t)d, positives_at = (size_t)positive * (size_t)d;
-        exclude(o, batch, first, positive, pairs);
         TRY(contrastive(device, o->losses, dhidden ? o->dpooled + anchors_at : NULL,
                         dhidden ? o->dpooled + positives_at : NULL, o->pooled + anchors_at,
-                        o->pooled + positives_at, o->excluded, pairs, d, o->settings.temperature,
+                        o->pooled + positives_at, excluded, pairs, d, o->settings.temperature,
                         weight, o->scratch, err));
         result->loss += sum_of(o->losses, pairs);
+        excluded += (size_t)pairs * (size_t)pairs;
     }
     if (!dhidden)
         return STATUS_OK;

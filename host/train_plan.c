@@ -2,6 +2,7 @@
 #include "host/train_plan.h"
 
 #include "host/estimate.h"
+#include "host/train_batch.h"
 
 /* From here on the matrix products have their full rate, so more tokens at once gain nothing. */
 #define PASS_TOKENS 512
@@ -57,7 +58,8 @@ static void measure(struct train_plan *plan, const struct train_plan_request *re
     plan->adapter = (size_t)request->adapter->n_parameters * 5 * sizeof(float);
     plan->kept = bytes.kept;
     plan->shared =
-        bytes.shared + token_bytes * (size_t)shape.value_bytes + /* dhidden */
+        bytes.shared + train_numbers_carve(&(struct train_numbers){0}, &objective, NULL) +
+        token_bytes * (size_t)shape.value_bytes + /* dhidden */
         estimate_activations(request->config, plan->pass_tokens, request->longest, request->gpu);
     plan->losses =
         objective_measure(request->config, request->adapter, &objective, shape.value_bytes);

@@ -115,6 +115,12 @@ bool training_open(struct training *t, const struct training_options *o)
     return true;
 }
 
+enum status training_step(struct trainer *trainer, struct trainer_report *report, struct err *err)
+{
+    TRY(trainer_step(trainer, err));
+    return trainer_report(trainer, true, report, err);
+}
+
 void training_close(struct training *t)
 {
     trainer_close(&t->trainer);

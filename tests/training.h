@@ -32,6 +32,8 @@ struct training_options {
 /* A run of classify with everything small; false where there is no such device. */
 struct training_options training_defaults(const char *model);
 bool training_open(struct training *training, const struct training_options *options);
+/* One step, and its report. */
+enum status training_step(struct trainer *trainer, struct trainer_report *report, struct err *err);
 void training_close(struct training *training);
 
 #endif
