@@ -46,7 +46,9 @@ template <typename T> static __device__ void vector_store(T *to, const vector_of
 
 /* W elements as floats: 1, or as many as make one access of 8 or 16 bytes, whose address is a
  * multiple of that. Where float32 goes with bfloat16, W is 4: 16 bytes a lane of the one and 8 of
- * the other, so that what a warp touches lies side by side in both. */
+ * the other, so that what a warp touches lies side by side in both. Where a vector of float32 that
+ * stays in L1 goes with bfloat16 from memory, W is 8: 8 floats are two accesses, the second of
+ * which finds the sectors of the first. */
 template <int W> struct floats {
     float of[W];
 };
@@ -61,12 +63,18 @@ template <typename T, int W> struct alignas(W * sizeof(T)) piece_of {
 
 template <int W, typename T> static __device__ floats<W> load_floats(const T *from)
 {
-    typedef typename bits_of<W * sizeof(T)>::type bits;
-    piece_of<T, W> piece;
     floats<W> v;
-    *(bits *)&piece = *(const bits *)from;
-    for (int i = 0; i < W; i++)
-        v.of[i] = to_float(piece.of[i]);
+    if constexpr (W * sizeof(T) > 16) {
+        floats<W / 2> low = load_floats<W / 2>(from), high = load_floats<W / 2>(from + W / 2);
+        for (int i = 0; i < W / 2; i++)
+            v.of[i] = low.of[i], v.of[W / 2 + i] = high.of[i];
+    } else {
+        typedef typename bits_of<W * sizeof(T)>::type bits;
+        piece_of<T, W> piece;
+        *(bits *)&piece = *(const bits *)from;
+        for (int i = 0; i < W; i++)
+            v.of[i] = to_float(piece.of[i]);
+    }
     return v;
 }
 

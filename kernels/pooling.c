@@ -188,6 +188,34 @@ enum status pooling_fwd_cuda(struct device *device, float *out, const void *hidd
                        err);
 }
 
+#define ROWS_OF_BLOCK 4 /* pooling.cu's */
+
+enum status pooling_bwd_cuda(struct device *device, void *dhidden, const float *dout,
+                             const int32_t *begin, const int32_t *end, int n_texts, int n, int d,
+                             enum pooling pooling, bool add, struct err *err)
+{
+    struct { /* pooling.cu's pooling_bwd_parameters */
+        void *dhidden;
+        const float *dout;
+        const int32_t *begin, *end;
+        int n_texts, n, d, is_last, add;
+    } parameters = {dhidden, dout, begin, end, n_texts, n, d, pooling == POOL_LAST, add};
+    int width = d % 8 == 0 ? 8 : 1;
+    struct cuda_row_blocks blocks = cuda_row_blocks(d, width, 256);
+    if (n == 0)
+        return STATUS_OK;
+    return cuda_launch(
+        device->cuda,
+        &(struct cuda_launch){
+            .image = "pooling",
+            .name = width == 8 ? "pooling_bwd_by_vectors" : "pooling_bwd_by_elements",
+            .grid = {(unsigned)(n / ROWS_OF_BLOCK + (n % ROWS_OF_BLOCK != 0)), blocks.n, 1},
+            .block = {blocks.threads, 1, 1},
+            .values = (void *[]){&parameters},
+        },
+        err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status pooling_fwd(struct device *device, float *out, const void *hidden, const int32_t *begin,
@@ -213,7 +241,8 @@ enum status pooling_bwd(struct device *device, void *dhidden, const void *dout,
         pooling_bwd_cpu(device, dhidden, dout, begin, end, n_texts, n, d, pooling);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return pooling_bwd_cuda(device, dhidden, dout, begin, end, n_texts, n, d, pooling, true,
+                                err);
     }
-    return device_lacks("pooling_bwd", err);
+    return err_set(err, STATUS_RESOURCE, "pooling_bwd: no kernel for this device");
 }

@@ -87,3 +87,71 @@ extern "C" __global__ void __launch_bounds__(512) pooling_by_elements(pooling_pa
 {
     pool_text<1>(parameters);
 }
+
+/* ---- the gradient ---------------------------------------------------------------------------
+
+ * A block takes ROWS_OF_BLOCK rows of dhidden, whose texts are mostly the same: their rows of dout then
+ * come from L1. Each warp finds the texts of a row by itself, a lane looking at every 32nd. */
+#define ROWS_OF_BLOCK 4 /* pooling.c's */
+
+struct pooling_bwd_parameters { /* pooling.c's */
+    __nv_bfloat16 *dhidden;
+    const float *dout;
+    const int *begin, *end;
+    int n_texts, n, d, is_last, add;
+};
+
+/* To the elements from column j on. Lanes behind the last column look for texts only. */
+template <int W>
+static __device__ void row_gradient(const pooling_bwd_parameters &p, int row, int j)
+{
+    __nv_bfloat16 *to = p.dhidden + (size_t)row * p.d + j;
+    floats<W> sum = {};
+    unsigned any = 0;
+    for (int first = 0; first < p.n_texts; first += 32) {
+        int text = first + threadIdx.x % 32, begin = 0, end = 0;
+        if (text < p.n_texts)
+            begin = p.begin[text], end = p.end[text];
+        if (p.is_last)
+            begin = max(begin, end - 1);
+        unsigned has = __ballot_sync(0xFFFFFFFF, begin <= row && row < end);
+        any |= has;
+        for (; has; has &= has - 1) {
+            int lane = __ffs(has) - 1;
+            float count = (float)__shfl_sync(0xFFFFFFFF, end - begin, lane);
+            if (j >= p.d)
+                continue;
+            floats<W> v = load_floats<W>(p.dout + (size_t)(first + lane) * p.d + j);
+            for (int k = 0; k < W; k++)
+                sum.of[k] += v.of[k] / count;
+        }
+    }
+    if (j >= p.d || (p.add && !any))
+        return;
+    if (p.add) {
+        floats<W> before = load_floats<W>(to);
+        for (int k = 0; k < W; k++)
+            sum.of[k] += before.of[k];
+    }
+    store_floats(to, sum);
+}
+
+template <int W> static __device__ void spread_rows(const pooling_bwd_parameters &p)
+{
+    int j = (blockIdx.y * blockDim.x + threadIdx.x) * W;
+    int first = blockIdx.x * ROWS_OF_BLOCK, n = min(ROWS_OF_BLOCK, p.n - first);
+    for (int i = 0; i < n; i++)
+        row_gradient<W>(p, first + i, j);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    pooling_bwd_by_vectors(pooling_bwd_parameters parameters)
+{
+    spread_rows<8>(parameters);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    pooling_bwd_by_elements(pooling_bwd_parameters parameters)
+{
+    spread_rows<1>(parameters);
+}

@@ -7,6 +7,7 @@
 #ifndef MIDASHI_KERNELS_POOLING_H
 #define MIDASHI_KERNELS_POOLING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "host/base/device.h"
 
@@ -34,10 +35,10 @@ void pooling_fwd_cpu(struct device *device, float *out, const float *hidden, con
  *     POOL_MEAN  dhidden[i] += dout[t] / (end[t] - begin[t])      over begin[t] <= i < end[t]
  *
  * dhidden    (n, d)        added to; rows of no text stay as they are
- * dout       (n_texts, d)
+ * dout       (n_texts, d)  float32 on every device
  * begin, end (n_texts)     within 0 .. n; an empty range adds nothing. Where ranges overlap, a row
  *                          gets its texts in order
- * Both instruction sets give the same bits. No kernel for a GPU yet: STATUS_RESOURCE. */
+ * Both instruction sets give the same bits. */
 enum status pooling_bwd(struct device *device, void *dhidden, const void *dout,
                         const int32_t *begin, const int32_t *end, int n_texts, int n, int d,
                         enum pooling pooling, struct err *err);
@@ -52,6 +53,15 @@ void pooling_bwd_cpu(struct device *device, float *dhidden, const float *dout, c
 enum status pooling_fwd_cuda(struct device *device, float *out, const void *hidden,
                              const int32_t *begin, const int32_t *end, int n_texts, int d,
                              enum pooling pooling, const float *norm, float eps, struct err *err);
+
+/* The gradient, by hidden as it was given to pooling_fwd_cuda, without the norm. All in device
+ * memory; dhidden bfloat16, it and dout at multiples of 16 bytes. add: as above; false: dhidden is
+ * written whole, its rows of no text with 0. A row's texts are summed in order in float32, what it
+ * held comes to the sum, and that is rounded once. A row depends on its texts alone. Queued on the
+ * device's stream. */
+enum status pooling_bwd_cuda(struct device *device, void *dhidden, const float *dout,
+                             const int32_t *begin, const int32_t *end, int n_texts, int n, int d,
+                             enum pooling pooling, bool add, struct err *err);
 
 /* The same in float64. Tests and bench only (tests/reference). */
 void pooling_fwd_ref(double *out, const double *hidden, const int32_t *begin, const int32_t *end,

@@ -215,6 +215,27 @@ enum status rmsnorm_fwd_cuda(struct device *device, enum precision type, void *y
                        err);
 }
 
+enum status rmsnorm_bwd_cuda(struct device *device, enum precision type, void *dx, const void *dy,
+                             const void *x, const float *weight, int n, int d, float eps, bool add,
+                             struct err *err)
+{
+    int adds = add, width = type == PRECISION_BF16 ? 8 : 4; /* 16 bytes */
+    void *values[] = {&dx, &dy, &x, &weight, &d, &eps, &adds};
+    /* One block a row, of at most rmsnorm.cu's 8 warps. */
+    struct cuda_row_blocks blocks = cuda_row_blocks(d, d % width == 0 ? width : 1, 256);
+    if (n == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "rmsnorm",
+                           .name = type == PRECISION_BF16 ? "rmsnorm_bwd_bf16" : "rmsnorm_bwd_f32",
+                           .grid = {(unsigned)n, 1, 1},
+                           .block = {blocks.threads, 1, 1},
+                           .values = values,
+                       },
+                       err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status rmsnorm_fwd(struct device *device, void *y, const void *x, const float *weight, int n,
@@ -238,7 +259,7 @@ enum status rmsnorm_bwd(struct device *device, void *dx, const void *dy, const v
         rmsnorm_bwd_cpu(device, dx, dy, x, weight, n, d, eps, add);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return rmsnorm_bwd_cuda(device, PRECISION_BF16, dx, dy, x, weight, n, d, eps, add, err);
     }
-    return device_lacks("rmsnorm_bwd", err);
+    return err_set(err, STATUS_RESOURCE, "rmsnorm_bwd: no kernel for this device");
 }

@@ -35,13 +35,19 @@ enum status rmsnorm_fwd_cuda(struct device *device, enum precision type, void *y
  * or += with add. (The weight is not trained.)
  * dx (n, d)  without add it is not read, and may be dy itself; must not overlap x
  * dy (n, d)
- * the rest   as above; what it says of orders and of rows that are not finite holds here too. No
- *            kernel for a GPU yet: STATUS_RESOURCE. */
+ * the rest   as above; what it says of places, of orders and of rows that are not finite holds here
+ *            too. */
 enum status rmsnorm_bwd(struct device *device, void *dx, const void *dy, const void *x,
                         const float *weight, int n, int d, float eps, bool add, struct err *err);
 
 void rmsnorm_bwd_cpu(struct device *device, float *dx, const float *dy, const float *x,
                      const float *weight, int n, int d, float eps, bool add);
+
+/* type: of dx, dy and x, PRECISION_BF16 (what rmsnorm_bwd takes) or PRECISION_F32; all in float32,
+ * rounded once. Queued on the device's stream. */
+enum status rmsnorm_bwd_cuda(struct device *device, enum precision type, void *dx, const void *dy,
+                             const void *x, const float *weight, int n, int d, float eps, bool add,
+                             struct err *err);
 
 /* The same in float64, naive. Tests and bench only (tests/reference). */
 void rmsnorm_fwd_ref(double *y, const double *x, const double *weight, int n, int d, double eps);
@@ -52,7 +58,9 @@ double rmsnorm_fwd_tolerance(int d);
  * proportional; NULL leaves it out. */
 void rmsnorm_bwd_ref(double *dx, double *magnitude, const double *dy, const double *x,
                      const double *weight, int n, int d, double eps, bool add);
-/* What float32 on the CPU may differ by, as a share of the magnitude. */
+/* What float32 may differ by, as a share of the magnitude; on a GPU before dx is rounded further.
+ */
 double rmsnorm_bwd_tolerance(int d);
+double rmsnorm_bwd_cuda_tolerance(int d);
 
 #endif

@@ -160,12 +160,10 @@ static int lanes_of_head(int half, int width)
     return n_lanes;
 }
 
-enum status rope_fwd_cuda(struct device *device, const struct rope_cuda *rope, int n,
-                          struct err *err)
+/* width: pairs of a lane at a time. */
+static enum status launch(struct device *device, const struct rope_cuda *rope, const char *name,
+                          int width, int n, struct err *err)
 {
-    assert(rope->head_dim >= 2 && rope->head_dim % 2 == 0);
-    assert(!rope->q_norm == !rope->k_norm || rope->n_kv_heads == 0);
-    int half = rope->head_dim / 2, width = half % 4 == 0 && rope->stride % 4 == 0 ? 4 : 1;
     struct { /* rope.cu's rope_parameters */
         void *x;
         size_t stride;
@@ -174,18 +172,32 @@ enum status rope_fwd_cuda(struct device *device, const struct rope_cuda *rope, i
         int n_heads, n_kv_heads, head_dim, n_lanes;
         const float *q_norm, *k_norm;
         float eps;
-    } parameters = {rope->x,          rope->stride,    rope->positions,
-                    rope->cos_table,  rope->sin_table, rope->n_heads,
-                    rope->n_kv_heads, rope->head_dim,  lanes_of_head(half, width),
-                    rope->q_norm,     rope->k_norm,    rope->eps};
+        void *raw;
+        size_t raw_stride;
+    } parameters = {rope->x,
+                    rope->stride,
+                    rope->positions,
+                    rope->cos_table,
+                    rope->sin_table,
+                    rope->n_heads,
+                    rope->n_kv_heads,
+                    rope->head_dim,
+                    lanes_of_head(rope->head_dim / 2, width),
+                    rope->q_norm,
+                    rope->k_norm,
+                    rope->eps,
+                    rope->q_norm ? rope->raw : NULL,
+                    rope->raw_stride};
     int n_threads = (rope->n_heads + rope->n_kv_heads) * parameters.n_lanes;
     n_threads = n_threads > BLOCK_LARGEST ? BLOCK_LARGEST : (n_threads + 31) / 32 * 32;
+    assert(rope->head_dim >= 2 && rope->head_dim % 2 == 0);
+    assert(!rope->q_norm == !rope->k_norm || rope->n_kv_heads == 0);
     if (n == 0)
         return STATUS_OK;
     return cuda_launch(device->cuda,
                        &(struct cuda_launch){
                            .image = "rope",
-                           .name = width == 4 ? "rope_by_fours" : "rope_by_elements",
+                           .name = name,
                            .grid = {(unsigned)n, 1, 1},
                            .block = {(unsigned)n_threads, 1, 1},
                            .values = (void *[]){&parameters},
@@ -193,7 +205,46 @@ enum status rope_fwd_cuda(struct device *device, const struct rope_cuda *rope, i
                        err);
 }
 
+/* All that a lane touches lies in pieces of `width` elements. */
+static bool has_pieces(const struct rope_cuda *rope, int width)
+{
+    size_t raw_stride = rope->q_norm && rope->raw ? rope->raw_stride : 0, size = (size_t)width;
+    return rope->head_dim / 2 % width == 0 && rope->stride % size == 0 && raw_stride % size == 0;
+}
+
+enum status rope_fwd_cuda(struct device *device, const struct rope_cuda *rope, int n,
+                          struct err *err)
+{
+    bool fours = has_pieces(rope, 4);
+    return launch(device, rope, fours ? "rope_by_fours" : "rope_by_elements", fours ? 4 : 1, n,
+                  err);
+}
+
+enum status rope_bwd_cuda(struct device *device, const struct rope_cuda *rope, int n,
+                          struct err *err)
+{
+    bool vectors = has_pieces(rope, 8);
+    assert(rope->raw || !rope->q_norm);
+    return launch(device, rope, vectors ? "rope_back_by_vectors" : "rope_back_by_elements",
+                  vectors ? 8 : 1, n, err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
+
+/* Heads of one kind, with nothing behind them. */
+static struct rope_cuda apart(void *x, const int32_t *positions, const float *cos_table,
+                              const float *sin_table, int n_heads, int head_dim)
+{
+    return (struct rope_cuda){
+        .x = x,
+        .stride = (size_t)n_heads * (size_t)head_dim,
+        .positions = positions,
+        .cos_table = cos_table,
+        .sin_table = sin_table,
+        .n_heads = n_heads,
+        .head_dim = head_dim,
+    };
+}
 
 enum status rope_fwd(struct device *device, void *x, const int32_t *positions,
                      const float *cos_table, const float *sin_table, int n, int n_heads,
@@ -203,18 +254,10 @@ enum status rope_fwd(struct device *device, void *x, const int32_t *positions,
     case DEVICE_CPU:
         rope_fwd_cpu(device, x, positions, cos_table, sin_table, n, n_heads, head_dim);
         return STATUS_OK;
-    case DEVICE_CUDA:
-        return rope_fwd_cuda(device,
-                             &(struct rope_cuda){
-                                 .x = x,
-                                 .stride = (size_t)n_heads * (size_t)head_dim,
-                                 .positions = positions,
-                                 .cos_table = cos_table,
-                                 .sin_table = sin_table,
-                                 .n_heads = n_heads,
-                                 .head_dim = head_dim,
-                             },
-                             n, err);
+    case DEVICE_CUDA: {
+        struct rope_cuda rope = apart(x, positions, cos_table, sin_table, n_heads, head_dim);
+        return rope_fwd_cuda(device, &rope, n, err);
+    }
     }
     return err_set(err, STATUS_RESOURCE, "rope: no kernel for this device");
 }
@@ -227,8 +270,10 @@ enum status rope_bwd(struct device *device, void *dx, const int32_t *positions,
     case DEVICE_CPU:
         rope_bwd_cpu(device, dx, positions, cos_table, sin_table, n, n_heads, head_dim);
         return STATUS_OK;
-    case DEVICE_CUDA:
-        break;
+    case DEVICE_CUDA: {
+        struct rope_cuda rope = apart(dx, positions, cos_table, sin_table, n_heads, head_dim);
+        return rope_bwd_cuda(device, &rope, n, err);
     }
-    return device_lacks("rope_bwd", err);
+    }
+    return err_set(err, STATUS_RESOURCE, "rope_bwd: no kernel for this device");
 }

@@ -49,7 +49,7 @@ void rope_fwd_cpu(struct device *device, float *x, const int32_t *positions, con
  *     dx[i]       = dx'[i] * cos(p f[i]) + dx'[i + d/2] * sin(p f[i])
  *     dx[i + d/2] = dx'[i + d/2] * cos(p f[i]) - dx'[i] * sin(p f[i])
  *
- * Arguments as above. No kernel for a GPU yet: STATUS_RESOURCE. */
+ * Arguments as above. */
 enum status rope_bwd(struct device *device, void *dx, const int32_t *positions,
                      const float *cos_table, const float *sin_table, int n, int n_heads,
                      int head_dim, struct err *err);
@@ -66,7 +66,11 @@ void rope_bwd_cpu(struct device *device, float *dx, const int32_t *positions,
  * q_norm, k_norm (head_dim) float32, both or neither: each head is first divided by
  *                           sqrt(mean square + eps) and multiplied by these (kernels/rmsnorm.h)
  *
- * x lies at a multiple of 8 bytes, the tables and norms at multiples of 16. All in float32, rounded
+ * raw          (n, raw_stride)  bfloat16: the same heads before norm and turn, which the gradient
+ *                           through the norms needs. Written forwards, read backwards, with norms
+ *                           only; forwards NULL keeps nothing. Apart from x
+ *
+ * x and raw lie at multiples of 16 bytes, the tables and norms too. All in float32, rounded
  * once, at the end. A head's bytes depend on its values, its position and its norm alone. NaN stays
  * in its head; without norms in its pair. */
 struct rope_cuda {
@@ -77,10 +81,18 @@ struct rope_cuda {
     int n_heads, n_kv_heads, head_dim;
     const float *q_norm, *k_norm; /* NULL: none */
     float eps;
+    void *raw;
+    size_t raw_stride; /* >= (n_heads + n_kv_heads) * head_dim */
 };
 
 /* n rows. Queued on the device's stream. */
 enum status rope_fwd_cuda(struct device *device, const struct rope_cuda *rope, int n,
+                          struct err *err);
+
+/* The gradient: x holds the gradient by what rope_fwd_cuda left there and gets the gradient by what
+ * it found: turned back and, where there are norms, taken through them (rmsnorm_bwd's formula) with
+ * raw. The rest as above. */
+enum status rope_bwd_cuda(struct device *device, const struct rope_cuda *rope, int n,
                           struct err *err);
 
 /* The same in float64 from the formulas above, without tables, in place. Tests and bench only

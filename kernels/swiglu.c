@@ -181,6 +181,26 @@ enum status swiglu_fwd_cuda(struct device *device, void *y, const void *gate, co
                        err);
 }
 
+enum status swiglu_bwd_cuda(struct device *device, void *dgate, void *dup, size_t dstride,
+                            const void *dy, const void *gate, const void *up, size_t stride, int n,
+                            int d, struct err *err)
+{
+    int width = d % 8 == 0 && stride % 8 == 0 && dstride % 8 == 0 ? 8 : 1;
+    struct cuda_row_blocks blocks = cuda_row_blocks(d, width, 256);
+    void *values[] = {&dgate, &dup, &dstride, &dy, &gate, &up, &stride, &d};
+    if (n == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "swiglu",
+                           .name = width == 8 ? "swiglu_bwd_by_vectors" : "swiglu_bwd_by_elements",
+                           .grid = {(unsigned)n, blocks.n, 1},
+                           .block = {blocks.threads, 1, 1},
+                           .values = values,
+                       },
+                       err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status swiglu_fwd(struct device *device, void *y, const void *gate, const void *up, int n,
@@ -204,7 +224,7 @@ enum status swiglu_bwd(struct device *device, void *dgate, void *dup, const void
         swiglu_bwd_cpu(device, dgate, dup, dy, gate, up, n, d);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return swiglu_bwd_cuda(device, dgate, dup, (size_t)d, dy, gate, up, (size_t)d, n, d, err);
     }
-    return device_lacks("swiglu_bwd", err);
+    return err_set(err, STATUS_RESOURCE, "swiglu_bwd: no kernel for this device");
 }

@@ -26,7 +26,7 @@ void swiglu_fwd_cpu(struct device *device, float *y, const float *gate, const fl
  * dy    (n, d)
  * gate, up      as above
  * NaN stays in its element; an infinite gate gives NaN. Where exp(-|gate|) is subnormal it is taken
- * as 0. No kernel for a GPU yet: STATUS_RESOURCE. */
+ * as 0. */
 enum status swiglu_bwd(struct device *device, void *dgate, void *dup, const void *dy,
                        const void *gate, const void *up, int n, int d, struct err *err);
 
@@ -40,6 +40,15 @@ void swiglu_bwd_cpu(struct device *device, float *dgate, float *dup, const float
 enum status swiglu_fwd_cuda(struct device *device, void *y, const void *gate, const void *up,
                             size_t stride, int n, int d, struct err *err);
 
+/* The gradient. bfloat16; dgate and dup: rows dstride elements apart, gate and up: stride; dy's d
+ * apart. dgate may be gate and dup may be up where dstride is stride, dgate may be dy where dstride
+ * is d. Where d and both strides are multiples of 8, all five lie at multiples of 16 bytes, else
+ * of 2. All in float32, rounded once; an element's bytes depend on its three inputs alone. Queued
+ * on the device's stream. */
+enum status swiglu_bwd_cuda(struct device *device, void *dgate, void *dup, size_t dstride,
+                            const void *dy, const void *gate, const void *up, size_t stride, int n,
+                            int d, struct err *err);
+
 /* The same in float64. Tests and bench only (tests/reference). */
 void swiglu_fwd_ref(double *y, const double *gate, const double *up, int n, int d);
 /* magnitude (n, d): the two terms of dgate by their absolute values, to which its rounding error is
@@ -48,5 +57,8 @@ void swiglu_bwd_ref(double *dgate, double *dup, double *magnitude, const double 
                     const double *gate, const double *up, int n, int d);
 /* What float32 on the CPU may differ by: of dgate as a share of the magnitude, of dup of itself. */
 #define SWIGLU_BWD_TOLERANCE (16 * 0x1p-24)
+/* The same on a GPU, before both are rounded further: its exponential errs by the size of the gate
+ * (docs/numerics.md). */
+#define SWIGLU_BWD_CUDA_TOLERANCE(gate) ((1.22 * fabs(gate) + 20) * 0x1p-24)
 
 #endif
