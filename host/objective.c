@@ -34,7 +34,7 @@ const char *objective_name(enum objective_kind kind)
 
 /* Carves the buffers off block, or with NULL only counts them. */
 static size_t carve(struct objective *o, const struct model_config *config, int n_labels,
-                    size_t value_bytes, char *block)
+                    char *block)
 {
     const struct objective_settings *s = &o->settings;
     size_t d = (size_t)config->hidden_size, texts = (size_t)s->n_texts;
@@ -51,8 +51,8 @@ static size_t carve(struct objective *o, const struct model_config *config, int 
     } arrays[] = {
         {&o->pooled, next ? 0 : texts * d, sizeof(float)},
         {&o->dpooled, next ? 0 : texts * d, sizeof(float)},
-        {&o->normed, normed * d, value_bytes},
-        {&o->dnormed, normed * d, value_bytes},
+        {&o->normed, normed * d, sizeof(float)},
+        {&o->dnormed, normed * d, sizeof(float)},
         {&o->logits, logits, sizeof(float)},
         {&o->losses, next ? tokens : texts, sizeof(float)},
         {&o->scratch, contrast ? contrastive_scratch((int)pairs) : 0, sizeof(double)},
@@ -72,10 +72,16 @@ static int chunk_rows(const struct objective_settings *settings)
 }
 
 size_t objective_measure(const struct model_config *config, const struct lora_adapter *adapter,
-                         const struct objective_settings *settings, int value_bytes)
+                         const struct objective_settings *settings)
 {
     struct objective objective = {.settings = *settings, .chunk_rows = chunk_rows(settings)};
-    return carve(&objective, config, adapter->n_labels, (size_t)value_bytes, NULL);
+    return carve(&objective, config, adapter->n_labels, NULL);
+}
+
+bool objective_has_output(const struct model_config *config, const struct weights *weights)
+{
+    return !config->tied_embeddings && weights_find(weights, "lm_head.weight") !=
+                                           weights_find(weights, "model.embed_tokens.weight");
 }
 
 /* The embedding, or a matrix of its own. */
@@ -84,8 +90,7 @@ static enum status load_output(struct objective *o, const struct weights *weight
     const struct llama *llama = o->llama;
     struct arena scratch = {0};
     o->output = llama->embedding;
-    if (llama->config.tied_embeddings || weights_find(weights, "lm_head.weight") ==
-                                             weights_find(weights, "model.embed_tokens.weight"))
+    if (!objective_has_output(&llama->config, weights))
         return STATUS_OK;
     enum status status =
         dense_load(&o->output, weights, "lm_head.weight", llama->config.vocab_size,
@@ -108,13 +113,13 @@ enum status objective_open(struct objective *objective, struct llama *llama,
     if (settings->kind == OBJECTIVE_CLASSIFY)
         objective->head_gradient =
             gradients ? gradients + (adapter->head - adapter->parameters) : NULL;
-    size_t bytes = objective_measure(&llama->config, adapter, settings, sizeof(float));
+    size_t bytes = objective_measure(&llama->config, adapter, settings);
     char *block = arena_alloc(&objective->arena, bytes, 1);
     enum status status = STATUS_OK;
     if (!block)
         status = err_no_memory(err, "the losses", bytes);
     else
-        carve(objective, &llama->config, adapter->n_labels, sizeof(float), block);
+        carve(objective, &llama->config, adapter->n_labels, block);
     if (status == STATUS_OK && settings->kind == OBJECTIVE_NEXT_TOKEN)
         status = load_output(objective, weights, err);
     if (status != STATUS_OK)

@@ -64,7 +64,10 @@ struct objective {
 /* Bytes that objective_open takes for its buffers; next-token: the output matrix apart, where it is
  * not the embedding. */
 size_t objective_measure(const struct model_config *config, const struct lora_adapter *adapter,
-                         const struct objective_settings *settings, int value_bytes);
+                         const struct objective_settings *settings);
+
+/* Next-token: whether the output matrix is one of its own, beside the embedding. */
+bool objective_has_output(const struct model_config *config, const struct weights *weights);
 
 /* gradients: in the layout of adapter->parameters, for the head's. STATUS_BAD_DATA: next-token, and
  * the files hold no output matrix. STATUS_RESOURCE: no memory. */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "host/base/names.h"
 #include "host/base/philox.h"
+#include "host/trainer_cuda.h"
 #include "kernels/adamw.h"
 
 /* Draws near rows as positives; train_data has the streams before it. */
@@ -78,7 +79,6 @@ static enum status open_cpu(struct trainer *trainer, struct embedder *embedder, 
         .n_tokens = plan->pass_tokens,
         .kept_layers = plan->kept_layers,
         .dropout = trainer->settings.dropout > 0,
-        .value_bytes = sizeof(float),
     };
     size_t n = (size_t)trainer->adapter->n_parameters;
     size_t values = (size_t)plan->pass_tokens * (size_t)llama->config.hidden_size;
@@ -93,6 +93,21 @@ static enum status open_cpu(struct trainer *trainer, struct embedder *embedder, 
                          err));
     return objective_open(&trainer->objective, llama, trainer->adapter, trainer->gradients,
                           embedder->weights, &trainer->shape, err);
+}
+
+/* What computes on a GPU; it begins with the adapter as the host has it. */
+static enum status open_cuda(struct trainer *trainer, struct embedder *embedder, struct err *err)
+{
+    const struct trainer_cuda_shape shape = {
+        .config = &embedder->llama.config,
+        .adapter = trainer->adapter,
+        .objective = trainer->shape,
+        .kept_layers = trainer->plan.kept_layers,
+        .dropout = trainer->settings.dropout > 0,
+        .own_output = objective_has_output(&embedder->llama.config, embedder->weights),
+    };
+    TRY(trainer_cuda_open(&trainer->cuda, trainer->device, embedder, &shape, err));
+    return trainer_send(trainer, 0, err);
 }
 
 enum status trainer_open(struct trainer *trainer, struct device *device, struct embedder *embedder,
@@ -116,7 +131,8 @@ enum status trainer_open(struct trainer *trainer, struct device *device, struct 
     trainer->v = take(trainer, n, sizeof(float), "the optimiser", err);
     trainer->drawn = take(trainer, texts, sizeof(int), "the texts of a step", err);
     if (trainer->m && trainer->v && trainer->drawn)
-        status = open_cpu(trainer, embedder, err);
+        status = device->kind == DEVICE_CUDA ? open_cuda(trainer, embedder, err)
+                                             : open_cpu(trainer, embedder, err);
     if (status != STATUS_OK)
         trainer_close(trainer);
     return status;
@@ -124,6 +140,7 @@ enum status trainer_open(struct trainer *trainer, struct device *device, struct 
 
 void trainer_close(struct trainer *trainer)
 {
+    trainer_cuda_close(trainer->cuda);
     llama_train_close(&trainer->train);
     objective_close(&trainer->objective);
     arena_free(&trainer->arena);
@@ -201,12 +218,14 @@ static int64_t count_losses(const struct trainer *trainer, const int *drawn, int
     return 0;
 }
 
-/* weight 0: only the losses are wanted. */
+/* weight 0: only the losses are wanted. On a GPU the result comes later. */
 static enum status run_pass(struct trainer *trainer, const struct objective_batch *batch,
                             const struct dropout *dropout, float weight,
                             struct objective_result *result, struct err *err)
 {
     struct llama_pass pass = {.dropout = *dropout};
+    if (trainer->cuda)
+        return trainer_cuda_pass(trainer->cuda, batch, dropout, weight, err);
     TRY(llama_train_forward(&trainer->train, trainer->device, &batch->texts, &pass, err));
     TRY(objective_run(&trainer->objective, trainer->device, batch, weight,
                       weight != 0 ? trainer->dhidden : NULL, result, err));
@@ -223,6 +242,8 @@ static enum status run_passes(struct trainer *trainer, const int *drawn, int uni
 {
     for (int unit = 0; unit < n_units;) {
         struct objective_batch batch;
+        if (trainer->cuda)
+            TRY(trainer_cuda_numbers(trainer->cuda, &trainer->numbers, err));
         unit += train_batch_fill(&batch, &trainer->numbers, &trainer->shape, trainer->data,
                                  drawn + unit * unit_texts, unit_texts, n_units - unit);
         TRY(run_pass(trainer, &batch, &dropout, weight, result, err));
@@ -243,13 +264,6 @@ static struct dropout dropout_of(const struct trainer *trainer, uint32_t step)
 
 /* ---- a step --------------------------------------------------------------------------------- */
 
-/* Half a gradient is none. */
-static void drop_gradients(struct trainer *trainer)
-{
-    memset(trainer->gradients, 0,
-           (size_t)trainer->adapter->n_parameters * sizeof *trainer->gradients);
-}
-
 /* Of step `step`, from 1. Names its first rows, so that a strange text can be looked at. */
 static enum status not_finite(struct trainer *trainer, int64_t step, const char *what, double value,
                               struct err *err)
@@ -268,22 +282,33 @@ static enum status not_finite(struct trainer *trainer, int64_t step, const char 
                    n > 16 ? ", ..." : "");
 }
 
-/* Means, from the sums of `count` losses. STATUS_FAILED: one is not finite. */
-static enum status settle(struct trainer *trainer, struct trainer_report *report, int64_t count,
-                          const struct objective_result *result, struct err *err)
+/* Means, from the sums of `count` losses. */
+static void settle(const struct trainer *trainer, struct trainer_report *report, int64_t count,
+                   const struct objective_result *result)
 {
     report->loss = count > 0 ? result->loss / (double)count : 0;
     report->accuracy = trainer->settings.objective == OBJECTIVE_CLASSIFY
                            ? (double)result->correct / (double)count
                            : NAN;
-    if (report->step > 0 && !isfinite(report->loss))
+}
+
+/* Of a step whose norm is known too. */
+static enum status check_finite(struct trainer *trainer, const struct trainer_report *report,
+                                struct err *err)
+{
+    if (!isfinite(report->loss))
         return not_finite(trainer, report->step, "the loss", report->loss, err);
+    if (!isfinite(report->norm))
+        return not_finite(trainer, report->step, "the gradient", report->norm, err);
     return STATUS_OK;
 }
 
-static struct adamw optimiser(const struct trainer *trainer, const struct trainer_report *report)
+/* The gradients' norm, and AdamW. */
+static enum status update(struct trainer *trainer, struct trainer_report *report, struct err *err)
 {
-    return (struct adamw){
+    double clip = trainer->settings.clip;
+    int64_t n = trainer->adapter->n_parameters;
+    struct adamw adamw = {
         .learning_rate = report->learning_rate,
         .beta1 = 0.9,
         .beta2 = 0.999,
@@ -292,20 +317,33 @@ static struct adamw optimiser(const struct trainer *trainer, const struct traine
         .step = report->step,
         .gradient_scale = 1,
     };
-}
-
-static enum status update(struct trainer *trainer, struct trainer_report *report, struct err *err)
-{
-    double clip = trainer->settings.clip;
-    int64_t n = trainer->adapter->n_parameters;
-    struct adamw adamw = optimiser(trainer, report);
+    if (trainer->cuda) {
+        TRY(trainer_cuda_update(trainer->cuda, &adamw, clip, err));
+        return trainer_cuda_end(trainer->cuda, err);
+    }
     report->norm = sqrt(sum_of_squares(trainer->device, trainer->gradients, n));
-    if (!isfinite(report->norm))
-        return not_finite(trainer, report->step, "the gradient", report->norm, err);
+    TRY(check_finite(trainer, report, err));
     if (clip > 0)
         adamw.gradient_scale = clip_scale(report->norm, clip);
     return adamw_step(trainer->device, trainer->adapter->parameters, trainer->gradients, trainer->m,
                       trainer->v, n, &adamw, err);
+}
+
+/* Half a gradient is none. */
+static void drop_gradients(struct trainer *trainer)
+{
+    struct err ignored; /* something has gone wrong already */
+    if (trainer->cuda)
+        trainer_cuda_abandon(trainer->cuda, &ignored);
+    else
+        memset(trainer->gradients, 0,
+               (size_t)trainer->adapter->n_parameters * sizeof *trainer->gradients);
+}
+
+static enum status begin(struct trainer *trainer, int64_t step, struct err *err)
+{
+    return trainer->cuda ? trainer_cuda_begin(trainer->cuda, (int)(step % TRAINER_PENDING), err)
+                         : STATUS_OK;
 }
 
 enum status trainer_step(struct trainer *trainer, struct err *err)
@@ -322,11 +360,11 @@ enum status trainer_step(struct trainer *trainer, struct err *err)
     /* From 1: the adapter's initial values were drawn as step 0. */
     const struct dropout dropout = dropout_of(trainer, (uint32_t)report.step);
     int64_t count = count_losses(trainer, trainer->drawn, n_texts);
+    TRY(begin(trainer, trainer->step, err));
     enum status status =
         run_passes(trainer, trainer->drawn, trainer->plan.unit_texts, s->accumulate, dropout,
                    count > 0 ? 1.0f / (float)count : 0, &result, &report.tokens, err);
-    if (status == STATUS_OK)
-        status = settle(trainer, &report, count, &result, err);
+    settle(trainer, &report, count, &result);
     if (status == STATUS_OK)
         status = update(trainer, &report, err);
     if (status != STATUS_OK) {
@@ -339,27 +377,54 @@ enum status trainer_step(struct trainer *trainer, struct err *err)
     return STATUS_OK;
 }
 
+/* ---- what came of it ------------------------------------------------------------------------ */
+
+/* What the GPU knows of what was begun as `step`, from 0. */
+static enum status await(struct trainer *trainer, int64_t step, struct trainer_report *report,
+                         int64_t count, struct err *err)
+{
+    struct step_record record;
+    TRY(trainer_cuda_await(trainer->cuda, (int)(step % TRAINER_PENDING), &record, err));
+    settle(trainer, report, count, &(struct objective_result){record.loss, record.correct});
+    report->norm = record.norm;
+    return STATUS_OK;
+}
+
 enum status trainer_report(struct trainer *trainer, bool all, struct trainer_report *report,
                            struct err *err)
 {
-    (void)all, (void)err;
+    int64_t step = trainer->reported;
     *report = (struct trainer_report){0};
-    if (trainer->reported < trainer->step)
-        *report = trainer->pending[trainer->reported++ % TRAINER_PENDING].report;
+    if (trainer->step - step < (trainer->cuda && !all ? 2 : 1))
+        return STATUS_OK;
+    *report = trainer->pending[step % TRAINER_PENDING].report;
+    if (trainer->cuda) {
+        TRY(await(trainer, step, report, trainer->pending[step % TRAINER_PENDING].count, err));
+        enum status status = check_finite(trainer, report, err);
+        if (status != STATUS_OK) {
+            trainer->step = step; /* no later one has changed anything either */
+            return status;
+        }
+    }
+    trainer->reported++;
     return STATUS_OK;
 }
 
 enum status trainer_fetch(struct trainer *trainer, bool moments, struct err *err)
 {
-    (void)trainer, (void)moments, (void)err;
-    return STATUS_OK;
+    if (!trainer->cuda)
+        return STATUS_OK;
+    return trainer_cuda_fetch(trainer->cuda, trainer->adapter->parameters,
+                              moments ? trainer->m : NULL, moments ? trainer->v : NULL, err);
 }
 
 enum status trainer_send(struct trainer *trainer, int64_t step, struct err *err)
 {
-    (void)err;
     trainer->step = trainer->reported = step;
-    return STATUS_OK;
+    if (!trainer->cuda)
+        return STATUS_OK;
+    return trainer_cuda_send(trainer->cuda, trainer->adapter->parameters, trainer->m, trainer->v,
+                             err);
 }
 
 /* ---- evaluation ----------------------------------------------------------------------------- */
@@ -374,6 +439,7 @@ enum status trainer_evaluate(struct trainer *trainer, struct trainer_report *rep
     *report = (struct trainer_report){0};
     if (is_paired(trainer))
         dropout = dropout_of(trainer, EVALUATION_STEP);
+    TRY(begin(trainer, 0, err));
     /* Texts that do not meet are units of their own, and fill whole passes. */
     int most = is_paired(trainer) ? trainer->settings.batch
                                   : trainer->plan.unit_texts * trainer->settings.accumulate;
@@ -390,5 +456,9 @@ enum status trainer_evaluate(struct trainer *trainer, struct trainer_report *rep
         count += count_losses(trainer, trainer->drawn, n_units * unit_texts);
         dropout.first_row += report->tokens - before;
     }
-    return settle(trainer, report, count, &result, err);
+    settle(trainer, report, count, &result);
+    if (!trainer->cuda)
+        return STATUS_OK;
+    TRY(trainer_cuda_end(trainer->cuda, err));
+    return await(trainer, 0, report, count, err);
 }

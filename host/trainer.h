@@ -10,6 +10,7 @@
 #include "host/embedder.h"
 #include "host/train_batch.h"
 #include "host/train_plan.h"
+#include "host/trainer_cuda.h"
 
 enum schedule {
     SCHEDULE_LINEAR, /* to 0 at the end */
@@ -18,8 +19,6 @@ enum schedule {
 };
 bool schedule_parse(enum schedule *schedule, const char *word);
 const char *schedule_name(enum schedule schedule);
-
-struct trainer_cuda;
 
 struct trainer_settings {
     enum objective_kind objective;
@@ -46,8 +45,8 @@ struct trainer_report {
     int64_t tokens;
 };
 
-/* Steps that may be under way. */
-#define TRAINER_PENDING 2
+/* Steps that may be under way, each with a record on the GPU. */
+#define TRAINER_PENDING TRAINER_CUDA_RECORDS
 
 struct trainer {
     struct trainer_settings settings;
