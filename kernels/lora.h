@@ -11,6 +11,7 @@
 #define MIDASHI_KERNELS_LORA_H
 
 #include "kernels/dropout.h"
+#include "kernels/lora_parts.h"
 
 /* scale: alpha / rank, or alpha / sqrt(rank) for rsLoRA. */
 struct lora {
@@ -46,6 +47,21 @@ void lora_fwd_cpu(struct device *device, float *y, float *s, float *dropped, con
 void lora_bwd_cpu(struct device *device, float *dx, float *da, float *db, float *ds, float *dropped,
                   const float *dy, const float *x, const float *s, const struct lora *lora,
                   const struct dropout *dropout, const int32_t *units, int n_units);
+
+/* On a GPU: dA_p += ds_pᵀ · drop_p(x) and dB_p += dy_pᵀ · s_p for each part p that has an adapter,
+ * in one launch. gradients_of_a[p] (rank, columns), gradients_of_b[p] (part's rows, rank) float32,
+ * added to; lora.h's layout, ranks not filled up. Nothing is read of a part whose rank is 0 dy (m,
+ * parts->rows), s and ds (m, parts->padded)   bfloat16; of the padding 0 is expected x bfloat16,
+ * (m, parts->columns), rows x_stride elements apart dropout              the stream is each part's
+ * own; NULL or a threshold of 0: none. What is kept is rounded to bfloat16 (dropout_fwd_cuda) units
+ * (n_units + 1)  on the device, as in weight_gradient.h Of parts, ranks, sizes and streams are
+ * read, not the addresses. Queued on the device's stream. */
+enum status lora_gradients_cuda(struct device *device, float *const gradients_of_a[LORA_PARTS],
+                                float *const gradients_of_b[LORA_PARTS],
+                                const struct lora_parts *parts, const void *dy, const void *x,
+                                int x_stride, const void *s, const void *ds,
+                                const struct dropout *dropout, const int32_t *units, int n_units,
+                                struct err *err);
 
 /* The same in float64, naive, with the mask as factors (m, columns) (dropout_factors_ref) or NULL
  * for none. Of absolute values they give the magnitudes that rounding is proportional to. Tests and
