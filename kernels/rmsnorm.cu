@@ -65,10 +65,10 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS_LARGEST)
 
 /* ---- the gradient ---------------------------------------------------------------------------
 
- * A thread keeps its first KEPT pieces of x, of dy * weight and of what dx held in registers between
- * the sums and the result, so that each byte of them is read once, all at the same time; rows wider
- * than that (4096 of bfloat16, 4096 of float32) are read again behind it, from L1. Both sums go
- * through one barrier. */
+ * 16 bytes a thread and access where rows are whole vectors. A thread keeps its first KEPT pieces of
+ * x, of dy * weight and of what dx held in registers between the sums and the result, so that each
+ * byte of them is read once and all are under way together; what a row has beyond 4096 (where it is
+ * no vectors, 1024) is read again, from L1. Both sums go through one barrier. */
 #define BWD_WARPS_LARGEST 8
 
 struct row_sums {
@@ -88,78 +88,84 @@ static __device__ row_sums block_sums(row_sums value)
             warp_sum(lane < n_warps ? products[lane] : 0.0f)};
 }
 
-template <int W> struct bwd_piece {
-    floats<W> x, g, before; /* g: dy * weight; before: what dx held */
+/* As they lie in memory, and half as many registers for bfloat16: widened where they are used. */
+template <typename T, int W> struct kept_piece {
+    typename bits_of<W * sizeof(T)>::type bits;
+
+    __device__ void load(const T *from)
+    {
+        bits = *(const decltype(bits) *)from;
+    }
+    __device__ floats<W> widened() const
+    {
+        return load_floats<W>((const T *)&bits);
+    }
 };
 
-template <int W, typename T>
-static __device__ bwd_piece<W> load_piece(const T *dx, const T *dy, const T *x, bool add)
-{
-    bwd_piece<W> piece = {load_floats<W>(x), load_floats<W>(dy), {}};
-    if (add)
-        piece.before = load_floats<W>(dx);
-    return piece;
-}
+template <typename T, int W> struct bwd_piece {
+    kept_piece<T, W> x, before; /* before: what dx held */
+    floats<W> g;                /* dy * weight */
 
-template <int W> static __device__ void weigh(bwd_piece<W> &piece, const float *weight)
-{
-    floats<W> w = load_floats<W>(weight);
-    for (int i = 0; i < W; i++)
-        piece.g.of[i] *= w.of[i];
-}
-
-template <int W> static __device__ void sum_up(row_sums &sums, const bwd_piece<W> &piece)
-{
-    for (int i = 0; i < W; i++) {
-        sums.squares = fmaf(piece.x.of[i], piece.x.of[i], sums.squares);
-        sums.products = fmaf(piece.g.of[i], piece.x.of[i], sums.products);
+    __device__ void load(const T *dx, const T *dy, const T *of_x, bool add)
+    {
+        x.load(of_x);
+        g = load_floats<W>(dy);
+        if (add)
+            before.load(dx);
     }
-}
 
-template <int W, typename T>
-static __device__ void store_result(T *dx, const bwd_piece<W> &piece, float scale, float pull)
-{
-    floats<W> v;
-    for (int i = 0; i < W; i++)
-        v.of[i] = piece.before.of[i] + (piece.g.of[i] * scale - piece.x.of[i] * pull);
-    store_floats(dx, v);
-}
+    __device__ void sum_up(row_sums &sums, const float *weight)
+    {
+        floats<W> v = x.widened(), w = load_floats<W>(weight);
+        for (int i = 0; i < W; i++) {
+            g.of[i] *= w.of[i];
+            sums.squares = fmaf(v.of[i], v.of[i], sums.squares);
+            sums.products = fmaf(g.of[i], v.of[i], sums.products);
+        }
+    }
+
+    __device__ void store(T *dx, float scale, float pull, bool add) const
+    {
+        floats<W> v = x.widened(), result = {};
+        if (add)
+            result = before.widened();
+        for (int i = 0; i < W; i++)
+            result.of[i] += g.of[i] * scale - v.of[i] * pull;
+        store_floats(dx, result);
+    }
+};
 
 /* dx may be dy: a thread writes only elements that it alone reads. */
 template <int W, int KEPT, typename T>
 static __device__ void rmsnorm_bwd_pieces(T *dx, const T *dy, const T *x, const float *weight,
                                           int d, float eps, bool add)
 {
-    bwd_piece<W> kept[KEPT];
-    row_sums sums = {};
+    bwd_piece<T, W> kept[KEPT], piece;
+    row_sums sums = {}, again = {};
     int first = threadIdx.x * W, step = blockDim.x * W, behind = first + KEPT * step;
 #pragma unroll
-    for (int k = 0; k < KEPT; k++)
-        if (first + k * step < d)
-            kept[k] = load_piece<W>(dx + first + k * step, dy + first + k * step,
-                                    x + first + k * step, add);
+    for (int k = 0, j = first; k < KEPT; k++, j += step)
+        if (j < d)
+            kept[k].load(dx + j, dy + j, x + j, add);
 #pragma unroll
-    for (int k = 0; k < KEPT; k++)
-        if (first + k * step < d) {
-            weigh(kept[k], weight + first + k * step);
-            sum_up(sums, kept[k]);
-        }
+    for (int k = 0, j = first; k < KEPT; k++, j += step)
+        if (j < d)
+            kept[k].sum_up(sums, weight + j);
     for (int j = behind; j < d; j += step) {
-        bwd_piece<W> piece = load_piece<W>(dx + j, dy + j, x + j, false);
-        weigh(piece, weight + j);
-        sum_up(sums, piece);
+        piece.load(dx + j, dy + j, x + j, false);
+        piece.sum_up(sums, weight + j);
     }
     sums = block_sums(sums);
     float scale = 1.0f / sqrtf(sums.squares / (float)d + eps);
     float pull = scale * (scale * scale * (sums.products / (float)d));
 #pragma unroll
-    for (int k = 0; k < KEPT; k++)
-        if (first + k * step < d)
-            store_result(dx + first + k * step, kept[k], scale, pull);
+    for (int k = 0, j = first; k < KEPT; k++, j += step)
+        if (j < d)
+            kept[k].store(dx + j, scale, pull, add);
     for (int j = behind; j < d; j += step) {
-        bwd_piece<W> piece = load_piece<W>(dx + j, dy + j, x + j, add);
-        weigh(piece, weight + j);
-        store_result(dx + j, piece, scale, pull);
+        piece.load(dx + j, dy + j, x + j, add);
+        piece.sum_up(again, weight + j);
+        piece.store(dx + j, scale, pull, add);
     }
 }
 
@@ -175,14 +181,14 @@ static __device__ void rmsnorm_bwd_row(T *dx, const T *dy, const T *x, const flo
         rmsnorm_bwd_pieces<1, 4>(dx + row, dy + row, x + row, weight, d, eps, add);
 }
 
-extern "C" __global__ void __launch_bounds__(32 * BWD_WARPS_LARGEST)
+extern "C" __global__ void __launch_bounds__(32 * BWD_WARPS_LARGEST, 4)
     rmsnorm_bwd_bf16(__nv_bfloat16 *dx, const __nv_bfloat16 *dy, const __nv_bfloat16 *x,
                      const float *weight, int d, float eps, int add)
 {
     rmsnorm_bwd_row<8>(dx, dy, x, weight, d, eps, add);
 }
 
-extern "C" __global__ void __launch_bounds__(32 * BWD_WARPS_LARGEST)
+extern "C" __global__ void __launch_bounds__(32 * BWD_WARPS_LARGEST, 3)
     rmsnorm_bwd_f32(float *dx, const float *dy, const float *x, const float *weight, int d,
                     float eps, int add)
 {

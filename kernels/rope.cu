@@ -208,12 +208,12 @@ template <int W> static __device__ void rope_token_back(const rope_parameters &p
     }
 }
 
-extern "C" __global__ void __launch_bounds__(512) rope_back_by_vectors(rope_parameters parameters)
+extern "C" __global__ void __launch_bounds__(512, 2) rope_back_by_vectors(rope_parameters parameters)
 {
     rope_token_back<8>(parameters);
 }
 
-extern "C" __global__ void __launch_bounds__(512) rope_back_by_elements(rope_parameters parameters)
+extern "C" __global__ void __launch_bounds__(512, 2) rope_back_by_elements(rope_parameters parameters)
 {
     rope_token_back<1>(parameters);
 }

@@ -105,6 +105,7 @@ const struct bench_operation bench_rope_bwd = {
     .name = "rope_bwd",
     .dtype = "f32",
     .dimensions = {"n", "heads", "dim"},
+    .cuda = true,
     .shapes = shapes,
     .refuse = refuse,
     .prepare = prepare,
