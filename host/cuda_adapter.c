@@ -37,6 +37,11 @@ static void shape_parts(struct lora_parts *parts, const struct lora_adapter *ada
     }
 }
 
+static void grow(int *most, int n)
+{
+    *most = n > *most ? n : *most;
+}
+
 enum status cuda_adapter_open(struct cuda_adapter *cuda_adapter, const struct lora_adapter *adapter,
                               const struct model_config *config, struct err *err)
 {
@@ -52,9 +57,9 @@ enum status cuda_adapter_open(struct cuda_adapter *cuda_adapter, const struct lo
             cuda_adapter->n_tables += parts->padded > 0;
             for (int i = 0; i < parts->n_parts; i++) {
                 const struct lora_part *part = &parts->parts[i];
-                int widest = part->rows > parts->columns ? part->rows : parts->columns;
-                if (part->padded * widest > cuda_adapter->most_elements)
-                    cuda_adapter->most_elements = part->padded * widest;
+                grow(&cuda_adapter->longest, parts->columns);
+                grow(&cuda_adapter->longest, part->rows);
+                grow(&cuda_adapter->most_ranks, part->padded);
             }
         }
     return STATUS_OK;
@@ -132,7 +137,7 @@ enum status cuda_adapter_copy(const struct cuda_adapter *cuda_adapter, struct de
     if (cuda_adapter->n_tables == 0)
         return STATUS_OK;
     return lora_copy_cuda(device, cuda_adapter->table, cuda_adapter->n_tables,
-                          cuda_adapter->most_elements, err);
+                          cuda_adapter->longest, cuda_adapter->most_ranks, err);
 }
 
 /* ---- what products ask ---------------------------------------------------------------------- */
@@ -149,7 +154,6 @@ int cuda_adapter_padded(const struct cuda_adapter *cuda_adapter, enum cuda_matri
 {
     int most = 0;
     for (int layer = 0; layer < cuda_adapter->adapter->n_layers; layer++)
-        if (cuda_adapter->layers[layer][matrix].padded > most)
-            most = cuda_adapter->layers[layer][matrix].padded;
+        grow(&most, cuda_adapter->layers[layer][matrix].padded);
     return most;
 }

@@ -24,7 +24,7 @@ struct cuda_adapter {
     struct lora_parts (*layers)[CUDA_MATRICES]; /* (n_layers) host, owned; padded 0: no adapter */
     struct lora_parts *table;                   /* the GPU's (n_tables): those that have one */
     int n_tables;
-    int most_elements; /* of one part's matrix: lora_copy_cuda's */
+    int longest, most_ranks; /* of a part: lora_copy_cuda's */
 };
 
 /* The parts' shapes; where they lie comes from cuda_adapter_plan. cuda_adapter_close also after a
