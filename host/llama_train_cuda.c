@@ -119,7 +119,7 @@ void llama_train_cuda_plan(struct llama_train_cuda *train, const struct llama_tr
     train->dattended = take(arena, shape, query);
     train->dqkv = take(arena, shape, query + 2 * key);
     train->ds = take(arena, shape, (size_t)widest);
-    train->statistics = cuda_arena_take(arena, 2 * tokens * (size_t)c->n_heads, sizeof(float));
+    train->statistics = cuda_arena_take(arena, 4 * tokens * (size_t)c->n_heads, sizeof(float));
 }
 
 enum status llama_train_cuda_load(const struct llama *llama, struct cuda_device *cuda,

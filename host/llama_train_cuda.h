@@ -23,7 +23,7 @@ struct llama_train_cuda {
     void *dattended;   /* (T, H*hd) */
     void *dqkv;        /* (T, (H + 2*KV)*hd) */
     void *ds;          /* (T, the widest s) */
-    float *statistics; /* (T, H, 2) attention's */
+    float *statistics; /* (4, H, T) attention's */
 };
 
 /* The host's part; *llama is loaded, or has its configuration alone where memory is measured.

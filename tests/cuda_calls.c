@@ -5,7 +5,7 @@
 
 char cuda_calls[4096];
 static size_t n_calls;
-static struct cuda_driver real;
+static struct cuda_driver real; /* its library is NULL: nothing is wrapped */
 
 /* Page-locked memory. */
 static struct {
@@ -133,7 +133,8 @@ static CUresult load_function(CUfunction *function, CUmodule module, const char 
 void cuda_calls_listen(void)
 {
     struct cuda_driver *driver = &cuda_test.cuda->driver;
-    real = *driver;
+    if (!real.library)
+        real = *driver;
     driver->LaunchKernel = launch;
     driver->MemcpyHtoDAsync = copy_to;
     driver->MemcpyDtoHAsync = copy_from;
@@ -152,8 +153,10 @@ void cuda_calls_listen(void)
 void cuda_calls_listen_to_memory(void)
 {
     struct cuda_driver *driver = &cuda_test.cuda->driver;
-    real = *driver;
+    if (!real.library)
+        real = *driver;
     driver->MemAlloc = allocate;
+    driver->MemHostAlloc = allocate_host;
     driver->ModuleLoadData = load_module;
     driver->ModuleGetFunction = load_function;
 }
@@ -161,4 +164,5 @@ void cuda_calls_listen_to_memory(void)
 void cuda_calls_end(void)
 {
     cuda_test.cuda->driver = real;
+    real.library = NULL;
 }

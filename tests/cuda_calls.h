@@ -15,7 +15,7 @@ void cuda_calls_clear(void);
 /* From now on calls are noted, and copies between the GPU and memory that is not page-locked, at
  * which the host would wait, fail the test; so does another stream than the device's. */
 void cuda_calls_listen(void);
-/* The same of what takes the GPU's memory alone. */
+/* The same of what takes memory, the GPU's or page-locked; the other may follow. */
 void cuda_calls_listen_to_memory(void);
 /* Undoes both. */
 void cuda_calls_end(void);

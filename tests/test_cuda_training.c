@@ -334,6 +334,7 @@ START_TEST(a_step_is_a_row_of_launches)
     options.pass_tokens = 2 * 3 * 20; /* a unit a pass */
     options.accumulate = 2;
     options.kept_layers = 1;
+    cuda_calls_listen_to_memory();
     ck_assert(training_open(&t, &options));
     cuda_calls_listen();
     for (int step = 1; step <= 4; step++) {
