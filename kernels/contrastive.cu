@@ -50,6 +50,12 @@ static __device__ double warp_largest(double value)
     return value;
 }
 
+/* By a choice, since an index would have the parameters copied to local memory. */
+template <typename T> static __device__ T *of_side(T *const (&of)[2], int side)
+{
+    return side ? of[1] : of[0];
+}
+
 /* What a vector is divided by: NaN stays NaN. */
 static __device__ double divisor(double length)
 {
@@ -64,7 +70,7 @@ static __device__ bool meets(const contrastive_parameters &p, int i, int j)
 template <int W> static __device__ void length_of(const contrastive_parameters &p)
 {
     int side = blockIdx.y, i = blockIdx.x, lane = threadIdx.x;
-    const float *x = p.vectors[side] + (size_t)i * p.d;
+    const float *x = of_side(p.vectors, side) + (size_t)i * p.d;
     double sum = 0;
     for (int k = lane * W; k < p.d; k += 32 * W) {
         floats<W> v = load_floats<W>(x + k);
@@ -73,7 +79,7 @@ template <int W> static __device__ void length_of(const contrastive_parameters &
     }
     sum = warp_sum(sum);
     if (lane == 0)
-        p.lengths[side][i] = sqrt(sum);
+        of_side(p.lengths, side)[i] = sqrt(sum);
 }
 
 extern "C" __global__ void __launch_bounds__(32)
@@ -186,13 +192,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         int i = side ? other : mine, j = side ? mine : other;
         double value = 0;
         if (other < n && meets(p, i, j)) {
-            value = p.g[(size_t)i * n + j] / divisor(p.lengths[!side][other]);
+            value = p.g[(size_t)i * n + j] / divisor(of_side(p.lengths, !side)[other]);
             of_thread = fma(value, p.dots[(size_t)i * n + j], of_thread);
         }
         weight[threadIdx.x / PAIR_STEPS][threadIdx.x % PAIR_STEPS] = value;
         __syncthreads();
         for (int k = 0; column < p.d && k < n_others; k++) {
-            double x = (double)p.vectors[!side][(size_t)(first + k) * p.d + column];
+            double x = (double)of_side(p.vectors, !side)[(size_t)(first + k) * p.d + column];
 #pragma unroll
             for (int r = 0; r < TILE; r++)
                 if (weight[r][k] != 0)
@@ -211,9 +217,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         if (i0 + r >= n)
             return;
         size_t at = (size_t)(i0 + r) * p.d + column;
-        double length = p.lengths[side][i0 + r];
+        double length = of_side(p.lengths, side)[i0 + r];
         double part = (along[r][0] + along[r][1]) / (length * length);
-        double gradient = (sum[r] - part * (double)p.vectors[side][at]) / length;
-        p.gradients[side][at] = length < SHORTEST ? 0.0f : (float)gradient;
+        double gradient = (sum[r] - part * (double)of_side(p.vectors, side)[at]) / length;
+        of_side(p.gradients, side)[at] = length < SHORTEST ? 0.0f : (float)gradient;
     }
 }
