@@ -19,6 +19,8 @@
     X(dropout)                                                                                     \
     X(lora)                                                                                        \
     X(lora_bwd)                                                                                    \
+    X(lora_s)                                                                                      \
+    X(lora_ds)                                                                                     \
     X(weight_gradient)                                                                             \
     X(bias)                                                                                        \
     X(rope)                                                                                        \
