@@ -14,7 +14,8 @@
     X(matmul_f32)                                                                                  \
     X(matmul_bf16)                                                                                 \
     X(nf4_matmul_bwd_input)                                                                        \
-    X(matmul_bwd_input)                                                                            \
+    X(matmul_bwd_input_f32)                                                                        \
+    X(matmul_bwd_input_bf16)                                                                       \
     X(dropout)                                                                                     \
     X(lora)                                                                                        \
     X(lora_bwd)                                                                                    \

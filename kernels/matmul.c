@@ -244,7 +244,7 @@ enum status matmul_bwd_input(struct device *device, void *dx, const void *dy,
         matmul_bwd_input_cpu(device, dx, dy, w, m, add);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return matmul_bwd_input_cuda(device, dx, dy, w, m, add, NULL, NULL, NULL, err);
     }
-    return device_lacks("matmul_bwd_input", err);
+    return err_set(err, STATUS_RESOURCE, "matmul: no kernel for this device");
 }

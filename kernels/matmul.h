@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include "host/base/device.h"
 #include "kernels/dense_matrix.h"
+#include "kernels/dropout_mask.h"
+#include "kernels/lora_parts.h"
 
 /* y (m, w->rows)     output activations; must not overlap x. Without add it is not read.
  * x (m, w->columns)  activations
@@ -42,6 +44,29 @@ void matmul_fwd_cpu(struct device *device, float *y, const float *x, const struc
  * w, m, bytes, NaN    as above. It is, bit for bit, matmul_fwd of dy with the transposed matrix. */
 enum status matmul_bwd_input(struct device *device, void *dx, const void *dy,
                              const struct dense_matrix *w, int m, bool add, struct err *err);
+
+/* On a GPU, with the adapters' share:
+ *
+ *   dx[i,k] = sum_j dy[i,j] w[j,k] + sum_p mask_p[i,k] (ds_p · a_p)[i,k] scale
+ *             + (add ? dx[i,k] : 0)
+ *
+ * in float32, in this order, rounded once. w, addresses as for matmul_fwd_cuda.
+ * parts    the adapters of the joined matrix (lora_parts.h): w's columns and rows. NULL: none, and
+ *          the two below are not read. Of a part a_transposed is read, ranks and streams
+ * ds       (m, parts->padded) bfloat16 (lora_ds_cuda)
+ * dropout  seed, step, first_row and threshold; NULL: no dropout
+ * Fast where rows and columns are multiples of 8. Queued on the device's stream. */
+enum status matmul_bwd_input_cuda(struct device *device, void *dx, const void *dy,
+                                  const struct dense_matrix *w, int m, bool add,
+                                  const struct lora_parts *parts, const void *ds,
+                                  const struct dropout *dropout, struct err *err);
+
+/* The same with tiles of one shape, 0 to MATMUL_BWD_SHAPES - 1: the same bytes. For tests. */
+#define MATMUL_BWD_SHAPES 4
+enum status matmul_shape_bwd_input_cuda(struct device *device, int shape, void *dx, const void *dy,
+                                        const struct dense_matrix *w, int m, bool add,
+                                        const struct lora_parts *parts, const void *ds,
+                                        const struct dropout *dropout, struct err *err);
 
 void matmul_bwd_input_cpu(struct device *device, float *dx, const float *dy,
                           const struct dense_matrix *w, int m, bool add);

@@ -66,6 +66,23 @@ static __device__ __forceinline__ unsigned nf4_pair(float entry, unsigned word, 
     return pack(even * absmax, odd * absmax);
 }
 
+/* absmax by its code, looked up in memory: for kernels that do so weight by weight. */
+static __device__ __forceinline__ float nf4_absmax(unsigned code, float nested, float offset)
+{
+    int at = (int)code - 127;
+    float scaled = at == 128 ? 1.0f : nf4_nested_map.of[abs(at)];
+    return __fadd_rn(__fmul_rn(at < 0 ? -scaled : scaled, nested), offset);
+}
+
+/* That of a block of a flat matrix. */
+static __device__ __forceinline__ float nf4_flat_absmax(const nf4_segment &segment, size_t block)
+{
+    if (!segment.nested_absmax)
+        return ((const float *)segment.flat_absmax)[block];
+    return nf4_absmax(((const unsigned char *)segment.flat_absmax)[block],
+                      segment.nested_absmax[block / 256], segment.offset);
+}
+
 /* Which segment a row of tiles belongs to. */
 static __device__ __forceinline__ const nf4_segment &nf4_segment_of(const nf4_tiles &w, int group)
 {

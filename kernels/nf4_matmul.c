@@ -338,7 +338,8 @@ enum status nf4_matmul_bwd_input(struct device *device, void *dx, const void *dy
         nf4_matmul_bwd_input_cpu(device, dx, dy, w, m, add);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        assert(w->tiles);
+        return nf4_matmul_bwd_input_cuda(device, dx, dy, w->tiles, m, add, NULL, NULL, NULL, err);
     }
-    return device_lacks("nf4_matmul_bwd_input", err);
+    return err_set(err, STATUS_RESOURCE, "nf4_matmul: no kernel for this device");
 }

@@ -184,12 +184,7 @@ template <typename S> struct nf4_flat_weight : nf4_codes<S> {
         if (row >= segment.rows || k >= base::w.columns)
             return 0;
         size_t block = ((size_t)row * base::w.columns + k) / 64;
-        if (!segment.nested_absmax)
-            return nf4_map[code] * ((const float *)segment.flat_absmax)[block];
-        int at = (int)((const unsigned char *)segment.flat_absmax)[block] - 127;
-        float scaled = at == 128 ? 1.0f : nf4_nested_map.of[abs(at)];
-        scaled = __fmul_rn(at < 0 ? -scaled : scaled, segment.nested_absmax[block / 256]);
-        return nf4_map[code] * __fadd_rn(scaled, segment.offset);
+        return nf4_map[code] * nf4_flat_absmax(segment, block);
     }
 
     __device__ __forceinline__ void fragments(unsigned (*b)[4], int s) const

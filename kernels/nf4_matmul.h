@@ -12,6 +12,8 @@
 
 #include <stdbool.h>
 #include "host/base/device.h"
+#include "kernels/dropout_mask.h"
+#include "kernels/lora_parts.h"
 #include "kernels/nf4.h"
 #include "kernels/nf4_tiles.h"
 
@@ -35,6 +37,22 @@ enum status nf4_matmul_bwd_input(struct device *device, void *dx, const void *dy
 
 void nf4_matmul_bwd_input_cpu(struct device *device, float *dx, const float *dy,
                               const struct nf4_matrix *w, int m, bool add);
+
+/* On a GPU, from the same tiles, with the adapters' share: matmul_bwd_input_cuda (matmul.h), bit
+ * for bit, with w'. Fast where the columns are a multiple of 64, the rows of 8 and those of all
+ * segments but the last of 16; else each weight is looked up by itself. */
+enum status nf4_matmul_bwd_input_cuda(struct device *device, void *dx, const void *dy,
+                                      const struct nf4_tiles *w, int m, bool add,
+                                      const struct lora_parts *parts, const void *ds,
+                                      const struct dropout *dropout, struct err *err);
+
+/* The same with tiles of one shape, 0 to NF4_MATMUL_BWD_SHAPES - 1: the same bytes. For tests. */
+#define NF4_MATMUL_BWD_SHAPES 6
+enum status nf4_matmul_shape_bwd_input_cuda(struct device *device, int shape, void *dx,
+                                            const void *dy, const struct nf4_tiles *w, int m,
+                                            bool add, const struct lora_parts *parts,
+                                            const void *ds, const struct dropout *dropout,
+                                            struct err *err);
 
 /* y[i,j] = sum_k x[i,k] w'[j,k] + bias[j] + (add ? y[i,j] : 0), in float32, rounded once.
  * bias (w->rows) float32 or NULL. x, y, bias lie at multiples of 16 bytes. Fast where the columns

@@ -207,8 +207,9 @@ template <typename S> struct product_epilogue {
  *   load(step, stage)            queues copies to a stage
  *   start(step, stage)           a step's copies are there
  *   fragments(b, s)              b[t]: b0 and b1 of the warp's n8 tiles 2 t and 2 t + 1, k16 step s
- *   column_of_y(column)          -1: it fills up a tile */
-template <typename S, typename W, bool VECTORS>
+ *   column_of_y(column)          -1: it fills up a tile
+ * E: what stores a warp's sums. */
+template <typename S, typename W, bool VECTORS, typename E = product_epilogue<S>>
 static __device__ __forceinline__ void product_tile(const product &p, W &w,
                                                     const product_place &at, unsigned char *shared)
 {
@@ -265,7 +266,7 @@ static __device__ __forceinline__ void product_tile(const product &p, W &w,
     }
     __syncthreads(); /* nobody reads the stages any more */
     if (!idle)
-        product_epilogue<S>::store(p, w, sums, shared, at);
+        E::store(p, w, sums, shared, at);
 }
 
 #endif

@@ -20,9 +20,14 @@ static enum status prepare_bf16(struct trial *trial, struct err *err)
     return prepare(trial, false, TENSOR_BF16, err);
 }
 
-static enum status prepare_back(struct trial *trial, struct err *err)
+static enum status prepare_back_f32(struct trial *trial, struct err *err)
 {
     return prepare(trial, true, TENSOR_F32, err);
+}
+
+static enum status prepare_back_bf16(struct trial *trial, struct err *err)
+{
+    return prepare(trial, true, TENSOR_BF16, err);
 }
 
 static struct dense_matrix matrix_of(const struct trial *trial)
@@ -82,13 +87,25 @@ const struct bench_operation bench_matmul_bf16 = {
     .verify = verify,
 };
 
-const struct bench_operation bench_matmul_bwd_input = {
+const struct bench_operation bench_matmul_bwd_input_f32 = {
     .name = "matmul_bwd_input",
     .dtype = "f32",
     .dimensions = PRODUCT_DIMENSIONS,
     .shapes = product_shapes,
     .refuse = product_refuse,
-    .prepare = prepare_back,
+    .prepare = prepare_back_f32,
+    .run = run_back,
+    .verify = verify_back,
+};
+
+const struct bench_operation bench_matmul_bwd_input_bf16 = {
+    .name = "matmul_bwd_input",
+    .dtype = "bf16",
+    .dimensions = PRODUCT_DIMENSIONS,
+    .cuda = true,
+    .shapes = product_shapes,
+    .refuse = product_refuse,
+    .prepare = prepare_back_bf16,
     .run = run_back,
     .verify = verify_back,
 };

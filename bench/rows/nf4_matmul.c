@@ -197,6 +197,7 @@ const struct bench_operation bench_nf4_matmul_bwd_input = {
     .name = "nf4_matmul_bwd_input",
     .dtype = "nf4",
     .dimensions = PRODUCT_DIMENSIONS,
+    .cuda = true,
     .shapes = product_shapes,
     .refuse = product_refuse,
     .prepare = prepare_back,
