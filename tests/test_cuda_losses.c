@@ -202,8 +202,8 @@ static void check_edges(enum precision type, int d)
     int32_t labels[N] = {0, 1, 2, 3, 4, 5, -1, 8, 0, 1};
     fill_normal(logits, (size_t)(N * d), 3, 1.0f);
 #define AT(i, j) ((i)*d + (j))
-    logits[AT(1, 8)] = NAN;
-    logits[AT(2, 2)] = -INFINITY; /* the label itself */
+    logits[AT(1, 1)] = 9, logits[AT(1, 8)] = NAN; /* the label's is the largest of the others */
+    logits[AT(2, 2)] = -INFINITY;                 /* the label itself */
     logits[AT(3, 0)] = INFINITY;
     for (int j = 0; j < d; j++) {
         logits[AT(4, j)] = -INFINITY;
@@ -228,12 +228,17 @@ static void check_edges(enum precision type, int d)
         if (i)
             ck_assert_int_eq(got.correct[i], i == 5 || i == 8);
     free_outcome(&got);
-    /* A label of probability nearly 1: what is left is kept. */
+    /* A label of probability nearly 1: what is left is kept, of the loss too. */
     labels[7] = 0;
-    got = run_cross_entropy(type, logits + AT(7, 0), labels + 7, 1, d, 1.0f, OVER_LOGITS);
-    ck_assert(fabs((double)got.dlogits[0] / (-(d - 1) * exp(-40)) - 1) < 0x1p-8 + 1e-5);
-    ck_assert_int_eq(got.correct[0], 1);
-    free_outcome(&got);
+    for (int size = 20; size <= 40; size += 20) {
+        double left = (d - 1) * exp(-size);
+        logits[AT(7, 0)] = (float)size;
+        got = run_cross_entropy(type, logits + AT(7, 0), labels + 7, 1, d, 1.0f, OVER_LOGITS);
+        ck_assert(fabs((double)got.dlogits[0] / -left - 1) < 0x1p-8 + 1e-5);
+        ck_assert(size == 40 ? got.losses[0] == 0 : fabs((double)got.losses[0] / left - 1) < 1e-5);
+        ck_assert_int_eq(got.correct[0], 1);
+        free_outcome(&got);
+    }
 #undef AT
 }
 
@@ -436,7 +441,20 @@ static float *head_gradient(const float *dhead, size_t which, const float *dy, c
     return cuda_download(&gradient);
 }
 
-/* And units in one call and in two: the same bytes. */
+/* dhead of one label and column, in the order that the contract has. */
+static float chain(float dhead, const float *dy, const float *x, const int32_t *units, int n_units,
+                   size_t n_labels, size_t d)
+{
+    for (int u = 0; u < n_units; u++) {
+        float sum = 0;
+        for (size_t t = (size_t)units[u]; t < (size_t)units[u + 1]; t++)
+            sum = fmaf(dy[t * n_labels], x[t * d], sum);
+        dhead += sum;
+    }
+    return dhead;
+}
+
+/* The bytes, too, and those of units in two calls instead of one. */
 static void check_head_gradient(size_t which, int n_units)
 {
     int n = heads[which].n, n_labels = heads[which].n_labels, d = heads[which].d;
@@ -453,6 +471,10 @@ static void check_head_gradient(size_t which, int n_units)
     float *got = head_gradient(dhead, which, dy, x, units, n_units);
     check_shares(got, want, magnitude, n_head, weight_gradient_tolerance(units, n_units), "dhead",
                  which);
+    for (size_t i = 0; i < n_head; i++)
+        if (got[i] != chain(dhead[i], dy + i / (size_t)d, x + i % (size_t)d, units, n_units,
+                            (size_t)n_labels, (size_t)d))
+            ck_abort_msg("head %zu, element %zu has another order", which, i);
     int first = n_units / 2, rows = units[first];
     for (int u = first; u <= n_units; u++)
         rest[u - first] = units[u] - rows;
