@@ -19,6 +19,7 @@
     X(lora)                                                                                        \
     X(lora_bwd)                                                                                    \
     X(weight_gradient)                                                                             \
+    X(lora_gradients)                                                                              \
     X(bias)                                                                                        \
     X(rope)                                                                                        \
     X(rope_bwd)                                                                                    \
@@ -34,6 +35,7 @@
     X(linear_cross_entropy)                                                                        \
     X(contrastive)                                                                                 \
     X(sum_of_squares)                                                                              \
+    X(gradient_norm)                                                                               \
     X(adamw)                                                                                       \
     X(nf4_quantize)                                                                                \
     X(nf4_quantize_absmax)                                                                         \
