@@ -22,6 +22,7 @@
     X(lora_s)                                                                                      \
     X(lora_ds)                                                                                     \
     X(weight_gradient)                                                                             \
+    X(lora_gradients)                                                                              \
     X(bias)                                                                                        \
     X(rope)                                                                                        \
     X(rope_bwd)                                                                                    \
@@ -37,6 +38,7 @@
     X(linear_cross_entropy)                                                                        \
     X(contrastive)                                                                                 \
     X(sum_of_squares)                                                                              \
+    X(gradient_norm)                                                                               \
     X(adamw)                                                                                       \
     X(nf4_quantize)                                                                                \
     X(nf4_quantize_absmax)                                                                         \
