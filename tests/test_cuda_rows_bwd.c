@@ -11,8 +11,7 @@
 #include "kernels/swiglu.h"
 
 #define U         0x1p-24
-#define SUBNORMAL 0x1p-133 /* half of bfloat16's least number and more: below it nothing is left   \
-                            */
+#define SUBNORMAL 0x1p-133 /* of bfloat16: half its least number and more */
 
 static float *floats(size_t n)
 {
