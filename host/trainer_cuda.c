@@ -8,7 +8,7 @@
 #include "host/objective_cuda.h"
 
 /* Sets of numbers: so many passes may be under way before the host waits for the first of them. */
-#define SETS 4
+#define SETS 8
 
 struct trainer_cuda {
     struct device *device;

