@@ -33,6 +33,9 @@
     X(swiglu_bwd)                                                                                  \
     X(pooling)                                                                                     \
     X(pooling_bwd)                                                                                 \
+    X(head)                                                                                        \
+    X(head_bwd_input)                                                                              \
+    X(head_gradient)                                                                               \
     X(softmax)                                                                                     \
     X(cross_entropy)                                                                               \
     X(linear_cross_entropy)                                                                        \
