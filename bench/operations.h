@@ -19,7 +19,10 @@
     X(dropout)                                                                                     \
     X(lora)                                                                                        \
     X(lora_bwd)                                                                                    \
+    X(lora_s)                                                                                      \
+    X(lora_ds)                                                                                     \
     X(weight_gradient)                                                                             \
+    X(lora_gradients)                                                                              \
     X(bias)                                                                                        \
     X(rope)                                                                                        \
     X(rope_bwd)                                                                                    \
@@ -30,11 +33,15 @@
     X(swiglu_bwd)                                                                                  \
     X(pooling)                                                                                     \
     X(pooling_bwd)                                                                                 \
+    X(head)                                                                                        \
+    X(head_bwd_input)                                                                              \
+    X(head_gradient)                                                                               \
     X(softmax)                                                                                     \
     X(cross_entropy)                                                                               \
     X(linear_cross_entropy)                                                                        \
     X(contrastive)                                                                                 \
     X(sum_of_squares)                                                                              \
+    X(gradient_norm)                                                                               \
     X(adamw)                                                                                       \
     X(nf4_quantize)                                                                                \
     X(nf4_quantize_absmax)                                                                         \

@@ -1,6 +1,7 @@
 /* See cuda_linear.h. */
 #include "host/cuda_linear.h"
 
+#include "kernels/lora.h"
 #include "kernels/matmul.h"
 #include "kernels/nf4_matmul.h"
 
@@ -60,9 +61,25 @@ enum status cuda_linear_load_bias(struct cuda_linear *linear, int part, const ch
 }
 
 enum status cuda_linear_fwd(struct device *device, void *y, const void *x,
-                            const struct cuda_linear *linear, int m, bool add, struct err *err)
+                            const struct cuda_linear *linear, int m, bool add,
+                            const struct lora_parts *parts, void *s, const struct dropout *dropout,
+                            struct err *err)
+{
+    if (parts)
+        TRY(lora_s_cuda(device, s, x, linear->columns, parts, dropout, m, err));
+    if (linear->precision == PRECISION_NF4)
+        return nf4_matmul_lora_fwd_cuda(device, y, x, &linear->nf4, linear->bias, m, add, parts, s,
+                                        err);
+    return matmul_lora_fwd_cuda(device, y, x, &linear->dense, linear->bias, m, add, parts, s, err);
+}
+
+enum status cuda_linear_bwd_input(struct device *device, void *dx, const void *dy,
+                                  const struct cuda_linear *linear, int m, bool add,
+                                  const struct lora_parts *parts, const void *ds,
+                                  const struct dropout *dropout, struct err *err)
 {
     if (linear->precision == PRECISION_NF4)
-        return nf4_matmul_fwd_cuda(device, y, x, &linear->nf4, linear->bias, m, add, err);
-    return matmul_fwd_cuda(device, y, x, &linear->dense, linear->bias, m, add, err);
+        return nf4_matmul_bwd_input_cuda(device, dx, dy, &linear->nf4, m, add, parts, ds, dropout,
+                                         err);
+    return matmul_bwd_input_cuda(device, dx, dy, &linear->dense, m, add, parts, ds, dropout, err);
 }

@@ -7,6 +7,8 @@
 #include "host/base/cuda_memory.h"
 #include "host/cuda_upload.h"
 #include "kernels/dense_matrix.h"
+#include "kernels/dropout_mask.h"
+#include "kernels/lora_parts.h"
 
 #define CUDA_LINEAR_PARTS 3
 
@@ -32,8 +34,19 @@ enum status cuda_linear_load(struct cuda_linear *linear, int part, const char *n
 enum status cuda_linear_load_bias(struct cuda_linear *linear, int part, const char *name,
                                   struct cuda_upload *upload, struct err *err);
 
-/* y (m, all rows) = x (m, columns) · Wᵀ + bias, or += with add. */
+/* y (m, all rows) = x (m, columns) · Wᵀ + bias, or += with add, with the terms of the parts'
+ * adapters, whose s (m, parts->padded) is written. parts NULL: there is none, and s and dropout are
+ * not read. */
 enum status cuda_linear_fwd(struct device *device, void *y, const void *x,
-                            const struct cuda_linear *linear, int m, bool add, struct err *err);
+                            const struct cuda_linear *linear, int m, bool add,
+                            const struct lora_parts *parts, void *s, const struct dropout *dropout,
+                            struct err *err);
+
+/* dx (m, columns) = dy (m, all rows) · W, or += with add, with what goes back through the parts'
+ * adapters: ds (m, parts->padded) from lora_ds_cuda. */
+enum status cuda_linear_bwd_input(struct device *device, void *dx, const void *dy,
+                                  const struct cuda_linear *linear, int m, bool add,
+                                  const struct lora_parts *parts, const void *ds,
+                                  const struct dropout *dropout, struct err *err);
 
 #endif

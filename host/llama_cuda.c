@@ -2,60 +2,19 @@
 #include "host/llama_cuda.h"
 
 #include <limits.h>
-#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "host/base/cuda_memory.h"
 #include "host/base/interrupt.h"
-#include "host/cuda_linear.h"
 #include "host/cuda_upload.h"
+#include "host/llama_cuda_layer.h"
 #include "host/nf4_checkpoint.h"
 #include "kernels/attention.h"
-#include "kernels/embedding.h"
-#include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
-#include "kernels/swiglu.h"
-
-struct cuda_layer {
-    float *input_norm, *post_attention_norm; /* (D) */
-    float *q_norm, *k_norm;                  /* (hd), NULL: none */
-    struct cuda_linear qkv;                  /* (H*hd + 2*KV*hd, D) */
-    struct cuda_linear o;                    /* (D, H*hd) */
-    struct cuda_linear gate_up;              /* (2*F, D) */
-    struct cuda_linear down;                 /* (D, F) */
-};
-
-struct llama_cuda {
-    struct cuda_device *cuda;
-    struct cuda_arena arena;
-    size_t weight_bytes; /* of the arena, at its start */
-    void *embedding;     /* (V, D) bfloat16 */
-    float *final_norm;   /* (D) */
-    float *rope_cos, *rope_sin;
-    struct cuda_layer *layers; /* (n_layers), host memory, owned */
-
-    /* Activations, bfloat16; T is batch_tokens. */
-    void *hidden;   /* (T, D) the residual stream */
-    void *normed;   /* (T, D) */
-    void *qkv;      /* (T, H*hd + 2*KV*hd) */
-    void *attended; /* (T, H*hd) */
-    void *gate_up;  /* (T, 2*F) */
-    void *product;  /* (T, F) */
-};
 
 /* ---- where parameters go -------------------------------------------------------------------- */
-
-static size_t query_width(const struct model_config *config)
-{
-    return (size_t)config->n_heads * (size_t)config->head_dim;
-}
-
-static size_t key_width(const struct model_config *config)
-{
-    return (size_t)config->n_kv_heads * (size_t)config->head_dim;
-}
 
 /* The parameters of a block, "model.layers.N." before the name: a vector (float *), or a part of a
  * joined matrix (struct cuda_linear). */
@@ -70,20 +29,20 @@ static const struct place {
      0},
     {"self_attn.q_norm.weight", VECTOR, offsetof(struct cuda_layer, q_norm), 0},
     {"self_attn.k_norm.weight", VECTOR, offsetof(struct cuda_layer, k_norm), 0},
-    {"self_attn.q_proj.weight", MATRIX, offsetof(struct cuda_layer, qkv), 0},
-    {"self_attn.k_proj.weight", MATRIX, offsetof(struct cuda_layer, qkv), 1},
-    {"self_attn.v_proj.weight", MATRIX, offsetof(struct cuda_layer, qkv), 2},
-    {"self_attn.o_proj.weight", MATRIX, offsetof(struct cuda_layer, o), 0},
-    {"mlp.gate_proj.weight", MATRIX, offsetof(struct cuda_layer, gate_up), 0},
-    {"mlp.up_proj.weight", MATRIX, offsetof(struct cuda_layer, gate_up), 1},
-    {"mlp.down_proj.weight", MATRIX, offsetof(struct cuda_layer, down), 0},
-    {"self_attn.q_proj.bias", BIAS, offsetof(struct cuda_layer, qkv), 0},
-    {"self_attn.k_proj.bias", BIAS, offsetof(struct cuda_layer, qkv), 1},
-    {"self_attn.v_proj.bias", BIAS, offsetof(struct cuda_layer, qkv), 2},
-    {"self_attn.o_proj.bias", BIAS, offsetof(struct cuda_layer, o), 0},
-    {"mlp.gate_proj.bias", BIAS, offsetof(struct cuda_layer, gate_up), 0},
-    {"mlp.up_proj.bias", BIAS, offsetof(struct cuda_layer, gate_up), 1},
-    {"mlp.down_proj.bias", BIAS, offsetof(struct cuda_layer, down), 0},
+    {"self_attn.q_proj.weight", MATRIX, offsetof(struct cuda_layer, matrices[CUDA_QKV]), 0},
+    {"self_attn.k_proj.weight", MATRIX, offsetof(struct cuda_layer, matrices[CUDA_QKV]), 1},
+    {"self_attn.v_proj.weight", MATRIX, offsetof(struct cuda_layer, matrices[CUDA_QKV]), 2},
+    {"self_attn.o_proj.weight", MATRIX, offsetof(struct cuda_layer, matrices[CUDA_O]), 0},
+    {"mlp.gate_proj.weight", MATRIX, offsetof(struct cuda_layer, matrices[CUDA_GATE_UP]), 0},
+    {"mlp.up_proj.weight", MATRIX, offsetof(struct cuda_layer, matrices[CUDA_GATE_UP]), 1},
+    {"mlp.down_proj.weight", MATRIX, offsetof(struct cuda_layer, matrices[CUDA_DOWN]), 0},
+    {"self_attn.q_proj.bias", BIAS, offsetof(struct cuda_layer, matrices[CUDA_QKV]), 0},
+    {"self_attn.k_proj.bias", BIAS, offsetof(struct cuda_layer, matrices[CUDA_QKV]), 1},
+    {"self_attn.v_proj.bias", BIAS, offsetof(struct cuda_layer, matrices[CUDA_QKV]), 2},
+    {"self_attn.o_proj.bias", BIAS, offsetof(struct cuda_layer, matrices[CUDA_O]), 0},
+    {"mlp.gate_proj.bias", BIAS, offsetof(struct cuda_layer, matrices[CUDA_GATE_UP]), 0},
+    {"mlp.up_proj.bias", BIAS, offsetof(struct cuda_layer, matrices[CUDA_GATE_UP]), 1},
+    {"mlp.down_proj.bias", BIAS, offsetof(struct cuda_layer, matrices[CUDA_DOWN]), 0},
 };
 
 /* NULL: no parameter of a block. */
@@ -116,12 +75,12 @@ static void shape_layer(struct cuda_layer *layer, const struct llama *llama)
 {
     const struct model_config *c = &llama->config;
     size_t d = (size_t)c->hidden_size, f = (size_t)c->intermediate_size;
-    size_t q = query_width(c), kv = key_width(c);
+    size_t q = llama_cuda_query_width(c), kv = llama_cuda_key_width(c);
     enum precision precision = llama->precision;
-    shape_linear(&layer->qkv, precision, d, (const size_t[]){q, kv, kv}, 3);
-    shape_linear(&layer->o, precision, q, (const size_t[]){d}, 1);
-    shape_linear(&layer->gate_up, precision, d, (const size_t[]){f, f}, 2);
-    shape_linear(&layer->down, precision, f, (const size_t[]){d}, 1);
+    shape_linear(&layer->matrices[CUDA_QKV], precision, d, (const size_t[]){q, kv, kv}, 3);
+    shape_linear(&layer->matrices[CUDA_O], precision, q, (const size_t[]){d}, 1);
+    shape_linear(&layer->matrices[CUDA_GATE_UP], precision, d, (const size_t[]){f, f}, 2);
+    shape_linear(&layer->matrices[CUDA_DOWN], precision, f, (const size_t[]){d}, 1);
 }
 
 static void plan_layer(struct cuda_layer *layer, const struct model_config *c,
@@ -134,10 +93,10 @@ static void plan_layer(struct cuda_layer *layer, const struct model_config *c,
         layer->q_norm = cuda_arena_take(arena, head, sizeof(float));
         layer->k_norm = cuda_arena_take(arena, head, sizeof(float));
     }
-    cuda_linear_plan(&layer->qkv, c->attention_bias, arena);
-    cuda_linear_plan(&layer->o, c->attention_output_bias, arena);
-    cuda_linear_plan(&layer->gate_up, c->mlp_bias, arena);
-    cuda_linear_plan(&layer->down, c->mlp_bias, arena);
+    cuda_linear_plan(&layer->matrices[CUDA_QKV], c->attention_bias, arena);
+    cuda_linear_plan(&layer->matrices[CUDA_O], c->attention_output_bias, arena);
+    cuda_linear_plan(&layer->matrices[CUDA_GATE_UP], c->mlp_bias, arena);
+    cuda_linear_plan(&layer->matrices[CUDA_DOWN], c->mlp_bias, arena);
 }
 
 static void plan_weights(struct llama_cuda *model, const struct llama *llama)
@@ -159,19 +118,20 @@ static void plan_activations(struct llama_cuda *model, const struct llama *llama
     const struct model_config *c = &llama->config;
     struct cuda_arena *arena = &model->arena;
     size_t t = (size_t)llama->batch_tokens, d = (size_t)c->hidden_size;
-    size_t q = query_width(c), kv = key_width(c), f = (size_t)c->intermediate_size;
+    size_t q = llama_cuda_query_width(c), kv = llama_cuda_key_width(c),
+           f = (size_t)c->intermediate_size;
     model->hidden = cuda_arena_take(arena, t * d, 2);
-    model->normed = cuda_arena_take(arena, t * d, 2);
-    model->qkv = cuda_arena_take(arena, t * (q + 2 * kv), 2);
-    model->attended = cuda_arena_take(arena, t * q, 2);
-    model->gate_up = cuda_arena_take(arena, t * 2 * f, 2);
-    model->product = cuda_arena_take(arena, t * f, 2);
+    model->values.normed = cuda_arena_take(arena, t * d, 2);
+    model->values.qkv = cuda_arena_take(arena, t * (q + 2 * kv), 2);
+    model->values.attended = cuda_arena_take(arena, t * q, 2);
+    model->values.gate_up = cuda_arena_take(arena, t * 2 * f, 2);
+    model->values.product = cuda_arena_take(arena, t * f, 2);
 }
 
 static struct cuda_upload_sizes upload_sizes(const struct llama *llama)
 {
     const struct model_config *c = &llama->config;
-    int64_t d = c->hidden_size, f = c->intermediate_size, q = (int64_t)query_width(c);
+    int64_t d = c->hidden_size, f = c->intermediate_size, q = (int64_t)llama_cuda_query_width(c);
     int64_t widest = d > f ? d : f, rows = f > q ? f : q;
     if (q > widest)
         widest = q;
@@ -387,6 +347,32 @@ static enum status load_parameters(struct llama_cuda *model, const struct llama 
     return STATUS_OK;
 }
 
+/* Of the shapes alone. */
+static enum status open_layers(struct llama_cuda *model, const struct llama *llama,
+                               const struct weights *weights, struct err *err)
+{
+    model->layers = mem_alloc_zero((size_t)llama->n_layers, sizeof *model->layers);
+    if (!model->layers)
+        return err_no_memory(err, "the layers", (size_t)llama->n_layers * sizeof *model->layers);
+    for (int layer = 0; layer < llama->n_layers; layer++)
+        shape_layer(&model->layers[layer], llama);
+    return weights && llama->precision == PRECISION_NF4 ? inspect(model, llama, weights, err)
+                                                        : STATUS_OK;
+}
+
+enum status llama_cuda_measure(const struct llama *llama, const struct weights *weights,
+                               struct llama_cuda_bytes *bytes, struct err *err)
+{
+    struct llama_cuda model = {0};
+    enum status status = open_layers(&model, llama, weights, err);
+    if (status == STATUS_OK) {
+        bytes->all = measure(llama, &model, llama->batch_tokens);
+        bytes->weights = model.weight_bytes;
+    }
+    mem_free(model.layers);
+    return status;
+}
+
 enum status llama_cuda_load(struct llama *llama, struct device *device,
                             const struct weights *weights, const struct progress *progress,
                             struct err *err)
@@ -404,13 +390,7 @@ enum status llama_cuda_load(struct llama *llama, struct device *device,
         return err_set(err, STATUS_RESOURCE,
                        "heads of %d values: a GPU's attention takes at most %d; use --device cpu",
                        llama->config.head_dim, ATTENTION_CUDA_HEAD_DIM_LARGEST);
-    model->layers = mem_alloc_zero((size_t)llama->n_layers, sizeof *model->layers);
-    if (!model->layers)
-        return err_no_memory(err, "the layers", (size_t)llama->n_layers * sizeof *model->layers);
-    for (int layer = 0; layer < llama->n_layers; layer++)
-        shape_layer(&model->layers[layer], llama);
-    if (llama->precision == PRECISION_NF4)
-        TRY(inspect(model, llama, weights, err));
+    TRY(open_layers(model, llama, weights, err));
     TRY(load_kernels(model, llama->precision, err));
     if (llama->batch_tokens == 0)
         TRY(choose_batch(llama, model, err));
@@ -441,85 +421,27 @@ const float *llama_cuda_final_norm_weight(const struct llama_cuda *model)
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
-struct step {
-    struct llama_cuda *model;
-    const struct model_config *config;
-    struct device *device;
-    const struct llama_batch *batch;
-    int t;
-};
-
-static enum status attention_block(const struct step *step, int index, struct err *err)
-{
-    struct llama_cuda *model = step->model;
-    const struct model_config *c = step->config;
-    const struct cuda_layer *layer = &model->layers[index];
-    size_t query = query_width(c), key = key_width(c), row = query + 2 * key;
-    uint16_t *qkv = model->qkv;
-    const struct rope_cuda rope = {
-        .x = qkv,
-        .stride = row,
-        .positions = step->batch->positions,
-        .cos_table = model->rope_cos,
-        .sin_table = model->rope_sin,
-        .n_heads = c->n_heads,
-        .n_kv_heads = c->n_kv_heads,
-        .head_dim = c->head_dim,
-        .q_norm = layer->q_norm,
-        .k_norm = layer->k_norm,
-        .eps = c->rms_norm_eps,
-    };
-    int window = index >= c->first_window_layer ? c->sliding_window : 0;
-    TRY(rmsnorm_fwd(step->device, model->normed, model->hidden, layer->input_norm, step->t,
-                    c->hidden_size, c->rms_norm_eps, err));
-    TRY(cuda_linear_fwd(step->device, qkv, model->normed, &layer->qkv, step->t, false, err));
-    TRY(rope_fwd_cuda(step->device, &rope, step->t, err));
-    TRY(attention_fwd_cuda(step->device, model->attended, qkv, (int)row, qkv + query,
-                           qkv + query + key, (int)row, step->batch->cu_seqlens, step->t,
-                           step->batch->n_texts, c->n_heads, c->n_kv_heads, c->head_dim,
-                           1.0f / sqrtf((float)c->head_dim), window, err));
-    return cuda_linear_fwd(step->device, model->hidden, model->attended, &layer->o, step->t, true,
-                           err);
-}
-
-static enum status mlp_block(const struct step *step, int index, struct err *err)
-{
-    struct llama_cuda *model = step->model;
-    const struct model_config *c = step->config;
-    const struct cuda_layer *layer = &model->layers[index];
-    int f = c->intermediate_size;
-    const uint16_t *gate = model->gate_up;
-    TRY(rmsnorm_fwd(step->device, model->normed, model->hidden, layer->post_attention_norm, step->t,
-                    c->hidden_size, c->rms_norm_eps, err));
-    TRY(cuda_linear_fwd(step->device, model->gate_up, model->normed, &layer->gate_up, step->t,
-                        false, err));
-    TRY(swiglu_fwd_cuda(step->device, model->product, gate, gate + f, 2 * (size_t)f, step->t, f,
-                        err));
-    return cuda_linear_fwd(step->device, model->hidden, model->product, &layer->down, step->t, true,
-                           err);
-}
-
 enum status llama_cuda_forward(struct llama *llama, struct device *device,
                                const struct llama_batch *batch, int n_layers,
                                llama_layer_visitor *visit, void *context, struct err *err)
 {
     struct llama_cuda *model = llama->cuda;
-    struct step step = {
-        .model = model,
-        .config = &llama->config,
+    const struct cuda_pass pass = {
         .device = device,
-        .batch = batch,
-        .t = batch->n_tokens,
+        .llama = llama,
+        .cu_seqlens = batch->cu_seqlens,
+        .positions = batch->positions,
+        .n_texts = batch->n_texts,
+        .n_tokens = batch->n_tokens,
     };
-    const struct dense_matrix table = {PRECISION_BF16, model->embedding, llama->config.vocab_size,
-                                       llama->config.hidden_size};
-    TRY(embedding_fwd_cuda(device, model->hidden, batch->tokens, &table, step.t, err));
-    TRY(visit(context, 0, model->hidden, step.t, err));
+    TRY(cuda_pass_embed(&pass, model->hidden, batch->tokens, err));
+    TRY(visit(context, 0, model->hidden, batch->n_tokens, err));
     for (int layer = 0; layer < n_layers; layer++) {
         TRY(interrupt_check(err));
-        TRY(attention_block(&step, layer, err));
-        TRY(mlp_block(&step, layer, err));
-        TRY(visit(context, layer + 1, model->hidden, step.t, err));
+        TRY(cuda_layer_attention(&pass, layer, model->hidden, &model->values, err));
+        TRY(cuda_layer_gate(&pass, layer, model->hidden, &model->values, err));
+        TRY(cuda_layer_down(&pass, layer, model->hidden, &model->values, err));
+        TRY(visit(context, layer + 1, model->hidden, batch->n_tokens, err));
     }
     return STATUS_OK;
 }

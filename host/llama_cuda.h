@@ -15,6 +15,13 @@
 enum status llama_cuda_load(struct llama *llama, struct device *device,
                             const struct weights *weights, const struct progress *progress,
                             struct err *err);
+/* Bytes on the GPU that the same will take: the weights, and all. weights NULL: a checkpoint that
+ * holds no NF4 whose scales are float32. */
+struct llama_cuda_bytes {
+    size_t weights, all;
+};
+enum status llama_cuda_measure(const struct llama *llama, const struct weights *weights,
+                               struct llama_cuda_bytes *bytes, struct err *err);
 void llama_cuda_free(struct llama_cuda *cuda); /* NULL is allowed */
 
 /* As llama_forward, queued on the device's stream; the visitor may queue more. */

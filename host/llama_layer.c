@@ -33,10 +33,15 @@ const float *llama_bias(const struct llama_layer *layer, enum lora_target target
     return *(const float *const *)((const char *)layer + projections[target].bias);
 }
 
+uint32_t llama_dropout_stream(int layer, enum lora_target target)
+{
+    return (uint32_t)(layer * LORA_TARGETS + (int)target);
+}
+
 struct dropout llama_dropout(const struct llama_pass *pass, int layer, enum lora_target target)
 {
     struct dropout dropout = pass->dropout;
-    dropout.stream = (uint32_t)(layer * LORA_TARGETS + (int)target);
+    dropout.stream = llama_dropout_stream(layer, target);
     return dropout;
 }
 

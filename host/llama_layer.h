@@ -46,7 +46,8 @@ enum status llama_layer_down(const struct llama_pass *pass, int layer, float *hi
 const struct linear *llama_linear(const struct llama_layer *layer, enum lora_target target);
 const float *llama_bias(const struct llama_layer *layer, enum lora_target target);
 
-/* The dropout of one adapter. */
+/* The dropout of one adapter, and the stream alone. */
+uint32_t llama_dropout_stream(int layer, enum lora_target target);
 struct dropout llama_dropout(const struct llama_pass *pass, int layer, enum lora_target target);
 
 /* How far back a query of the layer sees; 0: to the beginning. */

@@ -18,13 +18,13 @@
 struct carver {
     char *block; /* NULL: count */
     size_t used;
-    size_t rows, value_bytes;
+    size_t rows;
 };
 
 static float *carve(struct carver *carver, int columns)
 {
     float *at = carver->block ? (float *)(carver->block + carver->used) : NULL;
-    carver->used += (carver->rows * (size_t)columns * carver->value_bytes + 63) / 64 * 64;
+    carver->used += (carver->rows * (size_t)columns * sizeof(float) + 63) / 64 * 64;
     return at;
 }
 
@@ -146,8 +146,7 @@ static size_t carve_all(struct llama_train *train, const struct llama_train_shap
 
 struct llama_train_bytes llama_train_measure(const struct llama_train_shape *shape)
 {
-    struct carver carver = {.rows = (size_t)shape->n_tokens,
-                            .value_bytes = (size_t)shape->value_bytes};
+    struct carver carver = {.rows = (size_t)shape->n_tokens};
     size_t kept = carve_all(NULL, shape, &carver);
     return (struct llama_train_bytes){.kept = kept, .shared = carver.used - kept};
 }
@@ -158,7 +157,6 @@ enum status llama_train_open(struct llama_train *train, struct llama *llama,
 {
     int n_layers = llama->config.n_layers;
     assert(llama->n_layers == n_layers && shape->n_tokens <= llama->batch_tokens);
-    assert(shape->value_bytes == sizeof(float));
     *train = (struct llama_train){
         .llama = llama,
         .adapter = adapter,
@@ -171,7 +169,6 @@ enum status llama_train_open(struct llama_train *train, struct llama *llama,
     struct carver carver = {
         .block = arena_alloc(&train->arena, total, 1),
         .rows = (size_t)shape->n_tokens,
-        .value_bytes = sizeof(float),
     };
     train->inputs = arena_alloc(&train->arena, (size_t)n_layers, sizeof *train->inputs);
     train->layers = arena_alloc(&train->arena, (size_t)n_layers, sizeof *train->layers);

@@ -19,7 +19,6 @@ struct llama_train_shape {
     int n_tokens;    /* of a pass at most */
     int kept_layers; /* 0 .. llama_train_layers */
     bool dropout;
-    int value_bytes; /* of an activation: 4 on the CPU, 2 on a GPU */
 };
 
 /* Layers that a way back passes: from the lowest with an adapter to the last. */

@@ -2,7 +2,6 @@
 #include "host/objective.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 #include "host/base/names.h"
 #include "kernels/contrastive.h"
@@ -35,7 +34,7 @@ const char *objective_name(enum objective_kind kind)
 
 /* Carves the buffers off block, or with NULL only counts them. */
 static size_t carve(struct objective *o, const struct model_config *config, int n_labels,
-                    size_t value_bytes, char *block)
+                    char *block)
 {
     const struct objective_settings *s = &o->settings;
     size_t d = (size_t)config->hidden_size, texts = (size_t)s->n_texts;
@@ -52,13 +51,11 @@ static size_t carve(struct objective *o, const struct model_config *config, int 
     } arrays[] = {
         {&o->pooled, next ? 0 : texts * d, sizeof(float)},
         {&o->dpooled, next ? 0 : texts * d, sizeof(float)},
-        {&o->normed, normed * d, value_bytes},
-        {&o->dnormed, normed * d, value_bytes},
+        {&o->normed, normed * d, sizeof(float)},
+        {&o->dnormed, normed * d, sizeof(float)},
         {&o->logits, logits, sizeof(float)},
         {&o->losses, next ? tokens : texts, sizeof(float)},
-        {&o->next, next ? tokens : 0, sizeof(int32_t)},
         {&o->scratch, contrast ? contrastive_scratch((int)pairs) : 0, sizeof(double)},
-        {&o->excluded, contrast ? pairs * pairs : 0, 1},
     };
     size_t used = 0;
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
@@ -75,10 +72,16 @@ static int chunk_rows(const struct objective_settings *settings)
 }
 
 size_t objective_measure(const struct model_config *config, const struct lora_adapter *adapter,
-                         const struct objective_settings *settings, int value_bytes)
+                         const struct objective_settings *settings)
 {
     struct objective objective = {.settings = *settings, .chunk_rows = chunk_rows(settings)};
-    return carve(&objective, config, adapter->n_labels, (size_t)value_bytes, NULL);
+    return carve(&objective, config, adapter->n_labels, NULL);
+}
+
+bool objective_has_output(const struct model_config *config, const struct weights *weights)
+{
+    return !config->tied_embeddings && weights_find(weights, "lm_head.weight") !=
+                                           weights_find(weights, "model.embed_tokens.weight");
 }
 
 /* The embedding, or a matrix of its own. */
@@ -87,8 +90,7 @@ static enum status load_output(struct objective *o, const struct weights *weight
     const struct llama *llama = o->llama;
     struct arena scratch = {0};
     o->output = llama->embedding;
-    if (llama->config.tied_embeddings || weights_find(weights, "lm_head.weight") ==
-                                             weights_find(weights, "model.embed_tokens.weight"))
+    if (!objective_has_output(&llama->config, weights))
         return STATUS_OK;
     enum status status =
         dense_load(&o->output, weights, "lm_head.weight", llama->config.vocab_size,
@@ -111,13 +113,13 @@ enum status objective_open(struct objective *objective, struct llama *llama,
     if (settings->kind == OBJECTIVE_CLASSIFY)
         objective->head_gradient =
             gradients ? gradients + (adapter->head - adapter->parameters) : NULL;
-    size_t bytes = objective_measure(&llama->config, adapter, settings, sizeof(float));
+    size_t bytes = objective_measure(&llama->config, adapter, settings);
     char *block = arena_alloc(&objective->arena, bytes, 1);
     enum status status = STATUS_OK;
     if (!block)
         status = err_no_memory(err, "the losses", bytes);
     else
-        carve(objective, &llama->config, adapter->n_labels, sizeof(float), block);
+        carve(objective, &llama->config, adapter->n_labels, block);
     if (status == STATUS_OK && settings->kind == OBJECTIVE_NEXT_TOKEN)
         status = load_output(objective, weights, err);
     if (status != STATUS_OK)
@@ -213,18 +215,11 @@ static enum status next_token(struct objective *o, struct device *device,
                               const struct objective_batch *batch, float weight, float *dhidden,
                               struct objective_result *result, struct err *err)
 {
-    const struct llama_batch *texts = &batch->texts;
     int t = batch->texts.n_tokens, d = o->llama->config.hidden_size;
     assert(t <= o->settings.n_tokens);
-    for (int text = 0; text < texts->n_texts; text++) {
-        int last = texts->cu_seqlens[text + 1] - 1;
-        for (int i = texts->cu_seqlens[text]; i < last; i++)
-            o->next[i] = texts->tokens[i + 1];
-        o->next[last] = -1;
-    }
     TRY(llama_final_norm(o->llama, device, o->normed, o->llama->hidden, t, err));
     TRY(linear_cross_entropy(device, o->losses, dhidden ? o->dnormed : NULL, o->normed, &o->output,
-                             o->next, t, weight, o->logits, o->chunk_rows, err));
+                             batch->next, t, weight, o->logits, o->chunk_rows, err));
     result->loss += sum_of(o->losses, t);
     if (!dhidden)
         return STATUS_OK;
@@ -234,22 +229,6 @@ static enum status next_token(struct objective *o, struct device *device,
 }
 
 /* ---- contrastive ---------------------------------------------------------------------------- */
-
-/* Of anchor i and the positive of another one, j: near rows of one group say the same, and a text
- * that was drawn twice is itself. */
-static void exclude(struct objective *o, const struct objective_batch *batch, int anchor,
-                    int positive, int pairs)
-{
-    int near = o->settings.near;
-    for (int i = 0; i < pairs; i++)
-        for (int j = 0; j < pairs; j++) {
-            int apart = abs(batch->rows[anchor + i] - batch->rows[positive + j]);
-            int label = batch->labels[anchor + i];
-            bool group = near > 0 && label >= 0 && label == batch->labels[positive + j];
-            o->excluded[(size_t)i * (size_t)pairs + (size_t)j] =
-                i != j && (apart == 0 || (group && apart <= near));
-        }
-}
 
 static enum status contrast(struct objective *o, struct device *device,
                             const struct objective_batch *batch, float weight, float *dhidden,
@@ -261,16 +240,17 @@ static enum status contrast(struct objective *o, struct device *device,
     TRY(llama_final_norm(o->llama, device, o->normed, o->llama->hidden, t, err));
     TRY(pooling_fwd(device, o->pooled, o->normed, batch->mean_begin, batch->mean_end, n, d,
                     POOL_MEAN, err));
+    const uint8_t *excluded = batch->excluded;
     for (int unit = 0; unit < batch->n_units; unit++) {
         int first = batch->text_units[unit];
         int pairs = (batch->text_units[unit + 1] - first) / 2, positive = first + pairs;
         size_t anchors_at = (size_t)first * (size_t)d, positives_at = (size_t)positive * (size_t)d;
-        exclude(o, batch, first, positive, pairs);
         TRY(contrastive(device, o->losses, dhidden ? o->dpooled + anchors_at : NULL,
                         dhidden ? o->dpooled + positives_at : NULL, o->pooled + anchors_at,
-                        o->pooled + positives_at, o->excluded, pairs, d, o->settings.temperature,
+                        o->pooled + positives_at, excluded, pairs, d, o->settings.temperature,
                         weight, o->scratch, err));
         result->loss += sum_of(o->losses, pairs);
+        excluded += (size_t)pairs * (size_t)pairs;
     }
     if (!dhidden)
         return STATUS_OK;

@@ -31,10 +31,11 @@ struct objective_batch {
     const int32_t *text_units;  /* (n_units + 1) texts; contrastive: anchors, and then as many
                                    positives, in the same order */
     int n_units;
-    const int32_t *labels;                /* (n_texts); contrastive: of anchors and positives, the
-                                             row and group tell what is excluded */
-    const int32_t *rows;                  /* (n_texts) of the corpus; contrastive alone */
-    const int32_t *mean_begin, *mean_end; /* (n_texts) rows of tokens; contrastive alone */
+    const int32_t *labels;                /* (n_texts) classify */
+    const int32_t *next;                  /* (T) the token to come, -1: none; next-token */
+    const int32_t *mean_begin, *mean_end; /* (n_texts) rows of tokens; contrastive */
+    const uint8_t *excluded;              /* of each unit's pairs (pairs, pairs), unit after unit,
+                                             as kernels/contrastive.h wants it */
 };
 
 struct objective_settings {
@@ -56,16 +57,17 @@ struct objective {
     float *dnormed, *dpooled;   /* likewise */
     float *logits;              /* (n_texts, labels) or (chunk_rows, V) */
     float *losses;              /* (n_texts or n_tokens) */
-    int32_t *next;              /* (n_tokens): the token to come, -1: none; next-token */
     double *scratch;            /* contrastive */
-    uint8_t *excluded;          /* (largest_unit / 2) squared; contrastive */
     struct arena arena;
 };
 
 /* Bytes that objective_open takes for its buffers; next-token: the output matrix apart, where it is
  * not the embedding. */
 size_t objective_measure(const struct model_config *config, const struct lora_adapter *adapter,
-                         const struct objective_settings *settings, int value_bytes);
+                         const struct objective_settings *settings);
+
+/* Next-token: whether the output matrix is one of its own, beside the embedding. */
+bool objective_has_output(const struct model_config *config, const struct weights *weights);
 
 /* gradients: in the layout of adapter->parameters, for the head's. STATUS_BAD_DATA: next-token, and
  * the files hold no output matrix. STATUS_RESOURCE: no memory. */

@@ -2,6 +2,9 @@
 #include "host/train_plan.h"
 
 #include "host/estimate.h"
+#include "host/llama_cuda.h"
+#include "host/train_batch.h"
+#include "host/trainer_cuda.h"
 
 /* From here on the matrix products have their full rate, so more tokens at once gain nothing. */
 #define PASS_TOKENS 512
@@ -39,39 +42,81 @@ static void size_passes(struct train_plan *plan, const struct train_plan_request
         (int)smaller(smaller((int64_t)unit * request->accumulate, plan->pass_tokens), INT32_MAX);
 }
 
-static void measure(struct train_plan *plan, const struct train_plan_request *request)
+static void measure_cpu(struct train_plan *plan, const struct train_plan_request *request,
+                        const struct objective_settings *objective)
 {
-    const struct objective_settings objective =
-        train_plan_objective(plan, request->objective, 0, 0);
     const struct llama_train_shape shape = {
         .config = request->config,
         .adapter = request->adapter,
         .n_tokens = plan->pass_tokens,
         .kept_layers = plan->kept_layers,
         .dropout = request->dropout,
-        .value_bytes = request->gpu ? 2 : 4,
     };
     const struct llama_train_bytes bytes = llama_train_measure(&shape);
-    size_t token_bytes = (size_t)plan->pass_tokens * (size_t)request->config->hidden_size;
+    size_t hidden = (size_t)plan->pass_tokens * (size_t)request->config->hidden_size;
     plan->weights = request->weight_bytes;
     plan->adapter = (size_t)request->adapter->n_parameters * 5 * sizeof(float);
     plan->kept = bytes.kept;
     plan->shared =
-        bytes.shared + token_bytes * (size_t)shape.value_bytes + /* dhidden */
-        estimate_activations(request->config, plan->pass_tokens, request->longest, request->gpu);
-    plan->losses =
-        objective_measure(request->config, request->adapter, &objective, shape.value_bytes);
-    plan->total = plan->weights + plan->adapter + plan->kept + plan->shared + plan->losses;
+        bytes.shared + train_numbers_carve(&(struct train_numbers){0}, objective, NULL) +
+        hidden * sizeof(float) + /* its gradient */
+        estimate_activations(request->config, plan->pass_tokens, request->longest, false);
+    plan->losses = objective_measure(request->config, request->adapter, objective);
+}
+
+/* model: of it alone, which no layer that is kept changes. */
+static enum status measure_gpu(struct train_plan *plan, const struct train_plan_request *request,
+                               const struct objective_settings *objective,
+                               const struct llama_cuda_bytes *model, struct err *err)
+{
+    const struct trainer_cuda_shape shape = {
+        .config = request->config,
+        .adapter = request->adapter,
+        .objective = *objective,
+        .kept_layers = plan->kept_layers,
+        .dropout = request->dropout,
+        .own_output = request->weights && objective_has_output(request->config, request->weights),
+    };
+    struct trainer_cuda_bytes bytes;
+    TRY(trainer_cuda_measure(&shape, &bytes, err));
+    plan->weights = model->weights;
+    plan->adapter = bytes.adapter;
+    plan->kept = bytes.kept;
+    plan->shared = bytes.shared + model->all - model->weights;
+    plan->losses = bytes.losses;
+    return STATUS_OK;
+}
+
+static enum status measure_model(struct llama_cuda_bytes *bytes, const struct train_plan *plan,
+                                 const struct train_plan_request *request, struct err *err)
+{
+    const struct llama llama = {
+        .config = *request->config,
+        .precision = request->precision,
+        .n_layers = request->config->n_layers,
+        .max_tokens = request->longest,
+        .batch_tokens = plan->pass_tokens,
+    };
+    return llama_cuda_measure(&llama, request->weights, bytes, err);
 }
 
 enum status train_plan_make(struct train_plan *plan, const struct train_plan_request *request,
                             struct err *err)
 {
+    struct llama_cuda_bytes model;
     *plan = (struct train_plan){0};
     size_passes(plan, request);
     plan->n_layers = llama_train_layers(request->config, request->adapter);
+    const struct objective_settings objective =
+        train_plan_objective(plan, request->objective, 0, 0);
+    if (request->gpu)
+        TRY(measure_model(&model, plan, request, err));
     for (plan->kept_layers = plan->n_layers; plan->kept_layers >= 0; plan->kept_layers--) {
-        measure(plan, request);
+        if (request->gpu)
+            TRY(measure_gpu(plan, request, &objective, &model, err));
+        else
+            measure_cpu(plan, request, &objective);
+        plan->total = plan->weights + plan->adapter + plan->kept + plan->shared + plan->losses;
         if (request->budget == 0 || plan->total <= request->budget)
             return STATUS_OK;
     }

@@ -14,9 +14,11 @@ struct train_plan_request {
     int batch, accumulate; /* texts of a micro-batch, micro-batches of a step */
     int longest;           /* tokens of the longest text */
     bool dropout;
-    bool gpu;            /* bfloat16 activations */
-    size_t weight_bytes; /* of the model, output matrix included where it is needed */
+    size_t weight_bytes; /* CPU: of the model, output matrix included where it is needed */
     size_t budget;       /* bytes; 0: no bound */
+    bool gpu;            /* its memory; then from the model's files: */
+    enum precision precision;
+    const struct weights *weights; /* NULL: of files that need no more than the shapes say */
 };
 
 /* Bytes by what takes them. */
@@ -25,7 +27,8 @@ struct train_plan {
     int unit_texts;              /* of a unit: twice the batch where texts come in pairs */
     int kept_layers, n_layers;   /* of those that a way back passes */
     size_t weights;
-    size_t adapter; /* parameters, gradients, both moments, the best so far: 20 bytes a number */
+    size_t adapter; /* parameters, gradients, both moments: 16 bytes a number; the best so far, or
+                       on a GPU, where that is the host's, the working copies: 4 more */
     size_t kept;    /* activations of the layers */
     size_t shared;  /* buffers of one layer, forward and back */
     size_t losses;

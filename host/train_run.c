@@ -40,6 +40,7 @@ struct run {
     float *best;         /* (n_parameters) */
     bool saved;          /* the folder has it, of this process */
     int64_t drawn_bytes; /* of the log when the picture was drawn; -1: not by this process */
+    double since;        /* when the step that is not logged yet began */
     char checkpoint[PATH_MAX], log_path[PATH_MAX], picture[PATH_MAX], record[PATH_MAX];
 };
 
@@ -72,11 +73,10 @@ static enum status resume(struct run *run, struct err *err)
     struct train_arrays arrays = arrays_of(run);
     TRY(train_checkpoint_read(run->checkpoint, run->settings->record, &run->counters, &arrays,
                               err));
-    run->trainer->step = run->counters.step;
     run->outcome->resumed_from = run->counters.step;
     if (run->watcher->resumed)
         run->watcher->resumed(run->watcher->context, run->counters.step);
-    return STATUS_OK;
+    return trainer_send(run->trainer, run->counters.step, err);
 }
 
 /* Whatever an earlier run left there is of no use to this one. */
@@ -117,6 +117,7 @@ static enum status begin(struct run *run, struct err *err)
 static enum status write_checkpoint(struct run *run, struct err *err)
 {
     const struct train_arrays arrays = arrays_of(run);
+    TRY(trainer_fetch(run->trainer, true, err));
     run->counters.step = run->trainer->step;
     run->counters.log_bytes = run->log.bytes;
     return train_checkpoint_write(run->checkpoint, run->settings->record, &run->counters, &arrays,
@@ -124,14 +125,16 @@ static enum status write_checkpoint(struct run *run, struct err *err)
 }
 
 /* The parameters of now are the best. report: of the validation, or NULL. */
-static void keep_best(struct run *run, const struct trainer_report *report)
+static enum status keep_best(struct run *run, const struct trainer_report *report, struct err *err)
 {
-    const struct trainer *trainer = run->trainer;
+    struct trainer *trainer = run->trainer;
+    TRY(trainer_fetch(trainer, false, err));
     memcpy(run->best, trainer->adapter->parameters, parameter_bytes(run));
     run->counters.best_step = trainer->step;
     run->counters.best_loss = report ? report->loss : INFINITY;
     run->counters.best_accuracy = report ? report->accuracy : NAN;
     run->counters.evaluations_without_gain = 0;
+    return STATUS_OK;
 }
 
 static enum status save_best(struct run *run, struct err *err)
@@ -159,7 +162,7 @@ static enum status evaluate(struct run *run, struct err *err)
     bool best = report.loss < run->counters.best_loss;
     TRY(loss_log_evaluation(&run->log, run->trainer->step, report.loss, report.accuracy, err));
     if (best) { /* saved at once: whatever happens later, there is an adapter */
-        keep_best(run, &report);
+        TRY(keep_best(run, &report, err));
         TRY(save_best(run, err));
     } else {
         run->counters.evaluations_without_gain++;
@@ -176,6 +179,21 @@ static bool is_due(int64_t step, int every, bool last)
     return last || (every > 0 && step % every == 0);
 }
 
+static bool is_judged(const struct run *run)
+{
+    const struct trainer *trainer = run->trainer;
+    return trainer->step > 0 && has_validation(run) &&
+           is_due(trainer->step, run->settings->evaluate_every,
+                  trainer->step == trainer->settings.steps);
+}
+
+static bool is_checkpoint(const struct run *run)
+{
+    const struct trainer *trainer = run->trainer;
+    return trainer->step != trainer->settings.steps && run->settings->checkpoint_every > 0 &&
+           trainer->step % run->settings->checkpoint_every == 0;
+}
+
 /* Evaluates the step that is done, if that is due and was not done before an interruption, and says
  * whether the run is to stop. */
 static enum status judge_step(struct run *run, struct err *err)
@@ -183,35 +201,43 @@ static enum status judge_step(struct run *run, struct err *err)
     const struct trainer *trainer = run->trainer;
     const struct train_run_settings *s = run->settings;
     const struct loss_log *log = &run->log;
-    bool last = trainer->step == trainer->settings.steps;
     bool judged =
         log->n_evaluations > 0 && log->evaluations[log->n_evaluations - 1].step == trainer->step;
-    if (trainer->step > 0 && has_validation(run) && !judged &&
-        is_due(trainer->step, s->evaluate_every, last))
+    if (is_judged(run) && !judged)
         TRY(evaluate(run, err));
-    run->outcome->stopped_early =
-        !last && s->patience > 0 && run->counters.evaluations_without_gain >= s->patience;
+    run->outcome->stopped_early = trainer->step < trainer->settings.steps && s->patience > 0 &&
+                                  run->counters.evaluations_without_gain >= s->patience;
     return STATUS_OK;
+}
+
+/* Logs what is known of the steps; `all`: of each that there was, for which a GPU is waited for. */
+static enum status log_steps(struct run *run, bool all, struct err *err)
+{
+    for (;;) {
+        struct trainer_report report;
+        TRY(trainer_report(run->trainer, all, &report, err));
+        if (report.step == 0)
+            return STATUS_OK;
+        double now = seconds_now(), seconds = now - run->since;
+        run->since = now;
+        run->outcome->tokens += report.tokens;
+        TRY(loss_log_step(&run->log, report.step, report.loss, report.accuracy, report.norm,
+                          report.learning_rate, report.tokens, seconds, err));
+        if (run->watcher->stepped)
+            run->watcher->stepped(run->watcher->context, report.step, &report, seconds);
+    }
 }
 
 static enum status one_step(struct run *run, struct err *err)
 {
     struct trainer *trainer = run->trainer;
-    const struct train_run_settings *s = run->settings;
-    struct trainer_report report;
-    double start = seconds_now();
-    TRY(trainer_step(trainer, &report, err));
-    double seconds = seconds_now() - start;
+    if (trainer->reported == trainer->step)
+        run->since = seconds_now();
+    TRY(trainer_step(trainer, err));
     bool last = trainer->step == trainer->settings.steps;
-    run->outcome->tokens += report.tokens;
-    TRY(loss_log_step(&run->log, trainer->step, report.loss, report.accuracy, report.norm,
-                      report.learning_rate, report.tokens, seconds, err));
-    if (run->watcher->stepped)
-        run->watcher->stepped(run->watcher->context, trainer->step, &report, seconds);
+    TRY(log_steps(run, last || is_judged(run) || is_checkpoint(run), err));
     TRY(judge_step(run, err));
-    if (!last && s->checkpoint_every > 0 && trainer->step % s->checkpoint_every == 0)
-        TRY(write_checkpoint(run, err));
-    return STATUS_OK;
+    return is_checkpoint(run) ? write_checkpoint(run, err) : STATUS_OK;
 }
 
 /* Interrupted within a step or an evaluation: what was done of it is dropped, and done again when
@@ -219,7 +245,12 @@ static enum status one_step(struct run *run, struct err *err)
 static enum status interrupted(struct run *run, struct err *err)
 {
     struct err other;
-    if (run->settings->checkpoint_every > 0 && run->trainer->step > 0 &&
+    enum status status = log_steps(run, true, &other);
+    if (status == STATUS_FAILED) {
+        *err = other;
+        return status;
+    }
+    if (status == STATUS_OK && run->settings->checkpoint_every > 0 && run->trainer->step > 0 &&
         write_checkpoint(run, &other) == STATUS_OK)
         return err_set(err, STATUS_INTERRUPTED,
                        "interrupted after step %lld; the same command with --resume goes on from "
@@ -308,7 +339,7 @@ static enum status finish(struct run *run, struct err *err)
     struct trainer *trainer = run->trainer;
     struct train_outcome *outcome = run->outcome;
     if (!has_validation(run))
-        keep_best(run, NULL);
+        TRY(keep_best(run, NULL, err));
     memcpy(trainer->adapter->parameters, run->best, parameter_bytes(run));
     if (!run->saved)
         TRY(save_best(run, err));

@@ -1,9 +1,11 @@
-/* AdamW and the sum of squares: CPU code and dispatch. A step reads and writes 16 bytes a parameter
- * for one division and one root: it is bound by memory. */
+/* AdamW and the sum of squares: CPU code, CUDA launches, dispatch. A step reads and writes 16 bytes
+ * a parameter for one division and one root: it is bound by memory. */
 #include "kernels/adamw.h"
 
 #include <assert.h>
 #include <math.h>
+#include "host/base/cuda_device.h"
+#include "kernels/adamw_coefficients.h"
 #include "kernels/cpu.h"
 
 /* ---- sum of squares ------------------------------------------------------------------------- */
@@ -89,20 +91,11 @@ double clip_scale(double norm, double largest)
 
 /* ---- step ----------------------------------------------------------------------------------- */
 
-struct coefficients {
-    float gradient_scale;
-    float beta1, rest1, beta2, rest2; /* rest = 1 - beta */
-    float root_scale;                 /* 1 / sqrt(1 - beta2^step) */
-    float eps;
-    float decay; /* 1 - learning rate * weight decay */
-    float rate;  /* learning rate / (1 - beta1^step) */
-};
-
-static struct coefficients coefficients_of(const struct adamw *adamw)
+static struct adamw_coefficients coefficients_of(const struct adamw *adamw)
 {
     double correction1 = 1 - pow(adamw->beta1, (double)adamw->step);
     double correction2 = 1 - pow(adamw->beta2, (double)adamw->step);
-    return (struct coefficients){
+    return (struct adamw_coefficients){
         .gradient_scale = (float)adamw->gradient_scale,
         .beta1 = (float)adamw->beta1,
         .rest1 = (float)(1 - adamw->beta1),
@@ -120,7 +113,7 @@ struct adamw_arrays {
 };
 
 /* (rest2 g) g: g^2 alone would overflow a gradient of 2e19. */
-static void step_portable(const struct adamw_arrays *at, int n, const struct coefficients *c)
+static void step_portable(const struct adamw_arrays *at, int n, const struct adamw_coefficients *c)
 {
     for (int i = 0; i < n; i++) {
         float g = at->gradients[i] * c->gradient_scale;
@@ -137,7 +130,7 @@ static void step_portable(const struct adamw_arrays *at, int n, const struct coe
 #if CPU_X86
 TARGET_AVX2
 static inline void step_8(float *parameters, float *gradients, float *m_at, float *v_at,
-                          const struct coefficients *c)
+                          const struct adamw_coefficients *c)
 {
     __m256 g = _mm256_mul_ps(_mm256_loadu_ps(gradients), _mm256_set1_ps(c->gradient_scale));
     __m256 m = _mm256_mul_ps(_mm256_loadu_ps(m_at), _mm256_set1_ps(c->beta1));
@@ -156,7 +149,7 @@ static inline void step_8(float *parameters, float *gradients, float *m_at, floa
 
 /* The tail goes through the same lanes: equal elements stay equal wherever they lie. */
 TARGET_AVX2
-static void step_avx2(const struct adamw_arrays *at, int n, const struct coefficients *c)
+static void step_avx2(const struct adamw_arrays *at, int n, const struct adamw_coefficients *c)
 {
     int i = 0;
     for (; i + 8 <= n; i += 8)
@@ -179,7 +172,7 @@ static void step_avx2(const struct adamw_arrays *at, int n, const struct coeffic
 struct adamw_job {
     struct adamw_arrays arrays;
     int64_t n;
-    struct coefficients coefficients;
+    struct adamw_coefficients coefficients;
     enum cpu_isa isa;
 };
 
@@ -208,6 +201,68 @@ void adamw_step_cpu(struct device *device, float *parameters, float *gradients, 
     threads_run(device->threads, (int)n_tasks, adamw_task, &job);
 }
 
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+/* adamw.cu's */
+#define NORM_BLOCK   16384
+#define CUDA_THREADS 256
+
+int64_t gradient_norm_scratch(int64_t n)
+{
+    return n / NORM_BLOCK + (n % NORM_BLOCK != 0);
+}
+
+enum status gradient_norm_cuda(struct device *device, struct step_record *record, int32_t *stopped,
+                               int32_t step, const float *gradients, int64_t n, double clip,
+                               double *scratch, struct err *err)
+{
+    int64_t n_blocks = gradient_norm_scratch(n);
+    int n_sums = (int)n_blocks;
+    long long length = n;
+    assert(step >= 1 && n_blocks <= INT32_MAX);
+    if (n > 0)
+        TRY(cuda_launch(device->cuda,
+                        &(struct cuda_launch){
+                            .image = "adamw",
+                            .name = "gradient_squares",
+                            .grid = {(unsigned)n_blocks, 1, 1},
+                            .block = {CUDA_THREADS, 1, 1},
+                            .values = (void *[]){&scratch, &gradients, &length},
+                        },
+                        err));
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "adamw",
+                           .name = "gradient_norm",
+                           .grid = {1, 1, 1},
+                           .block = {CUDA_THREADS, 1, 1},
+                           .values = (void *[]){&record, &stopped, &step, &scratch, &n_sums, &clip},
+                       },
+                       err);
+}
+
+enum status adamw_step_cuda(struct device *device, float *parameters, float *gradients, float *m,
+                            float *v, int64_t n, const struct adamw *adamw,
+                            const struct step_record *record, struct err *err)
+{
+    struct adamw_arrays arrays = {parameters, gradients, m, v};
+    struct adamw_coefficients coefficients = coefficients_of(adamw);
+    long long length = n;
+    int64_t per_block = 4 * CUDA_THREADS, n_blocks = n / per_block + (n % per_block != 0);
+    assert(adamw->step >= 1 && n_blocks <= INT32_MAX);
+    if (n == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "adamw",
+                           .name = "adamw_step",
+                           .grid = {(unsigned)n_blocks, 1, 1},
+                           .block = {CUDA_THREADS, 1, 1},
+                           .values = (void *[]){&arrays, &length, &coefficients, &record},
+                       },
+                       err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status adamw_step(struct device *device, float *parameters, float *gradients, float *m,
@@ -219,7 +274,7 @@ enum status adamw_step(struct device *device, float *parameters, float *gradient
         adamw_step_cpu(device, parameters, gradients, m, v, n, adamw);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return adamw_step_cuda(device, parameters, gradients, m, v, n, adamw, NULL, err);
     }
-    return device_lacks("adamw", err);
+    return err_set(err, STATUS_RESOURCE, "adamw: no kernel for this device");
 }

@@ -12,16 +12,40 @@
 
 #include <stdint.h>
 #include "host/base/device.h"
+#include "kernels/step_record.h"
 
-/* The sum of squares of x (n), 0 <= n <= 4.29e9, on the CPU (another device asserts). In float64:
- * no finite x overflows, and a NaN or an infinity anywhere gives NaN or +inf, so that one look at
- * the norm, sqrt(sum_of_squares), says whether every gradient is finite. Summed over fixed blocks:
- * the same bits for any number of threads. */
+/* ---- the norm ------------------------------------------------------------------------------- */
+
+/* In float64, where no finite x overflows, and a NaN or an infinity anywhere gives NaN or +inf, so
+ * that one look at the norm, the root of the sum of squares, says whether every gradient is finite.
+ * Summed over fixed blocks.
+ *
+ * The CPU has a function that returns it: the caller looks at it, and steps or stops. On a GPU that
+ * would wait for the GPU in the midst of a step. So there the norm, what clipping makes of it and
+ * whether to stop go to a record on the device, which adamw_step_cuda obeys and the host reads
+ * later. */
+
+/* The CPU's: the sum of squares of x (n), 0 <= n <= 4.29e9. The same bits for any number of
+ * threads. device: a CPU; of a GPU device_cpu(), with x on the host. */
 double sum_of_squares(struct device *device, const float *x, int64_t n);
 
 /* torch.nn.utils.clip_grad_norm_'s factor: min(1, largest / (norm + 1e-6)). largest = INFINITY
  * clips nothing. A norm of NaN gives NaN. */
 double clip_scale(double norm, double largest);
+
+/* A GPU's: norm, gradient_scale and stopped of the step's record, whose loss is there already.
+ * gradients (n)    on the device, at a multiple of 16 bytes; n >= 0
+ * clip             the largest norm, for clip_scale; 0: gradient_scale is 1
+ * stopped          on the device, one for the whole of training, first 0: where it is 0 and the
+ * loss or the norm is not finite, it becomes `step`, and stays so step             from 1 scratch
+ * gradient_norm_scratch(n) float64 on the device Two launches, queued on the device's stream. The
+ * same bits for any card. */
+enum status gradient_norm_cuda(struct device *device, struct step_record *record, int32_t *stopped,
+                               int32_t step, const float *gradients, int64_t n, double clip,
+                               double *scratch, struct err *err);
+int64_t gradient_norm_scratch(int64_t n);
+
+/* ---- the step ------------------------------------------------------------------------------- */
 
 struct adamw {
     double learning_rate;  /* of this step */
@@ -38,12 +62,19 @@ struct adamw {
  * n >= 0. Coefficients are made in float64 and rounded once; the elements' arithmetic is float32,
  * each its own. As in torch, a gradient beyond some 5e20 overflows v: it is +inf from then on, and
  * its parameter stands still. A gradient that is not finite spoils its element for good: look at
- * the norm first (sum_of_squares). */
+ * the norm first. */
 enum status adamw_step(struct device *device, float *parameters, float *gradients, float *m,
                        float *v, int64_t n, const struct adamw *adamw, struct err *err);
 
 void adamw_step_cpu(struct device *device, float *parameters, float *gradients, float *m, float *v,
                     int64_t n, const struct adamw *adamw);
+
+/* The same bytes as AVX2's. record: on the device, its gradient_scale stands for adamw's own; where
+ * it has stopped, parameters, m and v stay as they are, and the gradients are 0 all the same. NULL:
+ * as on the CPU. All arrays at multiples of 16 bytes; one launch, queued on the device's stream. */
+enum status adamw_step_cuda(struct device *device, float *parameters, float *gradients, float *m,
+                            float *v, int64_t n, const struct adamw *adamw,
+                            const struct step_record *record, struct err *err);
 
 /* The same in float64, naive; gradients are only read. allowed (3, n), if not NULL, gets what one
  * step in float32, from values that are float32, may differ by: of the parameters, of m and of v.

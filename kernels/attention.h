@@ -82,8 +82,8 @@ enum status attention_fwd_cuda(struct device *device, void *out, const void *q, 
  * Probabilities are computed again, block by block: no memory but the workers' scratch. Of scores,
  * NaN and infinities all holds that is said above, but that a NaN may reach every row of its text,
  * in the query heads of its kv head. The order of every sum depends on the text and the window
- * alone: a text gets the same bytes alone, in company, and with any number of threads. There is no
- * kernel for a GPU yet: STATUS_RESOURCE. */
+ * alone: a text gets the same bytes alone, in company, and with any number of threads. On a GPU
+ * STATUS_RESOURCE: attention_bwd_cuda there wants memory of the caller's. */
 enum status attention_bwd(struct device *device, void *dq, void *dk, void *dv, const void *dout,
                           const void *out, const void *q, const void *k, const void *v,
                           const int32_t *cu_seqlens, int n, int n_texts, int n_heads,
@@ -93,6 +93,25 @@ void attention_bwd_cpu(struct device *device, float *dq, float *dk, float *dv, c
                        const float *out, const float *q, const float *k, const float *v,
                        const int32_t *cu_seqlens, int n_texts, int n_heads, int n_kv_heads,
                        int head_dim, float scale, int window);
+
+/* bfloat16 in and out, with the strides of attention_fwd_cuda, and likewise dq_stride and
+ * dkv_stride: dq, dk and dv may be parts of one buffer. What lies between rows is not written. dout
+ * and out are contiguous, `out` what attention_fwd_cuda gave. Fast where the rows of all are whole
+ * vectors of 16 bytes.
+ *
+ * scratch (4, n_heads, n) float32, at a multiple of 16: what the pass by queries leaves of each row
+ * for the pass by keys. Two launches on the device's stream. STATUS_RESOURCE: head_dim >
+ * ATTENTION_CUDA_HEAD_DIM_LARGEST.
+ *
+ * Scores and sums are float32, P and dS rounded to bfloat16 before the sums over rows
+ * (docs/numerics.md). All that is said above holds: the order of every sum depends on the text, the
+ * window and the card, scores may have any size, NaN where a softmax has it. */
+enum status attention_bwd_cuda(struct device *device, void *dq, int dq_stride, void *dk, void *dv,
+                               int dkv_stride, const void *dout, const void *out, const void *q,
+                               int q_stride, const void *k, const void *v, int kv_stride,
+                               const int32_t *cu_seqlens, int n, int n_texts, int n_heads,
+                               int n_kv_heads, int head_dim, float scale, int window,
+                               float *scratch, struct err *err);
 
 /* The same in float64, naive. scores: room for the longest text. Tests and bench
  * only (tests/reference). */
@@ -118,5 +137,8 @@ void attention_bwd_ref(double *dq, double *dk, double *dv, double *dq_magnitude,
 /* What float32 may differ by, as a share of the magnitude. n_terms: the longest text times the
  * heads of a group. score: the largest scale * sum_c |q[c] k[c]|. */
 double attention_bwd_tolerance(int head_dim, int n_terms, double score);
+/* The same of attention_bwd_cuda, before its results are rounded. n_keys: the longest text;
+ * n_terms: that times the heads of a group. */
+double attention_bwd_cuda_tolerance(int head_dim, int n_keys, int n_terms, double score);
 
 #endif

@@ -1,4 +1,4 @@
-/* Contrastive loss: CPU code and dispatch.
+/* Contrastive loss: CPU code, CUDA launches, dispatch.
  *
  *   norms      |a_i|, |p_j|                                            2 n tasks
  *   losses     a row of cosines, its softmax, g[i,j] = weight / t      n tasks
@@ -16,6 +16,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdbool.h>
+#include "host/base/cuda_device.h"
 #include "kernels/cpu.h"
 
 #define SHORTEST 1e-8 /* torch's eps */
@@ -183,6 +184,81 @@ static void contrastive_cpu(struct device *device, struct contrastive_job *job)
         threads_run(device->threads, 2 * job->n, gradient_task, job);
 }
 
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+size_t contrastive_cuda_scratch(int n)
+{
+    return 2 * (size_t)n * (size_t)n + 2 * (size_t)n;
+}
+
+/* contrastive.cu's. */
+struct contrastive_parameters {
+    float *losses;
+    float *gradients[2];
+    const float *vectors[2];
+    const uint8_t *excluded;
+    int n, d;
+    double temperature, weight;
+    double *lengths[2];
+    double *dots, *g;
+};
+
+static unsigned blocks_of(int n, unsigned size)
+{
+    return ((unsigned)n + size - 1) / size;
+}
+
+static enum status launch(struct device *device, const char *name, const unsigned grid[3],
+                          unsigned threads, struct contrastive_parameters *parameters,
+                          struct err *err)
+{
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "contrastive",
+                           .name = name,
+                           .grid = {grid[0], grid[1], grid[2]},
+                           .block = {threads, 1, 1},
+                           .values = (void *[]){parameters},
+                       },
+                       err);
+}
+
+/* The grids are contrastive.cu's: tiles of 4 anchors and 16 positives, 4 vectors and 256 columns.
+ */
+enum status contrastive_cuda(struct device *device, float *losses, float *danchor, float *dpositive,
+                             const float *anchor, const float *positive, const uint8_t *excluded,
+                             int n, int d, float temperature, float weight, double *scratch,
+                             struct err *err)
+{
+    size_t size = (size_t)n * (size_t)n;
+    struct contrastive_parameters p = {
+        .losses = losses,
+        .gradients = {danchor, dpositive},
+        .vectors = {anchor, positive},
+        .excluded = excluded,
+        .n = n,
+        .d = d,
+        .temperature = (double)temperature,
+        .weight = (double)weight,
+        .lengths = {scratch, scratch + n},
+        .dots = scratch + 2 * (size_t)n,
+        .g = scratch + 2 * (size_t)n + size,
+    };
+    bool fours = d % 4 == 0;
+    unsigned rows = (unsigned)n;
+    if (n == 0)
+        return STATUS_OK;
+    TRY(launch(device, fours ? "contrastive_lengths_by_fours" : "contrastive_lengths_by_elements",
+               (unsigned[]){rows, 2, 1}, 32, &p, err));
+    TRY(launch(device, fours ? "contrastive_dots_by_fours" : "contrastive_dots_by_elements",
+               (unsigned[]){blocks_of(n, 4), blocks_of(n, 16), 1}, 128, &p, err));
+    TRY(launch(device, "contrastive_losses", (unsigned[]){rows, 1, 1}, 32, &p, err));
+    if (!danchor)
+        return STATUS_OK;
+    return launch(device, "contrastive_gradients",
+                  (unsigned[]){blocks_of(n, 4), blocks_of(d, 256), 2}, 256, &p, err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 size_t contrastive_scratch(int n)
@@ -212,7 +288,8 @@ enum status contrastive(struct device *device, float *losses, float *danchor, fl
         contrastive_cpu(device, &job);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return contrastive_cuda(device, losses, danchor, dpositive, anchor, positive, excluded, n,
+                                d, temperature, weight, scratch, err);
     }
-    return device_lacks("contrastive", err);
+    return err_set(err, STATUS_RESOURCE, "contrastive: no kernel for this device");
 }

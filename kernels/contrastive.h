@@ -23,7 +23,8 @@ size_t contrastive_scratch(int n);
  * excluded  (n, n)  excluded[i,j] other than 0: positive j is no negative of anchor i. The diagonal
  *                   is not read. NULL: nothing is excluded
  * temperature       t > 0; weight: 1 / n for the gradient of a mean
- * scratch           contrastive_scratch(n) float64 of the caller's
+ * scratch           contrastive_scratch(n) float64 of the caller's; on a GPU
+ *                   contrastive_cuda_scratch(n)
  * n >= 0, 1 <= d <= CONTRASTIVE_WIDTH_LARGEST. Everything is float32 and computed in float64; the
  * same bits for any number of threads. A loss depends on the whole batch, by its nature.
  *
@@ -35,6 +36,18 @@ size_t contrastive_scratch(int n);
 enum status contrastive(struct device *device, float *losses, float *danchor, float *dpositive,
                         const float *anchor, const float *positive, const uint8_t *excluded, int n,
                         int d, float temperature, float weight, double *scratch, struct err *err);
+
+/* Float64 that contrastive_cuda needs as scratch. */
+size_t contrastive_cuda_scratch(int n);
+
+/* The same on a GPU, where contrastive calls it; all in device memory, the vectors and their
+ * gradients at multiples of 16 bytes, scratch too: contrastive_cuda_scratch(n) float64. d of any
+ * size; rows are faster where it is a multiple of 4. Computed in float64 too, in other orders.
+ * Queued on the device's stream. */
+enum status contrastive_cuda(struct device *device, float *losses, float *danchor, float *dpositive,
+                             const float *anchor, const float *positive, const uint8_t *excluded,
+                             int n, int d, float temperature, float weight, double *scratch,
+                             struct err *err);
 
 /* The same in float64, naive; danchor and dpositive may be NULL. Tests and bench only
  * (tests/reference). */

@@ -1,6 +1,6 @@
-/* Softmax and cross-entropy: CPU code and dispatch. A row is passed over three times: its largest
- * value; the exponentials, stored, and their sum; a factor for each. A vocabulary's row of 49,152
- * is 197 KB, so the second and the third pass find it in L2.
+/* Softmax and cross-entropy: CPU code, CUDA launch, dispatch. On the CPU a row is passed over three
+ * times: its largest value; the exponentials, stored, and their sum; a factor for each. A
+ * vocabulary's row of 49,152 is 197 KB, so the second and the third pass find it in L2.
  *
  * The sum runs in float64: in float32 150,000 terms would lose more than all else does. It has
  * eight chains, by column modulo 8, added from the first to the eighth, on every instruction set;
@@ -10,6 +10,8 @@
 #include <assert.h>
 #include <math.h>
 #include <stdbool.h>
+#include "host/base/cuda_device.h"
+#include "kernels/cuda_rows.h"
 #include "kernels/vector_math.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
@@ -237,6 +239,76 @@ void cross_entropy_cpu(struct device *device, float *losses, float *dlogits, con
     threads_run(device->threads, count_tasks(n, d), cross_entropy_task, &job);
 }
 
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+/* One block a row. */
+static enum status launch_rows(struct device *device, const char *name, int width, int n, int d,
+                               void **values, struct err *err)
+{
+    struct cuda_row_blocks blocks = cuda_row_blocks(d, width, 512); /* cross_entropy.cu's most */
+    if (n == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "cross_entropy",
+                           .name = name,
+                           .grid = {(unsigned)n, 1, 1},
+                           .block = {blocks.threads, 1, 1},
+                           .values = values,
+                       },
+                       err);
+}
+
+enum status softmax_fwd_cuda(struct device *device, float *y, const float *x, int n, int d,
+                             struct err *err)
+{
+    void *values[] = {&y, &x, &d};
+    bool fours = d % 4 == 0;
+    return launch_rows(device, fours ? "softmax_by_fours" : "softmax_by_elements", fours ? 4 : 1, n,
+                       d, values, err);
+}
+
+enum status cross_entropy_cuda(struct device *device, enum precision type, float *losses,
+                               void *dlogits, const void *logits, const int32_t *labels,
+                               int32_t *correct, int n, int d, float weight, struct err *err)
+{
+    struct { /* cross_entropy.cu's cross_entropy_parameters */
+        float *losses;
+        void *dlogits;
+        const void *logits;
+        const int32_t *labels;
+        int32_t *correct;
+        int d;
+        float weight;
+    } parameters = {losses, dlogits, logits, labels, correct, d, weight};
+    void *values[] = {&parameters};
+    bool bf16 = type == PRECISION_BF16;
+    int width = bf16 ? 8 : 4;
+    if (d % width == 0)
+        return launch_rows(device,
+                           bf16 ? "cross_entropy_bf16_by_vectors" : "cross_entropy_f32_by_vectors",
+                           width, n, d, values, err);
+    return launch_rows(device,
+                       bf16 ? "cross_entropy_bf16_by_elements" : "cross_entropy_f32_by_elements", 1,
+                       n, d, values, err);
+}
+
+enum status losses_total_cuda(struct device *device, struct step_record *record,
+                              const float *losses, const int32_t *correct, int n, struct err *err)
+{
+    if (n == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "cross_entropy",
+                           .name = "losses_total",
+                           .grid = {1, 1, 1},
+                           .block = {256, 1, 1},
+                           .values = (void *[]){&record, &losses, &correct, &n},
+                       },
+                       err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status softmax_fwd(struct device *device, void *y, const void *x, int n, int d,
@@ -247,9 +319,9 @@ enum status softmax_fwd(struct device *device, void *y, const void *x, int n, in
         softmax_fwd_cpu(device, y, x, n, d);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return softmax_fwd_cuda(device, y, x, n, d, err);
     }
-    return device_lacks("softmax", err);
+    return err_set(err, STATUS_RESOURCE, "softmax: no kernel for this device");
 }
 
 enum status cross_entropy(struct device *device, float *losses, void *dlogits, const void *logits,
@@ -260,7 +332,8 @@ enum status cross_entropy(struct device *device, float *losses, void *dlogits, c
         cross_entropy_cpu(device, losses, dlogits, logits, labels, n, d, weight);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return cross_entropy_cuda(device, PRECISION_BF16, losses, dlogits, logits, labels, NULL, n,
+                                  d, weight, err);
     }
-    return device_lacks("cross_entropy", err);
+    return err_set(err, STATUS_RESOURCE, "cross_entropy: no kernel for this device");
 }

@@ -1,4 +1,4 @@
-/* Dropout: CPU code, dispatch.
+/* Dropout: CPU code, CUDA launch, dispatch.
  *
  * Ten rounds of Philox for 8 elements take longer than moving them. AVX2 makes eight counters at
  * once, four in a vector of 64-bit lanes: each product of 32 bits has a lane of its own, and the
@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include "host/base/cuda_device.h"
 #include "host/base/philox.h"
 #include "kernels/cpu.h"
 
@@ -192,6 +193,39 @@ void dropout_fwd_cpu(struct device *device, float *y, const float *x, const stru
     threads_run(device->threads, (int)n_tasks, dropout_task, &job);
 }
 
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+#define THREADS 256
+
+enum status dropout_fwd_cuda(struct device *device, void *y, const void *x,
+                             const struct dropout *dropout, int n, int d, bool add, struct err *err)
+{
+    struct { /* dropout.cu's dropout_rows */
+        void *y;
+        const void *x;
+        size_t n;
+        uint64_t first;
+        int add;
+    } rows = {y, x, (size_t)n * (size_t)d, (uint64_t)dropout->first_row * (uint64_t)d, add};
+    struct dropout of = {.threshold = 0};
+    if (dropout->threshold)
+        of = *dropout;
+    else
+        rows.first = 0;
+    size_t n_groups = (rows.first % GROUP + rows.n + GROUP - 1) / GROUP;
+    if (rows.n == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "dropout",
+                           .name = "dropout_bf16",
+                           .grid = {(unsigned)((n_groups + THREADS - 1) / THREADS), 1, 1},
+                           .block = {THREADS, 1, 1},
+                           .values = (void *[]){&rows, &of},
+                       },
+                       err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status dropout_fwd(struct device *device, void *y, const void *x,
@@ -202,7 +236,7 @@ enum status dropout_fwd(struct device *device, void *y, const void *x,
         dropout_fwd_cpu(device, y, x, dropout, n, d, add);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return dropout_fwd_cuda(device, y, x, dropout, n, d, add, err);
     }
-    return device_lacks("dropout", err);
+    return err_set(err, STATUS_RESOURCE, "dropout: no kernel for this device");
 }

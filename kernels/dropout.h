@@ -33,6 +33,13 @@ enum status dropout_fwd(struct device *device, void *y, const void *x,
 void dropout_fwd_cpu(struct device *device, float *y, const float *x, const struct dropout *dropout,
                      int n, int d, bool add);
 
+/* bfloat16: of what is kept bf16(x * scale), with add bf16(y + x * scale), where product and sum
+ * are float32. The mask is the CPU's bit for bit. Queued on the device's stream. Kernels that drop
+ * where they read, without an array of what is left, take the same values from dropout.cuh. */
+enum status dropout_fwd_cuda(struct device *device, void *y, const void *x,
+                             const struct dropout *dropout, int n, int d, bool add,
+                             struct err *err);
+
 /* factor (n, d): 0 where an element is dropped, else dropout_scale. In float64, naive. Tests and
  * bench only (tests/reference). */
 void dropout_factors_ref(double *factor, const struct dropout *dropout, int n, int d);

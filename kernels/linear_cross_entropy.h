@@ -24,11 +24,20 @@ enum status linear_cross_entropy(struct device *device, float *losses, void *dx,
                                  const struct dense_matrix *w, const int32_t *labels, int n,
                                  float weight, void *logits, int chunk_rows, struct err *err);
 
+/* The same on a GPU, where linear_cross_entropy calls it: x, dx, w and logits bfloat16, all in
+ * device memory, at multiples of 16 bytes. Rows of logits are rounded to bfloat16 before their
+ * cross-entropy, and their gradient before it meets w. Fast where w's rows and columns are
+ * multiples of 8. Queued on the device's stream. */
+enum status linear_cross_entropy_cuda(struct device *device, float *losses, void *dx, const void *x,
+                                      const struct dense_matrix *w, const int32_t *labels, int n,
+                                      float weight, void *logits, int chunk_rows, struct err *err);
+
 /* The same in float64, naive. w (rows, columns); dx may be NULL; scratch (2, rows). allowed (n, 2),
- * if not NULL, gets what float32 may differ by: of a row's loss, and of each element of its dx.
- * Tests and bench only (tests/reference). */
+ * if not NULL, gets what may be off: a row's loss, and each element of its dx, with activations of
+ * the type: PRECISION_F32 on the CPU, PRECISION_BF16 on a GPU. Tests and bench only
+ * (tests/reference). */
 void linear_cross_entropy_ref(double *losses, double *dx, double *allowed, const double *x,
                               const double *w, const int32_t *labels, int n, int rows, int columns,
-                              double weight, double *scratch);
+                              double weight, double *scratch, enum precision type);
 
 #endif

@@ -4,9 +4,13 @@
  *   forward   dropped = drop(x)      s = scale * dropped · aᵀ      y += s · bᵀ
  *   backward  ds = scale * dy · b    db += dyᵀ · s
  *             dropped = drop(x)      da += dsᵀ · dropped
- *             dropped = ds · a       dx += drop(dropped) */
+ *             dropped = ds · a       dx += drop(dropped)
+ *
+ * On a GPU what is its own is lora.cu. */
 #include "kernels/lora.h"
 
+#include <assert.h>
+#include "host/base/cuda_device.h"
 #include "kernels/cpu.h"
 #include "kernels/matmul.h"
 #include "kernels/weight_gradient.h"
@@ -71,6 +75,83 @@ void lora_bwd_cpu(struct device *device, float *dx, float *da, float *db, float 
     }
     matmul_bwd_input_cpu(device, dropped, ds, &a, m, false);
     dropout_fwd_cpu(device, dx, dropped, dropout, m, lora->columns, true);
+}
+
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+/* Those of lora.cu. */
+#define BLOCK_THREADS 256
+#define BLOCK_ROWS    16
+#define BLOCK_RANKS   32
+#define COPY_RANKS    32
+#define COPY_LENGTH   128
+
+static unsigned divided(int a, int b)
+{
+    return (unsigned)((a + b - 1) / b);
+}
+
+enum status lora_copy_cuda(struct device *device, const struct lora_parts *tables, int n_tables,
+                           int longest, int most_ranks, struct err *err)
+{
+    void *values[] = {&tables};
+    assert(n_tables <= LORA_TABLES_LARGEST);
+    if (n_tables == 0 || most_ranks == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "lora",
+                           .name = "lora_copy",
+                           .grid = {divided(longest, COPY_LENGTH), divided(most_ranks, COPY_RANKS),
+                                    2 * LORA_PARTS * (unsigned)n_tables},
+                           .block = {BLOCK_THREADS, 1, 1},
+                           .values = values,
+                       },
+                       err);
+}
+
+/* A block for 16 rows and 32 ranks of a part. */
+static enum status launch_ranks(struct device *device, const char *name, void **values,
+                                const struct lora_parts *parts, int m, struct err *err)
+{
+    unsigned chunks = 0;
+    for (int i = 0; i < parts->n_parts; i++)
+        chunks += divided(parts->parts[i].padded, BLOCK_RANKS);
+    if (m == 0 || chunks == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "lora",
+                           .name = name,
+                           .grid = {divided(m, BLOCK_ROWS), chunks, 1},
+                           .block = {BLOCK_THREADS, 1, 1},
+                           .values = values,
+                       },
+                       err);
+}
+
+enum status lora_s_cuda(struct device *device, void *s, const void *x, int x_stride,
+                        const struct lora_parts *parts, const struct dropout *dropout, int m,
+                        struct err *err)
+{
+    struct lora_parts table = *parts;
+    struct dropout of_step = *dropout;
+    void *values[] = {&s, &x, &x_stride, &table, &of_step, &m};
+    bool vectors = parts->columns % 8 == 0 && x_stride % 8 == 0;
+    return launch_ranks(device, vectors ? "lora_s_vectors" : "lora_s_elements", values, parts, m,
+                        err);
+}
+
+enum status lora_ds_cuda(struct device *device, void *ds, const void *dy,
+                         const struct lora_parts *parts, int m, struct err *err)
+{
+    struct lora_parts table = *parts;
+    void *values[] = {&ds, &dy, &table, &m};
+    bool vectors = true;
+    for (int i = 0; i < parts->n_parts; i++)
+        vectors = vectors && parts->parts[i].rows % 8 == 0;
+    return launch_ranks(device, vectors ? "lora_ds_vectors" : "lora_ds_elements", values, parts, m,
+                        err);
 }
 
 /* ---- dispatch ------------------------------------------------------------------------------- */

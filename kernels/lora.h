@@ -11,6 +11,7 @@
 #define MIDASHI_KERNELS_LORA_H
 
 #include "kernels/dropout.h"
+#include "kernels/lora_parts.h"
 
 /* scale: alpha / rank, or alpha / sqrt(rank) for rsLoRA. */
 struct lora {
@@ -47,9 +48,54 @@ void lora_bwd_cpu(struct device *device, float *dx, float *da, float *db, float 
                   const float *dy, const float *x, const float *s, const struct lora *lora,
                   const struct dropout *dropout, const int32_t *units, int n_units);
 
-/* The same in float64, naive, with the mask as factors (m, columns) (dropout_factors_ref) or NULL
- * for none. Of absolute values they give the magnitudes that rounding is proportional to. Tests and
- * bench only (tests/reference). */
+/* ---- on a GPU: all parts of a joined matrix at once, see lora_parts.h ----------------------- */
+
+/* All are queued on the device's stream; activations bfloat16, sums float32, rounded once. y's and
+ * dx's own terms are in the epilogue of the products (nf4_matmul.h, matmul.h). */
+
+/* Working copies of n_tables matrices' adapters from their masters: one launch. tables: on the
+ * device. longest: the most rows of a part or columns of a table; most_ranks: the largest `padded`
+ * of a part. */
+#define LORA_TABLES_LARGEST 10000
+enum status lora_copy_cuda(struct device *device, const struct lora_parts *tables, int n_tables,
+                           int longest, int most_ranks, struct err *err);
+
+/* s (m, parts->padded)  written: scale * drop(x) · aᵀ of each part, 0 where its ranks are filled up
+ * x (m, columns)        rows x_stride elements apart; at a multiple of 16 bytes
+ * dropout               of the step; a part's own stream is taken for `stream`. drop(x) is rounded:
+ *                       kept ? bf16(x * dropout_scale) : 0
+ * m >= 0. Sums: 8 chains over the columns, 32 in turn, added in order, so that a row's bytes depend
+ * on x and its place in the step alone. Fast where columns and x_stride are multiples of 8. */
+enum status lora_s_cuda(struct device *device, void *s, const void *x, int x_stride,
+                        const struct lora_parts *parts, const struct dropout *dropout, int m,
+                        struct err *err);
+
+/* ds (m, parts->padded) written: scale * dy · b of each part; dy (m, parts->rows). As above; fast
+ * where the rows of each part are a multiple of 8. */
+enum status lora_ds_cuda(struct device *device, void *ds, const void *dy,
+                         const struct lora_parts *parts, int m, struct err *err);
+
+/* dA_p += ds_pᵀ · drop_p(x) and dB_p += dy_pᵀ · s_p for each part p that has an adapter, in one
+ * launch.
+ * gradients_of_a[p] (rank, columns), gradients_of_b[p] (the part's rows, rank): float32, added to,
+ *                      ranks not filled up; not read where the rank is 0
+ * dy (m, parts->rows), s and ds (m, parts->padded), of whose padding 0 is expected
+ * x (m, columns)       rows x_stride elements apart
+ * dropout              as above; NULL or a threshold of 0: none
+ * units (n_units + 1)  on the device, as in weight_gradient.h
+ * Of parts, ranks, sizes and streams are read, not the addresses. */
+enum status lora_gradients_cuda(struct device *device, float *const gradients_of_a[LORA_PARTS],
+                                float *const gradients_of_b[LORA_PARTS],
+                                const struct lora_parts *parts, const void *dy, const void *x,
+                                int x_stride, const void *s, const void *ds,
+                                const struct dropout *dropout, const int32_t *units, int n_units,
+                                struct err *err);
+
+/* ---- references ----------------------------------------------------------------------------- */
+
+/* lora_fwd and lora_bwd in float64, naive, with the mask as factors (m, columns)
+ * (dropout_factors_ref) or NULL for none. Of absolute values they give the magnitudes that rounding
+ * is proportional to. Tests and bench only (tests/reference). */
 struct lora_ref {
     int rows, columns, rank;
     double scale;
@@ -60,6 +106,9 @@ void lora_bwd_ref(double *dx, double *da, double *db, const double *dy, const do
                   const double *s, const struct lora_ref *lora, int m);
 /* What float32 may differ by, as a share of the magnitudes. */
 double lora_s_tolerance(const struct lora *lora);
+/* The same of a GPU's s and, with rows for columns, of ds, before the rounding to bfloat16; drop(x)
+ * as it is rounded there. */
+double lora_s_cuda_tolerance(int columns);
 double lora_y_tolerance(const struct lora *lora);
 double lora_dx_tolerance(const struct lora *lora);
 double lora_da_tolerance(const struct lora *lora, const int32_t *units, int n_units);

@@ -190,7 +190,7 @@ struct dense {
 
 enum status matmul_shape_fwd_cuda(struct device *device, int shape, void *y, const void *x,
                                   const struct dense_matrix *w, const float *bias, int m, bool add,
-                                  struct err *err)
+                                  const struct lora_parts *parts, const void *s, struct err *err)
 {
     struct product product = {
         .y = y,
@@ -204,6 +204,7 @@ enum status matmul_shape_fwd_cuda(struct device *device, int shape, void *y, con
     };
     struct dense dense = {w->data, w->rows, w->columns};
     assert(shape >= 0 && shape < MATMUL_SHAPES);
+    product_set_low_rank(&product, parts, s);
     if (w->type != PRECISION_BF16)
         return err_set(err, STATUS_RESOURCE, "matmul: a GPU takes weights in bf16");
     if (m == 0)
@@ -212,13 +213,20 @@ enum status matmul_shape_fwd_cuda(struct device *device, int shape, void *y, con
                           &weight_cost, &product, w->rows, &dense, err);
 }
 
+enum status matmul_lora_fwd_cuda(struct device *device, void *y, const void *x,
+                                 const struct dense_matrix *w, const float *bias, int m, bool add,
+                                 const struct lora_parts *parts, const void *s, struct err *err)
+{
+    int shape =
+        product_shape_choose(shapes, MATMUL_SHAPES, &weight_cost, &device->cuda->info, m, w->rows);
+    return matmul_shape_fwd_cuda(device, shape, y, x, w, bias, m, add, parts, s, err);
+}
+
 enum status matmul_fwd_cuda(struct device *device, void *y, const void *x,
                             const struct dense_matrix *w, const float *bias, int m, bool add,
                             struct err *err)
 {
-    int shape =
-        product_shape_choose(shapes, MATMUL_SHAPES, &weight_cost, &device->cuda->info, m, w->rows);
-    return matmul_shape_fwd_cuda(device, shape, y, x, w, bias, m, add, err);
+    return matmul_lora_fwd_cuda(device, y, x, w, bias, m, add, NULL, NULL, err);
 }
 
 /* ---- dispatch ------------------------------------------------------------------------------- */

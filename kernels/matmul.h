@@ -29,12 +29,17 @@ enum status matmul_fwd_cuda(struct device *device, void *y, const void *x,
                             const struct dense_matrix *w, const float *bias, int m, bool add,
                             struct err *err);
 
+/* The same with adapters; see nf4_matmul_lora_fwd_cuda. */
+enum status matmul_lora_fwd_cuda(struct device *device, void *y, const void *x,
+                                 const struct dense_matrix *w, const float *bias, int m, bool add,
+                                 const struct lora_parts *parts, const void *s, struct err *err);
+
 /* The same with tiles of one shape, 0 to MATMUL_SHAPES - 1: the same bytes. For tests; columns that
  * are no multiple of 8 have one shape, whatever is asked for. */
 #define MATMUL_SHAPES 6
 enum status matmul_shape_fwd_cuda(struct device *device, int shape, void *y, const void *x,
                                   const struct dense_matrix *w, const float *bias, int m, bool add,
-                                  struct err *err);
+                                  const struct lora_parts *parts, const void *s, struct err *err);
 
 void matmul_fwd_cpu(struct device *device, float *y, const float *x, const struct dense_matrix *w,
                     int m, bool add);

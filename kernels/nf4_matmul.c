@@ -266,24 +266,33 @@ static struct product product_of(void *y, const void *x, const struct nf4_tiles 
 
 enum status nf4_matmul_shape_fwd_cuda(struct device *device, int shape, void *y, const void *x,
                                       const struct nf4_tiles *w, const float *bias, int m, bool add,
+                                      const struct lora_parts *parts, const void *s,
                                       struct err *err)
 {
     struct product product = product_of(y, x, w, bias, m, add);
     struct nf4_tiles tiles = *w;
     assert(shape >= 0 && shape < NF4_MATMUL_SHAPES);
+    product_set_low_rank(&product, parts, s);
     if (m == 0)
         return STATUS_OK;
     return product_launch(device->cuda, "nf4_matmul", w->flat ? &flat_shape : &shapes[shape],
                           &weight_cost, &product, NF4_TILE_ROWS * w->n_groups, &tiles, err);
 }
 
+enum status nf4_matmul_lora_fwd_cuda(struct device *device, void *y, const void *x,
+                                     const struct nf4_tiles *w, const float *bias, int m, bool add,
+                                     const struct lora_parts *parts, const void *s, struct err *err)
+{
+    int shape = product_shape_choose(shapes, NF4_MATMUL_SHAPES, &weight_cost, &device->cuda->info,
+                                     m, NF4_TILE_ROWS * w->n_groups);
+    return nf4_matmul_shape_fwd_cuda(device, shape, y, x, w, bias, m, add, parts, s, err);
+}
+
 enum status nf4_matmul_fwd_cuda(struct device *device, void *y, const void *x,
                                 const struct nf4_tiles *w, const float *bias, int m, bool add,
                                 struct err *err)
 {
-    int shape = product_shape_choose(shapes, NF4_MATMUL_SHAPES, &weight_cost, &device->cuda->info,
-                                     m, NF4_TILE_ROWS * w->n_groups);
-    return nf4_matmul_shape_fwd_cuda(device, shape, y, x, w, bias, m, add, err);
+    return nf4_matmul_lora_fwd_cuda(device, y, x, w, bias, m, add, NULL, NULL, err);
 }
 
 /* Of nf4_matmul_few.cu; bytes of a run of a row of X in shared memory. */

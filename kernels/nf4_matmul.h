@@ -62,11 +62,20 @@ enum status nf4_matmul_fwd_cuda(struct device *device, void *y, const void *x,
                                 const struct nf4_tiles *w, const float *bias, int m, bool add,
                                 struct err *err);
 
+/* The same with adapters: parts of it (lora_parts.h), whose rows are those of w in order, add
+ * s · b_copy' to their columns of y before bias, old values and rounding. s (m, parts->padded):
+ * lora_s_cuda's. The ranks follow k in the chain of a sum. parts NULL: none. */
+enum status nf4_matmul_lora_fwd_cuda(struct device *device, void *y, const void *x,
+                                     const struct nf4_tiles *w, const float *bias, int m, bool add,
+                                     const struct lora_parts *parts, const void *s,
+                                     struct err *err);
+
 /* The same with tiles of one shape, 0 to NF4_MATMUL_SHAPES - 1: the same bytes. For tests; flat
  * matrices have one shape, whatever is asked for. */
 #define NF4_MATMUL_SHAPES 7
 enum status nf4_matmul_shape_fwd_cuda(struct device *device, int shape, void *y, const void *x,
                                       const struct nf4_tiles *w, const float *bias, int m, bool add,
+                                      const struct lora_parts *parts, const void *s,
                                       struct err *err);
 
 /* The same for m up to NF4_MATMUL_FEW, bound by reading w: 8 warps share out k, 256 columns at a

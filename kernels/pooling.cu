@@ -90,8 +90,8 @@ extern "C" __global__ void __launch_bounds__(512) pooling_by_elements(pooling_pa
 
 /* ---- the gradient ---------------------------------------------------------------------------
 
- * A block takes ROWS_OF_BLOCK rows of dhidden, whose texts are mostly the same: their rows of dout then
- * come from L1. Each warp finds the texts of a row by itself, a lane looking at every 32nd. */
+ * A block takes ROWS_OF_BLOCK rows of dhidden, whose texts are mostly the same: their rows of dout
+ * then come from L1. Each warp finds the texts of a row by itself, a lane looking at every 32nd. */
 #define ROWS_OF_BLOCK 4 /* pooling.c's */
 
 struct pooling_bwd_parameters { /* pooling.c's */

@@ -14,7 +14,8 @@
  * The loop takes 64 columns of X a step. X comes by cp.async, `stages` steps deep; one barrier a
  * step says both that the step's copies are there and that nobody reads the stage which the next
  * copies overwrite. An element's sum is one chain of mma in ascending k, 16 at a time, starting
- * from 0: it does not depend on the tile's shape, so shapes may be picked by m.
+ * from 0, with an adapter's ranks behind: it does not depend on the tile's shape, so shapes may be
+ * picked by m.
  *
  * Shared memory of X: a row is 64 elements, 128 bytes, 8 vectors of 16; vector c of row r lies at
  * place c ^ (r % 8). So the 8 rows of an ldmatrix, and the 8 vectors that 8 lanes copy, each lie in
@@ -198,6 +199,73 @@ template <typename S> struct product_epilogue {
     }
 };
 
+/* Adds s_p · b_copy' of each part to a warp's sums: a few more k16 steps, over the ranks, behind
+ * those of the product, in the same chain. Operands come from memory, 8 bytes a lane: ranks 4 q to
+ * 4 q + 3 are its k 2 q, 2 q + 1, 2 q + 8, 2 q + 9. Rows that s does not have are the last one
+ * again, and nobody reads their sums. An n8 tile that has none of a part's columns is left out; of
+ * one that has some, the others get 0 added. */
+template <typename S, typename W>
+static __device__ __forceinline__ void product_add_low_rank(const product &p, const W &w,
+                                                            float (*sums)[S::warp_columns / 8][4],
+                                                            const product_place &at)
+{
+    const int m16 = S::warp_rows / 16, n8 = S::warp_columns / 8;
+    const lora_parts &parts = p.low_rank.parts;
+    int g = at.lane / 4, q = at.lane % 4, row0 = at.row + at.warp_row + g;
+#pragma unroll 1
+    for (int i = 0; i < parts.n_parts; i++) {
+        const lora_part &part = parts.parts[i];
+        if (part.padded == 0)
+            continue;
+        unsigned row_of_b[n8], some = 0; /* the lane's of each tile; tiles that have columns */
+#pragma unroll
+        for (int j = 0; j < n8; j++) {
+            int column = w.column_of_y(at.column + at.warp_column + 8 * j + g);
+            /* Columns before the part, and -1, are beyond it as unsigned numbers. */
+            row_of_b[j] = column - part.first_row;
+            bool inside = column >= 0 && row_of_b[j] < part.rows;
+            row_of_b[j] = inside ? row_of_b[j] : 0x80000000;
+            some |= __any_sync(0xFFFFFFFF, inside) << j;
+        }
+        if (some == 0)
+            continue;
+        for (int k = 0; k < part.padded; k += 16) {
+            const __nv_bfloat16 *b = (const __nv_bfloat16 *)part.b_copy + k + 4 * q;
+            const __nv_bfloat16 *s =
+                (const __nv_bfloat16 *)p.low_rank.s + part.first_rank + k + 4 * q;
+            uint2 of_b[n8];
+#pragma unroll
+            for (int j = 0; j < n8; j++)
+                of_b[j] = (int)row_of_b[j] >= 0
+                              ? *(const uint2 *)(b + (size_t)row_of_b[j] * part.padded)
+                              : make_uint2(0, 0);
+#pragma unroll
+            for (int r = 0; r < m16; r++) {
+                int row = row0 + 16 * r;
+                uint2 low = *(const uint2 *)(s + (size_t)min(row, p.m - 1) * parts.padded);
+                uint2 high = *(const uint2 *)(s + (size_t)min(row + 8, p.m - 1) * parts.padded);
+                unsigned a[4] = {low.x, high.x, low.y, high.y};
+#pragma unroll
+                for (int j = 0; j < n8; j++)
+                    if (some >> j & 1)
+                        mma(sums[r][j], a, of_b[j].x, of_b[j].y);
+            }
+        }
+    }
+}
+
+/* What stores y: adapters' terms first. */
+template <typename S> struct product_forward_epilogue {
+    template <typename W>
+    static __device__ __forceinline__ void store(const product &p, const W &w,
+                                                 float (*sums)[S::warp_columns / 8][4],
+                                                 unsigned char *shared, const product_place &at)
+    {
+        product_add_low_rank<S>(p, w, sums, at);
+        product_epilogue<S>::store(p, w, sums, shared, at);
+    }
+};
+
 /* ---- the loop ------------------------------------------------------------------------------- */
 
 /* A weight W of a shape S has
@@ -209,7 +277,7 @@ template <typename S> struct product_epilogue {
  *   fragments(b, s)              b[t]: b0 and b1 of the warp's n8 tiles 2 t and 2 t + 1, k16 step s
  *   column_of_y(column)          -1: it fills up a tile
  * E: what stores a warp's sums. */
-template <typename S, typename W, bool VECTORS, typename E = product_epilogue<S>>
+template <typename S, typename W, bool VECTORS, typename E = product_forward_epilogue<S>>
 static __device__ __forceinline__ void product_tile(const product &p, W &w,
                                                     const product_place &at, unsigned char *shared)
 {

@@ -87,6 +87,15 @@ int product_shape_choose(const struct product_shape *shapes, int n_shapes,
     return best;
 }
 
+void product_set_low_rank(struct product *product, const struct lora_parts *parts, const void *s)
+{
+    product->low_rank.s = s;
+    if (parts)
+        product->low_rank.parts = *parts;
+    else
+        product->low_rank.parts.n_parts = 0;
+}
+
 enum status product_launch(struct cuda_device *cuda, const char *image,
                            const struct product_shape *shape, const struct product_weight *weight,
                            struct product *product, int width, void *weight_argument,

@@ -33,6 +33,9 @@ int product_shape_choose(const struct product_shape *shapes, int n_shapes,
                          const struct product_weight *weight, const struct cuda_info *info, int m,
                          int width);
 
+/* parts NULL: no adapters. */
+void product_set_low_rank(struct product *product, const struct lora_parts *parts, const void *s);
+
 /* Queues the kernel. weight_argument: its second parameter. product->tall is set here. */
 enum status product_launch(struct cuda_device *cuda, const char *image,
                            const struct product_shape *shape, const struct product_weight *weight,

@@ -109,10 +109,10 @@ extern "C" __global__ void __launch_bounds__(512) rope_by_elements(rope_paramete
 
 /* ---- the gradient ---------------------------------------------------------------------------
 
- * As above, with 8 pairs of a lane at a time: 16 bytes of each half of a head, of the gradient and of
- * raw; the tables and norms are in L1, being the token's and the model's. A lane of a head of up to
- * 512 has one piece, which it keeps in registers between the sums of the norm and the result; of more,
- * and where half a head is no pieces of eight, pieces are read again, from L1. */
+ * As above, with 8 pairs of a lane at a time: 16 bytes of each half of a head, of the gradient and
+ * of raw; the tables and norms are in L1, being the token's and the model's. A lane of a head of up
+ * to 512 has one piece, which it keeps in registers between the sums of the norm and the result; of
+ * more, and where half a head is no pieces of eight, pieces are read again, from L1. */
 template <int W> struct pairs {
     floats<W> a, b;
 };
@@ -159,7 +159,8 @@ struct head_back {
 
 /* kernels/rmsnorm.cu has the formula. end: 0 for lanes without a head. */
 template <int W>
-static __device__ void through_norm(const head_back &head, int end, int lane, int n_lanes, float eps)
+static __device__ void through_norm(const head_back &head, int end, int lane, int n_lanes,
+                                    float eps)
 {
     pairs<W> g = {}, x = {};
     float squares = 0, products = 0, d = (float)(2 * head.half);
@@ -208,12 +209,14 @@ template <int W> static __device__ void rope_token_back(const rope_parameters &p
     }
 }
 
-extern "C" __global__ void __launch_bounds__(512, 2) rope_back_by_vectors(rope_parameters parameters)
+extern "C" __global__ void __launch_bounds__(512, 2)
+    rope_back_by_vectors(rope_parameters parameters)
 {
     rope_token_back<8>(parameters);
 }
 
-extern "C" __global__ void __launch_bounds__(512, 2) rope_back_by_elements(rope_parameters parameters)
+extern "C" __global__ void __launch_bounds__(512, 2)
+    rope_back_by_elements(rope_parameters parameters)
 {
     rope_token_back<1>(parameters);
 }

@@ -65,7 +65,6 @@ void rope_bwd_cpu(struct device *device, float *dx, const int32_t *positions,
  * stride                    >= (n_heads + n_kv_heads) * head_dim, elements
  * q_norm, k_norm (head_dim) float32, both or neither: each head is first divided by
  *                           sqrt(mean square + eps) and multiplied by these (kernels/rmsnorm.h)
- *
  * raw          (n, raw_stride)  bfloat16: the same heads before norm and turn, which the gradient
  *                           through the norms needs. Written forwards, read backwards, with norms
  *                           only; forwards NULL keeps nothing. Apart from x

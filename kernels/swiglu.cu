@@ -33,9 +33,9 @@ extern "C" __global__ void __launch_bounds__(256)
 
 /* ---- the gradient ---------------------------------------------------------------------------
 
- * s and 1 - s by exp(-|gate|), which does not overflow: 1 / (1 + e) is the larger of the two, e / (1 +
- * e) the smaller. 10 bytes move, and the special function unit is asked as often as forwards. What a
- * thread writes lies, where places are shared, on what it alone has read. */
+ * s and 1 - s by exp(-|gate|), which does not overflow: 1 / (1 + e) is the larger of the two, and
+ * e / (1 + e) the smaller. 10 bytes move, and the special function unit is asked as often as
+ * forwards. What a thread writes lies, where places are shared, on what it alone has read. */
 template <int W>
 static __device__ void swiglu_bwd(__nv_bfloat16 *dgate, __nv_bfloat16 *dup, size_t dstride,
                                   const __nv_bfloat16 *dy, const __nv_bfloat16 *gate,

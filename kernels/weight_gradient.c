@@ -1,4 +1,4 @@
-/* The gradient by a weight: CPU code, dispatch.
+/* The gradient by a weight: CPU code, dispatch; weight_gradient_cuda.c has the launches.
  *
  *   task: a block of dw, at most 96 rows x 128 columns
  *     for each unit, for each piece of it of at most 256 rows t
@@ -356,7 +356,8 @@ enum status weight_gradient(struct device *device, float *dw, const void *dy, co
         weight_gradient_cpu(device, dw, dy, x, units, n_units, rows, columns);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return weight_gradient_cuda(device, dw, dy, rows, x, columns, units, n_units, rows, columns,
+                                    err);
     }
-    return device_lacks("weight_gradient", err);
+    return err_set(err, STATUS_RESOURCE, "weight_gradient: no kernel for this device");
 }

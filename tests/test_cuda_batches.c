@@ -1,6 +1,6 @@
 /* What a run asks of the driver, call by call, and how large batches are where memory is short. On
  * softcuda, with a model of random weights. */
-#include "tests/cuda_support.h"
+#include "tests/cuda_calls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,147 +45,12 @@ static enum status open_model(struct embedder *embedder, const char *model,
 
 /* ---- what the driver is asked --------------------------------------------------------------- */
 
-/* A letter a call; runs of launches and of copies are one letter each. */
-static char calls[4096];
-static size_t n_calls;
-static struct cuda_driver real;
-
-/* Page-locked memory. */
-static struct {
-    const char *begin;
-    size_t bytes;
-} pinned[16];
-static int n_pinned;
-
-static void note(char call)
-{
-    if (n_calls > 0 && calls[n_calls - 1] == call && strchr("LdM", call))
-        return;
-    ck_assert_uint_lt(n_calls, sizeof calls - 1);
-    calls[n_calls++] = call;
-    calls[n_calls] = '\0';
-}
-
-/* The host goes on beside a copy from or to page-locked memory only. */
-static void check_pinned(const void *host, size_t bytes)
-{
-    for (int i = 0; i < n_pinned; i++)
-        if ((const char *)host >= pinned[i].begin &&
-            (const char *)host + bytes <= pinned[i].begin + pinned[i].bytes)
-            return;
-    ck_abort_msg("%zu bytes at %p are not page-locked; %s", bytes, host, calls);
-}
-
-static CUresult launch(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
-                       unsigned by, unsigned bz, unsigned shared, CUstream stream, void **values,
-                       void **extra)
-{
-    note('L');
-    ck_assert_ptr_eq(stream, cuda_test.cuda->stream);
-    return real.LaunchKernel(f, gx, gy, gz, bx, by, bz, shared, stream, values, extra);
-}
-
-static CUresult copy_to(CUdeviceptr to, const void *from, size_t bytes, CUstream stream)
-{
-    note('u');
-    check_pinned(from, bytes);
-    ck_assert_ptr_eq(stream, cuda_test.cuda->stream);
-    return real.MemcpyHtoDAsync(to, from, bytes, stream);
-}
-
-static CUresult copy_from(void *to, CUdeviceptr from, size_t bytes, CUstream stream)
-{
-    note('d');
-    check_pinned(to, bytes);
-    ck_assert_ptr_eq(stream, cuda_test.cuda->stream);
-    return real.MemcpyDtoHAsync(to, from, bytes, stream);
-}
-
-static CUresult record(CUevent event, CUstream stream)
-{
-    note('r');
-    return real.EventRecord(event, stream);
-}
-
-static CUresult wait_event(CUevent event)
-{
-    note('W');
-    return real.EventSynchronize(event);
-}
-
-static CUresult wait_stream(CUstream stream)
-{
-    note('S');
-    return real.StreamSynchronize(stream);
-}
-
-static CUresult allocate(CUdeviceptr *address, size_t bytes)
-{
-    note('A');
-    return real.MemAlloc(address, bytes);
-}
-
-static CUresult release(CUdeviceptr address)
-{
-    note('F');
-    return real.MemFree(address);
-}
-
-static CUresult allocate_host(void **address, size_t bytes, unsigned flags)
-{
-    note('P');
-    CUresult result = real.MemHostAlloc(address, bytes, flags);
-    pinned[n_pinned].begin = *address;
-    pinned[n_pinned++].bytes = bytes;
-    return result;
-}
-
-static CUresult load_module(CUmodule *module, const void *image)
-{
-    note('M');
-    return real.ModuleLoadData(module, image);
-}
-
-static CUresult load_function(CUfunction *function, CUmodule module, const char *name)
-{
-    note('M');
-    return real.ModuleGetFunction(function, module, name);
-}
-
-/* From now on the device's calls are noted. */
-static void listen_to_driver(void)
-{
-    struct cuda_driver *driver = &cuda_test.cuda->driver;
-    real = *driver;
-    driver->LaunchKernel = launch;
-    driver->MemcpyHtoDAsync = copy_to;
-    driver->MemcpyDtoHAsync = copy_from;
-    driver->EventRecord = record;
-    driver->EventSynchronize = wait_event;
-    driver->StreamSynchronize = wait_stream;
-    driver->MemAlloc = allocate;
-    driver->MemFree = release;
-    driver->MemHostAlloc = allocate_host;
-    driver->ModuleLoadData = load_module;
-    driver->ModuleGetFunction = load_function;
-}
-
-/* The same of what takes the GPU's memory. */
-static void listen_to_memory(void)
-{
-    struct cuda_driver *driver = &cuda_test.cuda->driver;
-    real = *driver;
-    driver->MemAlloc = allocate;
-    driver->ModuleLoadData = load_module;
-    driver->ModuleGetFunction = load_function;
-}
-
 static enum status hand_on(void *context, int request, size_t first_row, size_t n_rows,
                            const float *vectors, struct err *err)
 {
     (void)context, (void)first_row, (void)n_rows, (void)vectors, (void)err;
     if (request == 0)
-        note('k');
+        cuda_calls_note('k');
     return STATUS_OK;
 }
 
@@ -205,23 +70,23 @@ START_TEST(a_batch_is_a_row_of_launches)
     const char *model = write_model();
     cuda_good(open_model(&embedder, model, precisions[_i], 8 * MAX_TOKENS, &err), &err);
     struct corpus_row few = {.text = "a", .length = 1};
-    listen_to_driver();
+    cuda_calls_listen();
     cuda_good(embedder_run(&embedder, &cuda_test, &few, 1, requests, 2, hand_on, NULL, &counts,
                            NULL, &err),
               &err);
-    ck_assert_str_eq(calls, "PPAuLdrWkSF");
-    n_calls = 0;
+    ck_assert_str_eq(cuda_calls, "PPAuLdrWkSF");
+    cuda_calls_clear();
     cuda_good(embedder_run(&embedder, &cuda_test, rows, N_TEXTS, requests, 2, hand_on, NULL,
                            &counts, NULL, &err),
               &err);
     ck_assert_uint_eq(counts.tokens, N_TEXTS * 21 + N_TEXTS * (N_TEXTS - 1) / 2);
-    ck_assert_str_eq(calls, "PPA"
-                            "uLdr"   /* the first is queued, */
-                            "uLdrWk" /* the second; the first is waited for and handed on */
-                            "uLdrWk"
-                            "uLdrWk"
-                            "WkSF");
-    cuda_test.cuda->driver = real;
+    ck_assert_str_eq(cuda_calls, "PPA"
+                                 "uLdr"   /* the first is queued, */
+                                 "uLdrWk" /* the second; the first is waited for and handed on */
+                                 "uLdrWk"
+                                 "uLdrWk"
+                                 "WkSF");
+    cuda_calls_end();
     embedder_close(&embedder);
     device_close(&cuda_test);
 }
@@ -237,10 +102,10 @@ START_TEST(kernels_are_loaded_before_memory_is_taken)
     if (!cuda_test_device(0))
         SKIP("needs nvcc");
     const char *model = write_model();
-    listen_to_memory();
+    cuda_calls_listen_to_memory();
     cuda_good(open_model(&embedder, model, precisions[_i], 0, &err), &err);
-    ck_assert_str_eq(calls, "MA");
-    cuda_test.cuda->driver = real;
+    ck_assert_str_eq(cuda_calls, "MAPPPP"); /* loading has a ring */
+    cuda_calls_end();
     embedder_close(&embedder);
     device_close(&cuda_test);
 }
@@ -407,7 +272,7 @@ static CUresult allocate_after_failure(CUdeviceptr *address, size_t bytes)
 static CUresult allocate_host_after_failure(void **address, size_t bytes, unsigned flags)
 {
     (void)bytes, (void)flags;
-    *address = calls;
+    *address = cuda_calls;
     return CUDA_ERROR_ILLEGAL_ADDRESS;
 }
 
@@ -418,7 +283,7 @@ START_TEST(other_failures_are_no_lack_of_memory)
     void *host;
     if (!cuda_test_device(0))
         SKIP("needs nvcc");
-    real = cuda_test.cuda->driver;
+    const struct cuda_driver real = cuda_test.cuda->driver;
     cuda_test.cuda->driver.MemAlloc = allocate_after_failure;
     cuda_test.cuda->driver.MemHostAlloc = allocate_host_after_failure;
     check_error(cuda_memory_take(cuda_test.cuda, &address, 1, "a byte", "buy one", &err), &err,

@@ -24,12 +24,14 @@ static enum status run(const struct weighted *w, int shape, void *y, const void 
     if (w->dense && shape == CHOSEN)
         return matmul_fwd_cuda(&cuda_test, y, x, w->dense, bias, m, add, err);
     if (w->dense)
-        return matmul_shape_fwd_cuda(&cuda_test, shape, y, x, w->dense, bias, m, add, err);
+        return matmul_shape_fwd_cuda(&cuda_test, shape, y, x, w->dense, bias, m, add, NULL, NULL,
+                                     err);
     if (shape == FEW)
         return nf4_matmul_few_fwd_cuda(&cuda_test, y, x, w->tiles, bias, m, add, err);
     if (shape == CHOSEN)
         return nf4_matmul_fwd_cuda(&cuda_test, y, x, w->tiles, bias, m, add, err);
-    return nf4_matmul_shape_fwd_cuda(&cuda_test, shape, y, x, w->tiles, bias, m, add, err);
+    return nf4_matmul_shape_fwd_cuda(&cuda_test, shape, y, x, w->tiles, bias, m, add, NULL, NULL,
+                                     err);
 }
 
 /* x, bias, old y are those of seed, rounded to what the device holds; row i of x and y depends on

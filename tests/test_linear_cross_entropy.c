@@ -70,7 +70,7 @@ static void check_case(struct device *device, const struct head *h, int chunk_ro
     double *allowed = zero_doubles(2 * (size_t)h->n), *scratch = zero_doubles(2 * (size_t)h->rows);
     struct err err;
     linear_cross_entropy_ref(want_losses, want, allowed, h->x64, h->w64, h->labels, h->n, h->rows,
-                             h->columns, (double)weight, scratch);
+                             h->columns, (double)weight, scratch, PRECISION_F32);
     ck_assert_int_eq(linear_cross_entropy(device, losses, gradient ? dx : NULL, h->x, &h->matrix,
                                           h->labels, h->n, weight, logits, chunk_rows, &err),
                      STATUS_OK);
@@ -116,7 +116,7 @@ static double loss(void *context)
     const struct head *h = &c->head;
     double sum = 0;
     linear_cross_entropy_ref(c->losses, NULL, NULL, h->x64, h->w64, h->labels, h->n, h->rows,
-                             h->columns, 0, c->scratch);
+                             h->columns, 0, c->scratch, PRECISION_F32);
     for (int i = 0; i < h->n; i++)
         sum += 0.7 * c->losses[i];
     return sum;
@@ -128,7 +128,7 @@ START_TEST(the_reference_has_the_gradient_of_its_loss)
     const struct head *h = &c.head;
     double dx[8 * 5];
     linear_cross_entropy_ref(c.losses, dx, NULL, h->x64, h->w64, h->labels, h->n, h->rows,
-                             h->columns, 0.7, c.scratch);
+                             h->columns, 0.7, c.scratch, PRECISION_F32);
     check_gradient(loss, &c, h->x64, dx, 8 * 5, "linear_cross_entropy");
     free_head(&c.head);
 }

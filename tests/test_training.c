@@ -33,7 +33,7 @@ static float *train(const struct training_options *options, int64_t *n, double *
     if (!training_open(&t, options))
         return NULL;
     for (int step = 0; step < options->steps; step++)
-        ck_assert_msg(trainer_step(&t.trainer, &report, &err) == STATUS_OK, "%s", err.text);
+        ck_assert_msg(training_step(&t.trainer, &report, &err) == STATUS_OK, "%s", err.text);
     if (validation_loss) {
         ck_assert_msg(trainer_evaluate(&t.trainer, &report, &err) == STATUS_OK, "%s", err.text);
         *validation_loss = report.loss;
@@ -114,7 +114,7 @@ static bool learn(const struct training_options *options, double *first, double 
     if (!training_open(&t, options))
         return false;
     for (int step = 0; step < options->steps; step++) {
-        ck_assert_msg(trainer_step(&t.trainer, &report, &err) == STATUS_OK, "%s", err.text);
+        ck_assert_msg(training_step(&t.trainer, &report, &err) == STATUS_OK, "%s", err.text);
         *first += step < 5 ? report.loss / 5 : 0;
         *last += step >= options->steps - 5 ? report.loss / 5 : 0;
     }
@@ -171,7 +171,7 @@ START_TEST(texts_without_a_group_are_no_group)
         for (int j = 0; j < t.data.n_texts; j++)
             t.data.texts[j].label = -1;
         for (int step = 0; step < 3; step++)
-            ck_assert(trainer_step(&t.trainer, &report, &err) == STATUS_OK);
+            ck_assert(training_step(&t.trainer, &report, &err) == STATUS_OK);
         n = t.adapter.n_parameters;
         adapters[i] = malloc((size_t)n * sizeof(float));
         memcpy(adapters[i], t.adapter.parameters, (size_t)n * sizeof(float));
@@ -192,11 +192,11 @@ START_TEST(a_loss_that_is_not_finite_is_told)
     struct err err;
     ck_assert(training_open(&t, &options));
     size_t bytes = (size_t)t.adapter.n_parameters * sizeof(float);
-    ck_assert(trainer_step(&t.trainer, &report, &err) == STATUS_OK);
+    ck_assert(training_step(&t.trainer, &report, &err) == STATUS_OK);
     t.adapter.head[0] = NAN;
     float *before = malloc(bytes);
     memcpy(before, t.adapter.parameters, bytes);
-    check_error(trainer_step(&t.trainer, &report, &err), &err, STATUS_FAILED,
+    check_error(training_step(&t.trainer, &report, &err), &err, STATUS_FAILED,
                 "step 2: the loss is not a number (texts of rows ", "a NaN in the head");
     ck_assert(strstr(err.text, "--learning-rate"));
     ck_assert_mem_eq(before, t.adapter.parameters, bytes);

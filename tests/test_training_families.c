@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "host/base/file.h"
-#include "host/trainer.h"
 #include "loaders/npy.h"
+#include "tests/training.h"
 
 #define BATCH      3
 #define ACCUMULATE 2
@@ -233,8 +233,8 @@ static double loss_at(struct rig *s, double by, const float *direction, int64_t 
     for (int64_t i = first; i < first + n; i++)
         s->adapter.parameters[i] += (float)(by * (double)direction[i]);
     memset(s->trainer.m, 0, bytes);
-    s->trainer.step = 0;
-    must(trainer_step(&s->trainer, &report, &err), &err);
+    must(trainer_send(&s->trainer, 0, &err), &err);
+    must(training_step(&s->trainer, &report, &err), &err);
     return report.loss;
 }
 

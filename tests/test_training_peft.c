@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "host/trainer.h"
+#include "tests/training.h"
 #include "tests/training_golden.h"
 
 #define BATCH      4
@@ -187,7 +187,7 @@ static void check_case(const struct parity_case *c, const char *model, int devic
     for (int step = 0; step < TRAINING_GOLDEN_STEPS; step++) {
         struct trainer_report report;
         set_order(&p.data, step);
-        must(trainer_step(&p.trainer, &report, &err), &err);
+        must(training_step(&p.trainer, &report, &err), &err);
         ck_assert_msg(relative(report.loss, p.golden.losses[step]) <= LOSS_TOLERANCE,
                       "%s, step %d: loss %.9g, not %.9g", c->run, step + 1, report.loss,
                       p.golden.losses[step]);
@@ -246,7 +246,7 @@ START_TEST(the_measure_sees_other_runs)
     for (int step = 0; step < TRAINING_GOLDEN_STEPS; step++) {
         struct trainer_report report;
         set_order(&p.data, step);
-        must(trainer_step(&p.trainer, &report, &err), &err);
+        must(training_step(&p.trainer, &report, &err), &err);
     }
     ck_assert_double_gt(change_distance(&p, &worst), 2 * CHANGE_TOLERANCE);
     parity_close(&p);

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
-#include "tests/support.h"
+#include "tests/cuda_support.h"
 
 void training_corpus(struct corpus *corpus)
 {
@@ -42,77 +42,95 @@ struct training_options training_defaults(const char *model)
         .learning_rate = 1e-2,
         .dropout = 0.1,
         .validation = 0.25,
+        .clip = 1,
     };
 }
 
-static void must(enum status status, const struct err *err)
+static enum status open_all(struct training *t, const struct training_options *o,
+                            const struct corpus *corpus, struct err *err)
 {
-    ck_assert_msg(status == STATUS_OK, "%s", err->text);
+    bool classify = o->objective == OBJECTIVE_CLASSIFY;
+    TRY(embedder_open_texts(&t->embedder, o->model, "{text}", 0, err));
+    TRY(train_data_add(&t->data, &t->embedder, corpus, classify, NULL, err));
+    TRY(train_data_split(&t->data, corpus->n_labels, o->validation, 1, err));
+    TRY(lora_adapter_create(&t->adapter, &t->embedder.config,
+                            &(struct lora_settings){
+                                .rank = 4,
+                                .alpha = 8,
+                                .dropout = o->dropout,
+                                .task = classify ? ADAPTER_CLASSIFIES : ADAPTER_CONTINUES,
+                                .n_labels = classify ? corpus->n_labels : 0,
+                                .labels = classify ? corpus->labels : NULL,
+                            },
+                            7, err));
+    t->embedder.max_tokens = train_data_longest(&t->data);
+    struct train_plan_request request = {
+        .config = &t->embedder.config,
+        .adapter = &t->adapter,
+        .objective = o->objective,
+        .batch = o->batch,
+        .accumulate = o->accumulate,
+        .longest = t->embedder.max_tokens,
+        .dropout = o->dropout > 0,
+        .gpu = o->gpu,
+        .precision = o->precision,
+    };
+    TRY(train_plan_make(&t->plan, &request, err));
+    /* A plan with so few layers: each has one less than the one before. */
+    while (o->kept_layers >= 0 && t->plan.kept_layers > o->kept_layers) {
+        request.budget = t->plan.total - 1;
+        TRY(train_plan_make(&t->plan, &request, err));
+    }
+    if (o->pass_tokens > 0)
+        t->plan.pass_tokens = o->pass_tokens;
+    TRY(embedder_load(&t->embedder, &t->device, o->model, o->precision, t->embedder.config.n_layers,
+                      t->plan.pass_tokens, NULL, err));
+    return trainer_open(&t->trainer, &t->device, &t->embedder, &t->adapter, &t->data, &t->plan,
+                        &(struct trainer_settings){
+                            .objective = o->objective,
+                            .temperature = 0.05f,
+                            .near = o->near,
+                            .steps = o->steps,
+                            .batch = o->batch,
+                            .accumulate = o->accumulate,
+                            .learning_rate = o->learning_rate,
+                            .clip = o->clip,
+                            .warm_up = o->warm_up,
+                            .dropout = o->dropout,
+                            .seed = 3,
+                        },
+                        err);
+}
+
+enum status training_try(struct training *t, const struct training_options *o, struct err *err)
+{
+    struct corpus corpus;
+    *t = (struct training){0};
+    if (o->gpu)
+        t->device = cuda_test;
+    else if (!test_device(o->device, &t->device))
+        return err_set(err, STATUS_RESOURCE, "no such device");
+    training_corpus(&corpus);
+    enum status status = open_all(t, o, &corpus, err);
+    corpus_free(&corpus);
+    return status;
 }
 
 bool training_open(struct training *t, const struct training_options *o)
 {
     struct err err;
-    struct corpus corpus;
-    *t = (struct training){0};
-    if (!test_device(o->device, &t->device))
+    struct device device = {0};
+    if (!o->gpu && !test_device(o->device, &device))
         return false;
-    training_corpus(&corpus);
-    must(embedder_open_texts(&t->embedder, o->model, "{text}", 0, &err), &err);
-    must(train_data_add(&t->data, &t->embedder, &corpus, o->objective == OBJECTIVE_CLASSIFY, NULL,
-                        &err),
-         &err);
-    must(train_data_split(&t->data, corpus.n_labels, o->validation, 1, &err), &err);
-    bool classify = o->objective == OBJECTIVE_CLASSIFY;
-    must(lora_adapter_create(&t->adapter, &t->embedder.config,
-                             &(struct lora_settings){
-                                 .rank = 4,
-                                 .alpha = 8,
-                                 .dropout = o->dropout,
-                                 .task = classify ? ADAPTER_CLASSIFIES : ADAPTER_CONTINUES,
-                                 .n_labels = classify ? corpus.n_labels : 0,
-                                 .labels = classify ? corpus.labels : NULL,
-                             },
-                             7, &err),
-         &err);
-    t->embedder.max_tokens = train_data_longest(&t->data);
-    must(train_plan_make(&t->plan,
-                         &(struct train_plan_request){
-                             .config = &t->embedder.config,
-                             .adapter = &t->adapter,
-                             .objective = o->objective,
-                             .batch = o->batch,
-                             .accumulate = o->accumulate,
-                             .longest = t->embedder.max_tokens,
-                             .dropout = o->dropout > 0,
-                         },
-                         &err),
-         &err);
-    if (o->kept_layers >= 0)
-        t->plan.kept_layers = o->kept_layers;
-    if (o->pass_tokens > 0)
-        t->plan.pass_tokens = o->pass_tokens;
-    must(embedder_load(&t->embedder, &t->device, o->model, o->precision,
-                       t->embedder.config.n_layers, t->plan.pass_tokens, NULL, &err),
-         &err);
-    must(trainer_open(&t->trainer, &t->device, &t->embedder, &t->adapter, &t->data, &t->plan,
-                      &(struct trainer_settings){
-                          .objective = o->objective,
-                          .temperature = 0.05f,
-                          .near = o->near,
-                          .steps = o->steps,
-                          .batch = o->batch,
-                          .accumulate = o->accumulate,
-                          .learning_rate = o->learning_rate,
-                          .clip = 1,
-                          .warm_up = o->warm_up,
-                          .dropout = o->dropout,
-                          .seed = 3,
-                      },
-                      &err),
-         &err);
-    corpus_free(&corpus);
+    device_close(&device);
+    ck_assert_msg(training_try(t, o, &err) == STATUS_OK, "%s", err.text);
     return true;
+}
+
+enum status training_step(struct trainer *trainer, struct trainer_report *report, struct err *err)
+{
+    TRY(trainer_step(trainer, err));
+    return trainer_report(trainer, true, report, err);
 }
 
 void training_close(struct training *t)
@@ -121,5 +139,6 @@ void training_close(struct training *t)
     embedder_close(&t->embedder);
     lora_adapter_free(&t->adapter);
     train_data_free(&t->data);
-    device_close(&t->device);
+    if (t->device.kind == DEVICE_CPU) /* a GPU is the caller's */
+        device_close(&t->device);
 }

@@ -22,16 +22,22 @@ struct training_options {
     enum objective_kind objective;
     enum precision precision;
     int device;      /* test_device's number */
+    bool gpu;        /* cuda_test instead, which the caller has opened and will close */
     int kept_layers; /* -1: all */
     int pass_tokens; /* 0: the plan's */
     int steps, batch, accumulate, near;
-    double learning_rate, dropout, validation;
+    double learning_rate, dropout, validation, clip;
     int warm_up;
 };
 
 /* A run of classify with everything small; false where there is no such device. */
 struct training_options training_defaults(const char *model);
 bool training_open(struct training *training, const struct training_options *options);
+/* The same where opening may fail; training_close also after a failure. The device is there. */
+enum status training_try(struct training *training, const struct training_options *options,
+                         struct err *err);
+/* One step, and its report. */
+enum status training_step(struct trainer *trainer, struct trainer_report *report, struct err *err);
 void training_close(struct training *training);
 
 #endif

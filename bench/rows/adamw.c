@@ -1,5 +1,8 @@
-/* AdamW and the sum of squares in the harness, over an adapter's parameters. */
+/* AdamW and the gradient's norm, as the CPU and as a GPU has it, in the harness, over an adapter's
+ * parameters. */
 #include "kernels/adamw.h"
+#include <math.h>
+#include <string.h>
 #include "bench/operations.h"
 
 enum { PARAMETERS_N };
@@ -54,6 +57,56 @@ const struct bench_operation bench_sum_of_squares = {
     .prepare = prepare_squares,
     .run = run_squares,
     .verify = verify_squares,
+};
+
+/* ---- gradient_norm -------------------------------------------------------------------------- */
+
+/* The record and whether to stop, as bytes and as the number that it is. */
+enum { RECORD, STOPPED, NORM_X, SCRATCH };
+#define CLIP 1.0
+
+static enum status prepare_norm(struct trial *trial, struct err *err)
+{
+    int64_t n = trial->size[PARAMETERS_N];
+    TRY(trial_tensor(trial, TENSOR_U8, TENSOR_UPDATED, sizeof(struct step_record), 0, err));
+    TRY(trial_tensor(trial, TENSOR_I32, TENSOR_UPDATED, 1, 0, err));
+    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_READ, n, 1, err));
+    return trial_tensor(trial, TENSOR_F64, TENSOR_PARTS, gradient_norm_scratch(n), 0, err);
+}
+
+static enum status run_norm(struct trial *trial, struct err *err)
+{
+    return gradient_norm_cuda(trial->device, trial_at(trial, RECORD), trial_at(trial, STOPPED), 1,
+                              trial_at(trial, NORM_X), trial->size[PARAMETERS_N], CLIP,
+                              trial_at(trial, SCRATCH), err);
+}
+
+static enum status verify_norm(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    int64_t n = trial->size[PARAMETERS_N];
+    double *x = trial_doubles(trial, NORM_X);
+    struct step_record record;
+    if (!x)
+        return err_no_memory(err, "a reference", 0);
+    memcpy(&record, trial->tensors[RECORD].host, sizeof record);
+    double want = sqrt(sum_of_squares_ref(x, n)), scale = clip_scale(want, CLIP);
+    verdict_value(verdict, record.norm, want, sum_of_squares_tolerance(n) * want);
+    verdict_value(verdict, (double)record.gradient_scale, scale, 0x1p-23 * scale);
+    verdict_value(verdict, record.stopped + *(const int32_t *)trial->tensors[STOPPED].host, 0, 0);
+    return STATUS_OK;
+}
+
+/* A GPU's. */
+const struct bench_operation bench_gradient_norm = {
+    .name = "gradient_norm",
+    .dtype = "f32",
+    .dimensions = {"n"},
+    .cuda = true,
+    .not_cpu = true,
+    .shapes = shapes,
+    .prepare = prepare_norm,
+    .run = run_norm,
+    .verify = verify_norm,
 };
 
 /* ---- adamw_step ----------------------------------------------------------------------------- */
@@ -111,6 +164,7 @@ const struct bench_operation bench_adamw = {
     .name = "adamw_step",
     .dtype = "f32",
     .dimensions = {"n"},
+    .cuda = true,
     .shapes = shapes,
     .prepare = prepare_step,
     .run = run_step,

@@ -33,8 +33,9 @@ static enum status prepare(struct trial *trial, struct err *err)
     TRY(trial_tensor(trial, TENSOR_F32, TENSOR_READ, n * d, 1, err));
     TRY(trial_tensor(trial, TENSOR_F32, TENSOR_READ, n * d, 1, err));
     TRY(trial_tensor(trial, TENSOR_U8, TENSOR_READ, n * n, 0, err));
-    TRY(trial_tensor(trial, TENSOR_F64, TENSOR_PARTS, (int64_t)contrastive_scratch((int)n), 0,
-                     err));
+    size_t scratch = trial->device->kind == DEVICE_CUDA ? contrastive_cuda_scratch((int)n)
+                                                        : contrastive_scratch((int)n);
+    TRY(trial_tensor(trial, TENSOR_F64, TENSOR_PARTS, (int64_t)scratch, 0, err));
     /* Cosines and two gradients, of whose multiply-adds none is in vain. */
     trial->operations = 6.0 * (double)n * (double)n * (double)d;
     return STATUS_OK;
@@ -83,6 +84,7 @@ const struct bench_operation bench_contrastive = {
     .name = "contrastive",
     .dtype = "f32",
     .dimensions = {"n", "d"},
+    .cuda = true,
     .shapes = shapes,
     .refuse = refuse,
     .prepare = prepare,

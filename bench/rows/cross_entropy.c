@@ -19,6 +19,11 @@ static const char *refuse(const int64_t *size)
     return size[N] * size[D] > INT32_MAX ? "n times d is below 2^31" : NULL;
 }
 
+static bool on_cuda(const struct trial *trial)
+{
+    return trial->device->kind == DEVICE_CUDA;
+}
+
 /* ---- softmax_fwd ---------------------------------------------------------------------------- */
 
 enum { Y, X };
@@ -26,8 +31,8 @@ enum { Y, X };
 static enum status prepare_softmax(struct trial *trial, struct err *err)
 {
     int64_t n = trial->size[N], d = trial->size[D];
-    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_WRITTEN, n * d, 0, err));
-    return trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, n * d, LIMIT, err);
+    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_WRITTEN, n * d, 0, err));
+    return trial_tensor(trial, TENSOR_F32, TENSOR_READ, n * d, LIMIT, err);
 }
 
 static enum status run_softmax(struct trial *trial, struct err *err)
@@ -44,7 +49,8 @@ static enum status verify_softmax(struct trial *trial, struct verdict *verdict, 
         return err_no_memory(err, "a reference", 0);
     softmax_fwd_ref(want, x, n, d);
     verdict_floats(verdict, trial->tensors[Y].host, want, (int64_t)n * d, 0x1p-126,
-                   softmax_fwd_tolerance(d, 2 * LIMIT));
+                   on_cuda(trial) ? softmax_fwd_cuda_tolerance(PRECISION_F32, d, 2 * LIMIT)
+                                  : softmax_fwd_tolerance(d, 2 * LIMIT));
     return STATUS_OK;
 }
 
@@ -52,6 +58,7 @@ const struct bench_operation bench_softmax = {
     .name = "softmax_fwd",
     .dtype = "f32",
     .dimensions = {"n", "d"},
+    .cuda = true,
     .shapes = shapes,
     .refuse = refuse,
     .prepare = prepare_softmax,
@@ -92,10 +99,14 @@ static enum status verify_cross_entropy(struct trial *trial, struct verdict *ver
     if (!logits || !losses || !want)
         return err_no_memory(err, "a reference", 0);
     cross_entropy_ref(losses, want, logits, trial->tensors[LABELS].host, n, d, (double)WEIGHT);
-    verdict_floats(verdict, trial->tensors[LOSSES].host, losses, n, cross_entropy_tolerance(d),
+    bool cuda = on_cuda(trial);
+    verdict_floats(verdict, trial->tensors[LOSSES].host, losses, n,
+                   cuda ? cross_entropy_cuda_tolerance(PRECISION_BF16, d)
+                        : cross_entropy_tolerance(d),
                    0x1p-24);
     verdict_floats(verdict, trial->tensors[DLOGITS].host, want, (int64_t)n * d, 0x1p-126,
-                   softmax_fwd_tolerance(d, 2 * LIMIT));
+                   cuda ? softmax_fwd_cuda_tolerance(PRECISION_BF16, d, 2 * LIMIT) + 0x1p-8
+                        : softmax_fwd_tolerance(d, 2 * LIMIT));
     return STATUS_OK;
 }
 
@@ -103,6 +114,7 @@ const struct bench_operation bench_cross_entropy = {
     .name = "cross_entropy",
     .dtype = "f32",
     .dimensions = {"n", "d"},
+    .cuda = true,
     .shapes = shapes,
     .refuse = refuse,
     .prepare = prepare_cross_entropy,

@@ -56,6 +56,7 @@ static enum status verify(struct trial *trial, struct verdict *verdict, struct e
     int64_t n = trial->size[N], d = trial->size[D], vocabulary = trial->size[VOCABULARY];
     const float *losses = trial->tensors[LOSSES].host, *dx = trial->tensors[DX].host;
     const int32_t *labels = trial->tensors[LABELS].host;
+    enum precision type = trial->device->kind == DEVICE_CUDA ? PRECISION_BF16 : PRECISION_F32;
     double *x = trial_doubles(trial, X), *w = trial_doubles(trial, W);
     double *want = trial_wanted(trial, d), *scratch = trial_wanted(trial, 2 * vocabulary);
     if (!x || !w || !want || !scratch)
@@ -69,7 +70,7 @@ static enum status verify(struct trial *trial, struct verdict *verdict, struct e
         if (i % step && i != n - 1)
             continue;
         linear_cross_entropy_ref(&loss, want, allowed, x + i * d, w, labels + i, 1, (int)vocabulary,
-                                 (int)d, (double)WEIGHT, scratch);
+                                 (int)d, (double)WEIGHT, scratch, type);
         verdict_floats(verdict, losses + i, &loss, 1, allowed[0], 0);
         verdict_floats(verdict, dx + i * d, want, d, allowed[1], 0);
     }
@@ -80,6 +81,7 @@ const struct bench_operation bench_linear_cross_entropy = {
     .name = "linear_cross_entropy",
     .dtype = "bf16",
     .dimensions = {"n", "d", "vocabulary"},
+    .cuda = true,
     .shapes = shapes,
     .refuse = refuse,
     .prepare = prepare,

@@ -143,3 +143,19 @@ enum status cuda_copy_from(struct cuda_device *cuda, void *host, const void *dev
                  cuda->stream);
     return STATUS_OK;
 }
+
+enum status cuda_copy_within(struct cuda_device *cuda, void *to, const void *from, size_t bytes,
+                             struct err *err)
+{
+    if (bytes > 0)
+        CUDA_TRY(&cuda->driver, err, MemcpyDtoDAsync, address_of(to), address_of(from), bytes,
+                 cuda->stream);
+    return STATUS_OK;
+}
+
+enum status cuda_clear(struct cuda_device *cuda, void *device, size_t bytes, struct err *err)
+{
+    if (bytes > 0)
+        CUDA_TRY(&cuda->driver, err, MemsetD8Async, address_of(device), 0, bytes, cuda->stream);
+    return STATUS_OK;
+}

@@ -45,5 +45,9 @@ enum status cuda_copy_to(struct cuda_device *cuda, void *device, const void *hos
                          struct err *err);
 enum status cuda_copy_from(struct cuda_device *cuda, void *host, const void *device, size_t bytes,
                            struct err *err);
+/* The same between places on the device that do not overlap; and zeros. */
+enum status cuda_copy_within(struct cuda_device *cuda, void *to, const void *from, size_t bytes,
+                             struct err *err);
+enum status cuda_clear(struct cuda_device *cuda, void *device, size_t bytes, struct err *err);
 
 #endif

@@ -96,3 +96,23 @@ double attention_bwd_tolerance(int head_dim, int n_terms, double score)
     double weight = 2 * (1.5 * sqrt(head_dim) * score + 4 * score) + 1.5 * sqrt(n_terms) + 8;
     return 0x1p-24 * (2 * weight + 3 * sqrt(head_dim) + 1.5 * sqrt(n_terms) + 8);
 }
+
+/* attention_fwd_cuda_tolerance says what a weight errs by and what an mma may cut; units of 2^-23,
+ * and beside them roundings to bfloat16, 2^-8 each, which are nearly all.
+ *
+ * dS = weight (dout . v - dout . out). dout . v is a chain over the columns. `out` has a forward's
+ * whole error, relative to the average of |v|, and one rounding to bfloat16, at most of that too:
+ * 2 roundings in all, and those of its product with dout, 8 columns a lane and chunk. The weight's
+ * own error. dS is rounded to bfloat16: a third rounding. (The weight of dv has one only.) Then the
+ * sum over the terms, in steps of 64 rows for each head, the rescaling of dq being in the weight's
+ * error; factors, a product and the roundings of these errors' sum with each other: 16. */
+double attention_bwd_cuda_tolerance(int head_dim, int n_keys, int n_terms, double score)
+{
+    double columns = (head_dim + 31) / 32 * 32, terms = n_terms + 64.0 * (n_terms / n_keys);
+    double forward = attention_fwd_cuda_tolerance(head_dim, n_keys, score);
+    double weight = forward - 0x1p-8; /* twice that of 2^x, and that of the sum */
+    double out = (1 + 0x1p-8) * (1 + forward) - 1;
+    double slope = 0x1p-23 * 10 * columns / 8 + out + 0x1p-24 * (columns / 4 + 4);
+    double sums = 0x1p-23 * (10 * terms / 8 + 16);
+    return (1 + slope) * (1 + weight) * (1 + 0x1p-8) * (1 + sums) - 1;
+}

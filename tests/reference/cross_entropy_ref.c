@@ -60,3 +60,28 @@ double cross_entropy_tolerance(int d)
 {
     return 0x1p-24 * (log(d) + 3);
 }
+
+/* What a GPU's sum of exponentials errs by, beside the differences to the largest. An exponential
+ * errs by 2 ulp, 4 u. A thread has d / (512 width) pieces, and each of them may bring a larger
+ * value, for which what there was is scaled by an exponential (5 u) and a sum is rounded: 6 u a
+ * piece, and 5 for the largest of the block. A piece is a tree of at most 3 steps, a warp and the
+ * block are two of 5, and the label's own comes last. (A difference is rounded piece by piece: from
+ * a value to the piece's largest, from there to the next. They go one way, so it is u |x - max| as
+ * on the CPU.) */
+static double cuda_sum_error(enum precision type, int d)
+{
+    int width = type == PRECISION_BF16 ? 8 : 4;
+    double pieces = ceil(d / (512.0 * (d % width == 0 ? width : 1)));
+    return 6 * pieces + 4 + 5 + 3 + 10 + 1;
+}
+
+/* Two of them, the others' and the whole, of the label's own element; a quotient and a product. */
+double softmax_fwd_cuda_tolerance(enum precision type, int d, double range)
+{
+    return 0x1p-24 * (fmin(range, 88) + log(d) + 2 * cuda_sum_error(type, d) + 3);
+}
+
+double cross_entropy_cuda_tolerance(enum precision type, int d)
+{
+    return 0x1p-24 * (log(d) + cuda_sum_error(type, d));
+}

@@ -56,6 +56,12 @@ double lora_s_tolerance(const struct lora *lora)
     return matmul_fwd_tolerance(lora->columns) + 3 * UNIT;
 }
 
+/* A warp's chain, the sum over 8 warps, the product with lora's scale. */
+double lora_s_cuda_tolerance(int columns)
+{
+    return matmul_fwd_cuda_tolerance(columns) + 9 * UNIT;
+}
+
 double lora_y_tolerance(const struct lora *lora)
 {
     return lora_s_tolerance(lora) + matmul_fwd_tolerance(lora->rank);

@@ -21,14 +21,27 @@ void weight_gradient_ref(double *dw, double *magnitude, const double *dy, const 
         }
 }
 
-/* A product passes as many roundings as its unit has rows (each step one by FMA; without, the
- * product's own is one more), and one for each unit from its own on; each is at most 2^-24 of the
- * magnitudes and of what dw held. */
-double weight_gradient_tolerance(const int32_t *units, int n_units)
+static int longest_unit(const int32_t *units, int n_units)
 {
     int longest = 0;
     for (int u = 0; u < n_units; u++)
         if (units[u + 1] - units[u] > longest)
             longest = units[u + 1] - units[u];
-    return 0x1p-24 * (longest + 1 + n_units);
+    return longest;
+}
+
+/* A product passes as many roundings as its unit has rows (each step one by FMA; without, the
+ * product's own is one more), and one for each unit from its own on; each is at most 2^-24 of the
+ * magnitudes and of what dw held. */
+double weight_gradient_tolerance(const int32_t *units, int n_units)
+{
+    return 0x1p-24 * (longest_unit(units, n_units) + 1 + n_units);
+}
+
+/* As products on a GPU (matmul_fwd_cuda_tolerance): tensor cores add 8 products and the sum so far
+ * with each term cut 24 bits below the largest, 20 u for 8 rows, of which the unit's last 16 may be
+ * few; and one sum for each unit. */
+double weight_gradient_cuda_tolerance(const int32_t *units, int n_units)
+{
+    return 0x1p-24 * (2.5 * (longest_unit(units, n_units) + 16) + 1 + n_units);
 }

@@ -405,7 +405,7 @@ static enum status run_job(struct job *job, struct err *err)
     const struct options *options = job->options;
     TRY(settle(job, err));
     TRY(plan(job, err)); /* with --finetune again when the adapter is there */
-    if (options->n_embeddings > 0 || options->finetune) /* the first has nothing to embed */
+    if (options->n_embeddings > 0) /* there is nothing to embed */
         TRY(open_cpu_device(&job->device, options, err));
     else
         TRY(open_device(&job->device, options, &job->meter, err));

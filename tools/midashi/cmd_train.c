@@ -72,7 +72,7 @@ static enum status run(const struct options *options, struct err *err)
         .options = options, .meter = &meter, .device = &device, .reuse = options->resume};
     enum status status;
     meter_open(&meter, options->quiet);
-    TRY_TO(status, open_cpu_device(&device, options, err), release);
+    TRY_TO(status, open_device(&device, options, &meter, err), release);
     TRY_TO(status, read_corpus(&corpus, options->arguments[0], options, &meter, err), release);
     if (options->validation_file)
         TRY_TO(status, read_corpus(&validation, options->validation_file, &validating, &meter, err),

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "host/base/cuda_memory.h"
 #include "host/embedding_key.h"
 #include "host/estimate.h"
 #include "loaders/json.h"
@@ -11,8 +12,9 @@
 #include "tools/midashi/embed_corpus.h"
 #include "tools/midashi/system.h"
 
-/* Where --memory is auto: of what the system says is free. */
-#define MEMORY_SHARE 0.8
+/* Where --memory is auto: of what the system says is free, and of what is free on a GPU. */
+#define MEMORY_SHARE     0.8
+#define GPU_MEMORY_SHARE 0.95
 
 #define NEAR        5
 #define HELD_OUT    4 /* times as many rows of a group are held out together */
@@ -114,13 +116,19 @@ static enum status settle_trainer(struct finetune *f, struct trainer_settings *s
 }
 
 /* "auto", or a number with K, M, G or T (powers of 1000) behind it. */
-static enum status parse_memory(size_t *bytes, const char *word, struct err *err)
+static enum status parse_memory(size_t *bytes, const char *word, const struct device *device,
+                                struct err *err)
 {
     static const char units[] = "KMGT";
     size_t length = strlen(word);
     char digits[32];
     double value = 0, factor = 1;
     *bytes = 0;
+    if (strcmp(word, "auto") == 0 && device->kind == DEVICE_CUDA) {
+        TRY(cuda_memory_free(device->cuda, bytes, err));
+        *bytes = (size_t)(GPU_MEMORY_SHARE * (double)*bytes);
+        return STATUS_OK;
+    }
     if (strcmp(word, "auto") == 0) {
         *bytes = (size_t)(MEMORY_SHARE * (double)mem_available());
         return STATUS_OK;
@@ -339,23 +347,17 @@ static enum status make_record(struct finetune *f, const struct trainer_settings
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-/* The model's weights in memory, as they will be kept. */
-static enum status weight_bytes(struct finetune *f, enum precision precision, size_t *bytes,
-                                struct err *err)
+/* The model's weights in the CPU's memory, as they will be kept. */
+static size_t weight_bytes(const struct finetune *f, const struct weights *weights,
+                           enum precision precision)
 {
-    struct weights *weights;
+    const struct model_config *config = &f->embedder.config;
     struct estimate estimate;
-    TRY(weights_open(&weights, f->options->model_path, &f->embedder.config, err));
-    estimate_memory(&estimate, weights, &f->embedder.config, 1, 1);
-    *bytes = estimate.weights[precision];
-    if (f->objective == OBJECTIVE_NEXT_TOKEN && !f->embedder.config.tied_embeddings) {
-        const struct weight *output = weights_find(weights, "lm_head.weight");
-        if (output && output != weights_find(weights, "model.embed_tokens.weight"))
-            *bytes +=
-                (size_t)(output->rows * output->columns) * (precision == PRECISION_F32 ? 4 : 2);
-    }
-    weights_close(weights);
-    return STATUS_OK;
+    estimate_memory(&estimate, weights, config, 1, 1);
+    size_t output = (size_t)config->vocab_size * (size_t)config->hidden_size;
+    bool own = f->objective == OBJECTIVE_NEXT_TOKEN && objective_has_output(config, weights) &&
+               weights_find(weights, "lm_head.weight");
+    return estimate.weights[precision] + (own ? output * (precision == PRECISION_F32 ? 4 : 2) : 0);
 }
 
 /* In megabytes below a gigabyte. */
@@ -390,25 +392,31 @@ static void note_plan(const struct finetune *f, size_t budget)
 static enum status make_plan(struct finetune *f, const struct trainer_settings *s,
                              enum precision precision, struct err *err)
 {
-    size_t budget, weights;
-    TRY(parse_memory(&budget, f->options->memory, err));
-    TRY(weight_bytes(f, precision, &weights, err));
+    size_t budget;
+    struct weights *weights;
+    TRY(parse_memory(&budget, f->options->memory, f->device, err));
+    TRY(weights_open(&weights, f->options->model_path, &f->embedder.config, err));
     f->embedder.max_tokens = train_data_longest(&f->data); /* no longer text will come */
-    TRY(train_plan_make(&f->plan,
-                        &(struct train_plan_request){
-                            .config = &f->embedder.config,
-                            .adapter = &f->adapter,
-                            .objective = s->objective,
-                            .batch = s->batch,
-                            .accumulate = s->accumulate,
-                            .longest = f->embedder.max_tokens,
-                            .dropout = s->dropout > 0,
-                            .weight_bytes = weights,
-                            .budget = budget,
-                        },
-                        err));
-    note_plan(f, budget);
-    return STATUS_OK;
+    enum status status = train_plan_make(&f->plan,
+                                         &(struct train_plan_request){
+                                             .config = &f->embedder.config,
+                                             .adapter = &f->adapter,
+                                             .objective = s->objective,
+                                             .batch = s->batch,
+                                             .accumulate = s->accumulate,
+                                             .longest = f->embedder.max_tokens,
+                                             .dropout = s->dropout > 0,
+                                             .weight_bytes = weight_bytes(f, weights, precision),
+                                             .budget = budget,
+                                             .gpu = f->device->kind == DEVICE_CUDA,
+                                             .precision = precision,
+                                             .weights = weights,
+                                         },
+                                         err);
+    weights_close(weights);
+    if (status == STATUS_OK)
+        note_plan(f, budget);
+    return status;
 }
 
 /* ---- progress ------------------------------------------------------------------------------- */

@@ -1,0 +1,280 @@
+/* Adapters on a GPU: the working copies of their matrices, and the products into the ranks, whose
+ * results s and ds other kernels read. See lora.h and lora_parts.h.
+ *
+ * s and ds are one product over two operands: 16 rows of activations and up to 32 ranks of a part
+ * make a block. What is summed over, the columns of x or dy, is shared out among 8 warps, 32
+ * columns at a time in turn; their sums are added in the order of the warps. So an element's order
+ * of summation depends on the number of columns only.
+ *
+ * Everything goes from memory straight into the fragments of mma.m16n8k16. Which columns a k of it
+ * stands for is free as long as both operands agree: of 32 columns lane q = lane % 4 owns 8 q to
+ * 8 q + 7, one load of 16 bytes and one counter of the dropout's Philox; the first 4 of them are
+ * its k of a first mma (2 q, 2 q + 1, 2 q + 8, 2 q + 9), the others of a second. */
+#include "kernels/cuda.cuh"
+#include "kernels/dropout.cuh"
+#include "kernels/lora_parts.h"
+#include "kernels/tensor.cuh"
+
+#define WARPS    8
+#define ROWS     16 /* a block's */
+#define RANKS    32 /* a block's, at most */
+#define COLUMNS  32 /* of a warp's turn */
+#define SUMS_ROW (RANKS + 8) /* a store's 4 rows lie 8 banks apart */
+
+typedef vector_of<__nv_bfloat16> eight;
+
+/* ---- the products into the ranks ------------------------------------------------------------- */
+
+/* One part as the product has it: to (m, ranks) = scale * drop(x) (m, columns) times the transpose
+ * of w (ranks, columns). */
+struct lora_product {
+    __nv_bfloat16 *to;
+    const __nv_bfloat16 *x, *w;
+    int to_stride, x_stride;
+    int m, columns, rank; /* from `rank` on ranks are 0 */
+    int tiles;            /* of 8 ranks */
+    float scale;
+};
+
+/* Elements of a row from `column` on; zeros behind its end. VECTORS: rows begin at multiples of 16
+ * bytes, and columns are a multiple of 8. */
+template <bool VECTORS>
+static __device__ __forceinline__ eight load_eight(const __nv_bfloat16 *row, int column, int columns)
+{
+    eight v;
+    if constexpr (VECTORS) {
+        bool there = column < columns;
+        uint4 bits = *(const uint4 *)(row + (there ? column : 0));
+        *(uint4 *)&v = there ? bits : make_uint4(0, 0, 0, 0);
+    } else {
+#pragma unroll
+        for (int e = 0; e < 8; e++)
+            v.of[e] = column + e < columns ? row[column + e] : __float2bfloat16_rn(0.0f);
+    }
+    return v;
+}
+
+/* The halves of 8 elements in a row that may lie in two groups, from any element on. */
+static __device__ __forceinline__ dropout_halves halves_from(const dropout &of, uint64_t element)
+{
+    dropout_halves first(of, element / DROPOUT_GROUP), second(of, element / DROPOUT_GROUP + 1);
+    unsigned words[8], skip = element % DROPOUT_GROUP;
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        words[i] = first.word[i], words[4 + i] = second.word[i];
+#pragma unroll
+    for (int i = 0; i < 6; i++)
+        words[i] = skip & 4 ? words[i + 2] : words[i];
+#pragma unroll
+    for (int i = 0; i < 5; i++)
+        words[i] = skip & 2 ? words[i + 1] : words[i];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        first.word[i] = skip & 1 ? __funnelshift_r(words[i], words[i + 1], 16) : words[i];
+    return first;
+}
+
+template <bool VECTORS>
+static __device__ __forceinline__ void drop(eight &v, const dropout &of, float scale, int row,
+                                            int column, int columns)
+{
+    dropout_halves halves =
+        VECTORS ? dropout_halves(of, dropout_group(of, row, column, columns))
+                : halves_from(of, (uint64_t)(of.first_row + row) * columns + column);
+#pragma unroll
+    for (int e = 0; e < 8; e++)
+        v.of[e] = __float2bfloat16_rn(
+            halves.keep(e, of.threshold) ? to_float(v.of[e]) * scale : 0.0f);
+}
+
+template <bool VECTORS>
+static __device__ __forceinline__ void multiply(float (*sums)[4], const lora_product &p,
+                                                const dropout &dropout)
+{
+    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
+    int row0 = ROWS * blockIdx.x + g;
+    float drop_scale = dropout_scale_of(dropout.threshold);
+    /* Rows that x does not have are the last one again, and nobody reads their sums. */
+    const __nv_bfloat16 *low = p.x + (size_t)min(row0, p.m - 1) * p.x_stride;
+    const __nv_bfloat16 *high = p.x + (size_t)min(row0 + 8, p.m - 1) * p.x_stride;
+    const __nv_bfloat16 *w = p.w + (size_t)g * p.columns;
+    for (int first = COLUMNS * warp; first < p.columns; first += COLUMNS * WARPS) {
+        int column = first + 8 * q;
+        eight a[2] = {load_eight<VECTORS>(low, column, p.columns),
+                      load_eight<VECTORS>(high, column, p.columns)};
+        eight b[RANKS / 8];
+#pragma unroll
+        for (int t = 0; t < RANKS / 8; t++)
+            if (t < p.tiles)
+                b[t] = load_eight<VECTORS>(w + (size_t)(8 * t) * p.columns, column, p.columns);
+        if (dropout.threshold) {
+            drop<VECTORS>(a[0], dropout, drop_scale, row0, column, p.columns);
+            drop<VECTORS>(a[1], dropout, drop_scale, row0 + 8, column, p.columns);
+        }
+        const unsigned *x0 = (const unsigned *)&a[0], *x8 = (const unsigned *)&a[1];
+#pragma unroll
+        for (int t = 0; t < RANKS / 8; t++) {
+            const unsigned *ranks = (const unsigned *)&b[t];
+#pragma unroll
+            for (int i = 0; i < 4; i += 2) {
+                unsigned of_x[4] = {x0[i], x8[i], x0[i + 1], x8[i + 1]};
+                if (t < p.tiles)
+                    mma(sums[t], of_x, ranks[i], ranks[i + 1]);
+            }
+        }
+    }
+}
+
+template <bool VECTORS>
+static __device__ __forceinline__ void lora_multiply(const lora_product &p, const dropout &dropout)
+{
+    __shared__ float sums_of[WARPS][ROWS][SUMS_ROW];
+    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
+    float sums[RANKS / 8][4] = {};
+    multiply<VECTORS>(sums, p, dropout);
+#pragma unroll
+    for (int t = 0; t < RANKS / 8; t++) {
+        *(float2 *)&sums_of[warp][g][8 * t + 2 * q] = make_float2(sums[t][0], sums[t][1]);
+        *(float2 *)&sums_of[warp][g + 8][8 * t + 2 * q] = make_float2(sums[t][2], sums[t][3]);
+    }
+    __syncthreads();
+    /* Two ranks of a row a thread. */
+    int row = threadIdx.x / (RANKS / 2), rank = threadIdx.x % (RANKS / 2) * 2;
+    if (ROWS * (int)blockIdx.x + row >= p.m || rank >= 8 * p.tiles)
+        return;
+    float2 sum = make_float2(0, 0);
+#pragma unroll
+    for (int j = 0; j < WARPS; j++) {
+        float2 one = *(const float2 *)&sums_of[j][row][rank];
+        sum.x += one.x, sum.y += one.y;
+    }
+    sum.x = rank < p.rank ? sum.x * p.scale : 0;
+    sum.y = rank + 1 < p.rank ? sum.y * p.scale : 0;
+    *(unsigned *)(p.to + (size_t)(ROWS * blockIdx.x + row) * p.to_stride + rank) =
+        pack(sum.x, sum.y);
+}
+
+/* Which part's ranks, and from which on, a block makes: those of all parts in turn. */
+struct lora_ranks {
+    int part, first;
+
+    __device__ __forceinline__ lora_ranks(const lora_parts &parts) : part(0), first(0)
+    {
+        int chunk = blockIdx.y;
+        for (int n; chunk >= (n = (parts.parts[part].padded + RANKS - 1) / RANKS); part++)
+            chunk -= n;
+        first = RANKS * chunk;
+    }
+};
+
+static __device__ __forceinline__ lora_product product_of(void *to, const lora_parts &parts,
+                                                          const lora_ranks &ranks, int m)
+{
+    const lora_part &part = parts.parts[ranks.part];
+    lora_product p;
+    p.to = (__nv_bfloat16 *)to + part.first_rank + ranks.first;
+    p.to_stride = parts.padded;
+    p.m = m;
+    p.rank = part.rank - ranks.first;
+    p.tiles = min(RANKS, part.padded - ranks.first) / 8;
+    p.scale = part.scale;
+    return p;
+}
+
+template <bool VECTORS>
+static __device__ __forceinline__ void lora_s(void *s, const void *x, int x_stride,
+                                              const lora_parts &parts, dropout dropout, int m)
+{
+    lora_ranks ranks(parts);
+    const lora_part &part = parts.parts[ranks.part];
+    lora_product p = product_of(s, parts, ranks, m);
+    p.x = (const __nv_bfloat16 *)x;
+    p.x_stride = x_stride;
+    p.columns = parts.columns;
+    p.w = (const __nv_bfloat16 *)part.a_copy + (size_t)ranks.first * p.columns;
+    dropout.stream = part.stream;
+    lora_multiply<VECTORS>(p, dropout);
+}
+
+template <bool VECTORS>
+static __device__ __forceinline__ void lora_ds(void *ds, const void *dy, const lora_parts &parts,
+                                               int m)
+{
+    lora_ranks ranks(parts);
+    const lora_part &part = parts.parts[ranks.part];
+    lora_product p = product_of(ds, parts, ranks, m);
+    p.x = (const __nv_bfloat16 *)dy + part.first_row;
+    p.x_stride = parts.rows;
+    p.columns = part.rows;
+    p.w = (const __nv_bfloat16 *)part.b_transposed + (size_t)ranks.first * p.columns;
+    dropout none = {};
+    lora_multiply<VECTORS>(p, none);
+}
+
+extern "C" __global__ void __launch_bounds__(32 * WARPS, 3)
+    lora_s_vectors(void *s, const void *x, int x_stride, const __grid_constant__ lora_parts parts,
+                   const __grid_constant__ dropout dropout, int m)
+{
+    lora_s<true>(s, x, x_stride, parts, dropout, m);
+}
+
+extern "C" __global__ void __launch_bounds__(32 * WARPS)
+    lora_s_elements(void *s, const void *x, int x_stride, const __grid_constant__ lora_parts parts,
+                    const __grid_constant__ dropout dropout, int m)
+{
+    lora_s<false>(s, x, x_stride, parts, dropout, m);
+}
+
+extern "C" __global__ void __launch_bounds__(32 * WARPS, 3)
+    lora_ds_vectors(void *ds, const void *dy, const __grid_constant__ lora_parts parts, int m)
+{
+    lora_ds<true>(ds, dy, parts, m);
+}
+
+extern "C" __global__ void __launch_bounds__(32 * WARPS)
+    lora_ds_elements(void *ds, const void *dy, const __grid_constant__ lora_parts parts, int m)
+{
+    lora_ds<false>(ds, dy, parts, m);
+}
+
+/* ---- working copies -------------------------------------------------------------------------- */
+
+#define COPY_RANKS  32
+#define COPY_LENGTH 128
+
+/* A piece of one matrix, up to 32 ranks by 128 of its columns (A) or rows (B), through shared
+ * memory, so that it is read and written along rows whichever way those lie. A block a piece, in z
+ * the matrices: A and B of each part that a table may have. */
+extern "C" __global__ void __launch_bounds__(256) lora_copy(const lora_parts *tables)
+{
+    __shared__ float piece[COPY_RANKS][COPY_LENGTH + 1];
+    const lora_parts &table = tables[blockIdx.z / (2 * LORA_PARTS)];
+    int which = blockIdx.z % (2 * LORA_PARTS) / 2;
+    bool is_b = blockIdx.z % 2;
+    if (which >= table.n_parts)
+        return;
+    const lora_part &part = table.parts[which];
+    int length = is_b ? part.rows : table.columns, rank = part.rank, padded = part.padded;
+    int first = COPY_LENGTH * blockIdx.x, first_rank = COPY_RANKS * blockIdx.y;
+    if (first >= length || first_rank >= padded)
+        return;
+    for (int i = threadIdx.x; i < COPY_RANKS * COPY_LENGTH; i += blockDim.x) {
+        int r = is_b ? i % COPY_RANKS : i / COPY_LENGTH;
+        int l = is_b ? i / COPY_RANKS : i % COPY_LENGTH;
+        bool there = first_rank + r < rank && first + l < length;
+        size_t at = is_b ? (size_t)(first + l) * rank + first_rank + r
+                         : (size_t)(first_rank + r) * length + first + l;
+        piece[r][l] = there ? (is_b ? part.b : part.a)[at] : 0;
+    }
+    __syncthreads();
+    __nv_bfloat16 *wide = (__nv_bfloat16 *)(is_b ? part.b_transposed : part.a_copy);
+    __nv_bfloat16 *tall = (__nv_bfloat16 *)(is_b ? part.b_copy : part.a_transposed);
+    for (int i = threadIdx.x; i < COPY_RANKS * COPY_LENGTH; i += blockDim.x) {
+        int r = i / COPY_LENGTH, l = i % COPY_LENGTH;
+        if (first_rank + r < padded && first + l < length)
+            wide[(size_t)(first_rank + r) * length + first + l] = __float2bfloat16_rn(piece[r][l]);
+        r = i % COPY_RANKS, l = i / COPY_RANKS;
+        if (first_rank + r < padded && first + l < length)
+            tall[(size_t)(first + l) * padded + first_rank + r] = __float2bfloat16_rn(piece[r][l]);
+    }
+}

@@ -1,0 +1,456 @@
+/* Training steps on a GPU, that is on softcuda: near the CPU's, the same bytes whatever memory
+ * there is and in whatever order blocks run, one row of launches, and nothing lost when memory
+ * ends. */
+#include "tests/cuda_calls.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "host/base/cuda_memory.h"
+#include "host/base/file.h"
+#include "tests/model_writer.h"
+#include "tests/training.h"
+
+static const enum objective_kind all_objectives[] = {OBJECTIVE_CLASSIFY, OBJECTIVE_NEXT_TOKEN,
+                                                     OBJECTIVE_CONTRASTIVE};
+
+/* Once for all tests of this process. */
+static const char *tiny_model(void)
+{
+    static char folder[256];
+    if (!folder[0]) {
+        snprintf(folder, sizeof folder, "%s", temporary_folder());
+        write_random_model(folder, &tiny_shape);
+    }
+    return folder;
+}
+
+static void good(enum status status, const struct err *err)
+{
+    cuda_good(status, err);
+}
+
+static void steps(struct training *t, int n, struct trainer_report *report)
+{
+    struct err err;
+    for (int step = 0; step < n; step++)
+        good(training_step(&t->trainer, report, &err), &err);
+}
+
+/* ---- near the CPU --------------------------------------------------------------------------- */
+
+/* A step's gradients are float32 on both sides; between them lie some thirty roundings to bfloat16
+ * of every activation and its gradient, each of 2^-9 at most, and the weights' own: 0.3 % each way
+ * where they go as a random walk. */
+#define NEAR 0.02
+
+/* The first moment after one step from an adapter whose B is not 0: a tenth of the gradient. */
+static float *first_moment(const struct training_options *options, int64_t *n,
+                           struct trainer_report *report)
+{
+    struct training t;
+    struct err err;
+    ck_assert(training_open(&t, options));
+    *n = t.adapter.n_parameters;
+    fill_uniform(t.adapter.parameters, (size_t)*n, 9, -0.1f, 0.1f);
+    good(trainer_send(&t.trainer, 0, &err), &err);
+    steps(&t, 1, report);
+    good(trainer_fetch(&t.trainer, true, &err), &err);
+    float *m = malloc((size_t)*n * sizeof *m);
+    memcpy(m, t.trainer.m, (size_t)*n * sizeof *m);
+    training_close(&t);
+    return m;
+}
+
+static double apart(const float *got, const float *want, int64_t n)
+{
+    double difference = 0, size = 0;
+    for (int64_t i = 0; i < n; i++) {
+        difference += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+        size += (double)want[i] * want[i];
+    }
+    return sqrt(difference / size);
+}
+
+static void check_step(const char *model, enum objective_kind objective, enum precision precision)
+{
+    struct training_options options = training_defaults(model);
+    struct trainer_report cpu, gpu;
+    int64_t n, m;
+    options.objective = objective;
+    options.precision = precision;
+    options.clip = 0;
+    float *want = first_moment(&options, &n, &cpu);
+    options.gpu = true;
+    float *got = first_moment(&options, &m, &gpu);
+    ck_assert_int_eq(n, m);
+    double gradients = apart(got, want, n);
+    printf("%s: loss %.6f, CPU %.6f; norm %.5f, %.5f; gradients apart %.5f\n",
+           objective_name(objective), gpu.loss, cpu.loss, gpu.norm, cpu.norm, gradients);
+    ck_assert_msg(gradients <= NEAR, "%s: the gradient is %.4f off", objective_name(objective),
+                  gradients);
+    ck_assert_double_eq_tol(gpu.loss, cpu.loss, NEAR * cpu.loss);
+    ck_assert_double_eq_tol(gpu.norm, cpu.norm, NEAR * cpu.norm);
+    ck_assert_int_eq(gpu.tokens, cpu.tokens);
+    free(want);
+    free(got);
+}
+
+START_TEST(a_step_is_near_the_cpus)
+{
+    if (!cuda_test_device(_i))
+        SKIP("needs nvcc");
+    const char *model = shared_data("models/tinystories-656k");
+    for (size_t i = 0; i < 3; i++) {
+        check_step(tiny_model(), all_objectives[i], i == 1 ? PRECISION_BF16 : PRECISION_NF4);
+        if (model)
+            check_step(model, all_objectives[i], PRECISION_NF4);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* The losses of 20 steps, and that of the validation. */
+static void learn(const struct training_options *options, double losses[20], double *validation)
+{
+    struct training t;
+    struct trainer_report report;
+    struct err err;
+    ck_assert(training_open(&t, options));
+    for (int step = 0; step < 20; step++) {
+        steps(&t, 1, &report);
+        losses[step] = report.loss;
+    }
+    good(trainer_evaluate(&t.trainer, &report, &err), &err);
+    *validation = report.loss;
+    training_close(&t);
+}
+
+START_TEST(it_learns_as_on_the_cpu)
+{
+    const char *model = shared_data("models/tinystories-656k");
+    if (!model)
+        SKIP("needs models/tinystories-656k of the shared data");
+    if (!cuda_test_device(1))
+        SKIP("needs nvcc");
+    for (size_t i = 0; i < 3; i++) {
+        struct training_options options = training_defaults(model);
+        double cpu[20], gpu[20], cpu_validation, gpu_validation, first = 0, last = 0;
+        options.objective = all_objectives[i];
+        options.steps = 20;
+        options.learning_rate = 3e-3;
+        options.near = 4; /* contrastive: texts of a label stand 4 apart */
+        learn(&options, cpu, &cpu_validation);
+        options.gpu = true;
+        learn(&options, gpu, &gpu_validation);
+        for (int step = 0; step < 20; step++) {
+            ck_assert_msg(fabs(gpu[step] - cpu[step]) <= 0.05 * cpu[0],
+                          "%s, step %d: loss %g, on the CPU %g", objective_name(options.objective),
+                          step + 1, gpu[step], cpu[step]);
+            first += step < 5 ? gpu[step] : 0;
+            last += step >= 15 ? gpu[step] : 0;
+        }
+        ck_assert_msg(last < 0.9 * first, "%s: %g, then %g", objective_name(options.objective),
+                      first / 5, last / 5);
+        ck_assert_double_eq_tol(gpu_validation, cpu_validation, 0.05 * cpu[0]);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* ---- the same bytes ------------------------------------------------------------------------- */
+
+/* The adapter after options->steps steps, then the losses and that of the validation. */
+static float *train(const struct training_options *options, size_t *bytes)
+{
+    struct training t;
+    struct trainer_report report;
+    struct err err;
+    double losses[8];
+    ck_assert(training_open(&t, options));
+    ck_assert_int_lt(options->steps, 8);
+    for (int step = 0; step < options->steps; step++) {
+        steps(&t, 1, &report);
+        losses[step] = report.loss;
+    }
+    good(trainer_evaluate(&t.trainer, &report, &err), &err);
+    losses[options->steps] = report.loss;
+    good(trainer_fetch(&t.trainer, false, &err), &err);
+    size_t n = (size_t)t.adapter.n_parameters * sizeof(float);
+    size_t m = (size_t)(options->steps + 1) * sizeof *losses;
+    char *result = malloc(n + m);
+    memcpy(result, t.adapter.parameters, n);
+    memcpy(result + n, losses, m);
+    *bytes = n + m;
+    training_close(&t);
+    return (float *)(void *)result;
+}
+
+static void check_same(const struct training_options *a, const struct training_options *b,
+                       const char *what)
+{
+    size_t n, m;
+    float *one = train(a, &n), *other = train(b, &m);
+    ck_assert_uint_eq(n, m);
+    ck_assert_msg(memcmp(one, other, n) == 0, "%s, %s: other bytes", objective_name(a->objective),
+                  what);
+    free(one);
+    free(other);
+}
+
+START_TEST(memory_and_passes_change_no_bit)
+{
+    if (!cuda_test_device(3))
+        SKIP("needs nvcc");
+    for (size_t i = 0; i < 3; i++) {
+        struct training_options whole = training_defaults(tiny_model()), other;
+        whole.objective = all_objectives[i];
+        whole.gpu = true;
+        whole.steps = 2;
+        check_same(&whole, &whole, "again");
+        other = whole;
+        other.kept_layers = 0;
+        check_same(&whole, &other, "no layer kept");
+        other.kept_layers = 1;
+        check_same(&whole, &other, "one layer kept");
+        whole.accumulate = 5;
+        other = whole;
+        other.pass_tokens = 2 * 3 * 20; /* a unit of contrastive pairs, and not two */
+        check_same(&whole, &other, "a unit a pass");
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* In a process of its own, since a driver reads its settings once. The bytes go to a file. */
+static void train_apart(const char *order, const char *seed, const char *path)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        struct training_options options = training_defaults(tiny_model());
+        char driver[4096];
+        struct err err;
+        FILE *file = fopen(path, "wb");
+        snprintf(driver, sizeof driver, "%s/softcuda/libcuda.so.1", build_folder());
+        setenv("MIDASHI_CUDA_DRIVER", driver, 1);
+        setenv("SOFTCUDA_CHECK", "all", 1);
+        setenv("SOFTCUDA_ORDER", order, 1);
+        setenv("SOFTCUDA_SEED", seed, 1);
+        good(device_open(&cuda_test, "cuda", 1, &err), &err);
+        options.gpu = true;
+        for (size_t i = 0; i < 3; i++) {
+            size_t bytes;
+            options.objective = all_objectives[i];
+            float *result = train(&options, &bytes);
+            fwrite(result, 1, bytes, file);
+            free(result);
+        }
+        device_close(&cuda_test);
+        exit(fclose(file) == 0 ? 0 : 1); /* not _exit: softcuda looks for leaks */
+    }
+    int result;
+    ck_assert_int_eq(waitpid(child, &result, 0), child);
+    ck_assert(WIFEXITED(result) && WEXITSTATUS(result) == 0);
+}
+
+START_TEST(the_order_of_blocks_changes_no_bit)
+{
+    static const char *const orders[3][2] = {{"fixed", "1"}, {"shuffled", "2"}, {"shuffled", "3"}};
+    char paths[3][300];
+    struct file_map files[3];
+    struct err err;
+    if (!cuda_has_kernels())
+        SKIP("needs nvcc");
+    tiny_model();
+    const char *folder = temporary_folder();
+    for (int i = 0; i < 3; i++) {
+        snprintf(paths[i], sizeof paths[i], "%s/%d", folder, i);
+        train_apart(orders[i][0], orders[i][1], paths[i]);
+        good(file_map(&files[i], paths[i], &err), &err);
+        ck_assert(files[i].size > 0 && files[i].size == files[0].size);
+        ck_assert_mem_eq(files[i].data, files[0].data, files[0].size);
+    }
+    for (int i = 0; i < 3; i++)
+        file_unmap(&files[i]);
+}
+END_TEST
+
+/* ---- what goes wrong ------------------------------------------------------------------------ */
+
+/* A loss that is not finite is told with step and rows, though the next step is under way, and
+ * leaves the adapter as it was before. */
+START_TEST(a_loss_that_is_not_finite_is_told)
+{
+    struct training_options options = training_defaults(tiny_model());
+    struct training t;
+    struct trainer_report report;
+    struct err err;
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    options.gpu = true;
+    ck_assert(training_open(&t, &options));
+    size_t bytes = (size_t)t.adapter.n_parameters * sizeof(float);
+    steps(&t, 1, &report);
+    good(trainer_fetch(&t.trainer, true, &err), &err);
+    t.adapter.head[0] = NAN;
+    good(trainer_send(&t.trainer, 1, &err), &err);
+    float *before = malloc(bytes);
+    memcpy(before, t.adapter.parameters, bytes);
+    good(trainer_step(&t.trainer, &err), &err);
+    good(trainer_report(&t.trainer, false, &report, &err), &err);
+    ck_assert_int_eq(report.step, 0);
+    good(trainer_step(&t.trainer, &err), &err);
+    check_error(trainer_report(&t.trainer, false, &report, &err), &err, STATUS_FAILED,
+                "step 2: the loss is not a number (texts of rows ", "a NaN in the head");
+    ck_assert(strstr(err.text, "--learning-rate"));
+    ck_assert_int_eq(t.trainer.step, 1);
+    good(trainer_fetch(&t.trainer, true, &err), &err);
+    ck_assert_mem_eq(before, t.adapter.parameters, bytes);
+    free(before);
+    training_close(&t);
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* ---- what the driver is asked --------------------------------------------------------------- */
+
+/* A step of several passes: numbers up, launches, copies within and zeros; a record down and an event.
+ * The host waits for the step before, once it has queued this one, and for nothing else. */
+START_TEST(a_step_is_a_row_of_launches)
+{
+    struct training t;
+    struct trainer_report report;
+    struct err err;
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    struct training_options options = training_defaults(tiny_model());
+    options.gpu = true;
+    options.objective = all_objectives[_i];
+    options.pass_tokens = 2 * 3 * 20; /* a unit of pairs, or two units */
+    options.accumulate = 3;
+    options.kept_layers = 1;
+    cuda_calls_listen_to_memory();
+    ck_assert(training_open(&t, &options));
+    cuda_calls_listen();
+    for (int step = 1; step <= 4; step++) {
+        cuda_calls_clear();
+        good(trainer_step(&t.trainer, &err), &err);
+        ck_assert_msg(strspn(cuda_calls, "zurLcd") == strlen(cuda_calls), "%s", cuda_calls);
+        ck_assert_msg(strncmp(cuda_calls, "zurL", 4) == 0, "%s", cuda_calls);
+        size_t length = strlen(cuda_calls);
+        ck_assert_msg(strcmp(cuda_calls + length - 3, "Ldr") == 0, "%s", cuda_calls);
+        int up = 0, down = 0;
+        for (const char *call = cuda_calls; *call; call++) {
+            up += *call == 'u';
+            down += *call == 'd';
+        }
+        ck_assert_msg(up > 1 && down == 1, "%s", cuda_calls);
+        cuda_calls_clear();
+        good(trainer_report(&t.trainer, false, &report, &err), &err);
+        ck_assert_int_eq(report.step, step - 1);
+        ck_assert_str_eq(cuda_calls, step == 1 ? "" : "W");
+    }
+    cuda_calls_end();
+    training_close(&t);
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+START_TEST(the_plan_is_what_is_taken)
+{
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    for (size_t i = 0; i < 3; i++)
+        for (int kept = tiny_shape.n_layers; kept >= 0; kept--) {
+            struct training_options options = training_defaults(tiny_model());
+            struct training t;
+            struct trainer_report report;
+            options.gpu = true;
+            options.objective = all_objectives[i];
+            options.kept_layers = kept;
+            options.steps = 1;
+            ck_assert_uint_eq(cuda_test.cuda->allocated.now, 0);
+            cuda_test.cuda->allocated.most = 0;
+            ck_assert(training_open(&t, &options));
+            steps(&t, 1, &report);
+            double taken = (double)cuda_test.cuda->allocated.most, planned = (double)t.plan.total;
+            training_close(&t);
+            ck_assert_msg(fabs(planned - taken) <= 0.05 * taken,
+                          "%s, %d layers kept: planned %.0f, taken %.0f",
+                          objective_name(options.objective), kept, planned, taken);
+        }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* In a process of its own: lets the n-th allocation of the GPU's or of page-locked memory fail. Its
+ * exit code: 0 all went well, 1 a clean error, else wrong. */
+static int run_with_failure(const char *model, enum objective_kind objective, int n)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        char text[16];
+        struct err err = {0};
+        struct training t = {0};
+        struct trainer_report report;
+        struct training_options options = training_defaults(model);
+        options.gpu = true;
+        options.objective = objective;
+        snprintf(text, sizeof text, "%d", n);
+        setenv("SOFTCUDA_FAIL_ALLOC", text, 1);
+        enum status status = cuda_test_open(1, &err);
+        if (status == STATUS_OK)
+            status = training_try(&t, &options, &err);
+        if (status == STATUS_OK)
+            status = training_step(&t.trainer, &report, &err);
+        training_close(&t);
+        device_close(&cuda_test);
+        bool one_line = err.text[0] && !strchr(err.text, '\n');
+        /* What could not be had: so many bytes, or kernels. */
+        one_line = one_line && (strstr(err.text, " MB") || strstr(err.text, " bytes") ||
+                                strstr(err.text, "for the kernels of "));
+        /* Not _exit: softcuda looks for leaks at the end, and makes the code 99. */
+        exit(status == STATUS_OK ? 0 : status == STATUS_RESOURCE && one_line ? 1 : 2);
+    }
+    int result;
+    ck_assert_int_eq(waitpid(child, &result, 0), child);
+    return WIFEXITED(result) ? WEXITSTATUS(result) : 3;
+}
+
+START_TEST(every_allocation_may_fail)
+{
+    if (!cuda_has_kernels())
+        SKIP("needs nvcc");
+    int n = 1, result;
+    while ((result = run_with_failure(tiny_model(), all_objectives[_i], n)) == 1)
+        n++;
+    ck_assert_msg(result == 0, "allocation %d: exit code %d", n, result);
+    ck_assert_msg(n > 12, "only %d allocations", n - 1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("cuda_training");
+    TCase *tests = tcase_create("cuda_training");
+    tcase_set_timeout(tests, 600); /* under all checks, on a busy machine */
+    tcase_add_loop_test(tests, a_step_is_near_the_cpus, 0, CUDA_TEST_SETTINGS);
+    tcase_add_test(tests, it_learns_as_on_the_cpu);
+    tcase_add_test(tests, memory_and_passes_change_no_bit);
+    tcase_add_test(tests, the_order_of_blocks_changes_no_bit);
+    tcase_add_test(tests, a_loss_that_is_not_finite_is_told);
+    tcase_add_loop_test(tests, a_step_is_a_row_of_launches, 0, 3);
+    tcase_add_test(tests, the_plan_is_what_is_taken);
+    tcase_add_loop_test(tests, every_allocation_may_fail, 0, 3);
+    suite_add_tcase(suite, tests);
+    return run_suite(suite);
+}
