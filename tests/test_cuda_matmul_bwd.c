@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 #include "kernels/dropout.h"
 #include "kernels/matmul.h"
 #include "kernels/nf4_matmul.h"
@@ -26,7 +25,7 @@ static struct adapters adapters_make(const struct joined *w, const int *ranks, d
         .parts = {.n_parts = w->n_parts, .columns = w->tiles.columns, .rows = w->tiles.rows},
         .dropout = {.seed = 0x123456789ABCDEFu,
                     .step = 3,
-                    .first_row = 1000003,
+                    .first_row = (INT64_C(1) << 31) + 5, /* counters of more than 32 bits */
                     .threshold = dropout_threshold(p)},
     };
     size_t columns = (size_t)w->tiles.columns;
@@ -368,6 +367,38 @@ START_TEST(a_row_has_the_same_bytes_everywhere)
 }
 END_TEST
 
+/* The forward product with the transposed matrix. */
+START_TEST(it_is_the_product_with_the_transposed_matrix)
+{
+    enum { ROWS = 136, COLUMNS = 72, M = 37 };
+    struct err err;
+    float dy[M * ROWS];
+    if (!cuda_test_device(_i))
+        SKIP("needs nvcc");
+    struct dense_on_device dense = dense_make(ROWS, COLUMNS, NULL);
+    double *values = malloc(sizeof(double) * ROWS * COLUMNS);
+    for (int i = 0; i < ROWS * COLUMNS; i++)
+        values[i % COLUMNS * ROWS + i / COLUMNS] = dense.values[i];
+    struct dense_on_device transposed = dense_make(COLUMNS, ROWS, values);
+    fill_normal(dy, M * ROWS, 1, 1.0f);
+    struct cuda_tensor of_dy = cuda_send(PRECISION_BF16, dy, M * ROWS);
+    struct cuda_tensor of_dx = cuda_empty(PRECISION_BF16, M * COLUMNS);
+    struct cuda_tensor of_y = cuda_empty(PRECISION_BF16, M * COLUMNS);
+    cuda_good(matmul_bwd_input(&cuda_test, cuda_pointer(&of_dx), cuda_pointer(&of_dy),
+                               &dense.matrix, M, false, &err),
+              &err);
+    cuda_good(matmul_fwd(&cuda_test, cuda_pointer(&of_y), cuda_pointer(&of_dy), &transposed.matrix,
+                         M, false, &err),
+              &err);
+    cuda_drop(&of_dy);
+    float *dx = cuda_download(&of_dx), *y = cuda_download(&of_y);
+    ck_assert_mem_eq(dx, y, sizeof *y * M * COLUMNS);
+    free(dx), free(y), free(values);
+    dense_free(&dense), dense_free(&transposed);
+    device_close(&cuda_test);
+}
+END_TEST
+
 /* Through the dispatcher, which knows no adapters. */
 START_TEST(nan_stays_in_its_row)
 {
@@ -407,6 +438,7 @@ int main(void)
     tcase_add_loop_test(tests, nf4_matmul_bwd_joins_weights, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, matmul_bwd_matches_reference, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, a_row_has_the_same_bytes_everywhere, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, it_is_the_product_with_the_transposed_matrix, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, nan_stays_in_its_row, 0, CUDA_TEST_SETTINGS);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
