@@ -1,6 +1,6 @@
 /* Runs that stop at awkward moments and go on to what they would have been; and the log they
  * leave. Kills from outside are tests/cli/test_train.sh's matter. */
-#include "tests/support.h"
+#include "tests/cuda_support.h"
 
 #include <math.h>
 #include <signal.h>
@@ -23,6 +23,7 @@ struct plot {
     char folder[256];
     struct train_run_settings settings;
     double learning_rate;
+    bool gpu;     /* on softcuda; by run_apart alone */
     int64_t step; /* after which something happens, before it is evaluated; 0: nothing does */
     void (*event)(const struct plot *plot);
 };
@@ -76,11 +77,16 @@ static enum status run(const struct plot *plot, struct train_outcome *outcome, s
     json_t *record = json_pack("{s:s}", "what", "a test");
     options.steps = STEPS;
     options.learning_rate = plot->learning_rate;
+    options.gpu = plot->gpu;
+    if (plot->gpu)
+        ck_assert(cuda_test_device(1));
     settings.folder = plot->folder;
     settings.record = record;
     ck_assert(training_open(&t, &options));
     enum status status = train_run(&t.trainer, &settings, &watcher, outcome, err);
     training_close(&t);
+    if (plot->gpu)
+        device_close(&cuda_test);
     json_decref(record);
     return status;
 }
@@ -131,7 +137,10 @@ static int run_apart(const struct plot *plot)
     if (pid == 0) {
         struct train_outcome outcome;
         struct err err;
-        _exit((int)run(plot, &outcome, &err));
+        int code = (int)run(plot, &outcome, &err);
+        if (plot->gpu)
+            exit(code); /* softcuda looks for leaks */
+        _exit(code);
     }
     ck_assert(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
     return WEXITSTATUS(status);
@@ -154,6 +163,29 @@ START_TEST(an_interrupted_evaluation_is_made_up_for)
         cut.settings.resume = true;
         ck_assert_msg(run(&cut, &outcome, &err) == STATUS_OK, "%s", err.text);
         ck_assert_int_eq(outcome.resumed_from, step);
+        check_same_run(whole.folder, cut.folder);
+    }
+}
+END_TEST
+
+/* On a GPU steps are told of a step late; wherever it is cut, it goes on to the same bytes. */
+START_TEST(an_interrupted_run_on_a_gpu_goes_on)
+{
+    if (!cuda_has_kernels())
+        SKIP("needs nvcc");
+    const struct plot whole =
+        in_new_folder(&(struct plot){.learning_rate = 0.02,
+                                     .gpu = true,
+                                     .settings = {.evaluate_every = 4, .checkpoint_every = 3}});
+    ck_assert_int_eq(run_apart(&whole), STATUS_OK);
+    for (int step = 1; step < STEPS; step += 2) {
+        struct plot cut = in_new_folder(&whole);
+        cut.step = step;
+        cut.event = interrupt;
+        ck_assert_int_eq(run_apart(&cut), STATUS_INTERRUPTED);
+        cut.step = 0;
+        cut.settings.resume = true;
+        ck_assert_int_eq(run_apart(&cut), STATUS_OK);
         check_same_run(whole.folder, cut.folder);
     }
 }
@@ -262,6 +294,8 @@ int main(void)
     Suite *suite = suite_create("train_run");
     TCase *tcase = tcase_create("train_run");
     tcase_add_test(tcase, an_interrupted_evaluation_is_made_up_for);
+    tcase_set_timeout(tcase, 300); /* on softcuda, on a busy machine */
+    tcase_add_test(tcase, an_interrupted_run_on_a_gpu_goes_on);
     tcase_add_test(tcase, a_run_that_had_stopped_early_takes_no_further_step);
     tcase_add_test(tcase, the_end_writes_nothing_twice);
     tcase_add_test(tcase, what_a_kill_left_is_swept_away);
