@@ -189,27 +189,36 @@ template <int NARROW> struct out_tile {
         pairs = !part.narrow_first && part.n_narrow % 2 == 0 && (size_t)part.out % 8 == 0;
     }
 
-    template <bool STORE> __device__ __forceinline__ void move(float (*sums)[4]) const
+    /* Each place of the 2 n8 that are 8 columns of wide, or of narrow, apart. */
+    template <typename F> __device__ __forceinline__ void each(float (*sums)[4], const F &visit) const
     {
 #pragma unroll
         for (int k = 0; k < 2 * n8; k++) {
-            int half = k % 2, left = 8 * half < wide_left ? narrow_left - 8 * (k / 2) : 0;
-            float *to = at + 8 * half * wide_step + 8 * (k / 2) * narrow_step;
-            float *own = &sums[k / 2][2 * half];
-            if (pairs && left > 0) {
-                if (STORE)
-                    *(float2 *)to = make_float2(own[0], own[1]);
-                else
-                    *(float2 *)own = *(const float2 *)to;
-                continue;
-            }
-#pragma unroll
-            for (int e = 0; e < 2; e++)
-                if (e < left && STORE)
-                    to[e * narrow_step] = own[e];
-                else if (e < left)
-                    own[e] = to[e * narrow_step];
+            int down = 8 * (k % 2), right = k / 2 * 8;
+            if (down < wide_left)
+                visit(at + down * wide_step + right * narrow_step, &sums[k / 2][k % 2 * 2],
+                      narrow_left - right);
         }
+    }
+
+    template <bool STORE> __device__ __forceinline__ void move(float (*sums)[4]) const
+    {
+        if (pairs)
+            each(sums, [](float *to, float *own, int left) {
+                if (left > 0 && STORE)
+                    *(float2 *)to = make_float2(own[0], own[1]);
+                else if (left > 0)
+                    *(float2 *)own = *(const float2 *)to;
+            });
+        else
+            each(sums, [this](float *to, float *own, int left) {
+#pragma unroll
+                for (int e = 0; e < 2; e++)
+                    if (e < left && STORE)
+                        to[e * narrow_step] = own[e];
+                    else if (e < left)
+                        own[e] = to[e * narrow_step];
+            });
     }
 };
 
