@@ -60,6 +60,12 @@ struct unit_steps {
         return first < end;
     }
 
+    /* It has no more rows than an mma. */
+    __device__ __forceinline__ bool is_short() const
+    {
+        return first + 16 >= end;
+    }
+
     __device__ __forceinline__ bool is_units_last() const
     {
         return first + TOKENS >= end;
@@ -153,15 +159,22 @@ struct wide_dropout {
                             : 0xFF;
     }
 
-    /* Of the two vectors that this thread has copied: masks first, while they are on their way. */
-    __device__ __forceinline__ void drop(unsigned char *at, int first) const
+    /* Of the two vectors that this thread has copied, 16 rows apart: masks first, while they are on
+     * their way. The second may be behind the unit's end, for all threads. */
+    __device__ __forceinline__ void drop(unsigned char *at, const unit_steps &step) const
     {
         typedef step_copies<GRADIENT_WIDE> copies;
-        static_assert(copies::N == 2, "two vectors a thread");
-        uint64_t of_first = group + (uint64_t)(unsigned)first * row_groups;
+        static_assert(copies::N == 2 && copies::PITCH == 16, "two vectors a thread");
+        uint64_t of_first = group + (uint64_t)(unsigned)step.first * row_groups;
+        uint4 *a = (uint4 *)at, *b = (uint4 *)(at + copies::BYTES / 2);
+        if (step.is_short()) {
+            dropout_halves one(of, of_first);
+            wait<STAGES - 2>();
+            *a = dropout_group_kept(*a, one, of.threshold, scale);
+            return;
+        }
         dropout_halves one(of, of_first), two(of, of_first + copies::PITCH * row_groups);
         wait<STAGES - 2>();
-        uint4 *a = (uint4 *)at, *b = (uint4 *)(at + copies::BYTES / 2);
         *a = dropout_group_kept(*a, one, of.threshold, scale);
         *b = dropout_group_kept(*b, two, of.threshold, scale);
     }
@@ -223,10 +236,13 @@ template <int NARROW> struct out_tile {
 };
 
 template <int NARROW>
-static __device__ __forceinline__ void multiply(float (*sums)[4], unsigned wide, unsigned narrow)
+static __device__ __forceinline__ void multiply(float (*sums)[4], unsigned wide, unsigned narrow,
+                                                const unit_steps &step)
 {
 #pragma unroll
     for (int s = 0; s < TOKENS / 16; s++) {
+        if (s > 0 && step.is_short())
+            break;
         unsigned a[4], b[4];
         load_matrices<true>(a, wide + s * 16 * 2 * GRADIENT_WIDE);
 #pragma unroll
@@ -283,7 +299,7 @@ static __device__ __forceinline__ void gradient_tile(const gradient_parts &p, un
     }
     for (int stage = 0; now.there(); stage = (stage + 1) % STAGES) {
         if (drop_in_place)
-            mask.drop(shared + stage * stage_bytes + wide.place, now.first);
+            mask.drop(shared + stage * stage_bytes + wide.place, now);
         else
             wait<STAGES - 2>();
         __syncthreads();
@@ -292,7 +308,7 @@ static __device__ __forceinline__ void gradient_tile(const gradient_parts &p, un
             ahead.next();
         }
         commit();
-        multiply<NARROW>(sums, wide_at + stage * stage_bytes, narrow_at + stage * stage_bytes);
+        multiply<NARROW>(sums, wide_at + stage * stage_bytes, narrow_at + stage * stage_bytes, now);
         if (now.is_units_last())
 #pragma unroll
             for (int i = 0; i < 4 * n8; i++) {
