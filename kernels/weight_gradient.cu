@@ -6,7 +6,7 @@
  *            NARROW columns            wide and narrow lie row by row, t by t, so both fragments
  *          +----------------+          come by ldmatrix.trans: 8 x 8 pieces whose rows are t.
  *   warp 0 | 16 of wide     |
- *   warp 1 |                |          D[i][j] is mma.m16n8k16's, 16 columns of wide by 8 of narrow.
+ *   warp 1 |                |          D[i][j] is mma.m16n8k16's: 16 columns of wide by 8 of narrow
  *   warp 2 |                |
  *   warp 3 |                |
  *          +----------------+
@@ -24,9 +24,9 @@
  * drops it in place, before the barrier behind which all read it. The parts of a joined matrix read
  * the same input with masks of their own; their CTAs run at a time, and L2 has it.
  *
- * Shared memory: a row of 64 is 128 bytes, and vector c of row t lies at place c ^ (t % 8); a row of
- * 32 is 64 bytes, c at c ^ (t / 2 % 4). So 8 rows of an ldmatrix, and what 8 lanes copy or drop, lie
- * in different banks. */
+ * Shared memory: a row of 64 is 128 bytes, and vector c of row t lies at place c ^ (t % 8); a row
+ * of 32 is 64 bytes, c at c ^ (t / 2 % 4). So 8 rows of an ldmatrix, and what 8 lanes copy or drop,
+ * lie in different banks. */
 #include "kernels/cuda.cuh"
 #include "kernels/dropout.cuh"
 #include "kernels/tensor.cuh"
@@ -155,8 +155,9 @@ struct wide_dropout {
 
     __device__ __forceinline__ unsigned bits(int t) const
     {
-        return of.threshold ? dropout_bits(of, (uint64_t)(of.first_row + t) * columns + first_column)
-                            : 0xFF;
+        if (of.threshold == 0)
+            return 0xFF;
+        return dropout_bits(of, (uint64_t)(of.first_row + t) * columns + first_column);
     }
 
     /* Of the two vectors that this thread has copied, 16 rows apart: masks first, while they are on
@@ -181,8 +182,8 @@ struct wide_dropout {
 };
 
 /* A lane's elements of its warp's 16 x NARROW of out: mma's, (g, 2 q), (g, 2 q + 1), and 8 columns
- * of wide further. Loads and stores are whole sectors of 32 bytes: 8 columns of wide in a row, or of
- * narrow by pairs. */
+ * of wide further. Loads and stores are whole sectors of 32 bytes: 8 columns of wide in a row, or
+ * of narrow by pairs. */
 template <int NARROW> struct out_tile {
     static const int n8 = NARROW / 8;
 
@@ -203,7 +204,8 @@ template <int NARROW> struct out_tile {
     }
 
     /* Each place of the 2 n8 that are 8 columns of wide, or of narrow, apart. */
-    template <typename F> __device__ __forceinline__ void each(float (*sums)[4], const F &visit) const
+    template <typename F>
+    __device__ __forceinline__ void each(float (*sums)[4], const F &visit) const
     {
 #pragma unroll
         for (int k = 0; k < 2 * n8; k++) {
