@@ -6,7 +6,7 @@
 #include "kernels/matmul.h"
 
 struct run {
-    struct device *device;
+    struct device cpu; /* vectors come to the host; the head is small */
     struct dense_matrix head;
     float *probabilities; /* (n_rows of a batch, n_labels) grows */
     size_t capacity;
@@ -36,9 +36,9 @@ static enum status classify_rows(void *context, int request, size_t first_row, s
         run->probabilities = larger;
         run->capacity = n_rows * n_labels;
     }
-    TRY(matmul_fwd(run->device, run->probabilities, vectors, &run->head, (int)n_rows, false, err));
-    TRY(softmax_fwd(run->device, run->probabilities, run->probabilities, (int)n_rows,
-                    run->head.rows, err));
+    TRY(matmul_fwd(&run->cpu, run->probabilities, vectors, &run->head, (int)n_rows, false, err));
+    TRY(softmax_fwd(&run->cpu, run->probabilities, run->probabilities, (int)n_rows, run->head.rows,
+                    err));
     for (size_t i = 0; i < n_rows; i++)
         TRY(run->sink(
             run->context, first_row + i,
@@ -55,7 +55,7 @@ enum status classifier_run(struct embedder *embedder, struct device *device,
     const struct lora_adapter *adapter = &embedder->adapter;
     const struct embedding_request request = {POOLING_LAST, embedder->config.n_layers};
     struct run run = {
-        .device = device,
+        .cpu = device_cpu(device),
         .head = {.type = PRECISION_F32,
                  .data = adapter->head,
                  .rows = adapter->n_labels,

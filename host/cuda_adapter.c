@@ -79,25 +79,21 @@ float *cuda_adapter_beside(const struct cuda_adapter *cuda_adapter, float *array
     return array + (parameter - cuda_adapter->parameters);
 }
 
-static void plan_part(struct lora_part *part, const struct lora_parts *parts,
-                      const struct lora *lora, const struct cuda_adapter *cuda_adapter,
-                      struct cuda_arena *arena)
+static void plan_part(struct lora_part *part, int columns, bool backward, struct cuda_arena *arena)
 {
-    const float *host = cuda_adapter->adapter->parameters;
-    size_t a = (size_t)part->padded * (size_t)parts->columns;
+    size_t a = (size_t)part->padded * (size_t)columns;
     size_t b = (size_t)part->padded * (size_t)part->rows;
-    part->a = cuda_adapter->parameters + (lora->a - host);
-    part->b = cuda_adapter->parameters + (lora->b - host);
     part->a_copy = cuda_arena_take(arena, a, 2);
-    part->a_transposed = cuda_arena_take(arena, a, 2);
     part->b_copy = cuda_arena_take(arena, b, 2);
-    part->b_transposed = cuda_arena_take(arena, b, 2);
+    if (backward) {
+        part->a_transposed = cuda_arena_take(arena, a, 2);
+        part->b_transposed = cuda_arena_take(arena, b, 2);
+    }
 }
 
-void cuda_adapter_plan(struct cuda_adapter *cuda_adapter, struct cuda_arena *arena)
+static void plan_copies(struct cuda_adapter *cuda_adapter, bool backward, struct cuda_arena *arena)
 {
     const struct lora_adapter *adapter = cuda_adapter->adapter;
-    cuda_adapter->parameters = cuda_arena_take(arena, (size_t)adapter->n_parameters, sizeof(float));
     cuda_adapter->table =
         cuda_arena_take(arena, (size_t)cuda_adapter->n_tables, sizeof *cuda_adapter->table);
     for (int layer = 0; layer < adapter->n_layers; layer++)
@@ -105,10 +101,36 @@ void cuda_adapter_plan(struct cuda_adapter *cuda_adapter, struct cuda_arena *are
             struct lora_parts *parts = &cuda_adapter->layers[layer][matrix];
             for (int i = 0; i < parts->n_parts; i++)
                 if (parts->parts[i].rank > 0)
-                    plan_part(&parts->parts[i], parts,
-                              &adapter->layers[layer][(int)joined[matrix].first + i], cuda_adapter,
-                              arena);
+                    plan_part(&parts->parts[i], parts->columns, backward, arena);
         }
+}
+
+void cuda_adapter_plan_parameters(struct cuda_adapter *cuda_adapter, struct cuda_arena *arena)
+{
+    const struct lora_adapter *adapter = cuda_adapter->adapter;
+    float *parameters = cuda_adapter->parameters =
+        cuda_arena_take(arena, (size_t)adapter->n_parameters, sizeof(float));
+    for (int layer = 0; layer < adapter->n_layers; layer++)
+        for (int matrix = 0; matrix < CUDA_MATRICES; matrix++) {
+            struct lora_parts *parts = &cuda_adapter->layers[layer][matrix];
+            for (int i = 0; i < parts->n_parts; i++) {
+                struct lora_part *part = &parts->parts[i];
+                const struct lora *lora = &adapter->layers[layer][(int)joined[matrix].first + i];
+                part->a = part->rank > 0 ? parameters + (lora->a - adapter->parameters) : NULL;
+                part->b = part->rank > 0 ? parameters + (lora->b - adapter->parameters) : NULL;
+            }
+        }
+}
+
+void cuda_adapter_plan_forward(struct cuda_adapter *cuda_adapter, struct cuda_arena *arena)
+{
+    plan_copies(cuda_adapter, false, arena);
+}
+
+void cuda_adapter_plan(struct cuda_adapter *cuda_adapter, struct cuda_arena *arena)
+{
+    cuda_adapter_plan_parameters(cuda_adapter, arena);
+    plan_copies(cuda_adapter, true, arena);
 }
 
 enum status cuda_adapter_place(struct cuda_adapter *cuda_adapter, struct cuda_device *cuda,

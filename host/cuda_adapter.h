@@ -32,8 +32,12 @@ struct cuda_adapter {
 enum status cuda_adapter_open(struct cuda_adapter *cuda_adapter, const struct lora_adapter *adapter,
                               const struct model_config *config, struct err *err);
 void cuda_adapter_close(struct cuda_adapter *cuda_adapter); /* a zeroed one is allowed */
-/* Takes what it needs from the arena, which may be measuring. */
+/* Takes what it needs from the arena, which may be measuring: both of the following. */
 void cuda_adapter_plan(struct cuda_adapter *cuda_adapter, struct cuda_arena *arena);
+/* Table and working copies; of those the forward pass's alone. The parameters may go when they are
+ * copied. */
+void cuda_adapter_plan_forward(struct cuda_adapter *cuda_adapter, struct cuda_arena *arena);
+void cuda_adapter_plan_parameters(struct cuda_adapter *cuda_adapter, struct cuda_arena *arena);
 /* Brings the table there, once, and waits for it. */
 enum status cuda_adapter_place(struct cuda_adapter *cuda_adapter, struct cuda_device *cuda,
                                struct err *err);

@@ -98,19 +98,16 @@ enum status embedder_load(struct embedder *embedder, struct device *device, cons
     if (batch_tokens > 0 && batch_tokens < embedder->max_tokens)
         batch_tokens = embedder->max_tokens;
     TRY(weights_open(&embedder->weights, path, &embedder->config, err));
-    TRY(llama_load(&embedder->llama, device, embedder->weights, &embedder->config, precision,
-                   n_layers, embedder->max_tokens, batch_tokens, progress, err));
-    return embedder->adapter.n_parameters > 0
-               ? llama_set_adapter(&embedder->llama, device, &embedder->adapter, err)
-               : STATUS_OK;
+    const struct lora_adapter *adapter =
+        embedder->adapter.n_parameters > 0 ? &embedder->adapter : NULL;
+    return llama_load(&embedder->llama, device, embedder->weights, &embedder->config, precision,
+                      n_layers, embedder->max_tokens, batch_tokens, adapter, progress, err);
 }
 
 enum status embedder_open(struct embedder *embedder, struct device *device, const char *path,
                           const struct embedder_settings *settings, const struct progress *progress,
                           struct err *err)
 {
-    if (settings->adapter)
-        TRY(llama_check_adapter_device(device, err));
     TRY(embedder_open_texts(embedder, path, settings->prompt, settings->max_tokens, err));
     enum status status = STATUS_OK;
     if (settings->adapter)

@@ -283,8 +283,8 @@ static enum status check_limits(const struct model_config *config, const struct 
 
 enum status llama_load(struct llama *llama, struct device *device, const struct weights *weights,
                        const struct model_config *config, enum precision precision, int n_layers,
-                       int max_tokens, int batch_tokens, const struct progress *progress,
-                       struct err *err)
+                       int max_tokens, int batch_tokens, const struct lora_adapter *adapter,
+                       const struct progress *progress, struct err *err)
 {
     assert(n_layers >= 0 && n_layers <= config->n_layers);
     assert(max_tokens >= 1 && max_tokens <= config->max_positions);
@@ -295,7 +295,9 @@ enum status llama_load(struct llama *llama, struct device *device, const struct 
         .n_layers = n_layers,
         .max_tokens = max_tokens,
         .batch_tokens = batch_tokens,
+        .adapter = adapter,
     };
+    assert(!adapter || adapter->n_layers == config->n_layers);
     /* Where a GPU chooses, a batch of more than a text has far fewer than the limit. */
     TRY(check_limits(config, weights, batch_tokens > 0 ? batch_tokens : max_tokens, err));
     enum status status;
@@ -309,26 +311,20 @@ enum status llama_load(struct llama *llama, struct device *device, const struct 
         arena_free(&scratch);
         if (status == STATUS_OK)
             status = allocate_buffers(llama, err);
+        if (status == STATUS_OK)
+            status = llama_set_adapter(llama, adapter, err);
     }
     if (status != STATUS_OK)
         llama_free(llama);
     return status;
 }
 
-enum status llama_check_adapter_device(const struct device *device, struct err *err)
+enum status llama_set_adapter(struct llama *llama, const struct lora_adapter *adapter,
+                              struct err *err)
 {
-    if (device->kind == DEVICE_CUDA)
-        return err_set(err, STATUS_RESOURCE,
-                       "--adapter: not computed on a GPU; use --device cpu, or midashi merge");
-    return STATUS_OK;
-}
-
-enum status llama_set_adapter(struct llama *llama, struct device *device,
-                              const struct lora_adapter *adapter, struct err *err)
-{
+    assert(!llama->cuda);
     if (adapter) {
         assert(adapter->n_layers == llama->config.n_layers);
-        TRY(llama_check_adapter_device(device, err));
         size_t n = (size_t)llama->batch_tokens * (size_t)adapter->largest_rank;
         llama->low_rank = arena_alloc(&llama->arena, n, sizeof *llama->low_rank);
         if (!llama->low_rank)

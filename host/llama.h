@@ -72,22 +72,22 @@ struct llama {
  * max_tokens: of one text, at most config->max_positions; batch_tokens >= max_tokens: of a batch;
  * on a GPU 0 lets its free memory decide.
  * n_layers: how many blocks to load, 0 .. config->n_layers; llama_forward reaches no further.
+ * adapter: of the same model, with which llama_forward computes; borrowed. NULL: none. On a GPU it
+ * is copied there as it is now.
  * STATUS_BAD_DATA: heads that the kernels do not take (kernels/attention.h), a tensor that is
  * missing, damaged, of another shape, or there though the configuration has no such bias, norm or
  * layer. STATUS_USAGE: more batch_tokens than attention takes. STATUS_RESOURCE: no memory. On
  * failure everything is released. */
 enum status llama_load(struct llama *llama, struct device *device, const struct weights *weights,
                        const struct model_config *config, enum precision precision, int n_layers,
-                       int max_tokens, int batch_tokens, const struct progress *progress,
-                       struct err *err);
+                       int max_tokens, int batch_tokens, const struct lora_adapter *adapter,
+                       const struct progress *progress, struct err *err);
 void llama_free(struct llama *llama); /* a zeroed llama is allowed */
 
-/* llama_forward computes with this adapter of the same model from now on; it is borrowed. NULL:
- * with none. STATUS_RESOURCE: no memory, or a GPU. */
-enum status llama_set_adapter(struct llama *llama, struct device *device,
-                              const struct lora_adapter *adapter, struct err *err);
-/* STATUS_RESOURCE for a device that computes no adapters. */
-enum status llama_check_adapter_device(const struct device *device, struct err *err);
+/* llama_forward computes with another adapter of the same model from now on; NULL: with none. On
+ * the CPU alone. STATUS_RESOURCE: no memory. */
+enum status llama_set_adapter(struct llama *llama, const struct lora_adapter *adapter,
+                              struct err *err);
 
 /* A tensor of the model, and what --precision does with it. */
 struct llama_parameter {

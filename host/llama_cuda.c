@@ -113,6 +113,19 @@ static void plan_weights(struct llama_cuda *model, const struct llama *llama)
         plan_layer(&model->layers[layer], c, arena);
 }
 
+/* A product's s is read by that product alone: there is one for all. */
+static void plan_ranks(struct llama_cuda *model, size_t tokens)
+{
+    int widest = 0;
+    for (int matrix = 0; matrix < CUDA_MATRICES; matrix++) {
+        int padded = cuda_adapter_padded(&model->adapter, (enum cuda_matrix)matrix);
+        widest = padded > widest ? padded : widest;
+    }
+    void *s = cuda_arena_take(&model->arena, tokens * (size_t)widest, 2);
+    for (int matrix = 0; matrix < CUDA_MATRICES; matrix++)
+        model->values.s[matrix] = s;
+}
+
 static void plan_activations(struct llama_cuda *model, const struct llama *llama)
 {
     const struct model_config *c = &llama->config;
@@ -126,6 +139,8 @@ static void plan_activations(struct llama_cuda *model, const struct llama *llama
     model->values.attended = cuda_arena_take(arena, t * q, 2);
     model->values.gate_up = cuda_arena_take(arena, t * 2 * f, 2);
     model->values.product = cuda_arena_take(arena, t * f, 2);
+    if (llama->adapter)
+        plan_ranks(model, t);
 }
 
 static struct cuda_upload_sizes upload_sizes(const struct llama *llama)
@@ -142,14 +157,21 @@ static struct cuda_upload_sizes upload_sizes(const struct llama *llama)
     };
 }
 
-/* Weights, then what loading and what a batch takes, one in the other's place. */
+/* Weights, then what loading, what the adapter's copies and what a batch takes, one in the other's
+ * place. */
 static void plan(struct llama_cuda *model, const struct llama *llama, struct cuda_upload *upload)
 {
     struct cuda_upload_sizes sizes = upload_sizes(llama);
     plan_weights(model, llama);
+    if (llama->adapter)
+        cuda_adapter_plan_forward(&model->adapter, &model->arena);
     size_t mark = model->weight_bytes = model->arena.used;
     cuda_upload_plan(upload, &model->arena, &sizes);
     cuda_arena_reset(&model->arena, mark);
+    if (llama->adapter) {
+        cuda_adapter_plan_parameters(&model->adapter, &model->arena);
+        cuda_arena_reset(&model->arena, mark);
+    }
     plan_activations(model, llama);
 }
 
@@ -221,7 +243,8 @@ static enum status allocate(struct llama *llama, struct llama_cuda *model,
         return err_set(err, STATUS_USAGE, "a batch of %d tokens is too large; lower --batch-tokens",
                        llama->batch_tokens);
     measure(llama, model, llama->batch_tokens);
-    snprintf(what, sizeof what, "the model with a batch of %d tokens", llama->batch_tokens);
+    snprintf(what, sizeof what, "the model with %sa batch of %d tokens",
+             llama->adapter ? "its adapter and " : "", llama->batch_tokens);
     write_advice(advice, sizeof advice, llama);
     TRY(cuda_arena_open(&model->arena, model->cuda, what, advice, err));
     plan(model, llama, upload);
@@ -233,13 +256,16 @@ static enum status allocate(struct llama *llama, struct llama_cuda *model,
 /* The kernels of a batch, those that a visitor pools with too, and those that loading quantises
  * with. They are loaded before memory is shared out: they take some, and loading one may wait for
  * the GPU. */
-static enum status load_kernels(struct llama_cuda *model, enum precision precision, struct err *err)
+static enum status load_kernels(struct llama_cuda *model, const struct llama *llama,
+                                struct err *err)
 {
     static const char *const images[] = {"embedding", "rmsnorm", "rope",
                                          "attention", "swiglu",  "pooling"};
     for (size_t i = 0; i < sizeof images / sizeof *images; i++)
         TRY(cuda_load(model->cuda, images[i], err));
-    if (precision == PRECISION_BF16)
+    if (llama->adapter)
+        TRY(cuda_load(model->cuda, "lora", err));
+    if (llama->precision == PRECISION_BF16)
         return cuda_load(model->cuda, "matmul", err);
     TRY(cuda_load(model->cuda, "nf4", err));
     TRY(cuda_load(model->cuda, "nf4_tiles", err));
@@ -356,8 +382,20 @@ static enum status open_layers(struct llama_cuda *model, const struct llama *lla
         return err_no_memory(err, "the layers", (size_t)llama->n_layers * sizeof *model->layers);
     for (int layer = 0; layer < llama->n_layers; layer++)
         shape_layer(&model->layers[layer], llama);
+    if (llama->adapter)
+        TRY(cuda_adapter_open(&model->adapter, llama->adapter, &llama->config, err));
     return weights && llama->precision == PRECISION_NF4 ? inspect(model, llama, weights, err)
                                                         : STATUS_OK;
+}
+
+/* After the weights: the parameters lie where they were loaded through, and a batch will be. */
+static enum status load_adapter(struct llama_cuda *model, struct device *device, struct err *err)
+{
+    const struct lora_adapter *adapter = model->adapter.adapter;
+    TRY(cuda_copy_to(model->cuda, model->adapter.parameters, adapter->parameters,
+                     (size_t)adapter->n_parameters * sizeof(float), err));
+    TRY(cuda_adapter_place(&model->adapter, model->cuda, err));
+    return cuda_adapter_copy(&model->adapter, device, err);
 }
 
 enum status llama_cuda_measure(const struct llama *llama, const struct weights *weights,
@@ -369,6 +407,7 @@ enum status llama_cuda_measure(const struct llama *llama, const struct weights *
         bytes->all = measure(llama, &model, llama->batch_tokens);
         bytes->weights = model.weight_bytes;
     }
+    cuda_adapter_close(&model.adapter);
     mem_free(model.layers);
     return status;
 }
@@ -391,7 +430,7 @@ enum status llama_cuda_load(struct llama *llama, struct device *device,
                        "heads of %d values: a GPU's attention takes at most %d; use --device cpu",
                        llama->config.head_dim, ATTENTION_CUDA_HEAD_DIM_LARGEST);
     TRY(open_layers(model, llama, weights, err));
-    TRY(load_kernels(model, llama->precision, err));
+    TRY(load_kernels(model, llama, err));
     if (llama->batch_tokens == 0)
         TRY(choose_batch(llama, model, err));
     enum status status = allocate(llama, model, &upload, err);
@@ -400,6 +439,8 @@ enum status llama_cuda_load(struct llama *llama, struct device *device,
     if (status == STATUS_OK)
         status = load_parameters(model, llama, &upload, progress, err);
     cuda_upload_close(&upload);
+    if (status == STATUS_OK && llama->adapter)
+        status = load_adapter(model, device, err);
     llama->weight_bytes = model->weight_bytes;
     return status;
 }
@@ -410,6 +451,7 @@ void llama_cuda_free(struct llama_cuda *model)
         return;
     model->cuda->driver.StreamSynchronize(model->cuda->stream);
     cuda_arena_close(&model->arena, model->cuda);
+    cuda_adapter_close(&model->adapter);
     mem_free(model->layers);
     mem_free(model);
 }
@@ -429,6 +471,7 @@ enum status llama_cuda_forward(struct llama *llama, struct device *device,
     const struct cuda_pass pass = {
         .device = device,
         .llama = llama,
+        .adapter = llama->adapter ? &model->adapter : NULL,
         .cu_seqlens = batch->cu_seqlens,
         .positions = batch->positions,
         .n_texts = batch->n_texts,

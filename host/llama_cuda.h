@@ -8,10 +8,10 @@
 
 #include "host/llama.h"
 
-/* As llama_load, of which it is the GPU's part: config, precision, n_layers, max_tokens and
- * batch_tokens of *llama are set; batch_tokens 0 is replaced. STATUS_USAGE for precision f32, which
- * GPUs do not have here. STATUS_RESOURCE: the model does not fit; the text says by how much. On
- * failure llama_cuda_free releases what there is. */
+/* As llama_load, of which it is the GPU's part: config, precision, n_layers, max_tokens,
+ * batch_tokens and adapter of *llama are set; batch_tokens 0 is replaced. STATUS_USAGE for
+ * precision f32, which GPUs do not have here. STATUS_RESOURCE: the model does not fit; the text
+ * says by how much. On failure llama_cuda_free releases what there is. */
 enum status llama_cuda_load(struct llama *llama, struct device *device,
                             const struct weights *weights, const struct progress *progress,
                             struct err *err);

@@ -37,6 +37,7 @@ struct llama_cuda {
     float *final_norm;   /* (D) */
     float *rope_cos, *rope_sin;
     struct cuda_layer *layers; /* (n_layers), host memory, owned */
+    struct cuda_adapter adapter;
 
     /* Activations; T is batch_tokens. */
     void *hidden; /* (T, D) bfloat16, the residual stream */

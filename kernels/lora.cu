@@ -39,7 +39,8 @@ struct lora_product {
 /* Elements of a row from `column` on; zeros behind its end. VECTORS: rows begin at multiples of 16
  * bytes, and columns are a multiple of 8. */
 template <bool VECTORS>
-static __device__ __forceinline__ eight load_eight(const __nv_bfloat16 *row, int column, int columns)
+static __device__ __forceinline__ eight load_eight(const __nv_bfloat16 *row, int column,
+                                                   int columns)
 {
     eight v;
     if constexpr (VECTORS) {
@@ -271,10 +272,10 @@ extern "C" __global__ void __launch_bounds__(256) lora_copy(const lora_parts *ta
     __nv_bfloat16 *tall = (__nv_bfloat16 *)(is_b ? part.b_copy : part.a_transposed);
     for (int i = threadIdx.x; i < COPY_RANKS * COPY_LENGTH; i += blockDim.x) {
         int r = i / COPY_LENGTH, l = i % COPY_LENGTH;
-        if (first_rank + r < padded && first + l < length)
+        if (wide && first_rank + r < padded && first + l < length)
             wide[(size_t)(first_rank + r) * length + first + l] = __float2bfloat16_rn(piece[r][l]);
         r = i % COPY_RANKS, l = i / COPY_RANKS;
-        if (first_rank + r < padded && first + l < length)
+        if (tall && first_rank + r < padded && first + l < length)
             tall[(size_t)(first + l) * padded + first_rank + r] = __float2bfloat16_rn(piece[r][l]);
     }
 }

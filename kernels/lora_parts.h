@@ -28,7 +28,8 @@ struct lora_part {
     float scale;            /* alpha / rank, or alpha / sqrt(rank) */
     uint32_t stream;        /* of its dropout */
     const float *a, *b;     /* masters */
-    void *a_copy, *a_transposed, *b_copy, *b_transposed; /* bfloat16, at multiples of 16 bytes */
+    /* bfloat16, at multiples of 16 bytes; NULL: not made, where only the others are read. */
+    void *a_copy, *a_transposed, *b_copy, *b_transposed;
 };
 
 struct lora_parts {

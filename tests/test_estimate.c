@@ -83,7 +83,7 @@ START_TEST(estimate_is_what_loading_takes)
             struct llama llama;
             test_device(0, &device);
             ck_assert_msg(!llama_load(&llama, &device, weights, &config, precision, LAYERS, 60, 100,
-                                      NULL, &err),
+                                      NULL, NULL, &err),
                           "%s", err.text);
             /* Each of a tensor's arrays is rounded up to 64 bytes, and there is a table of layers.
              */

@@ -66,7 +66,7 @@ static enum status load(struct model *model, struct device *device, const char *
     TRY(model_config_read(&config, config_path, err));
     TRY(weights_open(&model->weights, weights_path, &config, err));
     return llama_load(&model->llama, device, model->weights, &config, PRECISION_F32,
-                      config.n_layers, max_tokens, 512, NULL, err);
+                      config.n_layers, max_tokens, 512, NULL, NULL, err);
 }
 
 static void unload(struct model *model)

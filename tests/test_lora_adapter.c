@@ -44,7 +44,7 @@ static void open_model(struct model *model, struct device *device, const char *f
     ck_assert_int_eq(model_config_read(&model->config, path, &err), STATUS_OK);
     ck_assert_int_eq(weights_open(&model->weights, path, &model->config, &err), STATUS_OK);
     ck_assert_msg(llama_load(&model->llama, device, model->weights, &model->config, precision,
-                             model->config.n_layers, 40, 64, NULL, &err) == STATUS_OK,
+                             model->config.n_layers, 40, 64, NULL, NULL, &err) == STATUS_OK,
                   "%s", err.text);
 }
 
@@ -149,7 +149,7 @@ START_TEST(adapter_computes_what_peft_computes)
         open_model(&model, &device, cases[_i].model, cases[_i].precision);
         load(&adapter, path_of("peft", cases[_i].adapter), &model);
         float *without = run(&model, &device, 0, N_TEXTS);
-        ck_assert_int_eq(llama_set_adapter(&model.llama, &device, &adapter, &err), STATUS_OK);
+        ck_assert_int_eq(llama_set_adapter(&model.llama, &adapter, &err), STATUS_OK);
         float *with = run(&model, &device, 0, N_TEXTS);
         /* NF4's embeddings are BF16, which holds those of the golden models. */
         double worst = worst_row(with, cases[_i].states);
@@ -162,7 +162,7 @@ START_TEST(adapter_computes_what_peft_computes)
             ck_assert_mem_eq(alone, with + (size_t)row * d, (size_t)lengths[t] * d * sizeof *alone);
             free(alone);
         }
-        ck_assert_int_eq(llama_set_adapter(&model.llama, &device, NULL, &err), STATUS_OK);
+        ck_assert_int_eq(llama_set_adapter(&model.llama, NULL, &err), STATUS_OK);
         float *again = run(&model, &device, 0, N_TEXTS);
         ck_assert_mem_eq(again, without, 63 * (size_t)model.config.hidden_size * sizeof *again);
         free(without), free(with), free(again);
@@ -184,7 +184,7 @@ START_TEST(head_gives_the_logits_of_peft)
     load(&adapter, path_of("peft", "classifier"), &model);
     ck_assert_int_eq(adapter.n_labels, 3);
     ck_assert_str_eq(adapter.labels[2], "LABEL_2");
-    ck_assert_int_eq(llama_set_adapter(&model.llama, &device, &adapter, &err), STATUS_OK);
+    ck_assert_int_eq(llama_set_adapter(&model.llama, &adapter, &err), STATUS_OK);
     float *states = run(&model, &device, 0, N_TEXTS), logits[N_TEXTS * 3];
     size_t d = (size_t)model.config.hidden_size;
     for (int t = 0, row = 0; t < N_TEXTS; t++) {
@@ -592,15 +592,6 @@ START_TEST(adapter_without_memory)
 }
 END_TEST
 
-START_TEST(adapter_on_a_gpu_is_refused)
-{
-    const struct device device = {.kind = DEVICE_CUDA};
-    struct err err;
-    check_error(llama_check_adapter_device(&device, &err), &err, STATUS_RESOURCE,
-                "--adapter: not computed on a GPU; use --device cpu", "a GPU");
-}
-END_TEST
-
 int main(void)
 {
     json_use_memory();
@@ -620,7 +611,6 @@ int main(void)
     tcase_add_test(tests, labels_must_fit_the_head);
     tcase_add_test(tests, tensors_that_are_cut_are_an_error);
     tcase_add_test(tests, adapter_without_memory);
-    tcase_add_test(tests, adapter_on_a_gpu_is_refused);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -205,11 +205,11 @@ static void states(float out[20 * 32], const char *model, const char *adapter_pa
     ck_assert_msg(model_config_read(&config, model, &err) == STATUS_OK, "%s", err.text);
     ck_assert_msg(weights_open(&weights, model, &config, &err) == STATUS_OK, "%s", err.text);
     ck_assert_msg(llama_load(&llama, &device, weights, &config, PRECISION_F32, config.n_layers, 20,
-                             20, NULL, &err) == STATUS_OK,
+                             20, NULL, NULL, &err) == STATUS_OK,
                   "%s", err.text);
     if (adapter_path) {
         ck_assert_int_eq(lora_adapter_load(&adapter, adapter_path, &config, &err), STATUS_OK);
-        ck_assert_int_eq(llama_set_adapter(&llama, &device, &adapter, &err), STATUS_OK);
+        ck_assert_int_eq(llama_set_adapter(&llama, &adapter, &err), STATUS_OK);
     }
     ck_assert_int_eq(llama_forward(&llama, &device, &batch, config.n_layers, keep, out, &err),
                      STATUS_OK);

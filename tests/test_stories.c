@@ -57,7 +57,7 @@ START_TEST(stories260k_writes_its_golden_text)
     ck_assert_msg(weights_open(&weights, folder, &config, &err) == STATUS_OK, "%s", err.text);
     ck_assert_msg(tokenizer_open(&tokenizer, folder, &err) == STATUS_OK, "%s", err.text);
     ck_assert_msg(llama_load(&llama, &device, weights, &config, PRECISION_F32, config.n_layers, 256,
-                             256, NULL, &err) == STATUS_OK,
+                             256, NULL, NULL, &err) == STATUS_OK,
                   "%s", err.text);
 
     int32_t tokens[N_STEPS + 1] = {1}, positions[N_STEPS]; /* BOS */

@@ -109,7 +109,8 @@ static void rig_open(struct rig *s, const struct family *family, enum objective_
     if (kept_layers >= 0)
         plan.kept_layers = kept_layers;
     must(llama_load(&s->embedder.llama, &s->device, s->embedder.weights, config, PRECISION_F32,
-                    config->n_layers, train_data_longest(&s->data), plan.pass_tokens, NULL, &err),
+                    config->n_layers, train_data_longest(&s->data), plan.pass_tokens, NULL, NULL,
+                    &err),
          &err);
     must(trainer_open(&s->trainer, &s->device, &s->embedder, &s->adapter, &s->data, &plan,
                       &(struct trainer_settings){

@@ -65,19 +65,39 @@ PYTHON
     ! grep -q 'used again' "$stderr" || fail "another device's embeddings were used again"
 }
 
-# An adapter is the CPU's.
-test_adapters_are_computed_on_the_cpu() {
+# The GPU's vectors and probabilities are near the CPU's, and the vectors far from those without.
+test_adapters_are_computed() {
     need_kernels
-    "$(dirname "$MIDASHI")/tests/tool_adapter" "$model" "$dir/a" 4 plain
-    on_gpu "$MIDASHI" embed "$corpus" --model "$model" --adapter "$dir/a" --output "$dir/auto.npy"
+    need_command python3
+    "$(dirname "$MIDASHI")/tests/tool_adapter" "$model" "$dir/a" 4 plain yes no
+    on_gpu "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/without.npy" --device cpu
     expect_code 0
-    expect_match "$stderr" '--adapter: not computed on a GPU; computing on the CPU'
-    run "$MIDASHI" embed "$corpus" --model "$model" --adapter "$dir/a" --output "$dir/cpu.npy"
-    expect_code 0
-    expect_same "$dir/auto.npy" "$dir/cpu.npy"
-    on_gpu "$MIDASHI" embed "$corpus" --model "$model" --adapter "$dir/a" --output "$dir/e.npy" --device cuda
-    expect_error 71 '--adapter: not computed on a GPU; use --device cpu'
-    expect_absent "$dir/e.npy"
+    for device in cpu cuda; do
+        on_gpu "$MIDASHI" embed "$corpus" --model "$model" --adapter "$dir/a" --device $device \
+            --output "$dir/$device.npy"
+        expect_code 0
+        on_gpu "$MIDASHI" classify "$corpus" --model "$model" --adapter "$dir/a" --device $device \
+            --probabilities "$dir/$device.p.npy"
+        expect_code 0
+    done
+    python3 - "$dir" <<'PYTHON' || fail 'other vectors or probabilities'
+import array, math, sys
+
+
+def read(name):
+    data = open(f'{sys.argv[1]}/{name}.npy', 'rb').read()
+    return array.array('f', data[10 + int.from_bytes(data[8:10], 'little'):])
+
+
+def distance(a, b):
+    assert len(a) == len(b) > 0
+    return math.dist(a, b) / math.hypot(*b)
+
+
+assert distance(read('cuda'), read('cpu')) <= 0.05
+assert distance(read('without'), read('cpu')) > 0.2
+assert distance(read('cuda.p'), read('cpu.p')) <= 0.05
+PYTHON
 }
 
 test_what_a_gpu_does_not_do() {

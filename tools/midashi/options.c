@@ -62,7 +62,7 @@ static const struct option {
     {"--precision", "nf4|bf16|f32", OPTION_TEXT, offsetof(struct options, precision), 0, 0,
      "how the layers' weights are kept in memory (nf4)"},
     {"--adapter", "FOLDER", OPTION_TEXT, offsetof(struct options, adapter), 0, 0,
-     "a LoRA adapter of the model, as PEFT or train writes it (none); computed on the CPU"},
+     "a LoRA adapter of the model, as PEFT or train writes it (none)"},
     {"--pool", "auto|last|mean|last+mean|mean-all", OPTION_TEXT, offsetof(struct options, pool), 0,
      0,
      "which tokens make a text's vector (auto: last; with another --prompt than one-word, mean; of "

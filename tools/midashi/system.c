@@ -5,19 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "host/llama.h"
 
 enum status open_device(struct device *device, const struct options *options, struct meter *meter,
                         struct err *err)
 {
     TRY(device_open(device, options->device, options->threads, err));
-    if (options->adapter && device->kind == DEVICE_CUDA) {
-        if (strcmp(options->device, "auto") != 0)
-            return llama_check_adapter_device(device, err);
-        device_close(device);
-        meter_note(meter, "--adapter: not computed on a GPU; computing on the CPU");
-        return device_open(device, "cpu", options->threads, err);
-    }
     if (device->passed_over.text[0])
         meter_note(meter, "%s; computing on the CPU", device->passed_over.text);
     return STATUS_OK;

@@ -7,9 +7,7 @@
 #include "tools/midashi/options.h"
 #include "tools/midashi/progress.h"
 
-/* The device of --device and --threads. A GPU that `auto` had to pass over is a note.
- * With --adapter that is the CPU. STATUS_RESOURCE also for --adapter on a GPU that was asked for.
- */
+/* The device of --device and --threads. A GPU that `auto` had to pass over is a note. */
 enum status open_device(struct device *device, const struct options *options, struct meter *meter,
                         struct err *err);
 /* For commands that compute on the CPU alone. STATUS_USAGE for a GPU. */
