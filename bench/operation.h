@@ -96,6 +96,7 @@ struct bench_operation {
     const char *dimensions[SHAPE_DIMENSIONS]; /* "n", "d", as --shape and JSON call them */
     bool cuda;                                /* it has a kernel for GPUs */
     bool not_cpu;                             /* and none for the CPU */
+    bool no_activations;                      /* dtype is that of a GPU's row too */
     /* The shapes that a model has it in; more of them with full. Returns how many, at most
      * SHAPES_LARGEST. */
     int (*shapes)(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full);

@@ -160,7 +160,7 @@ bool bench_place_has(const struct bench_place *place, const struct bench_operati
 
 const char *bench_dtype(const struct bench_place *place, const struct bench_operation *operation)
 {
-    bool activations = strcmp(operation->dtype, "f32") == 0;
+    bool activations = !operation->no_activations && strcmp(operation->dtype, "f32") == 0;
     return place->device.kind == DEVICE_CUDA && activations ? "bf16" : operation->dtype;
 }
 

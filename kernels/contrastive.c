@@ -223,7 +223,7 @@ static enum status launch(struct device *device, const char *name, const unsigne
                        err);
 }
 
-/* The grids are contrastive.cu's: tiles of 4 anchors and 16 positives, 4 vectors and 256 columns.
+/* The grids are contrastive.cu's: tiles of 4 anchors and 4 positives, 4 vectors and 256 columns.
  */
 enum status contrastive_cuda(struct device *device, float *losses, float *danchor, float *dpositive,
                              const float *anchor, const float *positive, const uint8_t *excluded,
@@ -251,7 +251,7 @@ enum status contrastive_cuda(struct device *device, float *losses, float *dancho
     TRY(launch(device, fours ? "contrastive_lengths_by_fours" : "contrastive_lengths_by_elements",
                (unsigned[]){rows, 2, 1}, 32, &p, err));
     TRY(launch(device, fours ? "contrastive_dots_by_fours" : "contrastive_dots_by_elements",
-               (unsigned[]){blocks_of(n, 4), blocks_of(n, 16), 1}, 128, &p, err));
+               (unsigned[]){blocks_of(n, 4), blocks_of(n, 4), 1}, 32, &p, err));
     TRY(launch(device, "contrastive_losses", (unsigned[]){rows, 1, 1}, 32, &p, err));
     if (!danchor)
         return STATUS_OK;

@@ -18,7 +18,6 @@
 
 #define SHORTEST   1e-8 /* torch's eps */
 #define TILE       4    /* anchors and positives of a warp; vectors of a block */
-#define DOT_WARPS  4
 #define THREADS    256
 #define PAIR_STEPS (THREADS / TILE) /* pairs of a vector at a time */
 
@@ -97,11 +96,8 @@ extern "C" __global__ void __launch_bounds__(32)
 /* Rows behind the last are the last again, and not stored. */
 template <int W> static __device__ void dots_of_tile(const contrastive_parameters &p)
 {
-    int lane = threadIdx.x % 32, i0 = blockIdx.x * TILE;
-    int j0 = (blockIdx.y * DOT_WARPS + threadIdx.x / 32) * TILE;
+    int lane = threadIdx.x, i0 = blockIdx.x * TILE, j0 = blockIdx.y * TILE;
     double sum[TILE][TILE] = {};
-    if (j0 >= p.n)
-        return;
     for (int k = lane * W; k < p.d; k += 32 * W) {
         floats<W> a[TILE], b[TILE];
 #pragma unroll
@@ -134,13 +130,13 @@ template <int W> static __device__ void dots_of_tile(const contrastive_parameter
         }
 }
 
-extern "C" __global__ void __launch_bounds__(32 * DOT_WARPS)
+extern "C" __global__ void __launch_bounds__(32)
     contrastive_dots_by_fours(contrastive_parameters parameters)
 {
     dots_of_tile<4>(parameters);
 }
 
-extern "C" __global__ void __launch_bounds__(32 * DOT_WARPS)
+extern "C" __global__ void __launch_bounds__(32)
     contrastive_dots_by_elements(contrastive_parameters parameters)
 {
     dots_of_tile<1>(parameters);
@@ -177,12 +173,14 @@ extern "C" __global__ void __launch_bounds__(32) contrastive_losses(contrastive_
         g[j] = j == i ? -others / sum * factor : g[j] * (factor / sum);
 }
 
-/* A vector's weights of those that it meets come to shared memory PAIR_STEPS at a time; one of 0,
- * of those that it does not meet too, is passed over, so that nobody's NaN is met by the way. */
+/* A vector's weights of those that it meets come to shared memory PAIR_STEPS at a time, with a byte
+ * for whether it meets them: a weight of 0 instead would meet a NaN. (That the weight is not 0
+ * would be a comparison in float64.) */
 extern "C" __global__ void __launch_bounds__(THREADS)
     contrastive_gradients(contrastive_parameters p)
 {
     __shared__ double weight[TILE][PAIR_STEPS], along[TILE][PAIR_STEPS / 32];
+    __shared__ alignas(TILE) unsigned char met[PAIR_STEPS][TILE];
     int side = blockIdx.z, i0 = blockIdx.x * TILE, n = p.n;
     int column = blockIdx.y * THREADS + threadIdx.x;
     int mine = min(i0 + (int)threadIdx.x / PAIR_STEPS, n - 1); /* whose weights this thread makes */
@@ -190,18 +188,21 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     for (int first = 0; first < n; first += PAIR_STEPS) {
         int other = first + threadIdx.x % PAIR_STEPS, n_others = min(PAIR_STEPS, n - first);
         int i = side ? other : mine, j = side ? mine : other;
+        bool is_met = other < n && meets(p, i, j);
         double value = 0;
-        if (other < n && meets(p, i, j)) {
+        if (is_met) {
             value = p.g[(size_t)i * n + j] / divisor(of_side(p.lengths, !side)[other]);
             of_thread = fma(value, p.dots[(size_t)i * n + j], of_thread);
         }
         weight[threadIdx.x / PAIR_STEPS][threadIdx.x % PAIR_STEPS] = value;
+        met[threadIdx.x % PAIR_STEPS][threadIdx.x / PAIR_STEPS] = is_met;
         __syncthreads();
         for (int k = 0; column < p.d && k < n_others; k++) {
             double x = (double)of_side(p.vectors, !side)[(size_t)(first + k) * p.d + column];
+            unsigned of_tile = *(const unsigned *)met[k];
 #pragma unroll
             for (int r = 0; r < TILE; r++)
-                if (weight[r][k] != 0)
+                if (of_tile >> 8 * r & 1)
                     sum[r] = fma(weight[r][k], x, sum[r]);
         }
         __syncthreads();

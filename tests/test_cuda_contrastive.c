@@ -6,7 +6,7 @@
 #include <string.h>
 #include "kernels/contrastive.h"
 
-/* Pairs round the tiles of 4 and 16 and the 32 and 64 of a step; widths round a warp's 32 and 128
+/* Pairs round the tiles of 4 and the 32 and 64 of a step; widths round a warp's 32 and 128
  * and a block's 256. */
 static const struct {
     int n, d;

@@ -85,6 +85,7 @@ const struct bench_operation bench_contrastive = {
     .dtype = "f32",
     .dimensions = {"n", "d"},
     .cuda = true,
+    .no_activations = true,
     .shapes = shapes,
     .refuse = refuse,
     .prepare = prepare,

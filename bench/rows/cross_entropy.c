@@ -59,6 +59,7 @@ const struct bench_operation bench_softmax = {
     .dtype = "f32",
     .dimensions = {"n", "d"},
     .cuda = true,
+    .no_activations = true,
     .shapes = shapes,
     .refuse = refuse,
     .prepare = prepare_softmax,
