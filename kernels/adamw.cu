@@ -1,5 +1,5 @@
-/* The gradient's norm and AdamW's step on a GPU: see adamw.h. All bound by memory; nothing waits for
- * the host, which reads the step's record later. */
+/* The gradient's norm and AdamW's step on a GPU: see adamw.h. All bound by memory; nothing waits
+ * for the host, which reads the step's record later. */
 #include "kernels/adamw_coefficients.h"
 #include "kernels/cuda.cuh"
 #include "kernels/step_record.h"
@@ -90,7 +90,8 @@ static __device__ __forceinline__ void step_elements(const adamw_arrays &at, lon
         for (int e = 0; e < W; e++) {
             float gradient = __fmul_rn(g.of[e], scale);
             m.of[e] = __fmaf_rn(c.rest1, gradient, __fmul_rn(m.of[e], c.beta1));
-            v.of[e] = __fmaf_rn(__fmul_rn(c.rest2, gradient), gradient, __fmul_rn(v.of[e], c.beta2));
+            v.of[e] =
+                __fmaf_rn(__fmul_rn(c.rest2, gradient), gradient, __fmul_rn(v.of[e], c.beta2));
             float root = __fmaf_rn(__fsqrt_rn(v.of[e]), c.root_scale, c.eps);
             float change = __fdiv_rn(__fmul_rn(c.rate, m.of[e]), root);
             p.of[e] = __fmaf_rn(p.of[e], c.decay, -change);

@@ -34,12 +34,15 @@ double sum_of_squares(struct device *device, const float *x, int64_t n);
 double clip_scale(double norm, double largest);
 
 /* A GPU's: norm, gradient_scale and stopped of the step's record, whose loss is there already.
- * gradients (n)    on the device, at a multiple of 16 bytes; n >= 0
- * clip             the largest norm, for clip_scale; 0: gradient_scale is 1
- * stopped          on the device, one for the whole of training, first 0: where it is 0 and the
- * loss or the norm is not finite, it becomes `step`, and stays so step             from 1 scratch
- * gradient_norm_scratch(n) float64 on the device Two launches, queued on the device's stream. The
- * same bits for any card. */
+ *
+ * gradients (n)  at a multiple of 16 bytes; n >= 0
+ * clip           the largest norm, for clip_scale; 0: gradient_scale is 1
+ * stopped        one for the whole of training, 0 at first: where it is 0 and the loss or the norm
+ *                is not finite it becomes `step`, and stays so
+ * step           from 1
+ * scratch        gradient_norm_scratch(n) float64
+ *
+ * Pointers are to the device. Two launches, queued on its stream. The same bits on every card. */
 enum status gradient_norm_cuda(struct device *device, struct step_record *record, int32_t *stopped,
                                int32_t step, const float *gradients, int64_t n, double clip,
                                double *scratch, struct err *err);

@@ -1,8 +1,8 @@
 /* Dropout on a GPU: a thread a counter of Philox, eight elements in a row. See dropout.h.
  *
  * Where the first element of all is the first of a group and both arrays begin at multiples of 16
- * bytes, as they do in all models whose width is a multiple of 8, a thread moves its elements as one
- * vector; elsewhere, and at the ends, one by one. It is bound by memory. */
+ * bytes, as they do in all models whose width is a multiple of 8, a thread moves its elements as
+ * one vector; elsewhere, and at the ends, one by one. It is bound by memory. */
 #include "kernels/cuda.cuh"
 #include "kernels/dropout.cuh"
 

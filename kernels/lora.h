@@ -75,15 +75,19 @@ enum status lora_s_cuda(struct device *device, void *s, const void *x, int x_str
 enum status lora_ds_cuda(struct device *device, void *ds, const void *dy,
                          const struct lora_parts *parts, int m, struct err *err);
 
-/* dA_p += ds_pᵀ · drop_p(x) and dB_p += dy_pᵀ · s_p for each part p that has an adapter, in one
- * launch.
- * gradients_of_a[p] (rank, columns), gradients_of_b[p] (the part's rows, rank): float32, added to,
- *                      ranks not filled up; not read where the rank is 0
- * dy (m, parts->rows), s and ds (m, parts->padded), of whose padding 0 is expected
- * x (m, columns)       rows x_stride elements apart
- * dropout              as above; NULL or a threshold of 0: none
- * units (n_units + 1)  on the device, as in weight_gradient.h
- * Of parts, ranks, sizes and streams are read, not the addresses. */
+/* All parts of a joined matrix in one launch, for each part p that has an adapter:
+ *
+ *   da_p += ds_pᵀ · drop_p(x)               db_p += dy_pᵀ · s_p
+ *
+ * gradients_of_a[p]     (rank, columns) float32, added to; ranks are not filled up
+ * gradients_of_b[p]     (part's rows, rank) likewise. Of a part whose rank is 0 neither is read
+ * parts                 on the host; ranks, sizes and streams are read, addresses are not
+ * dy (m, parts->rows)   bfloat16
+ * x (m, columns)        bfloat16; a row begins x_stride elements behind the one before it
+ * s, ds (m, padded)     bfloat16, with zeros where ranks are filled up
+ * dropout               the stream is each part's own; NULL or a threshold of 0: none. What is left
+ *                       of x is rounded to bfloat16, as dropout_fwd_cuda rounds it
+ * units (n_units + 1)   on the device, as in weight_gradient.h; m is units[n_units] */
 enum status lora_gradients_cuda(struct device *device, float *const gradients_of_a[LORA_PARTS],
                                 float *const gradients_of_b[LORA_PARTS],
                                 const struct lora_parts *parts, const void *dy, const void *x,

@@ -6,7 +6,7 @@
  *            NARROW columns            wide and narrow lie row by row, t by t, so both fragments
  *          +----------------+          come by ldmatrix.trans: 8 x 8 pieces whose rows are t.
  *   warp 0 | 16 of wide     |
- *   warp 1 |                |          D[i][j] is mma.m16n8k16's, 16 columns of wide by 8 of narrow.
+ *   warp 1 |                |          D[i][j] is mma.m16n8k16's: 16 columns of wide by 8 of narrow
  *   warp 2 |                |
  *   warp 3 |                |
  *          +----------------+
@@ -24,9 +24,9 @@
  * drops it in place, before the barrier behind which all read it. The parts of a joined matrix read
  * the same input with masks of their own; their CTAs run at a time, and L2 has it.
  *
- * Shared memory: a row of 64 is 128 bytes, and vector c of row t lies at place c ^ (t % 8); a row of
- * 32 is 64 bytes, c at c ^ (t / 2 % 4). So 8 rows of an ldmatrix, and what 8 lanes copy or drop, lie
- * in different banks. */
+ * Shared memory: a row of 64 is 128 bytes, and vector c of row t lies at place c ^ (t % 8); a row
+ * of 32 is 64 bytes, c at c ^ (t / 2 % 4). So 8 rows of an ldmatrix, and what 8 lanes copy or drop,
+ * lie in different banks. */
 #include "kernels/cuda.cuh"
 #include "kernels/dropout.cuh"
 #include "kernels/tensor.cuh"
@@ -58,6 +58,12 @@ struct unit_steps {
     __device__ __forceinline__ bool there() const
     {
         return first < end;
+    }
+
+    /* It has no more rows than an mma. */
+    __device__ __forceinline__ bool is_short() const
+    {
+        return first + 16 >= end;
     }
 
     __device__ __forceinline__ bool is_units_last() const
@@ -149,27 +155,35 @@ struct wide_dropout {
 
     __device__ __forceinline__ unsigned bits(int t) const
     {
-        return of.threshold ? dropout_bits(of, (uint64_t)(of.first_row + t) * columns + first_column)
-                            : 0xFF;
+        if (of.threshold == 0)
+            return 0xFF;
+        return dropout_bits(of, (uint64_t)(of.first_row + t) * columns + first_column);
     }
 
-    /* Of the two vectors that this thread has copied: masks first, while they are on their way. */
-    __device__ __forceinline__ void drop(unsigned char *at, int first) const
+    /* Of the two vectors that this thread has copied, 16 rows apart: masks first, while they are on
+     * their way. The second may be behind the unit's end, for all threads. */
+    __device__ __forceinline__ void drop(unsigned char *at, const unit_steps &step) const
     {
         typedef step_copies<GRADIENT_WIDE> copies;
-        static_assert(copies::N == 2, "two vectors a thread");
-        uint64_t of_first = group + (uint64_t)(unsigned)first * row_groups;
+        static_assert(copies::N == 2 && copies::PITCH == 16, "two vectors a thread");
+        uint64_t of_first = group + (uint64_t)(unsigned)step.first * row_groups;
+        uint4 *a = (uint4 *)at, *b = (uint4 *)(at + copies::BYTES / 2);
+        if (step.is_short()) {
+            dropout_halves one(of, of_first);
+            wait<STAGES - 2>();
+            *a = dropout_group_kept(*a, one, of.threshold, scale);
+            return;
+        }
         dropout_halves one(of, of_first), two(of, of_first + copies::PITCH * row_groups);
         wait<STAGES - 2>();
-        uint4 *a = (uint4 *)at, *b = (uint4 *)(at + copies::BYTES / 2);
         *a = dropout_group_kept(*a, one, of.threshold, scale);
         *b = dropout_group_kept(*b, two, of.threshold, scale);
     }
 };
 
 /* A lane's elements of its warp's 16 x NARROW of out: mma's, (g, 2 q), (g, 2 q + 1), and 8 columns
- * of wide further. Loads and stores are whole sectors of 32 bytes: 8 columns of wide in a row, or of
- * narrow by pairs. */
+ * of wide further. Loads and stores are whole sectors of 32 bytes: 8 columns of wide in a row, or
+ * of narrow by pairs. */
 template <int NARROW> struct out_tile {
     static const int n8 = NARROW / 8;
 
@@ -189,35 +203,48 @@ template <int NARROW> struct out_tile {
         pairs = !part.narrow_first && part.n_narrow % 2 == 0 && (size_t)part.out % 8 == 0;
     }
 
-    template <bool STORE> __device__ __forceinline__ void move(float (*sums)[4]) const
+    /* Each place of the 2 n8 that are 8 columns of wide, or of narrow, apart. */
+    template <typename F>
+    __device__ __forceinline__ void each(float (*sums)[4], const F &visit) const
     {
 #pragma unroll
         for (int k = 0; k < 2 * n8; k++) {
-            int half = k % 2, left = 8 * half < wide_left ? narrow_left - 8 * (k / 2) : 0;
-            float *to = at + 8 * half * wide_step + 8 * (k / 2) * narrow_step;
-            float *own = &sums[k / 2][2 * half];
-            if (pairs && left > 0) {
-                if (STORE)
-                    *(float2 *)to = make_float2(own[0], own[1]);
-                else
-                    *(float2 *)own = *(const float2 *)to;
-                continue;
-            }
-#pragma unroll
-            for (int e = 0; e < 2; e++)
-                if (e < left && STORE)
-                    to[e * narrow_step] = own[e];
-                else if (e < left)
-                    own[e] = to[e * narrow_step];
+            int down = 8 * (k % 2), right = k / 2 * 8;
+            if (down < wide_left)
+                visit(at + down * wide_step + right * narrow_step, &sums[k / 2][k % 2 * 2],
+                      narrow_left - right);
         }
+    }
+
+    template <bool STORE> __device__ __forceinline__ void move(float (*sums)[4]) const
+    {
+        if (pairs)
+            each(sums, [](float *to, float *own, int left) {
+                if (left > 0 && STORE)
+                    *(float2 *)to = make_float2(own[0], own[1]);
+                else if (left > 0)
+                    *(float2 *)own = *(const float2 *)to;
+            });
+        else
+            each(sums, [this](float *to, float *own, int left) {
+#pragma unroll
+                for (int e = 0; e < 2; e++)
+                    if (e < left && STORE)
+                        to[e * narrow_step] = own[e];
+                    else if (e < left)
+                        own[e] = to[e * narrow_step];
+            });
     }
 };
 
 template <int NARROW>
-static __device__ __forceinline__ void multiply(float (*sums)[4], unsigned wide, unsigned narrow)
+static __device__ __forceinline__ void multiply(float (*sums)[4], unsigned wide, unsigned narrow,
+                                                const unit_steps &step)
 {
 #pragma unroll
     for (int s = 0; s < TOKENS / 16; s++) {
+        if (s > 0 && step.is_short())
+            break;
         unsigned a[4], b[4];
         load_matrices<true>(a, wide + s * 16 * 2 * GRADIENT_WIDE);
 #pragma unroll
@@ -274,7 +301,7 @@ static __device__ __forceinline__ void gradient_tile(const gradient_parts &p, un
     }
     for (int stage = 0; now.there(); stage = (stage + 1) % STAGES) {
         if (drop_in_place)
-            mask.drop(shared + stage * stage_bytes + wide.place, now.first);
+            mask.drop(shared + stage * stage_bytes + wide.place, now);
         else
             wait<STAGES - 2>();
         __syncthreads();
@@ -283,7 +310,7 @@ static __device__ __forceinline__ void gradient_tile(const gradient_parts &p, un
             ahead.next();
         }
         commit();
-        multiply<NARROW>(sums, wide_at + stage * stage_bytes, narrow_at + stage * stage_bytes);
+        multiply<NARROW>(sums, wide_at + stage * stage_bytes, narrow_at + stage * stage_bytes, now);
         if (now.is_units_last())
 #pragma unroll
             for (int i = 0; i < 4 * n8; i++) {

@@ -12,7 +12,7 @@ struct gradient_part {
     float *out;
     const void *wide, *narrow;        /* bfloat16 */
     int wide_stride, narrow_stride;   /* elements from row to row */
-    int n_wide, n_narrow;             /* columns of out; */
+    int n_wide, n_narrow;             /* columns that there are */
     int narrow_there;                 /* of narrow those that can be read, the others being 0 */
     int narrow_first;                 /* out is (n_narrow, n_wide), else (n_wide, n_narrow) */
     int wide_vectors, narrow_vectors; /* rows and columns are whole pieces of 16 bytes */
