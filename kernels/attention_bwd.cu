@@ -336,7 +336,7 @@ static __device__ __forceinline__ void by_keys(const operands &o)
         return;
     int end_key = min(first_key + ROWS, length);
     int end = length - end_key < o.window ? length : end_key + o.window - 1; /* of the queries */
-    int first_tile = first_key / QUERIES, end_tile = (end - 1) / QUERIES + 1;
+    int first_tile = first_key / QUERIES;
     size_t first = (size_t)(begin + first_key);
     const bf16 *k = o.k + first * o.kv_stride + kv_head * o.head_dim;
     const bf16 *v = o.v + first * o.kv_stride + kv_head * o.head_dim;
@@ -356,7 +356,7 @@ static __device__ __forceinline__ void by_keys(const operands &o)
     };
     /* What comes behind a tile: the next of the head, the first of the next head, or none. */
     auto load_next = [&](int stage, int head, int tile) {
-        bool last = tile + 1 == end_tile;
+        bool last = (tile + 1) * QUERIES >= end;
         if (head + last < end_head)
             load(stage, head + last, last ? first_tile : tile + 1);
     };
@@ -405,7 +405,8 @@ static __device__ __forceinline__ void by_keys(const operands &o)
                            query - row + column - (int)(thread % 32 / 4), o.window, o.scale_of_two);
         }
         stage = stage_bytes - stage;
-        if (++tile == end_tile)
+        tile++;
+        if (tile * QUERIES >= end)
             tile = first_tile, head++;
     }
     if (row >= end_key)

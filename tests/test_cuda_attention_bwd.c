@@ -418,6 +418,63 @@ START_TEST(gradient_is_nan_where_scores_overflow)
 }
 END_TEST
 
+/* ---- how memory is touched ------------------------------------------------------------------ */
+
+/* The sum of the counters whose names begin and end so, less or with those of a least count. */
+static json_int_t total(json_t *counters, const char *begin, const char *end, bool least)
+{
+    const char *name;
+    json_t *value;
+    json_int_t sum = 0;
+    json_object_foreach(counters, name, value)
+    {
+        size_t length = strlen(name), tail = strlen(end);
+        if (strncmp(name, begin, strlen(begin)) == 0 && length > tail &&
+            strcmp(name + length - tail, end) == 0 && (strstr(name, "_least_") != NULL) == least)
+            sum += json_integer_value(value);
+    }
+    return sum;
+}
+
+/* No bank conflicts, and no sector of 32 bytes is moved for less than it holds. */
+START_TEST(gradient_touches_memory_well)
+{
+    static const int two[] = {130, 70}, head_dims[] = {16, 64, 80, 96, 128, 256};
+    CUresult (*begin)(void), (*end)(const char *);
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    *(void **)&begin = dlsym(cuda_test.cuda->driver.library, "softcudaCountBegin");
+    *(void **)&end = dlsym(cuda_test.cuda->driver.library, "softcudaCountEnd");
+    ck_assert(begin && end);
+    for (size_t i = 0; i < sizeof head_dims / sizeof *head_dims; i++) {
+        const char *path = write_file(temporary_folder(), "report.json", "", 0);
+        struct batch b = make_batch(two, 2, 2, 1, head_dims[i], true);
+        fill_batch(&b, 1.5f);
+        float *dout = make_dout(&b);
+        ck_assert_int_eq(begin(), CUDA_SUCCESS);
+        free(run(&b, dout).dq);
+        ck_assert_int_eq(end(path), CUDA_SUCCESS);
+        json_t *report = json_load_file(path, 0, NULL), *kernel;
+        size_t index;
+        ck_assert_int_eq(json_array_size(json_object_get(report, "kernels")), 3);
+        json_array_foreach(json_object_get(report, "kernels"), index, kernel)
+        {
+            json_t *counters = json_object_get(kernel, "counters");
+            ck_assert_int_gt(total(counters, "shared_", "_wavefronts", true), 0);
+            ck_assert_int_eq(total(counters, "shared_", "_wavefronts", false),
+                             total(counters, "shared_", "_wavefronts", true));
+            ck_assert_int_gt(total(counters, "global_", "_sectors", true), 0);
+            ck_assert_int_eq(total(counters, "global_", "_sectors", false),
+                             total(counters, "global_", "_sectors", true));
+        }
+        free(dout);
+        json_decref(report);
+        free_batch(&b);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
 /* No texts, only empty ones, heads that no kernel takes, and the form without scratch. */
 START_TEST(gradient_has_limits)
 {
@@ -456,6 +513,7 @@ int main(void)
     tcase_add_loop_test(tests, gradient_keeps_texts_apart, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, gradient_takes_scores_of_any_size, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, gradient_is_nan_where_scores_overflow, 0, CUDA_TEST_SETTINGS);
+    tcase_add_test(tests, gradient_touches_memory_well);
     tcase_add_test(tests, gradient_has_limits);
     suite_add_tcase(suite, tests);
     TCase *large = tcase_create("large");
