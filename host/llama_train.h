@@ -18,7 +18,7 @@ struct llama_train_shape {
     const struct lora_adapter *adapter;
     int n_tokens;    /* of a pass at most */
     int kept_layers; /* 0 .. llama_train_layers */
-    bool dropout;
+    bool dropout; /* the CPU drops into a buffer, a GPU where it reads */
 };
 
 /* Layers that a way back passes: from the lowest with an adapter to the last. */

@@ -74,7 +74,6 @@ static enum status measure_gpu(struct train_plan *plan, const struct train_plan_
         .adapter = request->adapter,
         .objective = *objective,
         .kept_layers = plan->kept_layers,
-        .dropout = request->dropout,
         .own_output = request->weights && objective_has_output(request->config, request->weights),
     };
     struct trainer_cuda_bytes bytes;

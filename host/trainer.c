@@ -103,7 +103,6 @@ static enum status open_cuda(struct trainer *trainer, struct embedder *embedder,
         .adapter = trainer->adapter,
         .objective = trainer->shape,
         .kept_layers = trainer->plan.kept_layers,
-        .dropout = trainer->settings.dropout > 0,
         .own_output = objective_has_output(&embedder->llama.config, embedder->weights),
     };
     TRY(trainer_cuda_open(&trainer->cuda, trainer->device, embedder, &shape, err));

@@ -53,7 +53,6 @@ static struct llama_train_shape train_shape(const struct trainer_cuda_shape *sha
         .adapter = shape->adapter,
         .n_tokens = shape->objective.n_tokens,
         .kept_layers = shape->kept_layers,
-        .dropout = shape->dropout,
     };
 }
 

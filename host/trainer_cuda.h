@@ -19,7 +19,6 @@ struct trainer_cuda_shape {
     const struct lora_adapter *adapter;
     struct objective_settings objective; /* of a pass */
     int kept_layers;
-    bool dropout;
     bool own_output; /* next-token: objective_has_output */
 };
 

@@ -443,11 +443,43 @@ START_TEST(every_allocation_may_fail)
 {
     if (!cuda_has_kernels())
         SKIP("needs nvcc");
+    if (_i > 0 && !cuda_test_full())
+        SKIP("needs MIDASHI_CUDA_TESTS=full");
     int n = 1, result;
     while ((result = run_with_failure(tiny_model(), all_objectives[_i], n)) == 1)
         n++;
     ck_assert_msg(result == 0, "allocation %d: exit code %d", n, result);
     ck_assert_msg(n > 12, "only %d allocations", n - 1);
+}
+END_TEST
+
+/* The host's memory too; nothing stays on the GPU. */
+START_TEST(every_allocation_of_the_host_may_fail)
+{
+    struct training_options options = training_defaults(tiny_model());
+    struct training t;
+    struct err err;
+    bool failed = true;
+    long n = 0;
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    options.gpu = true;
+    ck_assert(training_open(&t, &options));
+    const struct trainer_settings settings = t.trainer.settings;
+    trainer_close(&t.trainer);
+    size_t before = cuda_test.cuda->allocated.now;
+    while (failed) {
+        mem_fail_once(++n);
+        enum status status = trainer_open(&t.trainer, &t.device, &t.embedder, &t.adapter, &t.data,
+                                          &t.plan, &settings, &err);
+        failed = mem_fail_once(0);
+        ck_assert_int_eq(status, failed ? STATUS_RESOURCE : STATUS_OK);
+        trainer_close(&t.trainer);
+        ck_assert_uint_eq(cuda_test.cuda->allocated.now, before);
+    }
+    ck_assert_msg(n > 5, "only %ld allocations", n - 1);
+    training_close(&t);
+    device_close(&cuda_test);
 }
 END_TEST
 
@@ -464,6 +496,7 @@ int main(void)
     tcase_add_loop_test(tests, a_step_is_a_row_of_launches, 0, 3);
     tcase_add_test(tests, the_plan_is_what_is_taken);
     tcase_add_loop_test(tests, every_allocation_may_fail, 0, 3);
+    tcase_add_test(tests, every_allocation_of_the_host_may_fail);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
