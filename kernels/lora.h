@@ -75,7 +75,7 @@ enum status lora_s_cuda(struct device *device, void *s, const void *x, int x_str
 enum status lora_ds_cuda(struct device *device, void *ds, const void *dy,
                          const struct lora_parts *parts, int m, struct err *err);
 
-/* On a GPU, all parts of a joined matrix in one launch, for each part p that has an adapter:
+/* All parts of a joined matrix in one launch, for each part p that has an adapter:
  *
  *   da_p += ds_pᵀ · drop_p(x)               db_p += dy_pᵀ · s_p
  *
@@ -87,9 +87,7 @@ enum status lora_ds_cuda(struct device *device, void *ds, const void *dy,
  * s, ds (m, padded)     bfloat16, with zeros where ranks are filled up
  * dropout               the stream is each part's own; NULL or a threshold of 0: none. What is left
  *                       of x is rounded to bfloat16, as dropout_fwd_cuda rounds it
- * units (n_units + 1)   on the device, as in weight_gradient.h; m is units[n_units]
- *
- * Queued on the device's stream. */
+ * units (n_units + 1)   on the device, as in weight_gradient.h; m is units[n_units] */
 enum status lora_gradients_cuda(struct device *device, float *const gradients_of_a[LORA_PARTS],
                                 float *const gradients_of_b[LORA_PARTS],
                                 const struct lora_parts *parts, const void *dy, const void *x,
