@@ -44,7 +44,8 @@ $(SOFTCUDA_CUDA): $(call objects,$(SOFTCUDA_DRIVER)) $(SOFTCUDA_LIBRARY) $(LIBRA
 	    $(ALL_LDFLAGS) $(filter %.o %.a,$^) $(shell $(PKG_CONFIG) --libs jansson) -lm -ldl -o $@
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/softcuda/%.o \
-                  $(call objects,$(SOFTCUDA_TEST_SUPPORT) $(TEST_SUPPORT)) $(SOFTCUDA_LIBRARY) $(LIBRARY) | $(SOFTCUDA_CUDA)
+                  $(call objects,$(SOFTCUDA_TEST_SUPPORT) $(TEST_SUPPORT) $(REFERENCE_SOURCES)) \
+                  $(SOFTCUDA_LIBRARY) $(LIBRARY) | $(SOFTCUDA_CUDA)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(SOFTCUDA_LIBRARY) $(LIBRARY) \
 	    $(shell $(PKG_CONFIG) --libs check) $(LIBS) -o $@
