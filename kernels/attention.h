@@ -99,7 +99,7 @@ void attention_bwd_cpu(struct device *device, float *dq, float *dk, float *dv, c
  * and out are contiguous, `out` what attention_fwd_cuda gave. Fast where the rows of all are whole
  * vectors of 16 bytes.
  *
- * scratch (4, n_heads, n) float32, at a multiple of 16: what the pass by queries leaves of each row
+ * scratch (n_heads, n, 4) float32, at a multiple of 16: what the pass by queries leaves of each row
  * for the pass by keys. Two launches on the device's stream. STATUS_RESOURCE: head_dim >
  * ATTENTION_CUDA_HEAD_DIM_LARGEST.
  *
