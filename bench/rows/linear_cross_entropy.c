@@ -5,8 +5,7 @@
 
 enum { N, D, VOCABULARY };
 enum { LOSSES, DX, X, W, LABELS, LOGITS };
-#define WEIGHT     0.5f
-#define CHUNK_ROWS 64
+#define WEIGHT 0.5f
 
 static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full)
 {
@@ -14,6 +13,14 @@ static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *
     for (int i = 0; i < n; i++)
         shapes[i][VOCABULARY] = model->vocabulary;
     return n;
+}
+
+/* On a GPU in one piece up to 1,024: there dx's product has its blocks from the chunk's rows. */
+static int chunk_rows(const struct trial *trial)
+{
+    if (trial->device->kind == DEVICE_CUDA)
+        return trial->size[N] < 1024 ? (int)trial->size[N] : 1024;
+    return 64;
 }
 
 static const char *refuse(const int64_t *size)
@@ -29,7 +36,8 @@ static enum status prepare(struct trial *trial, struct err *err)
     TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, n * d, 1, err));
     TRY(trial_tensor(trial, TENSOR_BF16, TENSOR_READ, vocabulary * d, 0.05, err));
     TRY(trial_tensor(trial, TENSOR_I32, TENSOR_READ, n, 0, err));
-    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_PARTS, CHUNK_ROWS * vocabulary, 0, err));
+    TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_PARTS, chunk_rows(trial) * vocabulary, 0,
+                     err));
     int32_t *labels = trial->tensors[LABELS].host;
     for (int64_t i = 0; i < n; i++)
         labels[i] = (int32_t)(i * 7919 % vocabulary);
@@ -44,8 +52,8 @@ static enum status run(struct trial *trial, struct err *err)
                              (int)trial->size[D]};
     return linear_cross_entropy(trial->device, trial_at(trial, LOSSES), trial_at(trial, DX),
                                 trial_at(trial, X), &w, trial_at(trial, LABELS),
-                                (int)trial->size[N], WEIGHT, trial_at(trial, LOGITS), CHUNK_ROWS,
-                                err);
+                                (int)trial->size[N], WEIGHT, trial_at(trial, LOGITS),
+                                chunk_rows(trial), err);
 }
 
 /* Multiply-adds that verification may cost: some 200 ms. A row is compared whole. */
