@@ -16,7 +16,7 @@ static const struct {
     {"rtx4090", "shuffled", "ieee", "early"}, {"h100", "shuffled", "ieee", "late"},
 };
 
-enum status cuda_test_open(int setting, struct err *err)
+static enum status open_with(int setting, const char *checks, struct err *err)
 {
     char driver[4096];
     snprintf(driver, sizeof driver, "%s/softcuda/libcuda.so.1", build_folder());
@@ -26,16 +26,26 @@ enum status cuda_test_open(int setting, struct err *err)
     setenv("SOFTCUDA_MMA", settings[setting].mma, 1);
     setenv("SOFTCUDA_ASYNC", settings[setting].async, 1);
     setenv("SOFTCUDA_SEED", "11", 1);
-    setenv("SOFTCUDA_CHECK", "all", 1);
+    setenv("SOFTCUDA_CHECK", checks, 1);
     return device_open(&cuda_test, "cuda", 1, err);
+}
+
+enum status cuda_test_open(int setting, struct err *err)
+{
+    return open_with(setting, "all", err);
 }
 
 bool cuda_test_device(int setting)
 {
+    return cuda_test_device_with(setting, "all");
+}
+
+bool cuda_test_device_with(int setting, const char *checks)
+{
     struct err err;
     if (!cuda_has_kernels())
         return false;
-    ck_assert_msg(cuda_test_open(setting, &err) == STATUS_OK, "%s", err.text);
+    ck_assert_msg(open_with(setting, checks, &err) == STATUS_OK, "%s", err.text);
     ck_assert_int_eq(cuda_test.kind, DEVICE_CUDA);
     ck_assert(cuda_test.cuda->driver.software);
     return true;

@@ -18,6 +18,9 @@ extern struct device cuda_test;
 /* Opens it with all checkers; close it with device_close(&cuda_test), which makes softcuda look for
  * leaks. false: there are no kernels in this build; SKIP("needs nvcc"). */
 bool cuda_test_device(int setting);
+/* With fewer checkers, for what takes long and has run under all elsewhere: softcuda's list, or
+ * "none". */
+bool cuda_test_device_with(int setting, const char *checks);
 /* The same where opening may fail; there are kernels. */
 enum status cuda_test_open(int setting, struct err *err);
 

@@ -107,6 +107,53 @@ void training_golden_open(struct training_golden *golden, const char *run)
     }
 }
 
+/* A column of a RUN_*.npy. */
+static void take_column(const struct npy *npy, int64_t column, double *to)
+{
+    for (int64_t i = 0; i < npy->rows; i++)
+        to[i] = (double)((const float *)npy->data)[i * npy->columns + column];
+}
+
+void training_bfloat16_open(struct training_bfloat16 *b, struct training_golden *golden,
+                            const char *run)
+{
+    struct npy exact, steps, tensors;
+    *b = (struct training_bfloat16){0};
+    open_array(&exact, run, "exact_steps", NPY_F32, 2);
+    open_array(&steps, run, "bfloat16_steps", NPY_F32, 2);
+    open_array(&tensors, run, "bfloat16_tensors", NPY_F32, TRAINING_GOLDEN_QUANTITIES);
+    ck_assert_int_le(exact.rows, TRAINING_GOLDEN_STEPS);
+    ck_assert_int_eq(exact.rows, steps.rows);
+    ck_assert_int_eq(tensors.rows, golden->n_tensors + 1);
+    b->n_steps = (int)exact.rows;
+    take_column(&exact, 0, b->losses);
+    take_column(&exact, 1, b->norms);
+    take_column(&steps, 0, b->loss_errors);
+    take_column(&steps, 1, b->norm_errors);
+    for (int q = 0; q < TRAINING_GOLDEN_QUANTITIES; q++) {
+        b->errors[q] = malloc((size_t)tensors.rows * sizeof(double));
+        ck_assert_ptr_nonnull(b->errors[q]);
+        take_column(&tensors, q, b->errors[q]);
+    }
+    b->has_change = b->errors[TRAINING_GOLDEN_CHANGE][golden->n_tensors] >= 0;
+    npy_close(&exact);
+    npy_close(&steps);
+    npy_close(&tensors);
+    if (!b->has_change)
+        return;
+    int64_t rows = golden->whole[TRAINING_GOLDEN_CHANGE].rows;
+    npy_close(&golden->whole[TRAINING_GOLDEN_CHANGE]);
+    open_array(&golden->whole[TRAINING_GOLDEN_CHANGE], run, "exact_change", NPY_F32, 1);
+    ck_assert_int_eq(golden->whole[TRAINING_GOLDEN_CHANGE].rows, rows);
+}
+
+void training_bfloat16_close(struct training_bfloat16 *b)
+{
+    for (int q = 0; q < TRAINING_GOLDEN_QUANTITIES; q++)
+        free(b->errors[q]);
+    *b = (struct training_bfloat16){0};
+}
+
 void training_golden_close(struct training_golden *golden)
 {
     for (int q = 0; q < TRAINING_GOLDEN_QUANTITIES; q++) {
@@ -206,11 +253,41 @@ double training_golden_largest_distance(const struct training_golden *golden,
     return largest;
 }
 
+/* The norm of PEFT's tensor. */
+static double norm_of(const struct training_golden *golden, enum training_golden_quantity quantity,
+                      int tensor)
+{
+    const struct training_golden_tensor *t = &golden->tensors[tensor];
+    double squares = 0;
+    if (t->whole < 0)
+        return (double)((const float *)golden->sums[quantity].data)[tensor * (1 + N_SUMS)];
+    const float *want = (const float *)golden->whole[quantity].data + t->whole;
+    for (int64_t i = 0; i < size_of(t); i++)
+        squares += (double)want[i] * (double)want[i];
+    return sqrt(squares);
+}
+
+void training_golden_distances(const struct training_golden *golden,
+                               enum training_golden_quantity quantity, const float *got,
+                               double *distances)
+{
+    double difference = 0, norm = 0;
+    for (int i = 0; i < golden->n_tensors; i++) {
+        double size = norm_of(golden, quantity, i);
+        distances[i] = training_golden_distance(golden, quantity, i, got);
+        difference += distances[i] * size * distances[i] * size;
+        norm += size * size;
+    }
+    distances[golden->n_tensors] = sqrt(difference / norm);
+}
+
 const char *training_golden_name(const struct training_golden *golden, int tensor)
 {
     static const char *const targets[] = {"q", "k", "v", "o", "gate", "up", "down"};
     static char name[64];
     const struct training_golden_tensor *t = &golden->tensors[tensor];
+    if (tensor == golden->n_tensors)
+        return "all";
     if (t->kind == TRAINING_GOLDEN_HEAD)
         return "head";
     snprintf(name, sizeof name, "layer %d, %s, %c", t->layer, targets[t->target],

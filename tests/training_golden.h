@@ -79,7 +79,30 @@ double training_golden_estimate(const struct training_golden *golden,
                                 const float *got);
 bool training_golden_has_sums(const struct training_golden *golden);
 
-/* For messages: "layer 3, gate, B", or "head". A static buffer. */
+/* The same of all tensors (n_tensors + 1), with that of all at once behind them. */
+void training_golden_distances(const struct training_golden *golden,
+                               enum training_golden_quantity quantity, const float *got,
+                               double *distances);
+
+/* For what computes in bfloat16: the same run in float64, and how far from it torch comes in
+ * bfloat16. */
+struct training_bfloat16 {
+    int n_steps;
+    double losses[TRAINING_GOLDEN_STEPS], norms[TRAINING_GOLDEN_STEPS]; /* float64's */
+    /* Torch's: relative, of each step. */
+    double loss_errors[TRAINING_GOLDEN_STEPS], norm_errors[TRAINING_GOLDEN_STEPS];
+    /* Likewise of each tensor, and of all at once. */
+    double *errors[TRAINING_GOLDEN_QUANTITIES];
+    bool has_change; /* else errors are of the gradient alone */
+};
+
+/* From now on golden's change is float64's, where there is one. */
+void training_bfloat16_open(struct training_bfloat16 *bfloat16, struct training_golden *golden,
+                            const char *run);
+void training_bfloat16_close(struct training_bfloat16 *bfloat16);
+
+/* For messages: "layer 3, gate, B", "head", or, of n_tensors,
+ * "all". A static buffer. */
 const char *training_golden_name(const struct training_golden *golden, int tensor);
 
 #endif

@@ -50,10 +50,28 @@ at 1):
     tinystories_next_token  2.0e-7    4.3e-7    1.9e-6    1.9e-6
     smollm2_classify        1.4e-6    1.9e-6    7.8e-6    6.0e-5
 
+For a GPU, whose activations are bfloat16, --bfloat16 writes another set of files (and none of the
+above): the float64 runs, and how far from them torch gets in bfloat16. That run is what
+transformers' Trainer makes of bf16=True: the model's parameters are bfloat16 (the matrices NF4's
+values rounded), peft keeps the adapters float32 (autocast_adapter_dtype; the head is made float32
+too), and torch.autocast runs every product in bfloat16, the adapters' too, while softmax and losses
+are float32. Of SmolLM2 5 steps, without changes.
+    RUN_exact_steps   (steps, 2): as RUN_steps, in float64
+    RUN_exact_change  as RUN_change, in float64; not of SmolLM2
+    RUN_bfloat16_steps
+                      (steps, 2): |loss / the exact one - 1|, and of the norms
+    RUN_bfloat16_tensors
+                      (tensors + 1, 2): the norm of the difference by the exact one's norm, of the
+                      first gradient and of the change (SmolLM2: -1), then the same of all at once
+What it is (the worst of a step or tensor; all tensors at once):
+                            losses    norms     gradient          change
+    tinystories_classify    1.9e-3    5.3e-3    4.1e-2, 1.1e-2    4.6e-2, 3.0e-2
+    tinystories_next_token  2.0e-3    7.0e-3    4.2e-2, 1.5e-2    6.5e-2, 2.5e-2
+    smollm2_classify        4.4e-3    3.5e-2    2.3e-1, 1.4e-2
 Made with peft 0.21.2, torch 2.15.0 (CPU, one thread), transformers 5.24.0, bitsandbytes 0.50.2,
 gguf 0.19.0, numpy 2.4.6:
-    python tests/golden/make_peft_training.py [--float64] build/midashi ../shared/data/models \
-        models/smollm2-135m
+    python tests/golden/make_peft_training.py [--float64 | --bfloat16] build/midashi \
+        ../shared/data/models models/smollm2-135m
 """
 import json
 import os
@@ -319,8 +337,8 @@ def loss_of(model, texts, classify):
     return cross_entropy(logits[:, :-1].flatten(0, 1), following.flatten(), reduction="sum")
 
 
-def train(model, texts, classify):
-    """Steps (STEPS, 2), first gradients and changes as lists of tensors, in order."""
+def train(model, texts, classify, n_steps=STEPS, autocast=False):
+    """Steps (n_steps, 2), first gradients and changes as lists of tensors, in order."""
     order = parameters_in_order(model)
     set_initial(order)
     parameters = [parameter for *_, parameter in order]
@@ -329,20 +347,21 @@ def train(model, texts, classify):
         parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0
     )
     steps, gradients = [], None
-    for step in range(STEPS):
+    for step in range(n_steps):
         size = ACCUMULATE * BATCH
         drawn = [texts[(size * step + i) % N_TEXTS] for i in range(size)]
         count = size if classify else sum(len(ids) - 1 for _, ids in drawn)
         losses = []
         for first in range(0, size, BATCH):
-            loss = loss_of(model, drawn[first : first + BATCH], classify) / count
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                loss = loss_of(model, drawn[first : first + BATCH], classify) / count
             loss.backward()
             losses.append(loss.item())
         if step == 0:
             gradients = [parameter.grad.clone() for parameter in parameters]
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
                 alone = sum(loss_of(model, [text], classify).item() for text in drawn) / count
-            assert abs(alone - sum(losses)) <= 1e-6 * alone, (alone, losses)
+            assert autocast or abs(alone - sum(losses)) <= 1e-6 * alone, (alone, losses)
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         optimiser.zero_grad()
@@ -369,6 +388,32 @@ def compare(run, order, single, double):
                           f"{'AB-'[order[i][2]]})" for i in worst)
         middle = np.median(errors)
         print(f"    {what}: {everything:.1e} in all, {middle:.1e} median tensor, {names}")
+
+
+def in_double(model, texts, classify, n_steps=STEPS):
+    plain = LlamaRMSNorm.forward
+    LlamaRMSNorm.forward = exact_norm
+    result = train(model.double(), texts, classify, n_steps)
+    LlamaRMSNorm.forward = plain
+    return result
+
+
+def in_bfloat16(base, rank, texts, classify, n_steps):
+    for parameter in base.parameters():  # not .bfloat16(): the rotary frequencies stay float32
+        parameter.data = parameter.data.bfloat16()
+    model = peft_model(base, rank, classify)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return train(model, texts, classify, n_steps, autocast=True)
+
+
+def distances(got, want):
+    """Of each tensor, then of all at once: |got - want| / |want|."""
+    got = [tensor.double().flatten() for tensor in got]
+    want = [tensor.flatten() for tensor in want]
+    pairs = list(zip(got, want)) + [(torch.cat(got), torch.cat(want))]
+    return np.array([((a - b).norm() / b.norm()).item() for a, b in pairs])
 
 
 # ---- files -----------------------------------------------------------------------------------
@@ -402,6 +447,18 @@ def save_run(run, order, result, whole_layers):
             save(f"{run}_{name}_sketches", sketches(tensors))
 
 
+def save_bfloat16(run, exact, got, with_change):
+    save(run + "_exact_steps", exact[0])
+    if with_change:
+        save(run + "_exact_change", torch.cat([t.flatten() for t in exact[2]]).numpy())
+    steps = np.abs(got[0] / exact[0] - 1)
+    gradient, change = distances(got[1], exact[1]), distances(got[2], exact[2])
+    save(run + "_bfloat16_steps", steps)
+    save(run + "_bfloat16_tensors", np.stack([gradient, change if with_change else 0 * change - 1], 1))
+    print(run, *(f"{value:.1e}" for value in steps.max(0)),
+          *(f"{errors[:-1].max():.1e}, {errors[-1]:.1e}" for errors in (gradient, change)))
+
+
 RUNS = [  # name, rank, with a head, layers that are written whole (None: all)
     ("tinystories_classify", 8, True, None),
     ("tinystories_next_token", 8, False, None),
@@ -409,30 +466,37 @@ RUNS = [  # name, rank, with a head, layers that are written whole (None: all)
 ]
 
 
-def main(program, models, smollm2_path, check):
+def main(program, models, smollm2_path, mode):
     torch.set_num_threads(1)
     os.makedirs(OUTPUT, exist_ok=True)
     makers = {
         "tinystories": (tinystories, os.path.join(models, "tinystories-656k")),
         "smollm2": (smollm2, smollm2_path),
     }
-    plain_norm = LlamaRMSNorm.forward
     for run, rank, classify, whole_layers in RUNS:
         name = run.split("_")[0]
         make, path = makers[name]
         texts = read_texts(program, path)
+        if mode == "--bfloat16":
+            n_steps = STEPS if whole_layers is None else 5
+            exact = in_double(peft_model(make(program, path), rank, classify), texts, classify,
+                              n_steps)
+            got = in_bfloat16(make(program, path), rank, texts, classify, n_steps)
+            save_bfloat16(run, exact, got, whole_layers is None)
+            continue
         model = peft_model(make(program, path), rank, classify)
         result = train(model, texts, classify)
         order = parameters_in_order(model)
         print(run, "losses:", *(f"{loss:.4f} ({norm:.3f})" for loss, norm in result[0]))
-        if check:
-            LlamaRMSNorm.forward = exact_norm
-            compare(run, order, result, train(model.double(), texts, classify))
-            LlamaRMSNorm.forward = plain_norm
+        if mode == "--float64":
+            compare(run, order, result, in_double(model, texts, classify))
         else:
             save_texts(name, texts)
             save_run(run, order, result, whole_layers)
 
 
-words = [word for word in sys.argv[1:] if word != "--float64"]
-main(*words, check=len(words) < len(sys.argv) - 1)
+if __name__ == "__main__":
+    modes = [word for word in sys.argv[1:] if word.startswith("--")]
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    assert len(modes) <= 1 and all(mode in ("--float64", "--bfloat16") for mode in modes)
+    main(*words, *(modes or [None]))
