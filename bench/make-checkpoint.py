@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes a Llama checkpoint of random weights, for measuring load time and memory.
 
-    python3 bench/make-checkpoint.py FOLDER [7b|1b]      (7b: Llama-2-7B's shapes, 13.5 GB of BF16)
+    python3 bench/make-checkpoint.py FOLDER [7b|1b|7b-2]   (7b: Llama-2-7B's shapes, 13.5 GB of BF16;
+                                                            7b-2: its first two layers)
 
 Needs Python alone. The weights are bfloat16 between 2^-8 and 2^-5 in size, from one random block
 that every tensor starts reading at another place.
@@ -18,6 +19,7 @@ SHAPES = {
     "1b": dict(hidden_size=2048, intermediate_size=5632, num_hidden_layers=22,
                num_attention_heads=32, num_key_value_heads=4, vocab_size=32000),
 }
+SHAPES["7b-2"] = dict(SHAPES["7b"], num_hidden_layers=2)
 
 
 def tensors(c):

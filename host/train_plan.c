@@ -9,6 +9,11 @@
 /* From here on the matrix products have their full rate, so more tokens at once gain nothing. */
 #define PASS_TOKENS 512
 
+/* A GPU's have it later, and their last tile of rows is partly empty in each pass: as many tokens
+ * as there is memory for without computing a layer twice (docs/speed.md). */
+static const int gpu_pass_tokens[] = {1024, 896, 768, 640};
+#define N_GPU_PASSES (sizeof gpu_pass_tokens / sizeof *gpu_pass_tokens)
+
 struct objective_settings train_plan_objective(const struct train_plan *plan,
                                                enum objective_kind kind, float temperature,
                                                int near)
@@ -28,13 +33,14 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* The number of texts and tokens of a pass: whole units. */
-static void size_passes(struct train_plan *plan, const struct train_plan_request *request)
+/* The number of texts and tokens of a pass: whole units, of about `wanted` tokens. */
+static void size_passes(struct train_plan *plan, const struct train_plan_request *request,
+                        int wanted)
 {
     int unit = request->objective == OBJECTIVE_CONTRASTIVE ? 2 * request->batch : request->batch;
     int64_t unit_tokens = (int64_t)unit * request->longest;
     int64_t step_tokens = unit_tokens * request->accumulate;
-    int64_t tokens = unit_tokens > PASS_TOKENS ? unit_tokens : PASS_TOKENS;
+    int64_t tokens = unit_tokens > wanted ? unit_tokens : wanted;
     plan->unit_texts = unit;
     plan->pass_tokens = (int)smaller(smaller(tokens, step_tokens), INT32_MAX);
     /* A text has a token at least. */
@@ -99,27 +105,43 @@ static enum status measure_model(struct llama_cuda_bytes *bytes, const struct tr
     return llama_cuda_measure(&llama, request->weights, bytes, err);
 }
 
-enum status train_plan_make(struct train_plan *plan, const struct train_plan_request *request,
-                            struct err *err)
+/* Passes of about `wanted` tokens: keeps as many layers as the budget has room for. *fits: there is
+ * room for `least`; otherwise the plan is what these take. */
+static enum status keep_layers(bool *fits, struct train_plan *plan,
+                               const struct train_plan_request *request, int wanted, int least,
+                               struct err *err)
 {
     struct llama_cuda_bytes model;
-    *plan = (struct train_plan){0};
-    size_passes(plan, request);
-    plan->n_layers = llama_train_layers(request->config, request->adapter);
+    size_passes(plan, request, wanted);
     const struct objective_settings objective =
         train_plan_objective(plan, request->objective, 0, 0);
     if (request->gpu)
         TRY(measure_model(&model, plan, request, err));
-    for (plan->kept_layers = plan->n_layers; plan->kept_layers >= 0; plan->kept_layers--) {
+    for (int kept = plan->n_layers; kept >= least; kept--) {
+        plan->kept_layers = kept;
         if (request->gpu)
             TRY(measure_gpu(plan, request, &objective, &model, err));
         else
             measure_cpu(plan, request, &objective);
         plan->total = plan->weights + plan->adapter + plan->kept + plan->shared + plan->losses;
-        if (request->budget == 0 || plan->total <= request->budget)
+        *fits = request->budget == 0 || plan->total <= request->budget;
+        if (*fits)
             return STATUS_OK;
     }
-    plan->kept_layers = 0;
+    return STATUS_OK;
+}
+
+enum status train_plan_make(struct train_plan *plan, const struct train_plan_request *request,
+                            struct err *err)
+{
+    bool fits = false;
+    *plan = (struct train_plan){.n_layers = llama_train_layers(request->config, request->adapter)};
+    for (size_t i = 0; request->gpu && !fits && i < N_GPU_PASSES; i++)
+        TRY(keep_layers(&fits, plan, request, gpu_pass_tokens[i], plan->n_layers, err));
+    if (!fits)
+        TRY(keep_layers(&fits, plan, request, PASS_TOKENS, 0, err));
+    if (fits)
+        return STATUS_OK;
     return err_set(err, STATUS_RESOURCE,
                    "training takes %.1f MB, of which the model has %.1f and the adapter with its "
                    "optimiser %.1f; that is %.1f MB more than is allowed; lower --batch, "

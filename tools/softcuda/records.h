@@ -39,6 +39,7 @@ struct launch_record {
     size_t dynamic_shared;
     int64_t counted;
     struct totals totals;
+    struct projection projection; /* for the report's card */
     struct launch_record *next;
 };
 

@@ -122,8 +122,9 @@ static struct kernel_record *kernel_of(struct count_report *report, const struct
 
 /* ---- launches ------------------------------------------------------------------------------- */
 
-static void project(struct kernel_record *kernel, const struct launch *launch,
-                    const struct totals *totals, int64_t ctas)
+/* *own: for the report's card. */
+static void project(struct projection *own, struct kernel_record *kernel, const struct card *card,
+                    const struct launch *launch, const struct totals *totals, int64_t ctas)
 {
     int n;
     const struct card *cards = card_list(&n);
@@ -140,11 +141,14 @@ static void project(struct kernel_record *kernel, const struct launch *launch,
                 .shared = (size_t)launch->program->shared_bytes + launch->dynamic_shared,
             });
         projection_add(&kernel->projections[i], &projection);
+        if (&cards[i] == card)
+            *own = projection;
     }
 }
 
 static bool add_launch(struct count_report *report, const struct kernel_record *kernel,
-                       const struct launch *launch, const struct totals *totals, int64_t counted)
+                       const struct launch *launch, const struct totals *totals, int64_t counted,
+                       const struct projection *projection)
 {
     if (report->n_launches++ >= REPORT_LAUNCHES)
         return true;
@@ -154,7 +158,8 @@ static bool add_launch(struct count_report *report, const struct kernel_record *
     *record = (struct launch_record){.kernel = kernel,
                                      .dynamic_shared = launch->dynamic_shared,
                                      .counted = counted,
-                                     .totals = *totals};
+                                     .totals = *totals,
+                                     .projection = *projection};
     memcpy(record->grid, launch->grid, sizeof record->grid);
     memcpy(record->block, launch->block, sizeof record->block);
     if (report->last_launch)
@@ -168,13 +173,15 @@ static bool add_launch(struct count_report *report, const struct kernel_record *
 static bool add(struct count_report *report, struct counters *counters, const struct launch *launch)
 {
     struct totals totals;
+    struct projection projection = {0};
     int64_t ctas = (int64_t)launch->grid[0] * launch->grid[1] * launch->grid[2];
     int64_t counted = counters_counted(counters);
     struct kernel_record *kernel = kernel_of(report, launch->program);
     if (!kernel)
         return false;
     counters_total(counters, &totals);
-    if (!add_launch(report, kernel, launch, &totals, counted))
+    project(&projection, kernel, report->card, launch, &totals, ctas);
+    if (!add_launch(report, kernel, launch, &totals, counted, &projection))
         return false;
     counters_sites(counters, kernel->sites);
     totals_add(&kernel->totals, &totals);
@@ -184,7 +191,6 @@ static bool add(struct count_report *report, struct counters *counters, const st
     kernel->early += counters_early(counters);
     memcpy(kernel->block, launch->block, sizeof kernel->block);
     kernel->dynamic_shared = launch->dynamic_shared;
-    project(kernel, launch, &totals, ctas);
     return true;
 }
 

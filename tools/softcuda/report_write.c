@@ -176,8 +176,38 @@ static const char *limit_name(enum occupancy_limit limit)
     return "shared";
 }
 
-static void put_projection(FILE *out, const struct card *card, const struct resources *resources,
-                           const struct projection *projection)
+static void put_projection(FILE *out, const struct projection *projection, const char *indent)
+{
+    fprintf(out, "\"projection\": {\"waves\": %" PRId64 ", \"bound\": \"%s\", ", projection->waves,
+            term_names[projection_bound(projection)]);
+    fprintf(out, "\"issue_pipe\": \"%s\", ", projection->pipe ? projection->pipe : "");
+    put_real(out, "filled", projection->filled);
+    fprintf(out, ",\n%s  ", indent);
+    put_real(out, "seconds", projection->seconds);
+    fprintf(out, ", ");
+    put_real(out, "seconds_without_overlap", projection->serial_seconds);
+    fprintf(out, ",\n%s  \"terms\": {", indent);
+    for (int i = 0; i < TERMS; i++) {
+        fprintf(out, "%s", i ? ", " : "");
+        put_real(out, term_names[i], projection->term_s[i]);
+    }
+    fprintf(out, "},\n%s  ", indent);
+    put_real(out, "fill", projection->fill_s);
+    fprintf(out, ", ");
+    put_real(out, "epilogue", projection->epilogue_s);
+    fprintf(out, ", ");
+    put_real(out, "launch", projection->launch_s);
+    fprintf(out, ",\n%s  ", indent);
+    put_real(out, "bytes_in_flight", projection->bytes_in_flight);
+    fprintf(out, ", ");
+    put_real(out, "bytes_needed", projection->bytes_needed);
+    fprintf(out, ", ");
+    put_real(out, "operations", projection->operations);
+    fprintf(out, "}");
+}
+
+static void put_card(FILE *out, const struct card *card, const struct resources *resources,
+                     const struct projection *projection)
 {
     fprintf(out,
             "\n        {\"card\": \"%s\", \"architecture\": \"sm_%d%d\", "
@@ -189,32 +219,9 @@ static void put_projection(FILE *out, const struct card *card, const struct reso
             resources->known ? "true" : "false", resources->spill_stores, resources->spill_loads,
             resources->stack, resources->shared, projection->occupancy,
             limit_name(projection->limit));
-    fprintf(out, ",\n         \"projection\": {\"waves\": %" PRId64 ", \"bound\": \"%s\", ",
-            projection->waves, term_names[projection_bound(projection)]);
-    fprintf(out, "\"issue_pipe\": \"%s\", ", projection->pipe);
-    put_real(out, "filled", projection->filled);
-    fprintf(out, ",\n           ");
-    put_real(out, "seconds", projection->seconds);
-    fprintf(out, ", ");
-    put_real(out, "seconds_without_overlap", projection->serial_seconds);
-    fprintf(out, ",\n           \"terms\": {");
-    for (int i = 0; i < TERMS; i++) {
-        fprintf(out, "%s", i ? ", " : "");
-        put_real(out, term_names[i], projection->term_s[i]);
-    }
-    fprintf(out, "},\n           ");
-    put_real(out, "fill", projection->fill_s);
-    fprintf(out, ", ");
-    put_real(out, "epilogue", projection->epilogue_s);
-    fprintf(out, ", ");
-    put_real(out, "launch", projection->launch_s);
-    fprintf(out, ",\n           ");
-    put_real(out, "bytes_in_flight", projection->bytes_in_flight);
-    fprintf(out, ", ");
-    put_real(out, "bytes_needed", projection->bytes_needed);
-    fprintf(out, ", ");
-    put_real(out, "operations", projection->operations);
-    fprintf(out, "}}");
+    fprintf(out, ",\n         ");
+    put_projection(out, projection, "         ");
+    fprintf(out, "}");
 }
 
 static bool put_kernel(FILE *out, const struct kernel_record *kernel)
@@ -238,7 +245,7 @@ static bool put_kernel(FILE *out, const struct kernel_record *kernel)
     fprintf(out, ",\n      \"cards\": [");
     for (int i = 0; i < n_cards && i < CARDS_MOST; i++) {
         fprintf(out, "%s", i ? "," : "");
-        put_projection(out, &cards[i], &kernel->resources[i], &kernel->projections[i]);
+        put_card(out, &cards[i], &kernel->resources[i], &kernel->projections[i]);
     }
     fprintf(out, "]}");
     return true;
@@ -253,6 +260,8 @@ static void put_launch(FILE *out, const struct launch_record *launch, bool first
     fprintf(out, ", \"dynamic_shared_bytes\": %zu, \"counted_ctas\": %" PRId64 ",\n      ",
             launch->dynamic_shared, launch->counted);
     put_totals(out, &launch->totals, "      ");
+    fprintf(out, ",\n      ");
+    put_projection(out, &launch->projection, "      ");
     fprintf(out, "}");
 }
 
