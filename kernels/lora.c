@@ -80,9 +80,9 @@ void lora_bwd_cpu(struct device *device, float *dx, float *da, float *db, float 
 /* ---- CUDA ----------------------------------------------------------------------------------- */
 
 /* Those of lora.cu. */
-#define BLOCK_THREADS 256
-#define BLOCK_ROWS    16
+#define BLOCK_THREADS 512
 #define BLOCK_RANKS   32
+#define COPY_THREADS  256
 #define COPY_RANKS    32
 #define COPY_LENGTH   128
 
@@ -104,26 +104,36 @@ enum status lora_copy_cuda(struct device *device, const struct lora_parts *table
                            .name = "lora_copy",
                            .grid = {divided(longest, COPY_LENGTH), divided(most_ranks, COPY_RANKS),
                                     2 * LORA_PARTS * (unsigned)n_tables},
-                           .block = {BLOCK_THREADS, 1, 1},
+                           .block = {COPY_THREADS, 1, 1},
                            .values = values,
                        },
                        err);
 }
 
-/* A block for 16 rows and 32 ranks of a part. */
-static enum status launch_ranks(struct device *device, const char *name, void **values,
-                                const struct lora_parts *parts, int m, struct err *err)
+/* The kernels of one product: of blocks of 8 rows, of 16, and of 8 for rows that are no vectors;
+ * all give the same bytes. */
+struct ranks_kernels {
+    const char *small, *large, *any;
+};
+
+/* A block for some rows and 32 ranks of a part. Large ones where all multiprocessors have two. */
+static enum status launch_ranks(struct device *device, const struct ranks_kernels *kernels,
+                                bool vectors, void **values, const struct lora_parts *parts, int m,
+                                struct err *err)
 {
     unsigned chunks = 0;
     for (int i = 0; i < parts->n_parts; i++)
         chunks += divided(parts->parts[i].padded, BLOCK_RANKS);
     if (m == 0 || chunks == 0)
         return STATUS_OK;
+    bool large = vectors && divided(m, 16) * chunks >= 2 * (unsigned)device->cuda->info.n_sms;
     return cuda_launch(device->cuda,
                        &(struct cuda_launch){
                            .image = "lora",
-                           .name = name,
-                           .grid = {divided(m, BLOCK_ROWS), chunks, 1},
+                           .name = !vectors ? kernels->any
+                                   : large  ? kernels->large
+                                            : kernels->small,
+                           .grid = {divided(m, large ? 16 : 8), chunks, 1},
                            .block = {BLOCK_THREADS, 1, 1},
                            .values = values,
                        },
@@ -137,9 +147,9 @@ enum status lora_s_cuda(struct device *device, void *s, const void *x, int x_str
     struct lora_parts table = *parts;
     struct dropout of_step = *dropout;
     void *values[] = {&s, &x, &x_stride, &table, &of_step, &m};
+    static const struct ranks_kernels kernels = {"lora_s_8", "lora_s_16", "lora_s_any"};
     bool vectors = parts->columns % 8 == 0 && x_stride % 8 == 0;
-    return launch_ranks(device, vectors ? "lora_s_vectors" : "lora_s_elements", values, parts, m,
-                        err);
+    return launch_ranks(device, &kernels, vectors, values, parts, m, err);
 }
 
 enum status lora_ds_cuda(struct device *device, void *ds, const void *dy,
@@ -150,8 +160,8 @@ enum status lora_ds_cuda(struct device *device, void *ds, const void *dy,
     bool vectors = true;
     for (int i = 0; i < parts->n_parts; i++)
         vectors = vectors && parts->parts[i].rows % 8 == 0;
-    return launch_ranks(device, vectors ? "lora_ds_vectors" : "lora_ds_elements", values, parts, m,
-                        err);
+    static const struct ranks_kernels kernels = {"lora_ds_8", "lora_ds_16", "lora_ds_any"};
+    return launch_ranks(device, &kernels, vectors, values, parts, m, err);
 }
 
 /* ---- dispatch ------------------------------------------------------------------------------- */

@@ -1,12 +1,15 @@
 /* Adapters on a GPU: the working copies of their matrices, and the products into the ranks, whose
  * results s and ds other kernels read. See lora.h and lora_parts.h.
  *
- * s and ds are one product over two operands: 16 rows of activations and up to 32 ranks of a part
- * make a block. What is summed over, the columns of x or dy, is shared out among 8 warps, 32
+ * s and ds are one product over two operands: 8 or 16 rows of activations and up to 32 ranks of a
+ * part make a block. What is summed over, the columns of x or dy, is shared out among 16 warps, 32
  * columns at a time in turn; their sums are added in the order of the warps. So an element's order
- * of summation depends on the number of columns only.
+ * of summation depends on the number of columns only. Where there are few rows, drawing the masks
+ * is most of the work, and blocks of 8 rows share it out among more multiprocessors; of 16 they
+ * read the matrix half as often.
  *
- * Everything goes from memory straight into the fragments of mma.m16n8k16. Which columns a k of it
+ * Everything goes from memory straight into the fragments of mma.m16n8k16, whose A are 16 ranks and
+ * whose B are 8 rows. Which columns a k of it
  * stands for is free as long as both operands agree: of 32 columns lane q = lane % 4 owns 8 q to
  * 8 q + 7, one load of 16 bytes and one counter of the dropout's Philox; the first 4 of them are
  * its k of a first mma (2 q, 2 q + 1, 2 q + 8, 2 q + 9), the others of a second. */
@@ -15,11 +18,10 @@
 #include "kernels/lora_parts.h"
 #include "kernels/tensor.cuh"
 
-#define WARPS    8
-#define ROWS     16 /* a block's */
+#define WARPS    16
 #define RANKS    32 /* a block's, at most */
 #define COLUMNS  32 /* of a warp's turn */
-#define SUMS_ROW (RANKS + 8) /* a store's 4 rows lie 8 banks apart */
+#define SUMS_ROW (RANKS + 4) /* a store's 4 rows, every other one, lie 8 banks apart */
 
 typedef vector_of<__nv_bfloat16> eight;
 
@@ -32,7 +34,7 @@ struct lora_product {
     const __nv_bfloat16 *x, *w;
     int to_stride, x_stride;
     int m, columns, rank; /* from `rank` on ranks are 0 */
-    int tiles;            /* of 8 ranks */
+    int tiles;            /* of 16 ranks */
     float scale;
 };
 
@@ -75,6 +77,13 @@ static __device__ __forceinline__ dropout_halves halves_from(const dropout &of, 
     return first;
 }
 
+/* Two elements, a half of `halves` each: a bit mask of those that are kept. */
+static __device__ __forceinline__ unsigned kept(unsigned halves, unsigned threshold)
+{
+    return ((halves & 0xFFFF) >= threshold ? 0xFFFFu : 0) |
+           (halves >> 16 >= threshold ? 0xFFFF0000u : 0);
+}
+
 template <bool VECTORS>
 static __device__ __forceinline__ void drop(eight &v, const dropout &of, float scale, int row,
                                             int column, int columns)
@@ -83,65 +92,80 @@ static __device__ __forceinline__ void drop(eight &v, const dropout &of, float s
         VECTORS ? dropout_halves(of, dropout_group(of, row, column, columns))
                 : halves_from(of, (uint64_t)(of.first_row + row) * columns + column);
 #pragma unroll
-    for (int e = 0; e < 8; e++)
-        v.of[e] = __float2bfloat16_rn(
-            halves.keep(e, of.threshold) ? to_float(v.of[e]) * scale : 0.0f);
+    for (int i = 0; i < 4; i++)
+        ((unsigned *)&v)[i] =
+            pack(to_float(v.of[2 * i]) * scale, to_float(v.of[2 * i + 1]) * scale) &
+            kept(halves.word[i], of.threshold);
 }
 
-template <bool VECTORS>
-static __device__ __forceinline__ void multiply(float (*sums)[4], const lora_product &p,
-                                                const dropout &dropout)
+/* A warp's sums of 8 TILES rows. Rows that x does not have are the last one again, and nobody reads
+ * their sums. */
+template <int TILES, bool VECTORS>
+static __device__ __forceinline__ void multiply(float (*sums)[TILES][4], const lora_product &p,
+                                                const dropout &dropout, int row0)
 {
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
-    int row0 = ROWS * blockIdx.x + g;
     float drop_scale = dropout_scale_of(dropout.threshold);
-    /* Rows that x does not have are the last one again, and nobody reads their sums. */
-    const __nv_bfloat16 *low = p.x + (size_t)min(row0, p.m - 1) * p.x_stride;
-    const __nv_bfloat16 *high = p.x + (size_t)min(row0 + 8, p.m - 1) * p.x_stride;
-    const __nv_bfloat16 *w = p.w + (size_t)g * p.columns;
+    const __nv_bfloat16 *rows[TILES], *w = p.w + (size_t)g * p.columns;
+#pragma unroll
+    for (int t = 0; t < TILES; t++)
+        rows[t] = p.x + (size_t)min(row0 + 8 * t + g, p.m - 1) * p.x_stride;
+#pragma unroll 2
     for (int first = COLUMNS * warp; first < p.columns; first += COLUMNS * WARPS) {
         int column = first + 8 * q;
-        eight a[2] = {load_eight<VECTORS>(low, column, p.columns),
-                      load_eight<VECTORS>(high, column, p.columns)};
-        eight b[RANKS / 8];
+        eight x[TILES], ranks[RANKS / 16][2];
 #pragma unroll
-        for (int t = 0; t < RANKS / 8; t++)
-            if (t < p.tiles)
-                b[t] = load_eight<VECTORS>(w + (size_t)(8 * t) * p.columns, column, p.columns);
-        if (dropout.threshold) {
-            drop<VECTORS>(a[0], dropout, drop_scale, row0, column, p.columns);
-            drop<VECTORS>(a[1], dropout, drop_scale, row0 + 8, column, p.columns);
-        }
-        const unsigned *x0 = (const unsigned *)&a[0], *x8 = (const unsigned *)&a[1];
+        for (int t = 0; t < TILES; t++)
+            x[t] = load_eight<VECTORS>(rows[t], column, p.columns);
 #pragma unroll
-        for (int t = 0; t < RANKS / 8; t++) {
-            const unsigned *ranks = (const unsigned *)&b[t];
+        for (int i = 0; i < RANKS / 16; i++)
 #pragma unroll
-            for (int i = 0; i < 4; i += 2) {
-                unsigned of_x[4] = {x0[i], x8[i], x0[i + 1], x8[i + 1]};
-                if (t < p.tiles)
-                    mma(sums[t], of_x, ranks[i], ranks[i + 1]);
+            for (int h = 0; h < 2; h++)
+                if (i < p.tiles)
+                    ranks[i][h] = load_eight<VECTORS>(w + (size_t)(16 * i + 8 * h) * p.columns,
+                                                      column, p.columns);
+#pragma unroll
+        for (int t = 0; t < TILES; t++)
+            if (dropout.threshold)
+                drop<VECTORS>(x[t], dropout, drop_scale, row0 + 8 * t + g, column, p.columns);
+#pragma unroll
+        for (int i = 0; i < RANKS / 16; i++) {
+            const unsigned *low = (const unsigned *)&ranks[i][0];
+            const unsigned *high = (const unsigned *)&ranks[i][1];
+            if (i >= p.tiles)
+                break;
+#pragma unroll
+            for (int k = 0; k < 4; k += 2) {
+                unsigned a[4] = {low[k], high[k], low[k + 1], high[k + 1]};
+#pragma unroll
+                for (int t = 0; t < TILES; t++)
+                    mma(sums[i][t], a, ((const unsigned *)&x[t])[k],
+                        ((const unsigned *)&x[t])[k + 1]);
             }
         }
     }
 }
 
-template <bool VECTORS>
+template <int TILES, bool VECTORS>
 static __device__ __forceinline__ void lora_multiply(const lora_product &p, const dropout &dropout)
 {
-    __shared__ float sums_of[WARPS][ROWS][SUMS_ROW];
+    const int n_rows = 8 * TILES;
+    __shared__ float sums_of[WARPS][n_rows][SUMS_ROW];
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
-    float sums[RANKS / 8][4] = {};
-    multiply<VECTORS>(sums, p, dropout);
+    int row0 = n_rows * blockIdx.x;
+    float sums[RANKS / 16][TILES][4] = {};
+    multiply<TILES, VECTORS>(sums, p, dropout, row0);
 #pragma unroll
-    for (int t = 0; t < RANKS / 8; t++) {
-        *(float2 *)&sums_of[warp][g][8 * t + 2 * q] = make_float2(sums[t][0], sums[t][1]);
-        *(float2 *)&sums_of[warp][g + 8][8 * t + 2 * q] = make_float2(sums[t][2], sums[t][3]);
-    }
+    for (int i = 0; i < RANKS / 16; i++)
+#pragma unroll
+        for (int t = 0; t < TILES; t++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                sums_of[warp][8 * t + 2 * q + e % 2][16 * i + g + e / 2 * 8] = sums[i][t][e];
     __syncthreads();
     /* Two ranks of a row a thread. */
     int row = threadIdx.x / (RANKS / 2), rank = threadIdx.x % (RANKS / 2) * 2;
-    if (ROWS * (int)blockIdx.x + row >= p.m || rank >= 8 * p.tiles)
+    if (row >= n_rows || row0 + row >= p.m || rank >= 16 * p.tiles)
         return;
     float2 sum = make_float2(0, 0);
 #pragma unroll
@@ -151,8 +175,7 @@ static __device__ __forceinline__ void lora_multiply(const lora_product &p, cons
     }
     sum.x = rank < p.rank ? sum.x * p.scale : 0;
     sum.y = rank + 1 < p.rank ? sum.y * p.scale : 0;
-    *(unsigned *)(p.to + (size_t)(ROWS * blockIdx.x + row) * p.to_stride + rank) =
-        pack(sum.x, sum.y);
+    *(unsigned *)(p.to + (size_t)(row0 + row) * p.to_stride + rank) = pack(sum.x, sum.y);
 }
 
 /* Which part's ranks, and from which on, a block makes: those of all parts in turn. */
@@ -177,12 +200,12 @@ static __device__ __forceinline__ lora_product product_of(void *to, const lora_p
     p.to_stride = parts.padded;
     p.m = m;
     p.rank = part.rank - ranks.first;
-    p.tiles = min(RANKS, part.padded - ranks.first) / 8;
+    p.tiles = min(RANKS, part.padded - ranks.first) / 16;
     p.scale = part.scale;
     return p;
 }
 
-template <bool VECTORS>
+template <int TILES, bool VECTORS>
 static __device__ __forceinline__ void lora_s(void *s, const void *x, int x_stride,
                                               const lora_parts &parts, dropout dropout, int m)
 {
@@ -194,10 +217,10 @@ static __device__ __forceinline__ void lora_s(void *s, const void *x, int x_stri
     p.columns = parts.columns;
     p.w = (const __nv_bfloat16 *)part.a_copy + (size_t)ranks.first * p.columns;
     dropout.stream = part.stream;
-    lora_multiply<VECTORS>(p, dropout);
+    lora_multiply<TILES, VECTORS>(p, dropout);
 }
 
-template <bool VECTORS>
+template <int TILES, bool VECTORS>
 static __device__ __forceinline__ void lora_ds(void *ds, const void *dy, const lora_parts &parts,
                                                int m)
 {
@@ -209,34 +232,31 @@ static __device__ __forceinline__ void lora_ds(void *ds, const void *dy, const l
     p.columns = part.rows;
     p.w = (const __nv_bfloat16 *)part.b_transposed + (size_t)ranks.first * p.columns;
     dropout none = {};
-    lora_multiply<VECTORS>(p, none);
+    lora_multiply<TILES, VECTORS>(p, none);
 }
 
-extern "C" __global__ void __launch_bounds__(32 * WARPS, 3)
-    lora_s_vectors(void *s, const void *x, int x_stride, const __grid_constant__ lora_parts parts,
-                   const __grid_constant__ dropout dropout, int m)
-{
-    lora_s<true>(s, x, x_stride, parts, dropout, m);
-}
+/* By rows of a block; lora.c chooses. */
+#define LORA_S(name, TILES, VECTORS)                                                               \
+    extern "C" __global__ void __launch_bounds__(32 * WARPS)                                       \
+        lora_s_##name(void *s, const void *x, int x_stride,                                        \
+                      const __grid_constant__ lora_parts parts,                                    \
+                      const __grid_constant__ dropout dropout, int m)                              \
+    {                                                                                              \
+        lora_s<TILES, VECTORS>(s, x, x_stride, parts, dropout, m);                                 \
+    }
+LORA_S(8, 1, true)
+LORA_S(16, 2, true)
+LORA_S(any, 1, false)
 
-extern "C" __global__ void __launch_bounds__(32 * WARPS)
-    lora_s_elements(void *s, const void *x, int x_stride, const __grid_constant__ lora_parts parts,
-                    const __grid_constant__ dropout dropout, int m)
-{
-    lora_s<false>(s, x, x_stride, parts, dropout, m);
-}
-
-extern "C" __global__ void __launch_bounds__(32 * WARPS, 3)
-    lora_ds_vectors(void *ds, const void *dy, const __grid_constant__ lora_parts parts, int m)
-{
-    lora_ds<true>(ds, dy, parts, m);
-}
-
-extern "C" __global__ void __launch_bounds__(32 * WARPS)
-    lora_ds_elements(void *ds, const void *dy, const __grid_constant__ lora_parts parts, int m)
-{
-    lora_ds<false>(ds, dy, parts, m);
-}
+#define LORA_DS(name, TILES, VECTORS)                                                              \
+    extern "C" __global__ void __launch_bounds__(32 * WARPS)                                       \
+        lora_ds_##name(void *ds, const void *dy, const __grid_constant__ lora_parts parts, int m)  \
+    {                                                                                              \
+        lora_ds<TILES, VECTORS>(ds, dy, parts, m);                                                 \
+    }
+LORA_DS(8, 1, true)
+LORA_DS(16, 2, true)
+LORA_DS(any, 1, false)
 
 /* ---- working copies -------------------------------------------------------------------------- */
 

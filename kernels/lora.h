@@ -64,8 +64,9 @@ enum status lora_copy_cuda(struct device *device, const struct lora_parts *table
  * x (m, columns)        rows x_stride elements apart; at a multiple of 16 bytes
  * dropout               of the step; a part's own stream is taken for `stream`. drop(x) is rounded:
  *                       kept ? bf16(x * dropout_scale) : 0
- * m >= 0. Sums: 8 chains over the columns, 32 in turn, added in order, so that a row's bytes depend
- * on x and its place in the step alone. Fast where columns and x_stride are multiples of 8. */
+ * m >= 0. Sums: 16 chains over the columns, 32 in turn, added in order, so that a row's bytes
+ * depend on x and its place in the step alone. Fast where columns and x_stride are multiples of 8.
+ */
 enum status lora_s_cuda(struct device *device, void *s, const void *x, int x_stride,
                         const struct lora_parts *parts, const struct dropout *dropout, int m,
                         struct err *err);

@@ -352,6 +352,28 @@ START_TEST(a_row_has_the_same_bytes_in_every_batch)
 }
 END_TEST
 
+/* So many rows that blocks are large on every card, and some of them in small ones. */
+START_TEST(blocks_of_any_size_give_the_same_bytes)
+{
+    static const struct shape shape = {3, 40, {24, 8, 8}, {8, 32, 1}};
+    enum { M = 1408, FROM = 700 };
+    if (!cuda_test_device(_i))
+        SKIP("needs nvcc");
+    struct adapters adapters = adapters_ready(&shape);
+    size_t width = (size_t)adapters.table.padded, bytes = (M - FROM) * width * sizeof(float);
+    float *s = s_of(&adapters, &some_dropout, 0, M, shape.columns, true);
+    float *ds = ds_of(&adapters, 0, M, true);
+    float *part = s_of(&adapters, &some_dropout, FROM, M - FROM, shape.columns, false);
+    ck_assert_mem_eq(part, s + FROM * width, bytes);
+    free(part);
+    part = ds_of(&adapters, FROM, M - FROM, false);
+    ck_assert_mem_eq(part, ds + FROM * width, bytes);
+    free(part), free(s), free(ds);
+    adapters_free(&adapters);
+    device_close(&cuda_test);
+}
+END_TEST
+
 /* With A the identity s is drop(x), whose bits are known. */
 START_TEST(masks_are_the_definitions)
 {
@@ -411,6 +433,7 @@ int main(void)
     tcase_add_loop_test(tests, copies_are_the_masters_rounded, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, products_into_the_ranks_match_the_reference, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, a_row_has_the_same_bytes_in_every_batch, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, blocks_of_any_size_give_the_same_bytes, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, masks_are_the_definitions, 0, CUDA_TEST_SETTINGS);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

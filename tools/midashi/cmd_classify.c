@@ -253,7 +253,7 @@ static enum status run_job(struct job *job, struct err *err)
                        "which adapter? give --adapter FOLDER, as train wrote it");
     if (o->probabilities)
         TRY(check_apart(o->probabilities, "--probabilities", o->arguments[0], err));
-    TRY(open_cpu_device(&job->device, o, err));
+    TRY(open_device(&job->device, o, &job->meter, err));
     TRY(read_corpus(&job->corpus, o->arguments[0], o, &job->meter, err));
     TRY(predict(job, err));
     if (o->json)
