@@ -7,11 +7,13 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include "tests/training_parity.h"
 
 #define FACTOR 2.0
-#define QUICK  4 /* of cuda_support's settings: an RTX 4090, shuffled, exact mma */
+/* Of cuda_support's settings. What is computed depends on mma's sums alone; softcuda takes seven
+ * times as long where they truncate, which is the more like a card. */
+#define EXACT      4
+#define TRUNCATING 1
 
 /* How far a run is from float64: of each step, and of each tensor with all at once behind. */
 struct deviation {
@@ -56,21 +58,6 @@ static double root_mean_square(const double *x, int n)
     return sqrt(squares / n);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(const double *x, int n)
-{
-    double sorted[512];
-    ck_assert_int_le(n, 512);
-    memcpy(sorted, x, (size_t)n * sizeof *x);
-    qsort(sorted, (size_t)n, sizeof *sorted, by_value);
-    return sorted[n / 2];
-}
-
 static double largest(const double *x, int n)
 {
     double most = x[0];
@@ -94,13 +81,13 @@ static int held_steps(const char *what, const double *got, const double *torch, 
            held(what, "root mean square", root_mean_square(got, n), root_mean_square(torch, n));
 }
 
-/* A tensor by itself too: at what torch has for it, or for the median one where that is more, since
- * one tensor's luck is no yardstick. */
+/* A tensor by itself too: at what torch has for it, or for all in the mean where that is more,
+ * since one tensor's luck is no yardstick. */
 static int held_tensors(const char *what, const struct training_golden *golden, const double *got,
                         const double *torch)
 {
     int n = golden->n_tensors, worst = 0;
-    double typical = median(torch, n);
+    double typical = root_mean_square(torch, n);
     for (int i = 0; i < n; i++)
         if (got[i] / fmax(torch[i], typical) > got[worst] / fmax(torch[worst], typical))
             worst = i;
@@ -116,7 +103,9 @@ static int compare(const struct deviation *d, const struct training_golden *gold
     enum training_golden_quantity gradient = TRAINING_GOLDEN_GRADIENT;
     enum training_golden_quantity change = TRAINING_GOLDEN_CHANGE;
     int beyond = held_steps("loss", d->loss_errors, torch->loss_errors, d->n_steps);
-    beyond += held_steps("norm", d->norm_errors, torch->norm_errors, d->n_steps);
+    /* Not the largest: four ways of running torch in bfloat16 have it 3 times apart. */
+    beyond += held("norm", "root mean square", root_mean_square(d->norm_errors, d->n_steps),
+                   root_mean_square(torch->norm_errors, d->n_steps));
     beyond += held_tensors("gradient", golden, d->errors[gradient], torch->errors[gradient]);
     if (torch->has_change)
         beyond += held_tensors("change", golden, d->errors[change], torch->errors[change]);
@@ -186,18 +175,17 @@ static void check_steps(const char *test, const struct parity_case *c, int setti
     peft_test_close(&t, &d);
 }
 
-/* Without checkers: what runs here has run under all of them in test_cuda_training. A truncating
- * mma is the more like a card's, and takes softcuda five times as long: in full only. */
+/* Without checkers: what runs here has run under all of them in test_cuda_training. */
 START_TEST(steps_are_as_near_as_torchs)
 {
-    check_steps(__func__, &parity_cases[_i % 2], (QUICK + _i / 2) % CUDA_TEST_SETTINGS);
+    check_steps(__func__, &parity_cases[_i % 2], _i < 2 ? EXACT : TRUNCATING);
 }
 END_TEST
 
 /* Minutes: 30 layers of 576 columns. */
 START_TEST(five_steps_of_smollm2_are_as_near_as_torchs)
 {
-    check_steps(__func__, &parity_cases[2], QUICK);
+    check_steps(__func__, &parity_cases[2], EXACT);
 }
 END_TEST
 
@@ -208,7 +196,7 @@ START_TEST(the_measures_see_other_runs)
     const struct parity_case *c = &parity_cases[0];
     struct peft_test t;
     struct deviation d;
-    if (!peft_test_open(&t, __func__, c, QUICK))
+    if (!peft_test_open(&t, __func__, c, EXACT))
         return;
     t.parity.trainer.settings.learning_rate *= rates[_i];
     printf("%s, a rate of %g\n", c->run, t.parity.trainer.settings.learning_rate);
@@ -231,7 +219,7 @@ int main(void)
     TCase *tests = tcase_create("cuda_training_peft");
     bool full = cuda_test_full();
     tcase_set_timeout(tests, full ? 7200 : 600);
-    tcase_add_loop_test(tests, steps_are_as_near_as_torchs, 0, full ? 2 * CUDA_TEST_SETTINGS : 2);
+    tcase_add_loop_test(tests, steps_are_as_near_as_torchs, 0, full ? 4 : 2);
     tcase_add_loop_test(tests, the_measures_see_other_runs, 0, 2);
     suite_add_tcase(suite, tests);
     if (full) {

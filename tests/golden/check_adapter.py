@@ -10,6 +10,10 @@ Loads the adapter with PEFT on the model in float32, and the merged folder with 
 Prints the largest relative errors: of the last tokens' hidden states (midashi against PEFT), and of
 the logits (merged against PEFT; for tokens, or for classes where there are labels). Exits 1 where one
 is above 1e-4, or PEFT finds a key missing or unexpected. MODEL in safetensors, in F32.
+
+An adapter of midashi's own training takes the place of tool_adapter's: `build/midashi train CORPUS
+--model MODEL --output ADAPTER --device cuda`, without a GPU under
+MIDASHI_CUDA_DRIVER=build/softcuda/libcuda.so.1. docs/numerics.md, Training on a GPU, has the figures.
 """
 import json
 import pathlib
