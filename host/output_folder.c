@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum status output_folder_make(const char *path, bool *made, struct err *err)
@@ -25,13 +26,20 @@ enum status output_folder_make(const char *path, bool *made, struct err *err)
     return STATUS_OK;
 }
 
+/* A run that was killed just now is not gone before its memory is: two seconds. */
+#define LOCK_TRIES 40
+static const struct timespec lock_pause = {.tv_nsec = 50000000};
+
 enum status output_folder_lock(struct output_lock *lock, const char *path, struct err *err)
 {
     lock->folder = opendir(path);
     if (!lock->folder)
         return err_set(err, STATUS_RESOURCE, "%s: %s", path, strerror(errno));
-    if (flock(dirfd(lock->folder), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
-        return STATUS_OK;
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        if (flock(dirfd(lock->folder), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+            return STATUS_OK;
+        nanosleep(&lock_pause, NULL);
+    }
     output_folder_unlock(lock);
     return err_set(err, STATUS_USAGE,
                    "%s: another run is writing into this folder; wait for its end, or give another "

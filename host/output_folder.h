@@ -20,7 +20,8 @@ enum status output_folder_check(const char *path, const char *const *own, struct
 struct output_lock {
     DIR *folder;
 };
-/* STATUS_USAGE: another process has it. A file system without locks keeps nobody out. */
+/* STATUS_USAGE: another process has it, also after two seconds. A file system without locks keeps
+ * nobody out. */
 enum status output_folder_lock(struct output_lock *lock, const char *path, struct err *err);
 void output_folder_unlock(struct output_lock *lock);
 

@@ -48,7 +48,7 @@ PYTHON
 test_bench_prints_csv() {
     run "$MIDASHI" bench $small --csv
     expect_code 0
-    expect_line_count "$stdout" 6
+    expect_line_count "$stdout" 7
     expect_match "$stdout" '^operation,dtype,device,'
     expect_match "$stdout" '^matmul_fwd,f32,cpu,[a-z0-9]+,1,measured,m=4 n=16 k=64,.*,true,,$'
     [ "$(awk -F, '{ print NF }' "$stdout" | sort -u)" = 20 ] || fail 'columns are missing'
@@ -66,11 +66,11 @@ need_kernels() {
 test_bench_counts_on_softcuda() {
     need_command python3
     need_kernels
-    MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_CARD=rtx3080 run "$MIDASHI" bench rmsnorm --device cuda
+    MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_CARD=rtx3080 run "$MIDASHI" bench rmsnorm_fwd --device cuda
     expect_code 0
     expect_match "$stdout" '^cuda:0, .*: a software device\. Counted, not measured; a projection is no measurement\.$'
     expect_match "$stdout" '^  n=256 d=576 +[0-9]+ +[0-9]+ +0 +[0-9.]+ us$'
-    MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_CARD=rtx3080 run "$MIDASHI" bench rmsnorm --device cuda --json
+    MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_CARD=rtx3080 run "$MIDASHI" bench rmsnorm_fwd --device cuda --json
     expect_code 0
     python3 - "$stdout" <<'PYTHON' || fail 'the JSON is not as documented'
 import json, sys
@@ -87,7 +87,7 @@ PYTHON
     cp "$stdout" "$dir/counted.json"
     run "$MIDASHI" bench compare "$dir/counted.json" "$dir/counted.json"
     expect_match "$stdout" '^rmsnorm_fwd .* counted, not timed$'
-    MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_REPORT=$dir/report.json run "$MIDASHI" bench rmsnorm --device cuda
+    MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_REPORT=$dir/report.json run "$MIDASHI" bench rmsnorm_fwd --device cuda
     expect_code 2
     expect_match "$stderr" 'SOFTCUDA_REPORT counts the whole process'
     MIDASHI_CUDA_DRIVER=$driver run "$MIDASHI" bench nearest --device cuda
@@ -315,7 +315,7 @@ test_bench_refuses_by_name() {
     run "$MIDASHI" bench nf4_matmul_few --device cpu # a GPU's alone
     expect_code 2
     expect_match "$stderr" 'no row that is chosen runs on --device cpu'
-    run "$MIDASHI" bench --worker rmsnorm --device cuda
+    run "$MIDASHI" bench --worker rmsnorm_fwd --device cuda
     expect_error 2 '--worker serves rows of the CPU, not of cuda'
     run "$MIDASHI" bench compare --against "$planted" --device cuda
     expect_error 2 'bench compare runs on the CPU only, not on cuda'
