@@ -2,18 +2,19 @@
 """Projects the report's fine-tuning, 500 steps of Llama-2-7B, from one counted step of two layers.
 
     python3 bench/report_run.py --titles livedoor_titles.tsv --tokenizer llama2_spm.model \\
-        [--work /tmp/report-run] [--tokens 352,704] [--cards rtx4090,rtx3080] [--passes 512,1024]
+        [--work /tmp/report-run] [--tokens 624,704] [--cards rtx4090,rtx3080] [--passes 512,1024]
 
 `midashi train` runs on softcuda, with the report's settings, a model of two layers in a 7B's shapes
 and titles with so many tokens together, one pass; a run that was counted is kept in the work folder.
 Of the two layers one has everything, and the first lacks the way back through q, k and v: so 32
-layers are 31 of the one and the other. What lies between the counted numbers of tokens is
-interpolated. docs/speed.md has results and what they leave out. Needs Python alone, and the build.
+layers are 31 of the one and the other. At other numbers of tokens the products are what their tiles
+say, which is checked at the counted ones; all else is interpolated. docs/speed.md has results and what they leave out. Needs Python alone, and the build.
 """
 import argparse
 import json
 import os
 import random
+import re
 import shutil
 import statistics
 import subprocess
@@ -25,6 +26,7 @@ LAYERS, HIDDEN, FEED_FORWARD, RANK, LABELS = 32, 4096, 11008, 32, 9
 STEPS, EVALUATIONS, VALIDATION, BATCH, ACCUMULATE = 500, 5, 0.1, 4, 4
 DRAM = {"rtx3080": 760e9, "rtx4090": 1008e9, "h100": 3.35e12}  # tools/softcuda/card.c
 LAUNCH = {"rtx3080": 2.0e-6, "rtx4090": 1.6e-6, "h100": 2.5e-6}
+SHAPES = []  # forward, back: read_shapes
 TERMS = ["tensor", "issue", "shared", "l2", "dram", "latency"]
 
 
@@ -72,7 +74,7 @@ def count(work, titles, tokens, card):
         subprocess.run(
             [SOFTCUDA, "run", "--card", card, "--report", report + ".part", "--", MIDASHI, "train",
              corpus, "--model", os.path.join(work, "model"), "--output",
-             os.path.join(work, "adapter"), "--force", "--device", "cuda", "--objective", "classify",
+             report + ".adapter", "--force", "--device", "cuda", "--objective", "classify",
              "--steps", "1", "--batch", str(BATCH), "--accumulate", str(len(chosen) // BATCH),
              "--rank", str(RANK), "--dropout", "0.1", "--validation", "0"], check=True)
         os.rename(report + ".part", report)
@@ -194,15 +196,73 @@ def split(report, tokens):
     return forward, backward, sums_of(launches[end:])
 
 
+# ---- products at any number of tokens -----------------------------------------------------------
+
+# Rows, columns and parts with adapters; what kernels/product_shape.c knows of cards.
+MATRICES = {"q, k, v": (3 * HIDDEN, HIDDEN, 3), "o": (HIDDEN, HIDDEN, 1),
+            "gate, up": (2 * FEED_FORWARD, HIDDEN, 2), "down": (HIDDEN, FEED_FORWARD, 1)}
+MULTIPROCESSORS = {"rtx3080": 68, "rtx4090": 128}
+MACS, L2_BYTES, SHARED = 256, 16, 100 << 10
+TENSOR = {"rtx3080": 59.5e12, "rtx4090": 165.2e12}  # tools/softcuda/card.c
+
+
+def read_shapes(path):
+    """The tiles of a product, and what its weights cost, from its C file."""
+    with open(os.path.join(HERE, path)) as f:
+        text = f.read()
+    shapes = [[int(n) for n in m.split(",")] for m in
+              re.findall(r'\{"nf4_matmul_(?:bwd_)?\d+x\d+", ([\d, ]+)\}', text)]
+    cost = [float(n) for n in re.search(r"weight_cost = \{([^}]+)\}", text)[1].split(",")]
+    return shapes, cost
+
+
+def product(shapes, cost, card, tokens, width, depth):
+    """(tile, seconds of its tensor term): the tile that product_shape_choose takes, and its waves,
+    each as long as a full one. Held against every counted product by check_products."""
+    places, best = MULTIPROCESSORS[card], None
+    for rows, columns, high, wide, stages, most in shapes:
+        ctas = -(-tokens // rows) * -(-width // columns)
+        bytes_ = stages * (128 * rows + cost[3] * columns) + cost[4] * columns
+        side = min(-(-ctas // places), most, int(SHARED // (bytes_ + 1024)))
+        waves = -(-ctas // (side * places))
+        parts = [rows * columns * 64 / MACS, rows * (1 + wide) + columns * (cost[1] + cost[2] * high),
+                 (128 * rows + cost[0] * columns) / L2_BYTES]
+        rest = 0.25 * (sum(parts) - max(parts)) * (2 if side * high * wide < 8 else 1)
+        clocks = waves * max(side * (max(parts) + rest + 60), 250)
+        if best is None or clocks < best[0]:
+            macs = waves * side * places * rows * columns * depth
+            best = clocks, f"{rows}x{columns}", 2 * macs / TENSOR[card]
+    return best[1:]
+
+
+def products(card, tokens):
+    """{name: (tile, seconds)}; adapters lengthen the sum by their ranks."""
+    found = {}
+    for name, (rows, columns, parts) in MATRICES.items():
+        found["Y = X Wᵀ, " + name] = product(*SHAPES[0], card, tokens, rows, columns + RANK)
+        found["dX = dY W, " + name] = product(*SHAPES[1], card, tokens, columns,
+                                              rows + parts * RANK)
+    return found
+
+
+def check_products(card, tokens, parts):
+    for name, (tile, seconds) in products(card, tokens).items():
+        one = next(p[name] for p in parts if name in p)
+        assert all(kernel.endswith("_" + tile) for kernel in one.kernels), (name, tile, one.kernels)
+        counted = one.terms["tensor"] / one.launches
+        assert abs(counted / seconds - 1) < 0.002, (name, counted, seconds)
+        assert set(one.bounds) == {"tensor"}, one.bounds
+
+
 # ---- between counted numbers of tokens ----------------------------------------------------------
 
 def shares(points, tokens):
-    """[(point, share)]: between the two around it, and beyond the last in proportion."""
+    """[(point, share)]: on the line through the two around it, or the nearest two, or the one."""
     for low, high in zip(points, points[1:]):
         if tokens <= high or high == points[-1]:
             share = (tokens - low) / (high - low)
             return [(low, 1 - share), (high, share)]
-    return [(points[0], tokens / points[0])]
+    return [(points[0], 1.0)]
 
 
 def draw(titles, rng):
@@ -249,6 +309,24 @@ def table(sums):
           + " |")
 
 
+def pass_of(counted, card, points, tokens, back):
+    """A pass: products by their tiles, bound by tensor cores as every counted one is; all else on
+    the line through the counted ones."""
+    sums = {}
+    for point, share in shares(points, tokens):
+        for part in counted[card, point][:2 if back else 1]:
+            sums_add(sums, part, share)
+    for name, (_, seconds) in products(card, tokens).items():
+        if name in sums:
+            one = sums[name]
+            more = seconds * one.launches - one.terms["tensor"]
+            one.terms["tensor"] += more
+            one.seconds += more
+            one.serial += more
+            one.bounds["tensor"] += more
+    return sums
+
+
 def run_of(counted, card, steps, held_out, most):
     """Prints and returns a run's seconds with passes of at most so many tokens."""
     points = sorted(t for c, t in counted if c == card)
@@ -257,15 +335,11 @@ def run_of(counted, card, steps, held_out, most):
         for tokens in cut(units, most):
             n_passes += 1
             lengths.append(tokens)
-            for point, share in shares(points, tokens):
-                forward, back, _ = counted[card, point]
-                sums_add(step, forward, share / STEPS)
-                sums_add(step, back, share / STEPS)
+            sums_add(step, pass_of(counted, card, points, tokens, True), 1 / STEPS)
     sums_add(step, counted[card, points[-1]][2])
     for texts in held_out:
         for tokens in cut(texts, most):
-            for point, share in shares(points, tokens):
-                sums_add(evaluation, counted[card, point][0], share)
+            sums_add(evaluation, pass_of(counted, card, points, tokens, False))
     a_step, serial = (sum(getattr(o, key) for o in step.values()) for key in ("seconds", "serial"))
     evaluated = sum(o.seconds for o in evaluation.values())
     print(f"\n### {card}, passes of at most {most} tokens\n")
@@ -283,7 +357,7 @@ def arguments():
     parser.add_argument("--titles", required=True)
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--work", default="/tmp/report-run")
-    parser.add_argument("--tokens", default="352,704")
+    parser.add_argument("--tokens", default="624,704")
     parser.add_argument("--cards", default="rtx4090,rtx3080")
     parser.add_argument("--passes", default="512,1024", help="of at most so many tokens each")
     parser.add_argument("--count-only", action="store_true")
@@ -301,11 +375,14 @@ def main():
                for card in args.cards.split(",") for t in tokens}
     if args.count_only:
         return
+    SHAPES.extend(map(read_shapes, ["kernels/nf4_matmul.c", "kernels/nf4_matmul_bwd.c"]))
     for (card, t), parts in counted.items():
+        check_products(card, t, parts)
+        tiles = {name: k.split("_")[-1] for p in parts for name, one in p.items()
+                 for k in one.kernels if k.startswith("nf4_matmul")}
         print(f"{card}, {t} tokens: forward, back, update "
-              + ", ".join(f"{1e3 * sum(o.seconds for o in p.values()):.2f}" for p in parts) + " ms: "
-              + ", ".join(sorted(k for p in parts for o in p.values() for k in o.kernels
-                                 if k.startswith("nf4"))))
+              + ", ".join(f"{1e3 * sum(o.seconds for o in p.values()):.1f}" for p in parts)
+              + " ms; " + ", ".join(f"{name} {tile}" for name, tile in tiles.items()))
     steps, held_out = draw(titles, random.Random(0))
     for card in args.cards.split(","):
         for most in args.passes.split(","):

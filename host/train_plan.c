@@ -9,9 +9,10 @@
 /* From here on the matrix products have their full rate, so more tokens at once gain nothing. */
 #define PASS_TOKENS 512
 
-/* A GPU's have it later, and their last tile of rows is partly empty in each pass: as many tokens
- * as there is memory for without computing a layer twice (docs/speed.md). */
-static const int gpu_pass_tokens[] = {1024, 896, 768, 640};
+/* On a GPU they have it later, and each pass has a last wave of tiles that is partly empty: rather
+ * a step in one pass, if there is memory for it without computing a layer twice. Lengths between,
+ * which cut a step of 700 tokens into a long and a short pass, gain nothing (docs/speed.md). */
+static const int gpu_pass_tokens[] = {1024, 896, 768};
 #define N_GPU_PASSES (sizeof gpu_pass_tokens / sizeof *gpu_pass_tokens)
 
 struct objective_settings train_plan_objective(const struct train_plan *plan,

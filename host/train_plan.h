@@ -35,9 +35,9 @@ struct train_plan {
     size_t total;
 };
 
-/* Keeps as many layers as the budget allows; on a GPU, where that is all of them, with the longest
- * passes that it allows, up to 1,024 tokens. STATUS_RESOURCE: not even none; says by how much and
- * what to do. */
+/* Keeps as many layers as the budget allows; on a GPU, where that can be all of them,
+ * with longer passes than a CPU's, up to 1,024 tokens. STATUS_RESOURCE: not even none; says by how
+ * much and what to do. */
 enum status train_plan_make(struct train_plan *plan, const struct train_plan_request *request,
                             struct err *err);
 

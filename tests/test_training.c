@@ -458,7 +458,7 @@ START_TEST(seven_billion_fit_a_card_of_10_gb)
     } cases[] = {{9500000000, 1024, true},
                  {8500000000, 896, true},
                  {8000000000, 768, true},
-                 {7000000000, 512, true},
+                 {7500000000, 512, true},
                  {6500000000, 512, false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         request.budget = cases[i].budget;

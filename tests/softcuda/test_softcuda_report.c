@@ -2,6 +2,7 @@
 #include "tests/softcuda/rig.h"
 
 #include <locale.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +75,11 @@ static void close_report(struct rig *rig, const char *path)
     unlink(path);
 }
 
+static double seconds_of(const json_t *projected)
+{
+    return json_real_value(json_object_get(json_object_get(projected, "projection"), "seconds"));
+}
+
 START_TEST(launches_are_summed_by_kernel)
 {
     struct rig rig;
@@ -103,6 +109,15 @@ START_TEST(launches_are_summed_by_kernel)
     ck_assert_int_eq(json_integer_value(json_array_get(json_object_get(launch, "grid"), 0)), 8);
     ck_assert_int_eq(number(json_object_get(launch, "counters"), "warp_instructions"), 16 * 11);
     ck_assert_int_eq(number(json_array_get(launches, 3), "kernel"), 1);
+    /* Each launch's projection is for the card of the run; the kernel's is their sum. */
+    double seconds = 0;
+    for (size_t i = 0; i < 3; i++)
+        seconds += seconds_of(json_array_get(launches, i));
+    for (size_t i = 0; i < json_array_size(json_object_get(copy, "cards")); i++) {
+        const json_t *card = json_array_get(json_object_get(copy, "cards"), i);
+        bool own = strcmp(json_string_value(json_object_get(card, "card")), "rtx3080") == 0;
+        ck_assert_int_eq(own, fabs(seconds_of(card) - seconds) < 1e-8 * seconds);
+    }
     json_decref(report);
     close_report(&rig, path);
 }
