@@ -237,7 +237,7 @@ static __device__ __forceinline__ void lora_ds(void *ds, const void *dy, const l
 
 /* By rows of a block; lora.c chooses. */
 #define LORA_S(name, TILES, VECTORS)                                                               \
-    extern "C" __global__ void __launch_bounds__(32 * WARPS)                                       \
+    extern "C" __global__ void __launch_bounds__(32 * WARPS, TILES == 1 ? 2 : 1)                  \
         lora_s_##name(void *s, const void *x, int x_stride,                                        \
                       const __grid_constant__ lora_parts parts,                                    \
                       const __grid_constant__ dropout dropout, int m)                              \
@@ -249,7 +249,7 @@ LORA_S(16, 2, true)
 LORA_S(any, 1, false)
 
 #define LORA_DS(name, TILES, VECTORS)                                                              \
-    extern "C" __global__ void __launch_bounds__(32 * WARPS)                                       \
+    extern "C" __global__ void __launch_bounds__(32 * WARPS, TILES == 1 ? 2 : 1)                  \
         lora_ds_##name(void *ds, const void *dy, const __grid_constant__ lora_parts parts, int m)  \
     {                                                                                              \
         lora_ds<TILES, VECTORS>(ds, dy, parts, m);                                                 \
