@@ -103,7 +103,7 @@ static int compare(const struct deviation *d, const struct training_golden *gold
     enum training_golden_quantity gradient = TRAINING_GOLDEN_GRADIENT;
     enum training_golden_quantity change = TRAINING_GOLDEN_CHANGE;
     int beyond = held_steps("loss", d->loss_errors, torch->loss_errors, d->n_steps);
-    /* Not the largest: four ways of running torch in bfloat16 have it 3 times apart. */
+    /* Not the largest: four ways of running torch in bfloat16 have it 2.4 times apart. */
     beyond += held("norm", "root mean square", root_mean_square(d->norm_errors, d->n_steps),
                    root_mean_square(torch->norm_errors, d->n_steps));
     beyond += held_tensors("gradient", golden, d->errors[gradient], torch->errors[gradient]);

@@ -243,8 +243,6 @@ test_what_cannot_be_trained_is_told() {
     expect_error 2 '--objective regress: use classify, next-token or contrastive'
     train "$dir/a" --dropout 1
     expect_error 2 '--dropout 1: give a share below 1'
-    train "$dir/a" --device cuda
-    expect_error 2 'cuda'
     train "$dir/a" --near 3
     expect_error 2 '--near counts rows of a group; give --group too'
     train "$dir/a" --temperature 0.1
