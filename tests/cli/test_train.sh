@@ -137,7 +137,7 @@ endless() { # FOLDER OPTION...
 
 end_endless() {
     kill -KILL $pid
-    wait $pid || :
+    wait $pid 2>/dev/null || : # the shell would tell
     trap - EXIT
     expect_no_match "$dir/endless" '^midashi: '
 }
