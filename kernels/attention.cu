@@ -88,12 +88,10 @@ static __device__ __forceinline__ void attention(const operands &o)
     extern __shared__ __align__(128) char stages[]; /* 2 of (K, V) */
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = blockIdx.y;
     int slot = gridDim.x - 1 - blockIdx.x;
-    int text = find_text(o.cu_seqlens, o.n_texts, slot);
-    int begin = o.cu_seqlens[text], length = o.cu_seqlens[text + 1] - begin;
-    int first_query = ROWS * (slot - begin / ROWS - text);
-    if (first_query >= length)
+    const block_rows block(o.cu_seqlens, o.n_texts, slot);
+    if (block.first >= block.length)
         return;
-    int end = min(first_query + ROWS, length);
+    int begin = block.begin, first_query = block.first, end = block.end;
     int first_tile = max(first_query - o.window + 1, 0) / KEYS, last_tile = (end - 1) / KEYS;
     const bf16 *k = o.k + (size_t)begin * o.kv_stride + head / o.group * o.head_dim;
     const bf16 *v = o.v + (size_t)begin * o.kv_stride + head / o.group * o.head_dim;

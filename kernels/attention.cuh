@@ -31,6 +31,21 @@ static __device__ __forceinline__ int find_text(const int *cu_seqlens, int n_tex
     return low;
 }
 
+/* Which rows a slot has (attention.cu tells of slots): none where first >= length. */
+struct block_rows {
+    int begin, length; /* of the text */
+    int first, end;    /* in it */
+
+    __device__ __forceinline__ block_rows(const int *cu_seqlens, int n_texts, int slot)
+    {
+        int text = find_text(cu_seqlens, n_texts, slot);
+        begin = cu_seqlens[text];
+        length = cu_seqlens[text + 1] - begin;
+        first = ROWS * (slot - begin / ROWS - text);
+        end = min(first + ROWS, length);
+    }
+};
+
 /* ---- tiles in shared memory ----------------------------------------------------------------- */
 
 /* A tile's rows are D elements, in chunks of 8. The 8 rows that a quarter of an ldmatrix reads lie
@@ -114,23 +129,6 @@ static __device__ __forceinline__ void load_keys(char *stages, const bf16 *k, co
 
 /* ---- rows in registers ---------------------------------------------------------------------- */
 
-/* Among the four lanes of a quad: word j of lane i becomes word i of lane j. A fragment has word i
- * of four chunks in lane i; memory wants whole chunks, 64 bytes a row. */
-static __device__ __forceinline__ void transpose_quad(unsigned *word)
-{
-#pragma unroll
-    for (int bit = 1; bit <= 2; bit *= 2)
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-            if (!(j & bit)) {
-                bool high = threadIdx.x & bit;
-                unsigned kept = high ? word[j | bit] : word[j];
-                unsigned other = __shfl_xor_sync(ALL, high ? word[j] : word[j | bit], bit);
-                word[j] = high ? other : kept;
-                word[j | bit] = high ? kept : other;
-            }
-}
-
 static __device__ __forceinline__ unsigned element(const bf16 *row, int column, int head_dim)
 {
     return column < head_dim ? __bfloat16_as_ushort(row[column]) : 0u;
@@ -201,7 +199,6 @@ static __device__ __forceinline__ void store16(bf16 *to, const unsigned *word)
                  "r"(word[0]), "r"(word[1]), "r"(word[2]), "r"(word[3])
                  : "memory");
 }
-
 
 /* 16 rows of sums (accumulators of D / 8 mma), each times its factor, to n_there rows of out. */
 template <int D, bool VECTORS>

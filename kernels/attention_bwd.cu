@@ -1,5 +1,5 @@
-/* The gradient of packed causal attention on a GPU. See attention.h; attention.cuh has what it shares
- * with attention.cu, whose first comment tells of slots, tiles and stages.
+/* The gradient of packed causal attention on a GPU. See attention.h; attention.cuh has what it
+ * shares with attention.cu, whose first comment tells of slots, tiles and stages.
  *
  * Two launches, each with blocks of 4 warps for 64 rows of one text, 16 a warp. A warp's own rows
  * are the left operands of mma and stay where they are, the others come by tiles into two stages:
@@ -14,15 +14,15 @@
  * leaves m, 1 / l and dout . out of each row and head; m and l apart, so that the largest score has
  * a difference of 0, whatever its size.
  *
- * The pass by keys goes through the heads of the group, and in each through the queries that see one
- * of its keys, so scores come transposed, a query a column:
+ * The pass by keys goes through the heads of the group, and in each through the queries that see
+ * one of its keys, so scores come transposed, a query a column:
  *
  *     S' = k q'    dP' = v dout'    dv += P' dout    dk += dS' q
  *
  * and probabilities become left operands of the last two where they lie, as in attention.cu.
  *
- * Heads of more than 128: registers do not hold a warp's own rows beside the sums, so that they stay
- * in shared memory; and a block of the pass by keys has half of the columns of dk and dv.
+ * Heads of more than 128: registers do not hold a warp's own rows beside the sums, so that they
+ * stay in shared memory; and a block of the pass by keys has half of the columns of dk and dv.
  *
  * Order of summation. Scores, dout . v: one chain of head_dim / 16 mma. dq: as a query's sums in
  * attention.cu. dk, dv: one chain of mma of 16 queries each, counted from the text's first, which
@@ -73,7 +73,9 @@ static __device__ __forceinline__ void set_own(own_rows<D> &own, const char *sha
 }
 
 /* Bytes of shared memory in front of the stages. */
-template <int D> struct own_bytes { static const int n = own_rows<D>::kept ? 0 : 2 * ROWS * D * 2; };
+template <int D> struct own_bytes {
+    static const int n = own_rows<D>::kept ? 0 : 2 * ROWS * D * 2;
+};
 
 /* ---- by queries ----------------------------------------------------------------------------- */
 
@@ -182,12 +184,10 @@ static __device__ __forceinline__ void by_queries(const operands &o)
     char *stages = shared + own_bytes<D>::n;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = blockIdx.y;
     int slot = gridDim.x - 1 - blockIdx.x; /* late ones, which have the most keys, first */
-    int text = find_text(o.cu_seqlens, o.n_texts, slot);
-    int begin = o.cu_seqlens[text], length = o.cu_seqlens[text + 1] - begin;
-    int first_query = ROWS * (slot - begin / ROWS - text);
-    if (first_query >= length)
+    const block_rows block(o.cu_seqlens, o.n_texts, slot);
+    if (block.first >= block.length)
         return;
-    int end = min(first_query + ROWS, length);
+    int begin = block.begin, first_query = block.first, end = block.end;
     int first_tile = max(first_query - o.window + 1, 0) / KEYS, last_tile = (end - 1) / KEYS;
     const bf16 *k = o.k + (size_t)begin * o.kv_stride + head / o.group * o.head_dim;
     const bf16 *v = o.v + (size_t)begin * o.kv_stride + head / o.group * o.head_dim;
@@ -329,12 +329,10 @@ static __device__ __forceinline__ void by_keys(const operands &o)
     char *stages = shared + own_bytes<D>::n;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, kv_head = blockIdx.y;
     int slot = blockIdx.x; /* early ones, which the most queries see, first */
-    int text = find_text(o.cu_seqlens, o.n_texts, slot);
-    int begin = o.cu_seqlens[text], length = o.cu_seqlens[text + 1] - begin;
-    int first_key = ROWS * (slot - begin / ROWS - text);
-    if (first_key >= length)
+    const block_rows block(o.cu_seqlens, o.n_texts, slot);
+    if (block.first >= block.length)
         return;
-    int end_key = min(first_key + ROWS, length);
+    int begin = block.begin, length = block.length, first_key = block.first, end_key = block.end;
     int end = length - end_key < o.window ? length : end_key + o.window - 1; /* of the queries */
     int first_tile = first_key / QUERIES;
     size_t first = (size_t)(begin + first_key);
@@ -421,8 +419,8 @@ static __device__ __forceinline__ void by_keys(const operands &o)
 
 /* ---- instances ------------------------------------------------------------------------------ */
 
-/* TILE: as many rows as two stages in 34 KB allow, 64 at most. BLOCKS: of an SM, what registers must
- * allow. */
+/* TILE: as many rows as two stages in 34 KB allow, 64 at most. BLOCKS: of an SM, what registers
+ * must allow. */
 #define KERNEL(NAME, PASS, D, TILE, VECTORS, BLOCKS)                                               \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                  \
         NAME(bf16 *dq, bf16 *dk, bf16 *dv, const bf16 *dout, const bf16 *out, const bf16 *q,       \

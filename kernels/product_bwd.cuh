@@ -2,8 +2,8 @@
  * product.cuh while they lie as mma has them, before its epilogue.
  *
  * ds · A is a small product for each part, over its ranks, from 0. Both operands come straight from
- * memory: of 16 ranks lane q of a quad has four in a row, 8 bytes, which stand for k = 2 q, 2 q + 1,
- * 2 q + 8, 2 q + 9 of the mma. So a row's 32 bytes are read whole; in which order 16 products of
+ * memory: of 16 ranks lane q of a quad has four in a row, 8 bytes, which stand for k = 2 q,
+ * 2 q + 1, 2 q + 8, 2 q + 9 of the mma. So a row's 32 bytes are read whole; in which order 16 products of
  * one mma are numbered does not matter as long as ds and A agree.
  *
  * A counter of Philox serves the 8 columns of a row in an n8 tile, of which each lane of a quad has
@@ -16,24 +16,6 @@
 #include "kernels/dropout.cuh"
 #include "kernels/product.cuh"
 #include "kernels/product_bwd.h"
-
-/* word[t] of lane q of a quad <- word[q] of lane t. */
-static __device__ __forceinline__ void quad_transpose(unsigned *word)
-{
-#pragma unroll
-    for (int bit = 1; bit <= 2; bit *= 2) {
-        bool upper = threadIdx.x & bit;
-#pragma unroll
-        for (int t = 0; t < 4; t++)
-            if (!(t & bit)) {
-                unsigned stays = upper ? word[t + bit] : word[t];
-                unsigned goes = upper ? word[t] : word[t + bit];
-                unsigned comes = __shfl_xor_sync(0xFFFFFFFF, goes, bit);
-                word[t] = upper ? comes : stays;
-                word[t + bit] = upper ? stays : comes;
-            }
-    }
-}
 
 /* ALIGNED: columns are multiples of 8, so that a tile's 8 columns share a counter. */
 template <typename S, bool ALIGNED> struct adapters_epilogue {
@@ -82,7 +64,7 @@ template <typename S, bool ALIGNED> struct adapters_epilogue {
 #pragma unroll
                 for (int t = 0; t < 4; t++)
                     half[h][t] = drawn.word[t];
-                quad_transpose(half[h]);
+                transpose_quad(half[h]);
             } else {
                 for (int t = 0; t < n8; t++) {
                     half[h][t] = 0;

@@ -1,4 +1,5 @@
-/* What the kernels for tensor cores share: cp.async, ldmatrix and mma by name. */
+/* What the kernels for tensor cores share: cp.async, ldmatrix and mma by name;
+ * words that change places in a quad. */
 #ifndef MIDASHI_KERNELS_TENSOR_CUH
 #define MIDASHI_KERNELS_TENSOR_CUH
 
@@ -63,6 +64,24 @@ static __device__ __forceinline__ unsigned pack(float low, float high)
 {
     __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
     return *(unsigned *)&pair;
+}
+
+/* Among the four lanes of a quad: word j of lane i becomes word i of lane j. A fragment has word i
+ * of four chunks of 16 bytes in lane i; memory, and a counter of Philox, have whole chunks. */
+static __device__ __forceinline__ void transpose_quad(unsigned *word)
+{
+#pragma unroll
+    for (int bit = 1; bit <= 2; bit *= 2)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (!(j & bit)) {
+                bool high = threadIdx.x & bit;
+                unsigned kept = high ? word[j | bit] : word[j];
+                unsigned other =
+                    __shfl_xor_sync(0xFFFFFFFF, high ? word[j] : word[j | bit], bit);
+                word[j] = high ? other : kept;
+                word[j | bit] = high ? kept : other;
+            }
 }
 
 #endif
