@@ -15,8 +15,7 @@
 static __device__ double block_sum(double value)
 {
     __shared__ double of_warp[THREADS / 32];
-    for (int step = 16; step > 0; step /= 2)
-        value += __shfl_xor_sync(0xFFFFFFFF, value, step);
+    value = warp_sum(value);
     if (threadIdx.x % 32 == 0)
         of_warp[threadIdx.x / 32] = value;
     __syncthreads();

@@ -33,13 +33,6 @@ struct contrastive_parameters { /* contrastive.c's */
 };
 
 /* Over all 32 lanes, the same in each. */
-static __device__ double warp_sum(double value)
-{
-    for (int step = 16; step > 0; step /= 2)
-        value += __shfl_xor_sync(0xFFFFFFFF, value, step);
-    return value;
-}
-
 static __device__ double warp_largest(double value)
 {
     for (int step = 16; step > 0; step /= 2) {

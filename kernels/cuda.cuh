@@ -87,8 +87,8 @@ template <int W, typename T> static __device__ void store_floats(T *to, const fl
     *(bits *)to = *(const bits *)&piece;
 }
 
-/* Over all 32 lanes, the same in each: a butterfly, so that the order is one. */
-static __device__ float warp_sum(float value)
+/* Over all 32 lanes, the same in each: a butterfly, so that the order is one. float or double. */
+template <typename T> static __device__ T warp_sum(T value)
 {
     for (int step = 16; step > 0; step /= 2)
         value += __shfl_xor_sync(0xFFFFFFFF, value, step);

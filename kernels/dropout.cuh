@@ -43,36 +43,44 @@ static __device__ __forceinline__ float dropout_scale_of(unsigned threshold)
     return 65536.0f / (float)(65536 - threshold);
 }
 
-/* What is left of a group of bfloat16: of what is kept the product with the scale, rounded. */
-static __device__ __forceinline__ uint4 dropout_group_kept(uint4 x, const dropout_halves &halves,
-                                                           unsigned threshold, float scale)
+/* The halves of 8 elements in a row that may lie in two groups, from any element of the step on: at
+ * the price of two counters. */
+static __device__ __forceinline__ dropout_halves dropout_halves_from(const dropout &of,
+                                                                     uint64_t element)
+{
+    dropout_halves first(of, element / DROPOUT_GROUP), second(of, element / DROPOUT_GROUP + 1);
+    unsigned words[8], skip = element % DROPOUT_GROUP;
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        words[i] = first.word[i], words[4 + i] = second.word[i];
+#pragma unroll
+    for (int i = 0; i < 6; i++)
+        words[i] = skip & 4 ? words[i + 2] : words[i];
+#pragma unroll
+    for (int i = 0; i < 5; i++)
+        words[i] = skip & 2 ? words[i + 1] : words[i];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        first.word[i] = skip & 1 ? __funnelshift_r(words[i], words[i + 1], 16) : words[i];
+    return first;
+}
+
+/* What is left of 8 bfloat16: of what is kept the product with the scale, rounded; else 0. By a
+ * mask, without branches. */
+static __device__ __forceinline__ uint4 dropout_eight(uint4 x, const dropout_halves &halves,
+                                                      unsigned threshold, float scale)
 {
     unsigned pairs[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        float low = __uint_as_float(pairs[i] << 16) * scale;
-        float high = __uint_as_float(pairs[i] & 0xFFFF0000u) * scale;
-        __nv_bfloat162 kept =
-            __floats2bfloat162_rn(halves.keep(2 * i, threshold) ? low : 0.0f,
-                                  halves.keep(2 * i + 1, threshold) ? high : 0.0f);
-        pairs[i] = *(unsigned *)&kept;
+        unsigned kept = (halves.keep(2 * i, threshold) ? 0xFFFFu : 0) |
+                        (halves.keep(2 * i + 1, threshold) ? 0xFFFF0000u : 0);
+        __nv_bfloat162 scaled = __floats2bfloat162_rn(__uint_as_float(pairs[i] << 16) * scale,
+                                                      __uint_as_float(pairs[i] & 0xFFFF0000u) *
+                                                          scale);
+        pairs[i] = *(unsigned *)&scaled & kept;
     }
     return make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
-}
-
-/* Which of the 8 elements from `element` of the step on are kept, a bit each, the first one lowest:
- * of any element, at the price of a loop over words, and of two counters where it is not a group's
- * first. */
-static __device__ __forceinline__ unsigned dropout_bits(const dropout &of, uint64_t element)
-{
-    unsigned bits = 0, offset = (unsigned)(element % DROPOUT_GROUP);
-    for (int group = offset ? 1 : 0; group >= 0; group--) {
-        dropout_halves halves(of, element / DROPOUT_GROUP + group);
-#pragma unroll
-        for (int e = DROPOUT_GROUP - 1; e >= 0; e--)
-            bits = bits << 1 | halves.keep(e, of.threshold);
-    }
-    return bits >> offset & 0xFF;
 }
 
 /* The group of element (row, column) of rows of d; (row, column) is its first where d and column

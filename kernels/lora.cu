@@ -57,45 +57,14 @@ static __device__ __forceinline__ eight load_eight(const __nv_bfloat16 *row, int
     return v;
 }
 
-/* The halves of 8 elements in a row that may lie in two groups, from any element on. */
-static __device__ __forceinline__ dropout_halves halves_from(const dropout &of, uint64_t element)
-{
-    dropout_halves first(of, element / DROPOUT_GROUP), second(of, element / DROPOUT_GROUP + 1);
-    unsigned words[8], skip = element % DROPOUT_GROUP;
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        words[i] = first.word[i], words[4 + i] = second.word[i];
-#pragma unroll
-    for (int i = 0; i < 6; i++)
-        words[i] = skip & 4 ? words[i + 2] : words[i];
-#pragma unroll
-    for (int i = 0; i < 5; i++)
-        words[i] = skip & 2 ? words[i + 1] : words[i];
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        first.word[i] = skip & 1 ? __funnelshift_r(words[i], words[i + 1], 16) : words[i];
-    return first;
-}
-
-/* Two elements, a half of `halves` each: a bit mask of those that are kept. */
-static __device__ __forceinline__ unsigned kept(unsigned halves, unsigned threshold)
-{
-    return ((halves & 0xFFFF) >= threshold ? 0xFFFFu : 0) |
-           (halves >> 16 >= threshold ? 0xFFFF0000u : 0);
-}
-
 template <bool VECTORS>
 static __device__ __forceinline__ void drop(eight &v, const dropout &of, float scale, int row,
                                             int column, int columns)
 {
     dropout_halves halves =
         VECTORS ? dropout_halves(of, dropout_group(of, row, column, columns))
-                : halves_from(of, (uint64_t)(of.first_row + row) * columns + column);
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        ((unsigned *)&v)[i] =
-            pack(to_float(v.of[2 * i]) * scale, to_float(v.of[2 * i + 1]) * scale) &
-            kept(halves.word[i], of.threshold);
+                : dropout_halves_from(of, (uint64_t)(of.first_row + row) * columns + column);
+    *(uint4 *)&v = dropout_eight(*(const uint4 *)&v, halves, of.threshold, scale);
 }
 
 /* A warp's sums of 8 TILES rows. Rows that x does not have are the last one again, and nobody reads

@@ -153,11 +153,18 @@ struct wide_dropout {
         row_groups = (unsigned)columns / DROPOUT_GROUP;
     }
 
+    /* Which of this thread's 8 elements of row t are kept, a bit each, the first one lowest. */
     __device__ __forceinline__ unsigned bits(int t) const
     {
         if (of.threshold == 0)
             return 0xFF;
-        return dropout_bits(of, (uint64_t)(of.first_row + t) * columns + first_column);
+        dropout_halves halves =
+            dropout_halves_from(of, (uint64_t)(of.first_row + t) * columns + first_column);
+        unsigned kept = 0;
+#pragma unroll
+        for (int e = 0; e < DROPOUT_GROUP; e++)
+            kept |= (unsigned)halves.keep(e, of.threshold) << e;
+        return kept;
     }
 
     /* Of the two vectors that this thread has copied, 16 rows apart: masks first, while they are on
@@ -171,13 +178,13 @@ struct wide_dropout {
         if (step.is_short()) {
             dropout_halves one(of, of_first);
             wait<STAGES - 2>();
-            *a = dropout_group_kept(*a, one, of.threshold, scale);
+            *a = dropout_eight(*a, one, of.threshold, scale);
             return;
         }
         dropout_halves one(of, of_first), two(of, of_first + copies::PITCH * row_groups);
         wait<STAGES - 2>();
-        *a = dropout_group_kept(*a, one, of.threshold, scale);
-        *b = dropout_group_kept(*b, two, of.threshold, scale);
+        *a = dropout_eight(*a, one, of.threshold, scale);
+        *b = dropout_eight(*b, two, of.threshold, scale);
     }
 };
 
