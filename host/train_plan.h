@@ -27,8 +27,9 @@ struct train_plan {
     int unit_texts;              /* of a unit: twice the batch where texts come in pairs */
     int kept_layers, n_layers;   /* of those that a way back passes */
     size_t weights;
-    size_t adapter; /* parameters, gradients, both moments: 16 bytes a number; the best so far, or
-                       on a GPU, where that is the host's, the working copies: 4 more */
+    size_t adapter; /* parameters, gradients, both moments: 16 bytes a number; the best so far: 4
+                       more, or on a GPU, where that is the host's, the working copies: 4 more, of
+                       ranks as they are filled up (kernels/lora_parts.h) */
     size_t kept;    /* activations of the layers */
     size_t shared;  /* buffers of one layer, forward and back */
     size_t losses;

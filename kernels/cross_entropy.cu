@@ -8,15 +8,15 @@
  *   over it again         exp(x - largest) * factor, by the same threads: so y may be x
  *
  * A row of a vocabulary is read twice and written once: 6 bytes a logit in bfloat16, for which a
- * multiprocessor of an RTX 4090 has the time of 245 instructions of a lane; two exponentials are 30.
- * So expf is the exact one, and sums are float32 in many short chains, pieces added as trees.
+ * multiprocessor of an RTX 4090 has the time of 245 instructions of a lane; two exponentials are
+ * 30. So expf is the exact one, and sums are float32 in many short chains, pieces added as trees.
  *
  * The label's own element is left out of the sum, as on the CPU: softmax - 1 is minus the others'
  * part. In its place stands -inf, whose exponential is 0.
  *
  * -FLT_MAX is where the search for the largest begins: it makes exp(-inf - largest) 0 instead of
- * NaN, also in a thread that has met nothing else. A row of nothing but -inf has the sum 0, and 0 / 0
- * is the NaN that it shall have; of +inf exp(inf - inf) is. fmaxf looks past a NaN, which the
+ * NaN, also in a thread that has met nothing else. A row of nothing but -inf has the sum 0, and
+ * 0 / 0 is the NaN that it shall have; of +inf exp(inf - inf) is. fmaxf looks past a NaN, which the
  * exponentials then bring out. */
 #include <float.h>
 #include <math.h>
@@ -28,7 +28,7 @@
 /* What a thread has seen of its row, then the block. */
 struct row_sum {
     float largest, sum; /* sum of exp(x - largest) */
-    int beaten;         /* the label is not the answer: an element is larger, or an equal one before it */
+    int beaten; /* the label is not the answer: an element is larger, or an equal one before it */
 };
 
 /* This thread's elements but the label's; own is that one's value. label -1: there is none. */
@@ -128,7 +128,8 @@ struct cross_entropy_parameters { /* cross_entropy.c's */
     float weight;
 };
 
-template <int W, typename T> static __device__ void cross_entropy_row(const cross_entropy_parameters &p)
+template <int W, typename T>
+static __device__ void cross_entropy_row(const cross_entropy_parameters &p)
 {
     int d = p.d, label = p.labels[blockIdx.x];
     const T *logits = (const T *)p.logits + (size_t)blockIdx.x * d;
@@ -143,7 +144,8 @@ template <int W, typename T> static __device__ void cross_entropy_row(const cros
             store_floats(dlogits + j, floats<W>{});
         return;
     }
-    /* All threads have read it before the block's barrier, behind which dlogits may take its place. */
+    /* All threads have read it before the block's barrier, behind which dlogits may take its place.
+     */
     float own = to_float(logits[label]);
     row_sum row = sum_of_block(sum_of_thread<W>(logits, d, label, own), own);
     float of_label = expf(own - row.largest), sum = row.sum + of_label;

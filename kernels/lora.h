@@ -26,7 +26,8 @@ struct lora {
  * dropped (m, columns)  scratch; not touched, and may be NULL, where the threshold is 0
  * x (m, columns)        the layer's input
  * m >= 0; the arrays do not overlap. A row's bytes depend on its own x and, through the mask, on
- * its place in the step; not on the batch or the number of threads. */
+ * its place in the step; not on the batch or the number of threads. STATUS_RESOURCE, as lora_bwd,
+ * on a GPU: there y's term is the product's, and the rest are the functions further down. */
 enum status lora_fwd(struct device *device, void *y, void *s, void *dropped, const void *x,
                      const struct lora *lora, const struct dropout *dropout, int m,
                      struct err *err);

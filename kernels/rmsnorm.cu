@@ -65,10 +65,10 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS_LARGEST)
 
 /* ---- the gradient ---------------------------------------------------------------------------
 
- * 16 bytes a thread and access where rows are whole vectors. A thread keeps its first KEPT pieces of
- * x, of dy * weight and of what dx held in registers between the sums and the result, so that each
- * byte of them is read once and all are under way together; what a row has beyond 4096 (where it is
- * no vectors, 1024) is read again, from L1. Both sums go through one barrier. */
+ * 16 bytes a thread and access where rows are whole vectors. A thread keeps its first KEPT pieces
+ * of x, of dy * weight and of what dx held in registers between the sums and the result, so that
+ * each byte of them is read once and all are under way together; what a row has beyond 4096 (where
+ * it is no vectors, 1024) is read again, from L1. Both sums go through one barrier. */
 #define BWD_WARPS_LARGEST 8
 
 struct row_sums {
