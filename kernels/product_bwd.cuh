@@ -3,8 +3,8 @@
  *
  * ds · A is a small product for each part, over its ranks, from 0. Both operands come straight from
  * memory: of 16 ranks lane q of a quad has four in a row, 8 bytes, which stand for k = 2 q,
- * 2 q + 1, 2 q + 8, 2 q + 9 of the mma. So a row's 32 bytes are read whole; in which order 16 products of
- * one mma are numbered does not matter as long as ds and A agree.
+ * 2 q + 1, 2 q + 8, 2 q + 9 of the mma. So a row's 32 bytes are read whole; in which order 16
+ * products of one mma are numbered does not matter as long as ds and A agree.
  *
  * A counter of Philox serves the 8 columns of a row in an n8 tile, of which each lane of a quad has
  * two: a word of the four. So each lane makes the counters of one tile, rows g and g + 8, and a
