@@ -1,7 +1,6 @@
 /* See cuda_device.h. */
 #include "host/base/cuda_device.h"
 
-#include <assert.h>
 #include <string.h>
 #include "host/base/cuda_images.h"
 
@@ -141,7 +140,8 @@ enum status cuda_function(struct cuda_device *cuda, const char *image, const cha
             return STATUS_OK;
     }
     TRY(load_module(cuda, image, &module, err));
-    assert(cuda->n_functions < CUDA_FUNCTIONS_LARGEST);
+    if (cuda->n_functions == CUDA_FUNCTIONS_LARGEST)
+        return err_set(err, STATUS_FAILED, "more than %d kernels", CUDA_FUNCTIONS_LARGEST);
     *function = &cuda->functions[cuda->n_functions];
     **function = (struct cuda_function){image, name, NULL, CUDA_SHARED_WITHOUT_ASKING};
     CUresult result = cuda->driver.ModuleGetFunction(&(*function)->function, module, name);

@@ -25,7 +25,7 @@ bool cuda_info_usable(const struct cuda_info *info);
 bool cuda_has_kernels(void);
 
 #define CUDA_MODULES_LARGEST   32
-#define CUDA_FUNCTIONS_LARGEST 128
+#define CUDA_FUNCTIONS_LARGEST 256
 
 /* A kernel. */
 struct cuda_function {
