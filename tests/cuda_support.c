@@ -1,9 +1,12 @@
 /* See cuda_support.h. */
 #include "tests/cuda_support.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include "host/base/float16.h"
 
 struct device cuda_test;
@@ -55,6 +58,36 @@ bool cuda_test_full(void)
 {
     const char *tests = getenv("MIDASHI_CUDA_TESTS");
     return tests && strcmp(tests, "full") == 0;
+}
+
+/* Of the child: its exit code. */
+static int run_with_failure(int n, enum status (*run)(void *context, struct err *err),
+                            void *context)
+{
+    char text[16];
+    struct err err = {0};
+    snprintf(text, sizeof text, "%d", n);
+    setenv("SOFTCUDA_FAIL_ALLOC", text, 1); /* a driver reads its settings once */
+    enum status status = cuda_test_open(1, &err);
+    if (status == STATUS_OK)
+        status = run(context, &err);
+    device_close(&cuda_test);
+    bool one_line = err.text[0] && !strchr(err.text, '\n');
+    one_line = one_line && (strstr(err.text, " MB") || strstr(err.text, " bytes") ||
+                            strstr(err.text, "for the kernels of "));
+    return status == STATUS_OK ? 0 : status == STATUS_RESOURCE && one_line ? 1 : 2;
+}
+
+int cuda_test_with_failure(int n, enum status (*run)(void *context, struct err *err), void *context)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) /* not _exit: softcuda looks for leaks at the end, and makes the code 99 */
+        exit(run_with_failure(n, run, context));
+    int result;
+    ck_assert_int_eq(waitpid(child, &result, 0), child);
+    return WIFEXITED(result) ? WEXITSTATUS(result) : 3;
 }
 
 void cuda_good(enum status status, const struct err *err)
@@ -118,9 +151,24 @@ struct cuda_tensor cuda_send(enum precision type, float *x, size_t n)
     return tensor;
 }
 
+struct cuda_tensor cuda_spoiled(enum precision type, size_t n)
+{
+    float *nothing = test_alloc(n * sizeof *nothing);
+    for (size_t i = 0; i < n; i++)
+        nothing[i] = NAN;
+    struct cuda_tensor tensor = cuda_send(type, nothing, n);
+    free(nothing);
+    return tensor;
+}
+
 struct cuda_tensor cuda_send_bytes(const void *bytes, size_t n)
 {
     return filled(PRECISION_NF4, bytes, n);
+}
+
+struct cuda_tensor cuda_send_ints(const int32_t *x, size_t n)
+{
+    return cuda_send_bytes(x, n * sizeof *x);
 }
 
 void *cuda_download_bytes(struct cuda_tensor *tensor)

@@ -27,6 +27,13 @@ enum status cuda_test_open(int setting, struct err *err);
 /* The long form of tests is asked for: MIDASHI_CUDA_TESTS=full, which `make check-cuda` sets. */
 bool cuda_test_full(void);
 
+/* Runs in a process of its own, with the device open, while the n-th allocation of the GPU's or of
+ * page-locked memory fails; run releases all that it has taken. 0: all went well; 1: a clean error,
+ * one line that tells what could not be had, so many bytes or kernels, and nothing leaked; else
+ * wrong. */
+int cuda_test_with_failure(int n, enum status (*run)(void *context, struct err *err),
+                           void *context);
+
 /* Fails the test with the error's text unless status is STATUS_OK. */
 void cuda_good(enum status status, const struct err *err);
 
@@ -41,7 +48,10 @@ struct cuda_tensor {
 struct cuda_tensor cuda_send(enum precision type, float *x, size_t n);
 /* Uninitialised to the checkers: reading it is an error. */
 struct cuda_tensor cuda_empty(enum precision type, size_t n);
+/* Of NaN, so that what a kernel leaves out is seen. */
+struct cuda_tensor cuda_spoiled(enum precision type, size_t n);
 struct cuda_tensor cuda_send_bytes(const void *bytes, size_t n);
+struct cuda_tensor cuda_send_ints(const int32_t *x, size_t n);
 /* As floats, which the caller frees; the tensor is gone, and nothing was written behind it. */
 float *cuda_download(struct cuda_tensor *tensor);
 /* Of a tensor of bytes. */

@@ -114,6 +114,13 @@ void fill_normal(float *x, size_t n, uint64_t seed, float deviation)
 #define CANARIES 64
 #define CANARY   0xA5C3F00Du
 
+void *test_alloc(size_t bytes)
+{
+    void *pointer = malloc(bytes + 1);
+    ck_assert_ptr_nonnull(pointer);
+    return pointer;
+}
+
 float *guarded_floats(size_t n)
 {
     uint32_t *raw = aligned_alloc(64, (n * 4 + 2 * CANARIES * 4 + 63) / 64 * 64);

@@ -33,6 +33,9 @@ void fill_uniform(float *x, size_t n, uint64_t seed, float low, float high);
 void fill_normal(float *x, size_t n, uint64_t seed, float deviation);
 uint64_t mix64(uint64_t seed, uint64_t index);
 
+/* Garbage, a byte at least; fails the test where there is no memory. The caller frees. */
+void *test_alloc(size_t bytes);
+
 /* float32 buffers with canaries before and behind; released by check_guarded. Not cleared: filled
  * with NaN, so that an element that is not written fails a comparison. */
 float *guarded_floats(size_t n);

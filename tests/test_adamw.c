@@ -12,13 +12,6 @@
 static const int sizes[] = {0, 1, 7, 8, 9, 31, 8191, 8193, 16384, 16385, 40001};
 #define N_SIZES (sizeof sizes / sizeof *sizes)
 
-static void *allocate(size_t bytes)
-{
-    void *pointer = malloc(bytes + 1);
-    ck_assert_ptr_nonnull(pointer);
-    return pointer;
-}
-
 /* ---- sum of squares and clipping ------------------------------------------------------------ */
 
 START_TEST(sum_of_squares_matches_reference)
@@ -46,7 +39,7 @@ START_TEST(what_is_not_finite_shows_in_the_sum)
     static const int places[] = {0, 5, 8191, 16383, 16384, LENGTH - 1};
     struct device device;
     ck_assert(test_device(_i, &device));
-    float *x = allocate(LENGTH * sizeof *x);
+    float *x = test_alloc(LENGTH * sizeof *x);
     fill_normal(x, LENGTH, 1, 1.0f);
     for (size_t p = 0; p < sizeof places / sizeof *places; p++) {
         float before = x[places[p]];
@@ -67,7 +60,7 @@ START_TEST(sum_of_squares_is_the_same_on_every_cpu)
 {
     enum { LENGTH = 100003 };
     struct device device;
-    float *x = allocate(LENGTH * sizeof *x);
+    float *x = test_alloc(LENGTH * sizeof *x);
     double first = 0;
     fill_normal(x, LENGTH, 1, 1.0f);
     for (int i = 0; test_device(i, &device); i++) {
@@ -134,7 +127,7 @@ static void check_step(struct device *device, size_t n, int setting)
         v[i] = g[i] * v[i] * (g[i] * v[i]); /* not negative */
     }
     double *p64 = to_doubles(p, n), *g64 = to_doubles(g, n), *m64 = to_doubles(m, n);
-    double *v64 = to_doubles(v, n), *allowed = allocate(3 * n * sizeof *allowed);
+    double *v64 = to_doubles(v, n), *allowed = test_alloc(3 * n * sizeof *allowed);
     struct err err;
     adamw_step_ref(p64, g64, m64, v64, allowed, (int64_t)n, &settings[setting]);
     ck_assert_int_eq(adamw_step(device, p, g, m, v, (int64_t)n, &settings[setting], &err),

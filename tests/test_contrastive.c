@@ -14,13 +14,6 @@ static const struct {
     int n, d;
 } cases[] = {{0, 4}, {1, 1}, {2, 1}, {1, 5}, {3, 3}, {4, 4}, {5, 7}, {16, 33}, {33, 64}, {7, 576}};
 
-static void *allocate(size_t bytes)
-{
-    void *pointer = malloc(bytes + 1);
-    ck_assert_ptr_nonnull(pointer);
-    return pointer;
-}
-
 /* A batch: float32 inputs, the same in float64, and room for results. */
 struct batch {
     int n, d;
@@ -41,11 +34,11 @@ static struct batch make_batch(int n, int d, bool excludes)
         b.positive[i] += b.anchor[i] / 2;
     b.anchor64 = to_doubles(b.anchor, b.size), b.positive64 = to_doubles(b.positive, b.size);
     if (excludes) {
-        b.excluded = allocate((size_t)n * (size_t)n);
+        b.excluded = test_alloc((size_t)n * (size_t)n);
         for (int i = 0; i < n * n; i++) /* the diagonal too, which is not to be read */
             b.excluded[i] = mix64(3, (uint64_t)i) % 3 == 0 ? 1 + (uint8_t)(i % 255) : 0;
     }
-    b.losses = allocate((size_t)n * sizeof *b.losses);
+    b.losses = test_alloc((size_t)n * sizeof *b.losses);
     b.danchor = zero_doubles(b.size), b.dpositive = zero_doubles(b.size);
     return b;
 }
@@ -84,7 +77,7 @@ static void check_batch(struct device *device, const struct batch *b, float temp
     float *losses = guarded_floats((size_t)b->n);
     float *danchor = guarded_floats(b->size), *dpositive = guarded_floats(b->size);
     size_t n_scratch = contrastive_scratch(b->n);
-    double *scratch = allocate(n_scratch * sizeof *scratch);
+    double *scratch = test_alloc(n_scratch * sizeof *scratch);
     double tolerance = contrastive_tolerance(b->n, b->d, (double)temperature);
     struct err err;
     for (size_t i = 0; i < n_scratch; i++)
@@ -291,7 +284,7 @@ START_TEST(contrastive_is_the_same_for_any_number_of_threads)
     ck_assert_int_eq(device_open(&three, "cpu", 3, NULL), STATUS_OK);
     struct batch b = make_batch(33, 70, true);
     float losses[2][33], danchor[2][33 * 70], dpositive[2][33 * 70];
-    double *scratch = allocate(contrastive_scratch(33) * sizeof *scratch);
+    double *scratch = test_alloc(contrastive_scratch(33) * sizeof *scratch);
     for (int i = 0; i < 2; i++)
         ck_assert_int_eq(contrastive(i ? &three : &one, losses[i], danchor[i], dpositive[i],
                                      b.anchor, b.positive, b.excluded, b.n, b.d, 0.05f, 0.3f,

@@ -23,13 +23,6 @@ static const float spreads[] = {3, 60, 1e6f};
 /* Below it, exponentials may be 0 (kernels/vector_math.h). */
 #define LEAST 0x1p-126
 
-static void *allocate(size_t bytes)
-{
-    void *pointer = malloc(bytes + 1);
-    ck_assert_ptr_nonnull(pointer);
-    return pointer;
-}
-
 static int32_t label_of(int i, int d)
 {
     return i % 5 == 3 ? -1 : (int32_t)(mix64(5, (uint64_t)i) % (uint64_t)d);
@@ -37,7 +30,7 @@ static int32_t label_of(int i, int d)
 
 static int32_t *make_labels(int n, int d)
 {
-    int32_t *labels = allocate((size_t)n * sizeof *labels);
+    int32_t *labels = test_alloc((size_t)n * sizeof *labels);
     for (int i = 0; i < n; i++)
         labels[i] = label_of(i, d);
     return labels;
@@ -48,7 +41,7 @@ static void check_softmax(struct device *device, int n, int d, float spread, boo
     size_t size = (size_t)n * (size_t)d;
     float *x = guarded_floats(size), *apart = guarded_floats(size), *y = in_place ? x : apart;
     fill_uniform(x, size, 1, -spread, spread);
-    double *x64 = to_doubles(x, size), *want = allocate(size * sizeof *want);
+    double *x64 = to_doubles(x, size), *want = test_alloc(size * sizeof *want);
     struct err err;
     softmax_fwd_ref(want, x64, n, d);
     ck_assert_int_eq(softmax_fwd(device, y, x, n, d, &err), STATUS_OK);
@@ -82,8 +75,8 @@ static void check_case(struct device *device, int n, int d, float spread, enum p
     float *losses = guarded_floats(rows), *dlogits = place == APART ? apart : logits;
     int32_t *labels = make_labels(n, d);
     fill_uniform(logits, size, 2, -spread, spread);
-    double *logits64 = to_doubles(logits, size), *want = allocate(size * sizeof *want);
-    double *want_losses = allocate(rows * sizeof *want_losses);
+    double *logits64 = to_doubles(logits, size), *want = test_alloc(size * sizeof *want);
+    double *want_losses = test_alloc(rows * sizeof *want_losses);
     struct err err;
     cross_entropy_ref(want_losses, want, logits64, labels, n, d, (double)weight);
     ck_assert_int_eq(cross_entropy(device, losses, place == NO_GRADIENT ? NULL : dlogits, logits,
@@ -152,7 +145,7 @@ END_TEST
 static double *read_numbers(FILE *file, const char *name, size_t n)
 {
     char got[16];
-    double *values = allocate(n * sizeof *values);
+    double *values = test_alloc(n * sizeof *values);
     ck_assert_int_eq(fscanf(file, " %15s", got), 1);
     ck_assert_str_eq(got, name);
     for (size_t i = 0; i < n; i++)
@@ -168,7 +161,7 @@ static void check_golden(struct device *device, FILE *file, int n, int d, double
     double *logits64 = read_numbers(file, "logits", size);
     double *want_losses = read_numbers(file, "losses", (size_t)n);
     double *want = read_numbers(file, "dlogits", size);
-    float *logits = allocate(size * sizeof *logits), losses[8];
+    float *logits = test_alloc(size * sizeof *logits), losses[8];
     int32_t labels[8];
     ck_assert_int_le(n, 8);
     for (size_t i = 0; i < size; i++)

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include "host/base/cuda_memory.h"
 #include "host/base/file.h"
 #include "host/embedder.h"
@@ -45,11 +43,6 @@ static enum status keep_last(void *context, int layer, const void *hidden, int n
     return llama_final_norm(last->llama, last->device, last->states, hidden, n_tokens, err);
 }
 
-static struct cuda_tensor send_ints(const int32_t *x, size_t n)
-{
-    return cuda_send_bytes(x, n * sizeof *x);
-}
-
 /* (N_TOKENS, D); adapter_path NULL: none. The caller frees. */
 static float *states_of(struct device *device, const char *path, const char *adapter_path,
                         enum precision precision)
@@ -82,8 +75,9 @@ static float *states_of(struct device *device, const char *path, const char *ada
     struct cuda_tensor of_states, arrays[3];
     if (gpu) {
         of_states = cuda_empty(PRECISION_BF16, n);
-        arrays[0] = send_ints(tokens, N_TOKENS), arrays[1] = send_ints(positions, N_TOKENS);
-        arrays[2] = send_ints(cu_seqlens, N_TEXTS + 1);
+        arrays[0] = cuda_send_ints(tokens, N_TOKENS),
+        arrays[1] = cuda_send_ints(positions, N_TOKENS);
+        arrays[2] = cuda_send_ints(cu_seqlens, N_TEXTS + 1);
         last.states = cuda_pointer(&of_states);
         batch.tokens = cuda_pointer(&arrays[0]), batch.positions = cuda_pointer(&arrays[1]);
         batch.cu_seqlens = cuda_pointer(&arrays[2]);
@@ -345,34 +339,20 @@ END_TEST
 
 /* ---- when memory ends ----------------------------------------------------------------------- */
 
-/* In a process of its own: lets the n-th allocation of the GPU's or of page-locked memory fail. Its
- * exit code: 0 all went well, 1 a clean error, else wrong. */
-static int run_with_failure(const char *model, const char *adapter, int n)
+struct paths {
+    const char *model, *adapter;
+};
+
+static enum status embed_two(void *context, struct err *err)
 {
-    fflush(NULL);
-    pid_t child = fork();
-    ck_assert_int_ge(child, 0);
-    if (child == 0) {
-        char text[16];
-        struct err err = {0};
-        float *vectors = NULL;
-        size_t width;
-        snprintf(text, sizeof text, "%d", n);
-        setenv("SOFTCUDA_FAIL_ALLOC", text, 1);
-        enum status status = STATUS_RESOURCE;
-        if (cuda_test_open(1, &err) == STATUS_OK)
-            status = embed_status(&vectors, &width, &cuda_test, model, adapter, 0, 2, 0, &err);
-        device_close(&cuda_test);
-        bool one_line = err.text[0] && !strchr(err.text, '\n');
-        one_line = one_line && (strstr(err.text, " MB") || strstr(err.text, " bytes") ||
-                                strstr(err.text, "for the kernels of "));
-        if (status == STATUS_OK)
-            free(vectors);
-        exit(status == STATUS_OK ? 0 : status == STATUS_RESOURCE && one_line ? 1 : 2);
-    }
-    int result;
-    ck_assert_int_eq(waitpid(child, &result, 0), child);
-    return WIFEXITED(result) ? WEXITSTATUS(result) : 3;
+    const struct paths *paths = context;
+    float *vectors;
+    size_t width;
+    enum status status =
+        embed_status(&vectors, &width, &cuda_test, paths->model, paths->adapter, 0, 2, 0, err);
+    if (status == STATUS_OK)
+        free(vectors);
+    return status;
 }
 
 START_TEST(every_allocation_may_fail)
@@ -382,9 +362,9 @@ START_TEST(every_allocation_may_fail)
         SKIP("needs models/tinystories-656k of the shared data");
     if (!cuda_has_kernels())
         SKIP("needs nvcc");
-    const char *adapter = make_adapter(model, 8);
+    struct paths paths = {model, make_adapter(model, 8)};
     int n = 1, result;
-    while ((result = run_with_failure(model, adapter, n)) == 1)
+    while ((result = cuda_test_with_failure(n, embed_two, &paths)) == 1)
         n++;
     ck_assert_msg(result == 0, "allocation %d: exit code %d", n, result);
     ck_assert_msg(n > 9, "only %d allocations", n - 1);

@@ -17,23 +17,6 @@ static const struct {
     {7, 576, true}, {65, 31, false}, {70, 260, true}, {9, 257, true},  {6, 2052, true},
 };
 
-static void *allocate(size_t bytes)
-{
-    void *pointer = malloc(bytes + 1);
-    ck_assert_ptr_nonnull(pointer);
-    return pointer;
-}
-
-static struct cuda_tensor spoiled(enum precision type, size_t n)
-{
-    float *nothing = allocate(n * sizeof *nothing);
-    for (size_t i = 0; i < n; i++)
-        nothing[i] = NAN;
-    struct cuda_tensor tensor = cuda_send(type, nothing, n);
-    free(nothing);
-    return tensor;
-}
-
 /* Vectors, and what comes of them; without gradients those are NULL. */
 struct batch {
     int n, d;
@@ -46,14 +29,14 @@ static struct batch make_batch(int n, int d, bool excludes)
 {
     struct batch b = {.n = n, .d = d};
     size_t size = (size_t)n * (size_t)d;
-    b.anchor = allocate(size * sizeof *b.anchor);
-    b.positive = allocate(size * sizeof *b.positive);
+    b.anchor = test_alloc(size * sizeof *b.anchor);
+    b.positive = test_alloc(size * sizeof *b.positive);
     fill_normal(b.anchor, size, 1, 2.0f);
     fill_normal(b.positive, size, 2, 1.0f);
     for (size_t i = 0; i < size; i++)
         b.positive[i] += b.anchor[i] / 2;
     if (excludes) {
-        b.excluded = allocate((size_t)n * (size_t)n);
+        b.excluded = test_alloc((size_t)n * (size_t)n);
         for (int i = 0; i < n * n; i++) /* the diagonal too, which is not to be read */
             b.excluded[i] = mix64(3, (uint64_t)i) % 3 == 0 ? 1 + (uint8_t)(i % 255) : 0;
     }
@@ -81,9 +64,9 @@ static void run_batch(struct batch *b, float temperature, float weight, bool gra
     struct cuda_tensor positive = cuda_send(PRECISION_F32, b->positive, size);
     struct cuda_tensor excluded = cuda_send_bytes(b->excluded, b->excluded ? pairs : 0);
     struct cuda_tensor scratch = cuda_empty(PRECISION_NF4, n_scratch * sizeof(double));
-    struct cuda_tensor losses = spoiled(PRECISION_F32, (size_t)b->n);
-    struct cuda_tensor danchor = spoiled(PRECISION_F32, size);
-    struct cuda_tensor dpositive = spoiled(PRECISION_F32, size);
+    struct cuda_tensor losses = cuda_spoiled(PRECISION_F32, (size_t)b->n);
+    struct cuda_tensor danchor = cuda_spoiled(PRECISION_F32, size);
+    struct cuda_tensor dpositive = cuda_spoiled(PRECISION_F32, size);
     cuda_good(contrastive(&cuda_test, cuda_pointer(&losses),
                           gradients ? cuda_pointer(&danchor) : NULL,
                           gradients ? cuda_pointer(&dpositive) : NULL, cuda_pointer(&anchor),
@@ -115,9 +98,9 @@ static void check_case(int n, int d, float temperature, bool excludes, bool grad
     const float weight = 0.3f;
     struct batch b = make_batch(n, d, excludes);
     double *anchor = to_doubles(b.anchor, size), *positive = to_doubles(b.positive, size);
-    double *losses = allocate((size_t)n * sizeof *losses);
-    double *danchor = allocate(size * sizeof *danchor),
-           *dpositive = allocate(size * sizeof *danchor);
+    double *losses = test_alloc((size_t)n * sizeof *losses);
+    double *danchor = test_alloc(size * sizeof *danchor),
+           *dpositive = test_alloc(size * sizeof *danchor);
     contrastive_ref(losses, danchor, dpositive, anchor, positive, b.excluded, n, d,
                     (double)temperature, (double)weight);
     run_batch(&b, temperature, weight, gradients);

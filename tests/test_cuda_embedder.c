@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include "host/base/cuda_memory.h"
 #include "host/embedder.h"
 #include "loaders/npy.h"
@@ -201,42 +199,18 @@ END_TEST
 
 /* ---- when memory ends ----------------------------------------------------------------------- */
 
-/* In a process of its own, since a driver reads its settings once: lets the n-th allocation of the
- * GPU's or of page-locked memory fail. Its exit code: 0 all went well, 1 a clean error, else wrong.
- */
-static int run_with_failure(const char *model, int n)
+static enum status embed_two(void *model, struct err *err)
 {
-    fflush(NULL);
-    pid_t child = fork();
-    ck_assert_int_ge(child, 0);
-    if (child == 0) {
-        char text[16];
-        struct err err = {0};
-        struct corpus corpus;
-        float *vectors = NULL;
-        size_t width;
-        snprintf(text, sizeof text, "%d", n);
-        setenv("SOFTCUDA_FAIL_ALLOC", text, 1);
-        enum status status = STATUS_RESOURCE;
-        if (cuda_test_open(1, &err) == STATUS_OK) {
-            read_headlines(&corpus);
-            status =
-                embed_status(&vectors, &width, model, &corpus, 2, POOLING_LAST_MEAN, -1, 0, &err);
-            corpus_free(&corpus);
-        }
-        device_close(&cuda_test);
-        bool one_line = err.text[0] && !strchr(err.text, '\n');
-        /* What could not be had: so many bytes, or kernels. */
-        one_line = one_line && (strstr(err.text, " MB") || strstr(err.text, " bytes") ||
-                                strstr(err.text, "for the kernels of "));
-        if (status == STATUS_OK)
-            free(vectors);
-        /* Not _exit: softcuda looks for leaks at the end, and makes the code 99. */
-        exit(status == STATUS_OK ? 0 : status == STATUS_RESOURCE && one_line ? 1 : 2);
-    }
-    int result;
-    ck_assert_int_eq(waitpid(child, &result, 0), child);
-    return WIFEXITED(result) ? WEXITSTATUS(result) : 3;
+    struct corpus corpus;
+    float *vectors;
+    size_t width;
+    read_headlines(&corpus);
+    enum status status =
+        embed_status(&vectors, &width, model, &corpus, 2, POOLING_LAST_MEAN, -1, 0, err);
+    corpus_free(&corpus);
+    if (status == STATUS_OK)
+        free(vectors);
+    return status;
 }
 
 START_TEST(every_allocation_may_fail)
@@ -247,7 +221,7 @@ START_TEST(every_allocation_may_fail)
     if (!cuda_has_kernels())
         SKIP("needs nvcc");
     int n = 1, result;
-    while ((result = run_with_failure(model, n)) == 1)
+    while ((result = cuda_test_with_failure(n, embed_two, (void *)(uintptr_t)model)) == 1)
         n++;
     ck_assert_msg(result == 0, "allocation %d: exit code %d", n, result);
     ck_assert_msg(n > 8, "only %d allocations", n - 1);

@@ -10,23 +10,6 @@
 #include "kernels/linear_cross_entropy.h"
 #include "kernels/matmul.h"
 
-static void *allocate(size_t bytes)
-{
-    void *pointer = malloc(bytes + 1);
-    ck_assert_ptr_nonnull(pointer);
-    return pointer;
-}
-
-static struct cuda_tensor spoiled(enum precision type, size_t n)
-{
-    float *nothing = allocate(n * sizeof *nothing);
-    for (size_t i = 0; i < n; i++)
-        nothing[i] = NAN;
-    struct cuda_tensor tensor = cuda_send(type, nothing, n);
-    free(nothing);
-    return tensor;
-}
-
 /* A head, inputs rounded to bfloat16, labels. */
 struct head {
     int n, rows, columns;
@@ -39,9 +22,9 @@ static struct head make_head(int n, int rows, int columns)
 {
     struct head h = {.n = n, .rows = rows, .columns = columns};
     size_t n_x = (size_t)n * (size_t)columns, n_w = (size_t)rows * (size_t)columns;
-    float *w = allocate(n_w * sizeof *w);
-    h.x = allocate(n_x * sizeof *h.x);
-    h.labels = allocate((size_t)n * sizeof *h.labels);
+    float *w = test_alloc(n_w * sizeof *w);
+    h.x = test_alloc(n_x * sizeof *h.x);
+    h.labels = test_alloc((size_t)n * sizeof *h.labels);
     fill_normal(h.x, n_x, 1, 1.0f);
     fill_normal(w, n_w, 2, 0.1f);
     for (size_t i = 0; i < n_x; i++)
@@ -79,10 +62,10 @@ static struct outcome run_head(const struct head *h, int first, int n, int chunk
     struct cuda_tensor x =
         cuda_send(PRECISION_BF16, h->x + (size_t)first * (size_t)h->columns, n_x);
     struct cuda_tensor labels = cuda_send_bytes(h->labels + first, (size_t)n * sizeof(int32_t));
-    struct cuda_tensor losses = spoiled(PRECISION_F32, (size_t)n),
-                       dx = spoiled(PRECISION_BF16, n_x);
+    struct cuda_tensor losses = cuda_spoiled(PRECISION_F32, (size_t)n),
+                       dx = cuda_spoiled(PRECISION_BF16, n_x);
     struct cuda_tensor logits =
-        spoiled(PRECISION_BF16, (size_t)(chunk_rows ? chunk_rows : n) * (size_t)h->rows);
+        cuda_spoiled(PRECISION_BF16, (size_t)(chunk_rows ? chunk_rows : n) * (size_t)h->rows);
     void *of_dx = gradient ? cuda_pointer(&dx) : NULL, *of_logits = cuda_pointer(&logits);
     if (chunk_rows) {
         cuda_good(linear_cross_entropy(&cuda_test, cuda_pointer(&losses), of_dx, cuda_pointer(&x),
@@ -106,9 +89,9 @@ static struct outcome run_head(const struct head *h, int first, int n, int chunk
 static void check_head(const struct head *h, int chunk_rows, bool gradient)
 {
     size_t n_x = (size_t)h->n * (size_t)h->columns, n = (size_t)h->n;
-    double *x = to_doubles(h->x, n_x), *scratch = allocate(2 * (size_t)h->rows * sizeof *scratch);
-    double *losses = allocate(n * sizeof *losses), *dx = allocate(n_x * sizeof *dx);
-    double *allowed = allocate(2 * n * sizeof *allowed);
+    double *x = to_doubles(h->x, n_x), *scratch = test_alloc(2 * (size_t)h->rows * sizeof *scratch);
+    double *losses = test_alloc(n * sizeof *losses), *dx = test_alloc(n_x * sizeof *dx);
+    double *allowed = test_alloc(2 * n * sizeof *allowed);
     struct outcome got = run_head(h, 0, h->n, chunk_rows, gradient);
     linear_cross_entropy_ref(losses, gradient ? dx : NULL, allowed, x, h->w.values, h->labels, h->n,
                              h->rows, h->columns, (double)0.37f, scratch, PRECISION_BF16);

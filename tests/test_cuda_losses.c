@@ -10,29 +10,6 @@
 #include "kernels/matmul.h"
 #include "kernels/weight_gradient.h"
 
-static void *allocate(size_t bytes)
-{
-    void *pointer = malloc(bytes + 1);
-    ck_assert_ptr_nonnull(pointer);
-    return pointer;
-}
-
-static struct cuda_tensor send_ints(const int32_t *x, size_t n)
-{
-    return cuda_send_bytes(x, n * sizeof *x);
-}
-
-/* NaN where nothing is written. */
-static struct cuda_tensor spoiled(enum precision type, size_t n)
-{
-    float *nothing = allocate(n * sizeof *nothing);
-    for (size_t i = 0; i < n; i++)
-        nothing[i] = NAN;
-    struct cuda_tensor tensor = cuda_send(type, nothing, n);
-    free(nothing);
-    return tensor;
-}
-
 static const char *name_of(enum precision type)
 {
     return type == PRECISION_BF16 ? "bf16" : "f32";
@@ -64,14 +41,14 @@ static void check_softmax(int n, int d, float spread, bool in_place)
 {
     struct err err;
     size_t size = (size_t)n * (size_t)d;
-    float *x = allocate(size * sizeof *x);
-    double *want = allocate(size * sizeof *want);
+    float *x = test_alloc(size * sizeof *x);
+    double *want = test_alloc(size * sizeof *want);
     fill_uniform(x, size, 1, -spread, spread);
     double *x64 = to_doubles(x, size);
     softmax_fwd_ref(want, x64, n, d);
     struct cuda_tensor of_x = cuda_send(PRECISION_F32, x, size), y = of_x;
     if (!in_place)
-        y = spoiled(PRECISION_F32, size);
+        y = cuda_spoiled(PRECISION_F32, size);
     cuda_good(softmax_fwd(&cuda_test, cuda_pointer(&y), cuda_pointer(&of_x), n, d, &err), &err);
     float *got = cuda_download(&y);
     check_close(got, want, size, LEAST,
@@ -129,8 +106,9 @@ static struct outcome run_cross_entropy(enum precision type, float *logits, cons
     struct err err;
     size_t size = (size_t)n * (size_t)d, rows = (size_t)n;
     struct cuda_tensor x = cuda_send(type, logits, size);
-    struct cuda_tensor y = place == APART ? spoiled(type, size) : x;
-    struct cuda_tensor losses = spoiled(PRECISION_F32, rows), of_labels = send_ints(labels, rows);
+    struct cuda_tensor y = place == APART ? cuda_spoiled(type, size) : x;
+    struct cuda_tensor losses = cuda_spoiled(PRECISION_F32, rows),
+                       of_labels = cuda_send_ints(labels, rows);
     struct cuda_tensor correct = cuda_empty(PRECISION_NF4, rows * sizeof(int32_t));
     cuda_good(cross_entropy_cuda(&cuda_test, type, cuda_pointer(&losses),
                                  place == NO_GRADIENT ? NULL : cuda_pointer(&y), cuda_pointer(&x),
@@ -149,8 +127,8 @@ static void check_cross_entropy(enum precision type, int n, int d, float spread,
 {
     size_t size = (size_t)n * (size_t)d, rows = (size_t)n;
     const float weight = 0.37f;
-    float *logits = allocate(size * sizeof *logits);
-    int32_t *labels = allocate(rows * sizeof *labels);
+    float *logits = test_alloc(size * sizeof *logits);
+    int32_t *labels = test_alloc(rows * sizeof *labels);
     fill_uniform(logits, size, 2, -spread, spread);
     for (int i = 0; i < n; i++) {
         labels[i] = label_of(i, d);
@@ -158,8 +136,8 @@ static void check_cross_entropy(enum precision type, int n, int d, float spread,
             logits[(size_t)i * (size_t)d + (size_t)labels[i]] = spread;
     }
     struct outcome got = run_cross_entropy(type, logits, labels, n, d, weight, place);
-    double *logits64 = to_doubles(logits, size), *want = allocate(size * sizeof *want);
-    double *want_losses = allocate(rows * sizeof *want_losses);
+    double *logits64 = to_doubles(logits, size), *want = test_alloc(size * sizeof *want);
+    double *want_losses = test_alloc(rows * sizeof *want_losses);
     cross_entropy_ref(want_losses, want, logits64, labels, n, d, (double)weight);
     check_close(got.losses, want_losses, rows, cross_entropy_cuda_tolerance(type, d), 0x1p-24,
                 "%s losses %d x %d, %g", name_of(type), n, d, (double)spread);
@@ -274,7 +252,8 @@ START_TEST(rows_do_not_depend_on_their_place)
             ck_assert(isnan(all.losses[i]) == (i == 3) && isnan(all.dlogits[i * D]) == (i == 3));
         if (bf16) {
             struct cuda_tensor x = cuda_send(type, logits, N * D);
-            struct cuda_tensor losses = spoiled(PRECISION_F32, N), ints = send_ints(labels, N);
+            struct cuda_tensor losses = cuda_spoiled(PRECISION_F32, N),
+                               ints = cuda_send_ints(labels, N);
             cuda_good(cross_entropy(&cuda_test, cuda_pointer(&losses), cuda_pointer(&x),
                                     cuda_pointer(&x), cuda_pointer(&ints), N, D, 0.1f, &err),
                       &err);
@@ -295,12 +274,12 @@ static void add_losses(struct cuda_tensor *record, const float *losses, const in
                        int n)
 {
     struct err err;
-    float *copy = allocate((size_t)n * sizeof *copy);
+    float *copy = test_alloc((size_t)n * sizeof *copy);
     if (n)
         memcpy(copy, losses, (size_t)n * sizeof *copy);
     struct cuda_tensor x = cuda_send(PRECISION_F32, copy, (size_t)n);
     struct cuda_tensor ints =
-        send_ints(correct ? correct : (const int32_t[]){0}, correct ? (size_t)n : 1);
+        cuda_send_ints(correct ? correct : (const int32_t[]){0}, correct ? (size_t)n : 1);
     cuda_good(losses_total_cuda(&cuda_test, cuda_pointer(record), cuda_pointer(&x),
                                 correct ? cuda_pointer(&ints) : NULL, n, &err),
               &err);
@@ -354,7 +333,7 @@ static const struct {
 
 static float *normal(size_t n, uint64_t seed)
 {
-    float *x = allocate(n * sizeof *x);
+    float *x = test_alloc(n * sizeof *x);
     fill_normal(x, n, seed, 1.0f);
     return x;
 }
@@ -378,11 +357,12 @@ static void check_head_products(size_t which)
     float *x = normal(n_x, 1), *head = normal(n_head, 2), *dy = normal(n_y, 3);
     double *x64 = to_doubles(x, n_x), *head64 = to_doubles(head, n_head);
     double *dy64 = to_doubles(dy, n_y);
-    double *want = allocate(most * sizeof *want), *magnitude = allocate(most * sizeof *magnitude);
+    double *want = test_alloc(most * sizeof *want),
+           *magnitude = test_alloc(most * sizeof *magnitude);
     struct cuda_tensor of_x = cuda_send(PRECISION_F32, x, n_x);
     struct cuda_tensor of_head = cuda_send(PRECISION_F32, head, n_head);
     struct cuda_tensor of_dy = cuda_send(PRECISION_F32, dy, n_y);
-    struct cuda_tensor y = spoiled(PRECISION_F32, n_y), dx = spoiled(PRECISION_F32, n_x);
+    struct cuda_tensor y = cuda_spoiled(PRECISION_F32, n_y), dx = cuda_spoiled(PRECISION_F32, n_x);
     cuda_good(head_fwd_cuda(&cuda_test, cuda_pointer(&y), cuda_pointer(&of_x),
                             cuda_pointer(&of_head), n, n_labels, d, &err),
               &err);
@@ -424,14 +404,14 @@ static float *head_gradient(const float *dhead, size_t which, const float *dy, c
     int n = units[n_units], n_labels = heads[which].n_labels, d = heads[which].d;
     size_t n_x = (size_t)n * (size_t)d, n_y = (size_t)n * (size_t)n_labels;
     size_t n_head = (size_t)n_labels * (size_t)d;
-    float *copy = allocate((n_x + n_y + n_head) * sizeof *copy);
+    float *copy = test_alloc((n_x + n_y + n_head) * sizeof *copy);
     memcpy(copy, dhead, n_head * sizeof *copy);
     struct cuda_tensor gradient = cuda_send(PRECISION_F32, copy, n_head);
     memcpy(copy, x, n_x * sizeof *copy);
     struct cuda_tensor of_x = cuda_send(PRECISION_F32, copy, n_x);
     memcpy(copy, dy, n_y * sizeof *copy);
     struct cuda_tensor of_dy = cuda_send(PRECISION_F32, copy, n_y);
-    struct cuda_tensor of_units = send_ints(units, (size_t)n_units + 1);
+    struct cuda_tensor of_units = cuda_send_ints(units, (size_t)n_units + 1);
     cuda_good(head_gradient_cuda(&cuda_test, cuda_pointer(&gradient), cuda_pointer(&of_dy),
                                  cuda_pointer(&of_x), cuda_pointer(&of_units), n_units, n_labels, d,
                                  &err),
@@ -515,8 +495,8 @@ START_TEST(head_does_not_see_where_it_lies)
     memmove(head + 1, head, LABELS * D * sizeof *head);
     struct cuda_tensor moved_x = cuda_send(PRECISION_F32, x, D + 1);
     struct cuda_tensor moved_head = cuda_send(PRECISION_F32, head, LABELS * D + 1);
-    struct cuda_tensor y = spoiled(PRECISION_F32, N * LABELS);
-    struct cuda_tensor alone = spoiled(PRECISION_F32, LABELS);
+    struct cuda_tensor y = cuda_spoiled(PRECISION_F32, N * LABELS);
+    struct cuda_tensor alone = cuda_spoiled(PRECISION_F32, LABELS);
     cuda_good(head_fwd_cuda(&cuda_test, cuda_pointer(&y), cuda_pointer(&all), cuda_pointer(&weight),
                             N, LABELS, D, &err),
               &err);

@@ -8,13 +8,6 @@
 #include "host/base/float16.h"
 #include "kernels/nf4.h"
 
-static void *allocate(size_t bytes)
-{
-    void *pointer = malloc(bytes + 1);
-    ck_assert_ptr_nonnull(pointer);
-    return pointer;
-}
-
 static const char *const source_names[] = {"f32", "bf16", "f16"};
 
 /* x in the form of a file; afterwards x is what that holds. */
@@ -22,7 +15,7 @@ static struct cuda_tensor upload_source(enum nf4_source type, float *x, size_t n
 {
     if (type != NF4_FROM_F16)
         return cuda_send(type == NF4_FROM_F32 ? PRECISION_F32 : PRECISION_BF16, x, n);
-    uint16_t *halves = allocate(n * sizeof *halves);
+    uint16_t *halves = test_alloc(n * sizeof *halves);
     for (size_t i = 0; i < n; i++) {
         halves[i] = f16_from_float(x[i]);
         x[i] = f16_to_float(halves[i]);
@@ -35,7 +28,7 @@ static struct cuda_tensor upload_source(enum nf4_source type, float *x, size_t n
 /* n bytes of 0xA5: what is not written is seen. */
 static struct cuda_tensor spoiled(size_t n)
 {
-    void *bytes = memset(allocate(n), 0xA5, n);
+    void *bytes = memset(test_alloc(n), 0xA5, n);
     struct cuda_tensor tensor = cuda_send_bytes(bytes, n);
     free(bytes);
     return tensor;
@@ -59,8 +52,8 @@ static void check_quantize(enum nf4_source type, float *x, size_t n)
     size_t n_bytes = nf4_code_bytes((int64_t)n), n_blocks = nf4_block_count((int64_t)n);
     struct cuda_tensor source = upload_source(type, x, n);
     struct cuda_tensor codes = spoiled(n_bytes), absmax = spoiled(4 * n_blocks);
-    uint8_t *want_codes = allocate(n_bytes);
-    float *want_absmax = allocate(4 * n_blocks);
+    uint8_t *want_codes = test_alloc(n_bytes);
+    float *want_absmax = test_alloc(4 * n_blocks);
     cuda_good(nf4_quantize_cuda(&cuda_test, cuda_pointer(&codes), cuda_pointer(&absmax),
                                 cuda_pointer(&source), type, (int64_t)n, &err),
               &err);
@@ -90,7 +83,7 @@ START_TEST(quantising_matches_reference)
         SKIP("needs nvcc");
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
         for (int type = NF4_FROM_F32; type <= NF4_FROM_F16; type++) {
-            float *x = allocate(sizes[s] * sizeof *x);
+            float *x = test_alloc(sizes[s] * sizeof *x);
             size_t d = s % (sizeof deviations / sizeof *deviations);
             fill_normal(x, sizes[s], 100 * s, type == NF4_FROM_F16 ? 0.02f : deviations[d]);
             check_quantize((enum nf4_source)type, x, sizes[s]);
@@ -194,8 +187,8 @@ START_TEST(nesting_matches_reference)
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
         for (int kind = 0; kind < 3; kind++) {
             size_t n = (size_t)sizes[s], n_nested = nf4_nested_block_count(sizes[s]);
-            float *absmax = allocate(4 * n), *nested = allocate(4 * n_nested), offset;
-            uint8_t *codes = allocate(n);
+            float *absmax = test_alloc(4 * n), *nested = test_alloc(4 * n_nested), offset;
+            uint8_t *codes = test_alloc(n);
             fill_uniform(absmax, n, s, 0.01f, kind == 0 ? 0.05f : kind == 1 ? 3e4f : 0.01f);
             struct nested got = quantize_absmax(absmax, n);
             double sum = 0;
@@ -226,8 +219,8 @@ START_TEST(offsets_have_the_order_of_the_cpu)
         SKIP("needs nvcc");
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
         size_t n = (size_t)sizes[s], n_nested = nf4_nested_block_count(sizes[s]);
-        float *absmax = allocate(4 * n), *nested = allocate(4 * n_nested), offset;
-        uint8_t *codes = allocate(n);
+        float *absmax = test_alloc(4 * n), *nested = test_alloc(4 * n_nested), offset;
+        uint8_t *codes = test_alloc(n);
         fill_uniform(absmax, n, s, 0.01f, 0.05f);
         for (size_t i = 0; i < n / 16; i++) {
             size_t a = mix64(1, i) % n, b = mix64(2, i) % n;
@@ -294,7 +287,7 @@ static void check_dequantize(enum precision type, const struct nf4_matrix *w, in
         .offset = w->absmax ? NULL : cuda_pointer(&offset),
     };
     cuda_good(nf4_dequantize_cuda(&cuda_test, type, cuda_pointer(&out), &values, n, &err), &err);
-    double *want = allocate((size_t)n * sizeof *want);
+    double *want = test_alloc((size_t)n * sizeof *want);
     nf4_dequantize_ref(want, w);
     void *got = cuda_download_bytes(&out);
     for (int64_t i = 0; i < n; i++) {
@@ -316,11 +309,11 @@ START_TEST(dequantising_matches_reference)
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
         for (int kind = 0; kind < 4; kind++) {
             int64_t n = sizes[s], n_blocks = (int64_t)nf4_block_count(n);
-            float *x = allocate((size_t)n * sizeof *x), offset;
-            float *absmax = allocate(4 * (size_t)n_blocks);
-            float *nested = allocate(4 * nf4_nested_block_count(n_blocks));
-            uint8_t *codes = allocate(nf4_code_bytes(n)),
-                    *absmax_codes = allocate((size_t)n_blocks);
+            float *x = test_alloc((size_t)n * sizeof *x), offset;
+            float *absmax = test_alloc(4 * (size_t)n_blocks);
+            float *nested = test_alloc(4 * nf4_nested_block_count(n_blocks));
+            uint8_t *codes = test_alloc(nf4_code_bytes(n)),
+                    *absmax_codes = test_alloc((size_t)n_blocks);
             fill_normal(x, (size_t)n, s, 1.0f);
             nf4_quantize(&cuda_test, codes, absmax, x, n);
             nf4_quantize_absmax(absmax_codes, nested, &offset, absmax, n_blocks);

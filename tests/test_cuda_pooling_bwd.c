@@ -8,17 +8,6 @@
 
 #define U 0x1p-24
 
-/* Of NaN: what a kernel leaves out is seen. */
-static struct cuda_tensor spoiled(size_t n)
-{
-    float *x = malloc(n * sizeof *x + 1);
-    for (size_t i = 0; i < n; i++)
-        x[i] = NAN;
-    struct cuda_tensor tensor = cuda_send(PRECISION_BF16, x, n);
-    free(x);
-    return tensor;
-}
-
 static struct cuda_tensor upload_ints(const int32_t *x, size_t n)
 {
     return cuda_send_bytes(x, n * sizeof *x);
@@ -50,7 +39,8 @@ static void check_pooling(int d, int n_texts, int n, enum pooling pooling, bool 
     struct cuda_tensor of_dout = cuda_send(PRECISION_F32, dout, out_size);
     struct cuda_tensor of_begin = upload_ints(begin, (size_t)n_texts);
     struct cuda_tensor of_end = upload_ints(end, (size_t)n_texts);
-    struct cuda_tensor dhidden = add ? cuda_send(PRECISION_BF16, before, size) : spoiled(size);
+    struct cuda_tensor dhidden =
+        add ? cuda_send(PRECISION_BF16, before, size) : cuda_spoiled(PRECISION_BF16, size);
     double *want = add ? to_doubles(before, size) : zero_doubles(size),
            *dout64 = zero_doubles(out_size);
     double *magnitude = zero_doubles(size);
@@ -116,8 +106,8 @@ START_TEST(pooling_bwd_does_not_see_other_texts)
     const int32_t *of_begin = cuda_pointer(&begins), *of_end = cuda_pointer(&ends);
     const float *douts = cuda_pointer(&of_dout);
     for (int pooling = POOL_LAST; pooling <= POOL_MEAN; pooling++) {
-        struct cuda_tensor all = spoiled(ROWS * D);
-        struct cuda_tensor one = spoiled(17 * D);
+        struct cuda_tensor all = cuda_spoiled(PRECISION_BF16, ROWS * D);
+        struct cuda_tensor one = cuda_spoiled(PRECISION_BF16, 17 * D);
         cuda_good(pooling_bwd_cuda(&cuda_test, cuda_pointer(&all), douts, of_begin, of_end, TEXTS,
                                    ROWS, D, (enum pooling)pooling, false, &err),
                   &err);

@@ -22,17 +22,6 @@ static float *floats(size_t n)
     return x;
 }
 
-/* Of NaN: what a kernel leaves out is seen. */
-static struct cuda_tensor spoiled(enum precision type, size_t n)
-{
-    float *x = floats(n);
-    for (size_t i = 0; i < n; i++)
-        x[i] = NAN;
-    struct cuda_tensor tensor = cuda_send(type, x, n);
-    free(x);
-    return tensor;
-}
-
 static struct cuda_tensor upload_ints(const int32_t *x, size_t n)
 {
     return cuda_send_bytes(x, n * sizeof *x);
@@ -63,7 +52,8 @@ START_TEST(embedding_matches_reference)
         float *values = floats(table_size);
         fill_normal(values, table_size, w, 1.0f);
         struct cuda_tensor of_table = cuda_send(PRECISION_BF16, values, table_size);
-        struct cuda_tensor of_tokens = upload_ints(tokens, 5), y = spoiled(PRECISION_BF16, size);
+        struct cuda_tensor of_tokens = upload_ints(tokens, 5),
+                           y = cuda_spoiled(PRECISION_BF16, size);
         double *want = malloc(size * sizeof *want + 1);
         struct dense_matrix table = {PRECISION_F32, values, VOCABULARY, d};
         embedding_fwd_ref(want, tokens, &table, n);
@@ -148,7 +138,7 @@ static void check_swiglu(int n, int d, float spread, enum place place)
     }
     swiglu_fwd_ref(want, gate64, up64, n, d);
     void *gate = cuda_pointer(&of_in), *up = element(&of_in, up_at);
-    struct cuda_tensor y = spoiled(PRECISION_BF16, size);
+    struct cuda_tensor y = cuda_spoiled(PRECISION_BF16, size);
     void *to = place == OVER_GATE ? gate : place == OVER_UP ? up : cuda_pointer(&y);
     cuda_good(stride == width ? swiglu_fwd(&cuda_test, to, gate, up, n, d, &err)
                               : swiglu_fwd_cuda(&cuda_test, to, gate, up, stride, n, d, &err),
@@ -388,7 +378,7 @@ static void check_pooling(int d, enum pooling pooling, bool normed)
     struct cuda_tensor of_hidden = cuda_send(PRECISION_BF16, hidden, size);
     struct cuda_tensor of_norm = cuda_send(PRECISION_F32, norm, (size_t)d);
     struct cuda_tensor of_begin = upload_ints(begin, N_TEXTS), of_end = upload_ints(end, N_TEXTS);
-    struct cuda_tensor out = spoiled(PRECISION_F32, out_size);
+    struct cuda_tensor out = cuda_spoiled(PRECISION_F32, out_size);
     double *rows = to_doubles(hidden, size), *norm64 = to_doubles(norm, (size_t)d);
     double *want = malloc(out_size * sizeof *want);
     if (normed)
@@ -445,7 +435,7 @@ START_TEST(pooling_takes_wide_rows)
     struct cuda_tensor of_norm = cuda_send(PRECISION_F32, norm, D);
     struct cuda_tensor begins = upload_ints(&from, 1), ends = upload_ints(&to, 1);
     for (int normed = 0; normed < 2; normed++) {
-        struct cuda_tensor out = spoiled(PRECISION_F32, D);
+        struct cuda_tensor out = cuda_spoiled(PRECISION_F32, D);
         for (int i = 0; i < ROWS * D; i++)
             rows[i] = hidden[i], norm64[i % D] = norm[i % D];
         if (normed)
@@ -485,8 +475,8 @@ START_TEST(pooling_does_not_see_other_texts)
     for (int i = 0; i < 4; i++) {
         const float *weight = i & 2 ? cuda_pointer(&of_norm) : NULL;
         enum pooling pooling = i & 1 ? POOL_MEAN : POOL_LAST;
-        struct cuda_tensor of_all = spoiled(PRECISION_F32, 3 * D),
-                           of_one = spoiled(PRECISION_F32, D);
+        struct cuda_tensor of_all = cuda_spoiled(PRECISION_F32, 3 * D),
+                           of_one = cuda_spoiled(PRECISION_F32, D);
         cuda_good(pooling_fwd_cuda(&cuda_test, cuda_pointer(&of_all), cuda_pointer(&all), of_begin,
                                    of_end, 3, D, pooling, weight, 1e-5f, &err),
                   &err);

@@ -28,17 +28,6 @@ static float *normal(size_t n, int which, float deviation)
     return x;
 }
 
-/* Of NaN: what a kernel leaves out is seen. */
-static struct cuda_tensor spoiled(enum precision type, size_t n)
-{
-    float *x = floats(n);
-    for (size_t i = 0; i < n; i++)
-        x[i] = NAN;
-    struct cuda_tensor tensor = cuda_send(type, x, n);
-    free(x);
-    return tensor;
-}
-
 static struct cuda_tensor upload_ints(const int32_t *x, size_t n)
 {
     return cuda_send_bytes(x, n * sizeof *x);
@@ -78,7 +67,7 @@ static void check_rmsnorm(enum precision type, int n, int d, enum way way)
     struct cuda_tensor of_weight = cuda_send(PRECISION_F32, weight, (size_t)d);
     struct cuda_tensor dx = way == IN_PLACE ? of_dy
                             : way == ADDED  ? cuda_send(type, before, size)
-                                            : spoiled(type, size);
+                                            : cuda_spoiled(type, size);
     double *x64 = to_doubles(x, size), *dy64 = to_doubles(dy, size);
     double *weight64 = to_doubles(weight, (size_t)d);
     double *want = to_doubles(before, size), *magnitude = zero_doubles(size);
@@ -275,7 +264,7 @@ static void check_rope(size_t which, bool normed)
     float *x = normal(size, (int)which, 1.5f), *dy = normal(size, 99 + (int)which, 1.0f);
     open_rope(&c, n, head_dim);
     c.x = cuda_send(PRECISION_BF16, x, size);
-    c.raw = spoiled(PRECISION_BF16, raw_size);
+    c.raw = cuda_spoiled(PRECISION_BF16, raw_size);
     struct rope_cuda rope =
         rope_of(&c, stride, raw_stride, n_heads, heads[which].n_kv_heads, head_dim, normed);
     cuda_good(rope_fwd_cuda(&cuda_test, &rope, n, &err), &err);
@@ -416,7 +405,7 @@ static void check_swiglu(int n, int d, float spread, enum place place)
     fill_uniform(dy, size, 7, -4, 4);
     struct cuda_tensor of_in = cuda_send(PRECISION_BF16, in, from.size);
     struct cuda_tensor of_dy = cuda_send(PRECISION_BF16, dy, size);
-    struct cuda_tensor out = spoiled(PRECISION_BF16, to.size);
+    struct cuda_tensor out = cuda_spoiled(PRECISION_BF16, to.size);
     for (size_t i = 0; i < size; i++) {
         size_t at = i / width * from.stride + i % width;
         dy64[i] = dy[i], gate64[i] = in[at], up64[i] = in[at + from.second];
@@ -484,7 +473,8 @@ START_TEST(swiglu_bwd_has_its_edges)
     struct cuda_tensor of_dy = cuda_send(PRECISION_BF16, dy, D);
     float *results[4];
     for (int elements = 0; elements < 2; elements++) {
-        struct cuda_tensor dgate = spoiled(PRECISION_BF16, D), dup = spoiled(PRECISION_BF16, D);
+        struct cuda_tensor dgate = cuda_spoiled(PRECISION_BF16, D),
+                           dup = cuda_spoiled(PRECISION_BF16, D);
         int n = elements ? D : 1, d = elements ? 1 : D;
         cuda_good(swiglu_bwd(&cuda_test, cuda_pointer(&dgate), cuda_pointer(&dup),
                              cuda_pointer(&of_dy), cuda_pointer(&of_gate), cuda_pointer(&of_up), n,

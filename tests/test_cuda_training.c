@@ -403,40 +403,17 @@ START_TEST(the_plan_is_what_is_taken)
 }
 END_TEST
 
-/* In a process of its own: lets the n-th allocation of the GPU's or of page-locked memory fail. Its
- * exit code: 0 all went well, 1 a clean error, else wrong. */
-static int run_with_failure(const char *model, enum objective_kind objective, int n)
+/* Opens a trainer and makes a step. */
+static enum status train_a_step(void *context, struct err *err)
 {
-    fflush(NULL);
-    pid_t child = fork();
-    ck_assert_int_ge(child, 0);
-    if (child == 0) {
-        char text[16];
-        struct err err = {0};
-        struct training t = {0};
-        struct trainer_report report;
-        struct training_options options = training_defaults(model);
-        options.gpu = true;
-        options.objective = objective;
-        snprintf(text, sizeof text, "%d", n);
-        setenv("SOFTCUDA_FAIL_ALLOC", text, 1);
-        enum status status = cuda_test_open(1, &err);
-        if (status == STATUS_OK)
-            status = training_try(&t, &options, &err);
-        if (status == STATUS_OK)
-            status = training_step(&t.trainer, &report, &err);
-        training_close(&t);
-        device_close(&cuda_test);
-        bool one_line = err.text[0] && !strchr(err.text, '\n');
-        /* What could not be had: so many bytes, or kernels. */
-        one_line = one_line && (strstr(err.text, " MB") || strstr(err.text, " bytes") ||
-                                strstr(err.text, "for the kernels of "));
-        /* Not _exit: softcuda looks for leaks at the end, and makes the code 99. */
-        exit(status == STATUS_OK ? 0 : status == STATUS_RESOURCE && one_line ? 1 : 2);
-    }
-    int result;
-    ck_assert_int_eq(waitpid(child, &result, 0), child);
-    return WIFEXITED(result) ? WEXITSTATUS(result) : 3;
+    const struct training_options *options = context;
+    struct training t = {0};
+    struct trainer_report report;
+    enum status status = training_try(&t, options, err);
+    if (status == STATUS_OK)
+        status = training_step(&t.trainer, &report, err);
+    training_close(&t);
+    return status;
 }
 
 START_TEST(every_allocation_may_fail)
@@ -445,8 +422,11 @@ START_TEST(every_allocation_may_fail)
         SKIP("needs nvcc");
     if (_i > 0 && !cuda_test_full())
         SKIP("needs MIDASHI_CUDA_TESTS=full");
+    struct training_options options = training_defaults(tiny_model());
+    options.gpu = true;
+    options.objective = all_objectives[_i];
     int n = 1, result;
-    while ((result = run_with_failure(tiny_model(), all_objectives[_i], n)) == 1)
+    while ((result = cuda_test_with_failure(n, train_a_step, &options)) == 1)
         n++;
     ck_assert_msg(result == 0, "allocation %d: exit code %d", n, result);
     ck_assert_msg(n > 12, "only %d allocations", n - 1);

@@ -9,13 +9,6 @@
 #include "kernels/linear_cross_entropy.h"
 #include "tests/gradient_check.h"
 
-static void *allocate(size_t bytes)
-{
-    void *pointer = malloc(bytes + 1);
-    ck_assert_ptr_nonnull(pointer);
-    return pointer;
-}
-
 /* A head, inputs and labels. */
 struct head {
     int n, rows, columns;
@@ -30,9 +23,9 @@ static struct head make_head(int n, int rows, int columns, enum precision type)
 {
     struct head h = {.n = n, .rows = rows, .columns = columns};
     size_t n_x = (size_t)n * (size_t)columns, n_w = (size_t)rows * (size_t)columns;
-    float *w = h.w = allocate(n_w * sizeof *w);
+    float *w = h.w = test_alloc(n_w * sizeof *w);
     h.x = guarded_floats(n_x);
-    h.labels = allocate((size_t)n * sizeof *h.labels);
+    h.labels = test_alloc((size_t)n * sizeof *h.labels);
     fill_normal(h.x, n_x, 1, 1.0f);
     fill_normal(w, n_w, 2, 0.3f);
     for (size_t i = 0; type == PRECISION_BF16 && i < n_w; i++) {
@@ -144,7 +137,7 @@ START_TEST(chunks_change_no_bit)
     ck_assert_int_eq(device_open(&three, "cpu", 3, NULL), STATUS_OK);
     struct head h = make_head(N, ROWS, COLUMNS, PRECISION_BF16);
     float losses[N], dx[N * COLUMNS], losses_again[N], again[N * COLUMNS];
-    float *logits = allocate(1000 * ROWS * sizeof *logits);
+    float *logits = test_alloc(1000 * ROWS * sizeof *logits);
     ck_assert_int_eq(
         linear_cross_entropy(&one, losses, dx, h.x, &h.matrix, h.labels, N, 0.1f, logits, N, NULL),
         STATUS_OK);

@@ -24,27 +24,20 @@ struct weight {
     double *values; /* (rows, columns) */
 };
 
-static void *allocate(size_t bytes)
-{
-    void *pointer = malloc(bytes + 1);
-    ck_assert_ptr_nonnull(pointer);
-    return pointer;
-}
-
 static struct weight make_weight(struct device *device, enum format format, int rows, int columns)
 {
     struct weight w = {.format = format, .rows = rows, .columns = columns};
     size_t n = (size_t)rows * (size_t)columns;
-    float *x = allocate(n * sizeof *x);
+    float *x = test_alloc(n * sizeof *x);
     fill_normal(x, n, 11, 0.05f);
-    w.values = allocate(n * sizeof *w.values);
+    w.values = test_alloc(n * sizeof *w.values);
     w.owned[0] = x;
     if (format == F32) {
         w.dense = (struct dense_matrix){PRECISION_F32, x, rows, columns};
         for (size_t i = 0; i < n; i++)
             w.values[i] = x[i];
     } else if (format == BF16) {
-        uint16_t *bits = w.owned[1] = allocate(n * sizeof *bits);
+        uint16_t *bits = w.owned[1] = test_alloc(n * sizeof *bits);
         for (size_t i = 0; i < n; i++) {
             bits[i] = bf16_from_float(x[i]);
             w.values[i] = bf16_to_float(bits[i]);
@@ -53,14 +46,14 @@ static struct weight make_weight(struct device *device, enum format format, int 
     } else {
         size_t n_blocks = nf4_block_count((int64_t)n);
         w.nf4 = (struct nf4_matrix){.rows = rows, .columns = columns};
-        uint8_t *codes = w.owned[1] = allocate(nf4_code_bytes((int64_t)n));
-        float *absmax = w.owned[2] = allocate(n_blocks * sizeof(float));
+        uint8_t *codes = w.owned[1] = test_alloc(nf4_code_bytes((int64_t)n));
+        float *absmax = w.owned[2] = test_alloc(n_blocks * sizeof(float));
         nf4_quantize(device, codes, absmax, x, (int64_t)n);
         w.nf4.codes = codes;
         w.nf4.absmax = absmax;
         if (format == NF4_NESTED) {
             size_t n_nested = nf4_nested_block_count((int64_t)n_blocks);
-            float *nested_absmax = w.owned[3] = allocate(n_nested * sizeof(float) + n_blocks);
+            float *nested_absmax = w.owned[3] = test_alloc(n_nested * sizeof(float) + n_blocks);
             uint8_t *absmax_codes = (uint8_t *)(nested_absmax + n_nested);
             nf4_quantize_absmax(absmax_codes, nested_absmax, &w.nf4.offset, absmax,
                                 (int64_t)n_blocks);
@@ -110,7 +103,7 @@ static void check_way(struct device *device, const struct weight *w, int m, bool
     if (add)
         fill_normal(y, n_y, 13, 1.0f);
     double *x64 = to_doubles(x, n_x), *want = to_doubles(y, n_y);
-    double *before = to_doubles(y, n_y), *magnitude = allocate(n_y * sizeof *magnitude);
+    double *before = to_doubles(y, n_y), *magnitude = test_alloc(n_y * sizeof *magnitude);
     (back ? matmul_bwd_input_ref : matmul_fwd_ref)(want, magnitude, x64, w->values, m, w->rows,
                                                    w->columns, add);
     (back ? multiply_back : multiply)(device, y, x, w, m, add);
@@ -223,7 +216,7 @@ static void check_rows_alone(struct device *device, const struct weight *w, floa
 {
     static const int samples[] = {0, 1, 5, 6, 7, 66, 195, 197, 201, 204, 299, 399};
     int n_in = back ? w->rows : w->columns, n_out = back ? w->columns : w->rows;
-    float *row = allocate(sizeof *row * (size_t)n_out);
+    float *row = test_alloc(sizeof *row * (size_t)n_out);
     (back ? multiply_back : multiply)(device, y, x, w, BATCH, false);
     for (size_t s = 0; s < sizeof samples / sizeof *samples; s++) {
         int i = samples[s];
@@ -245,9 +238,9 @@ START_TEST(a_row_does_not_depend_on_its_batch)
     static const int weights[][2] = {{520, 576}, {20, 576}, {576, 20}}, threads[] = {1, 2, 3, 5};
     static const char *const isas[] = {"portable", "avx2"};
     int format = _i % N_FORMATS, back = _i / N_FORMATS;
-    float *x = allocate(sizeof *x * BATCH * LARGEST),
-          *first = allocate(sizeof *x * BATCH * LARGEST);
-    float *y = allocate(sizeof *x * BATCH * LARGEST);
+    float *x = test_alloc(sizeof *x * BATCH * LARGEST),
+          *first = test_alloc(sizeof *x * BATCH * LARGEST);
+    float *y = test_alloc(sizeof *x * BATCH * LARGEST);
     fill_normal(x, BATCH * LARGEST, 21, 1.0f);
     for (int isa = 0; isa < 1 + cpu_has(CPU_AVX2); isa++)
         for (int shape = 0; shape < 3; shape++)
@@ -287,7 +280,7 @@ START_TEST(nf4_product_equals_that_of_the_dequantised_weight)
             struct weight w = make_weight(&device, format, rows, columns);
             size_t n = (size_t)rows * (size_t)columns, n_x = (size_t)(m * columns);
             size_t n_y = (size_t)(m * rows), n_codes = nf4_code_bytes((int64_t)n);
-            uint8_t *codes = allocate(n_codes + 1);
+            uint8_t *codes = test_alloc(n_codes + 1);
             memcpy(codes + 1, w.nf4.codes, n_codes);
             w.nf4.codes = codes + 1;
             float *decoded = guarded_floats(n), *turned = guarded_floats(n);

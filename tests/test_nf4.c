@@ -29,13 +29,6 @@ static uint64_t fnv(const void *data, size_t n)
     return value;
 }
 
-static void *allocate(size_t bytes)
-{
-    void *pointer = malloc(bytes + 1);
-    ck_assert_ptr_nonnull(pointer);
-    return pointer;
-}
-
 /* Everything that quantising n values gives, with a canary behind each array. */
 struct quantized {
     size_t n, n_bytes, n_blocks, n_nested;
@@ -49,8 +42,8 @@ static struct quantized allocate_quantized(size_t n)
     q.n_bytes = nf4_code_bytes((int64_t)n);
     q.n_blocks = nf4_block_count((int64_t)n);
     q.n_nested = nf4_nested_block_count((int64_t)q.n_blocks);
-    q.codes = allocate(q.n_bytes + 1);
-    q.absmax_codes = allocate(q.n_blocks + 1);
+    q.codes = test_alloc(q.n_bytes + 1);
+    q.absmax_codes = test_alloc(q.n_blocks + 1);
     q.codes[q.n_bytes] = q.absmax_codes[q.n_blocks] = 0xA5;
     q.absmax = guarded_floats(q.n_blocks);
     q.nested_absmax = guarded_floats(q.n_nested);
@@ -301,7 +294,7 @@ START_TEST(nesting_matches_reference)
             float *absmax = guarded_floats(n), offset;
             fill_uniform(absmax, n, s, 0.01f, kind == 0 ? 0.05f : kind == 1 ? 3e4f : 0.01f);
             float *nested = guarded_floats(n_nested), *want_nested = guarded_floats(n_nested);
-            uint8_t *codes = allocate(n), *want_codes = allocate(n);
+            uint8_t *codes = test_alloc(n), *want_codes = test_alloc(n);
             nf4_quantize_absmax(codes, nested, &offset, absmax, sizes[s]);
             double sum = 0;
             for (size_t i = 0; i < n; i++)
@@ -329,7 +322,7 @@ START_TEST(dequantising_matches_reference)
             int rows = shapes[s][0], columns = shapes[s][1];
             size_t n = (size_t)rows * (size_t)columns;
             float *x = guarded_floats(n), *got = guarded_floats(n), offset;
-            double *want = allocate(n * sizeof *want);
+            double *want = test_alloc(n * sizeof *want);
             fill_normal(x, n, s, 1.0f);
             struct quantized q = allocate_quantized(n);
             nf4_quantize(&device, q.codes, q.absmax, x, (int64_t)n);
