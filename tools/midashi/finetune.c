@@ -4,17 +4,10 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include "host/base/cuda_memory.h"
 #include "host/embedding_key.h"
-#include "host/estimate.h"
 #include "loaders/json.h"
 #include "loaders/siphash.h"
 #include "tools/midashi/embed_corpus.h"
-#include "tools/midashi/system.h"
-
-/* Where --memory is auto: of what the system says is free, and of what is free on a GPU. */
-#define MEMORY_SHARE     0.8
-#define GPU_MEMORY_SHARE 0.95
 
 #define NEAR        5
 #define HELD_OUT    4 /* times as many rows of a group are held out together */
@@ -113,39 +106,6 @@ static enum status settle_trainer(struct finetune *f, struct trainer_settings *s
         return err_set(err, STATUS_USAGE, "--batch %d --accumulate %d: more than %d texts a step",
                        settings->batch, settings->accumulate, 1 << 20);
     return STATUS_OK;
-}
-
-/* "auto", or a number with K, M, G or T (powers of 1000) behind it. */
-static enum status parse_memory(size_t *bytes, const char *word, const struct device *device,
-                                struct err *err)
-{
-    static const char units[] = "KMGT";
-    size_t length = strlen(word);
-    char digits[32];
-    double value = 0, factor = 1;
-    *bytes = 0;
-    if (strcmp(word, "auto") == 0 && device->kind == DEVICE_CUDA) {
-        TRY(cuda_memory_free(device->cuda, bytes, err));
-        *bytes = (size_t)(GPU_MEMORY_SHARE * (double)*bytes);
-        return STATUS_OK;
-    }
-    if (strcmp(word, "auto") == 0) {
-        *bytes = (size_t)(MEMORY_SHARE * (double)mem_available());
-        return STATUS_OK;
-    }
-    const char *unit = length > 0 ? strchr(units, word[length - 1]) : NULL;
-    for (const char *u = units; unit && u <= unit; u++)
-        factor *= 1000;
-    length -= unit != NULL;
-    if (length > 0 && length < sizeof digits) {
-        memcpy(digits, word, length);
-        digits[length] = '\0';
-        if (parse_decimal(digits, 0, 1e15, &value) && value > 0) {
-            *bytes = (size_t)fmin(value * factor, 1e18);
-            return STATUS_OK;
-        }
-    }
-    return err_set(err, STATUS_USAGE, "--memory %s: use auto, or a size such as 6G or 800M", word);
 }
 
 /* ---- texts ---------------------------------------------------------------------------------- */
@@ -345,80 +305,6 @@ static enum status make_record(struct finetune *f, const struct trainer_settings
     return f->record ? STATUS_OK : err_no_memory(err, "training.json", 0);
 }
 
-/* ---- memory --------------------------------------------------------------------------------- */
-
-/* The model's weights in the CPU's memory, as they will be kept. */
-static size_t weight_bytes(const struct finetune *f, const struct weights *weights,
-                           enum precision precision)
-{
-    const struct model_config *config = &f->embedder.config;
-    struct estimate estimate;
-    estimate_memory(&estimate, weights, config, 1, 1);
-    size_t output = (size_t)config->vocab_size * (size_t)config->hidden_size;
-    bool own = f->objective == OBJECTIVE_NEXT_TOKEN && objective_has_output(config, weights) &&
-               weights_find(weights, "lm_head.weight");
-    return estimate.weights[precision] + (own ? output * (precision == PRECISION_F32 ? 4 : 2) : 0);
-}
-
-/* In megabytes below a gigabyte. */
-static const char *format_bytes(char text[16], size_t bytes)
-{
-    bool giga = bytes >= 1000000000;
-    snprintf(text, 16,
-             giga               ? "%.2f GB"
-             : bytes < 10000000 ? "%.1f MB"
-                                : "%.0f MB",
-             (double)bytes / (giga ? 1e9 : 1e6));
-    return text;
-}
-
-static void note_plan(const struct finetune *f, size_t budget)
-{
-    const struct train_plan *p = &f->plan;
-    char total[16], all[16], model[16], adapter[16], kept[16], shared[16], losses[16], layers[64];
-    if (p->kept_layers < p->n_layers)
-        snprintf(layers, sizeof layers, "%d of %d layers", p->kept_layers, p->n_layers);
-    else
-        strcpy(layers, "all");
-    meter_note(f->meter,
-               "memory: %s of %s: model %s, adapter and optimiser %s, activations %s (%s kept), "
-               "buffers %s, losses %s; up to %d tokens a pass",
-               format_bytes(total, p->total), format_bytes(all, budget),
-               format_bytes(model, p->weights), format_bytes(adapter, p->adapter),
-               format_bytes(kept, p->kept), layers, format_bytes(shared, p->shared),
-               format_bytes(losses, p->losses), p->pass_tokens);
-}
-
-static enum status make_plan(struct finetune *f, const struct trainer_settings *s,
-                             enum precision precision, struct err *err)
-{
-    size_t budget;
-    struct weights *weights;
-    TRY(parse_memory(&budget, f->options->memory, f->device, err));
-    TRY(weights_open(&weights, f->options->model_path, &f->embedder.config, err));
-    f->embedder.max_tokens = train_data_longest(&f->data); /* no longer text will come */
-    enum status status = train_plan_make(&f->plan,
-                                         &(struct train_plan_request){
-                                             .config = &f->embedder.config,
-                                             .adapter = &f->adapter,
-                                             .objective = s->objective,
-                                             .batch = s->batch,
-                                             .accumulate = s->accumulate,
-                                             .longest = f->embedder.max_tokens,
-                                             .dropout = s->dropout > 0,
-                                             .weight_bytes = weight_bytes(f, weights, precision),
-                                             .budget = budget,
-                                             .gpu = f->device->kind == DEVICE_CUDA,
-                                             .precision = precision,
-                                             .weights = weights,
-                                         },
-                                         err);
-    weights_close(weights);
-    if (status == STATUS_OK)
-        note_plan(f, budget);
-    return status;
-}
-
 /* ---- progress ------------------------------------------------------------------------------- */
 
 /* What is shown are running means: a step's own numbers jump about. */
@@ -556,7 +442,7 @@ enum status finetune_run(struct finetune *f, const struct corpus *corpus,
     TRY(read_texts(f, corpus, validation, err));
     TRY(create_adapter(f, corpus, err));
     TRY(make_record(f, &settings, corpus, validation, err));
-    TRY(make_plan(f, &settings, precision, err));
+    TRY(finetune_plan(f, &settings, precision, err));
     if (o->plan)
         return STATUS_OK;
     if (is_done(f, folder)) {

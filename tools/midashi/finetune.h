@@ -50,4 +50,11 @@ enum status finetune_run(struct finetune *finetune, const struct corpus *corpus,
 json_t *finetune_json(const struct finetune *finetune);
 void finetune_free(struct finetune *finetune); /* a zeroed one is allowed */
 
+/* ---- for finetune*.c alone ------------------------------------------------------------------ */
+
+/* Plans the memory of the texts that were read, within --memory, and prints it. STATUS_USAGE: a
+ * --memory that is no size. Errors of train_plan_make. */
+enum status finetune_plan(struct finetune *finetune, const struct trainer_settings *settings,
+                          enum precision precision, struct err *err);
+
 #endif
