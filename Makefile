@@ -40,6 +40,9 @@ PTXAS         = $(firstword $(wildcard $(dir $(NVCC))ptxas $(dir $(realpath $(NV
 CUDA_KERNELS := $(if $(NVCC),$(wildcard kernels/*.cu bench/*.cu))
 CUDA_CODES    = $(filter sm_80 sm_86 sm_89 sm_90 sm_120,$(shell $(NVCC) --list-gpu-code))
 CUDA_FLAGS   := -I. -lineinfo -std=c++17
+# Lines for softcuda, in the PTX. In the cards' code they would be two thirds of it: a profiler is
+# given them by `make CUBIN_FLAGS=`.
+CUBIN_FLAGS  := -Xptxas --suppress-debug-info
 comma        := ,
 empty        :=
 # One front end for all: each card's code descends from the PTX that the tests run.
@@ -50,6 +53,8 @@ vpath %.cu kernels bench
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIBRARY := $(BUILD)/libmidashi.a
+IMAGES  := $(BUILD)/obj/cuda_images.o
+SHARED_IMAGES := $(BUILD)/tests/libcuda_images.so
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SOURCES) $(wildcard tests/tool_*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SOURCES))
 
@@ -66,7 +71,7 @@ $(BUILD)/obj/%.o: %.c Makefile tools/softcuda/rules.mk $(wildcard build/setup.mk
 
 $(BUILD)/cuda/%.fatbin: %.cu Makefile $(wildcard build/cuda.mk)
 	@mkdir -p $(@D)
-	$(NVCC) -fatbin --no-compress $(CUDA_FLAGS) -gencode '$(CUDA_TARGETS)' -MMD -MF $@.d $< -o $@
+	$(NVCC) -fatbin --no-compress $(CUDA_FLAGS) $(CUBIN_FLAGS) -gencode '$(CUDA_TARGETS)' -MMD -MF $@.d $< -o $@
 
 $(BUILD)/ptx/%.ptx: %.cu Makefile $(wildcard build/cuda.mk)
 	@mkdir -p $(@D)
@@ -82,9 +87,13 @@ $(BUILD)/cuda/images.c: tools/cuda_images.sh $(CUDA_IMAGES) Makefile
 	@mkdir -p $(@D)
 	NVCC='$(NVCC)' sh tools/cuda_images.sh $(CUDA_IMAGES) >$@.tmp
 	mv $@.tmp $@
-$(BUILD)/obj/cuda_images.o: $(BUILD)/cuda/images.c
+$(IMAGES): $(BUILD)/cuda/images.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c $< -o $@
+	$(CC) $(ALL_CFLAGS) -fPIC -c $< -o $@
+# A hundred test programs share theirs.
+$(SHARED_IMAGES): $(IMAGES)
+	@mkdir -p $(@D)
+	$(CC) -shared -Wl,-soname,$(@F) $< -o $@
 
 # Which commit `midashi bench` says it is: written anew only when it has changed.
 build/commit.h: FORCE
@@ -95,23 +104,25 @@ build/commit.h: FORCE
 $(BUILD)/obj/tools/midashi/bench_machine.o: build/commit.h
 FORCE:
 
-$(LIBRARY): $(call objects,$(LIBRARY_SOURCES)) $(BUILD)/obj/cuda_images.o
+$(LIBRARY): $(call objects,$(LIBRARY_SOURCES))
 	@rm -f $@
 	$(AR) rcs $@ $^
 
 # What `midashi bench` needs beside the library: its rows, and the references that verify them.
 BENCH_OBJECTS = $(call objects,$(BENCH_SOURCES) $(REFERENCE_SOURCES))
 
-$(BUILD)/midashi: $(call objects,$(TOOL_SOURCES)) $(BENCH_OBJECTS) $(LIBRARY)
+$(BUILD)/midashi: $(call objects,$(TOOL_SOURCES)) $(BENCH_OBJECTS) $(IMAGES) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
 
-$(BUILD)/quality: $(call objects,$(wildcard tools/quality/*.c)) $(LIBRARY)
+$(BUILD)/quality: $(call objects,$(wildcard tools/quality/*.c)) $(IMAGES) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call objects,$(TEST_SUPPORT)) \
-                       $(call objects,$(REFERENCE_SOURCES)) $(LIBRARY)
+                       $(call objects,$(REFERENCE_SOURCES)) $(LIBRARY) $(SHARED_IMAGES)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIBRARY) $(shell $(PKG_CONFIG) --libs check) $(LIBS) -o $@
+	$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIBRARY) $(TEST_LIBS) -o $@
+
+TEST_LIBS = $(SHARED_IMAGES) -Wl,-rpath,'$$ORIGIN' $(shell $(PKG_CONFIG) --libs check) $(LIBS)
 
 # This one runs the commands themselves.
 $(BUILD)/tests/test_out_of_memory: $(filter-out %/main.o,$(call objects,$(TOOL_SOURCES) $(BENCH_SOURCES)))
@@ -122,7 +133,7 @@ $(BUILD)/tests/tool_bench: $(filter-out %/main.o %/operations.o,$(call objects,$
 
 # By tests/fuzz/run.sh, which sets compiler and sanitizers.
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/support.o \
-                      $(SOFTCUDA_LIBRARY) $(LIBRARY)
+                      $(IMAGES) $(SOFTCUDA_LIBRARY) $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(filter-out %.a,$^) $(SOFTCUDA_LIBRARY) $(LIBRARY) $(LIBS) -o $@
 

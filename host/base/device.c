@@ -7,14 +7,6 @@
 #include <string.h>
 #include "host/base/cuda_device.h"
 #include "host/base/memory.h"
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
-const char *cpu_isa_name(enum cpu_isa isa)
-{
-    return isa == CPU_AVX2 ? "avx2" : "portable";
-}
 
 void device_kernels(const struct device *device, char text[DEVICE_KERNELS_SIZE])
 {
@@ -23,39 +15,6 @@ void device_kernels(const struct device *device, char text[DEVICE_KERNELS_SIZE])
                  device->cuda->info.minor);
     else
         snprintf(text, DEVICE_KERNELS_SIZE, "cpu-%s", cpu_isa_name(device->isa));
-}
-
-int cpu_has(enum cpu_isa isa)
-{
-    if (isa == CPU_PORTABLE)
-        return 1;
-#if defined(__x86_64__)
-    /* Older clangs do not know the name "f16c": CPUID leaf 1 says it. */
-    unsigned a, b, c, d;
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
-#else
-    return 0;
-#endif
-}
-
-static enum status choose_isa(enum cpu_isa *isa, struct err *err)
-{
-    const char *forced = getenv("MIDASHI_CPU");
-    if (!forced || !*forced) {
-        *isa = cpu_has(CPU_AVX2) ? CPU_AVX2 : CPU_PORTABLE;
-        return STATUS_OK;
-    }
-    if (strcmp(forced, "portable") == 0)
-        *isa = CPU_PORTABLE;
-    else if (strcmp(forced, "avx2") == 0)
-        *isa = CPU_AVX2;
-    else
-        return err_set(err, STATUS_USAGE, "MIDASHI_CPU=%s: use portable or avx2", forced);
-    if (!cpu_has(*isa))
-        return err_set(err, STATUS_RESOURCE, "MIDASHI_CPU=%s: this processor lacks it; unset it",
-                       forced);
-    return STATUS_OK;
 }
 
 /* "cuda" or "cuda:N". */
@@ -84,7 +43,7 @@ static enum status open_cuda(struct device *device, int ordinal, struct err *err
 
 static enum status open_cpu(struct device *device, int n_threads, struct err *err)
 {
-    TRY(choose_isa(&device->isa, err));
+    TRY(cpu_choose(&device->isa, err));
     TRY(threads_create(&device->threads, n_threads, err));
     size_t n_workers = (size_t)threads_size(device->threads);
     device->scratch = mem_alloc(n_workers, DEVICE_SCRATCH_BYTES);

@@ -8,17 +8,13 @@
 #define MIDASHI_BASE_DEVICE_H
 
 #include <stddef.h>
+#include "host/base/cpu.h"
 #include "host/base/status.h"
 #include "host/base/threads.h"
 
 enum device_kind {
     DEVICE_CPU,
     DEVICE_CUDA,
-};
-
-enum cpu_isa {
-    CPU_PORTABLE, /* plain C, no intrinsics */
-    CPU_AVX2,     /* AVX2, FMA and F16C */
 };
 
 /* Scratch memory of one worker, for packed panels and the like: operations never allocate. */
@@ -60,12 +56,9 @@ static inline void *device_scratch(const struct device *device, int worker)
 /* STATUS_RESOURCE, for an operation that the kind of device has no kernel for. */
 enum status device_lacks(const char *operation, struct err *err);
 
-const char *cpu_isa_name(enum cpu_isa isa); /* "portable", "avx2" */
 /* Which kernels compute, for records: "cpu-avx2", "cuda-sm_89". Results are the same bytes where
  * this is the same. */
 #define DEVICE_KERNELS_SIZE 32
 void device_kernels(const struct device *device, char text[DEVICE_KERNELS_SIZE]);
-/* True when this machine can run isa. */
-int cpu_has(enum cpu_isa isa);
 
 #endif

@@ -2,7 +2,7 @@
 #include "tools/softcuda/forms.h"
 
 #include <string.h>
-#include "host/base/device.h"
+#include "host/base/cpu.h"
 
 /* clang-format off */
 #define FAMILIES(F, isa)                                                    \

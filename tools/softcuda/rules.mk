@@ -45,10 +45,9 @@ $(SOFTCUDA_CUDA): $(call objects,$(SOFTCUDA_DRIVER)) $(SOFTCUDA_LIBRARY) $(LIBRA
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/softcuda/%.o \
                   $(call objects,$(SOFTCUDA_TEST_SUPPORT) $(TEST_SUPPORT) $(REFERENCE_SOURCES)) \
-                  $(SOFTCUDA_LIBRARY) $(LIBRARY) | $(SOFTCUDA_CUDA)
+                  $(SOFTCUDA_LIBRARY) $(LIBRARY) $(SHARED_IMAGES) | $(SOFTCUDA_CUDA)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(SOFTCUDA_LIBRARY) $(LIBRARY) \
-	    $(shell $(PKG_CONFIG) --libs check) $(LIBS) -o $@
+	$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(SOFTCUDA_LIBRARY) $(LIBRARY) $(TEST_LIBS) -o $@
 
 # A program of others': it knows of libcuda.so.1 only.
 SOFTCUDA_LINKED := $(BUILD)/tests/tool_driver_program
