@@ -116,17 +116,28 @@ struct ranks_kernels {
     const char *small, *large, *any;
 };
 
-/* A block for some rows and 32 ranks of a part. Large ones where all multiprocessors have two. */
+/* Whether blocks of 16 rows, which read the matrix half as often, give the busiest multiprocessor
+ * no more rows than those of 8 do, or hardly. Where no masks are drawn, rows cost little beside
+ * what is read. */
+static bool large_blocks(const struct device *device, bool masks, int m, unsigned chunks)
+{
+    unsigned n_sms = (unsigned)device->cuda->info.n_sms;
+    unsigned large = (divided(m, 16) * chunks + n_sms - 1) / n_sms;
+    unsigned small = (divided(m, 8) * chunks + n_sms - 1) / n_sms;
+    return 100 * 2 * large <= (masks ? 110 : 135) * small;
+}
+
+/* A block for some rows and 32 ranks of a part. */
 static enum status launch_ranks(struct device *device, const struct ranks_kernels *kernels,
-                                bool vectors, void **values, const struct lora_parts *parts, int m,
-                                struct err *err)
+                                bool vectors, bool masks, void **values,
+                                const struct lora_parts *parts, int m, struct err *err)
 {
     unsigned chunks = 0;
     for (int i = 0; i < parts->n_parts; i++)
         chunks += divided(parts->parts[i].padded, BLOCK_RANKS);
     if (m == 0 || chunks == 0)
         return STATUS_OK;
-    bool large = vectors && divided(m, 16) * chunks >= 2 * (unsigned)device->cuda->info.n_sms;
+    bool large = vectors && large_blocks(device, masks, m, chunks);
     return cuda_launch(device->cuda,
                        &(struct cuda_launch){
                            .image = "lora",
@@ -149,7 +160,7 @@ enum status lora_s_cuda(struct device *device, void *s, const void *x, int x_str
     void *values[] = {&s, &x, &x_stride, &table, &of_step, &m};
     static const struct ranks_kernels kernels = {"lora_s_8", "lora_s_16", "lora_s_any"};
     bool vectors = parts->columns % 8 == 0 && x_stride % 8 == 0;
-    return launch_ranks(device, &kernels, vectors, values, parts, m, err);
+    return launch_ranks(device, &kernels, vectors, dropout->threshold > 0, values, parts, m, err);
 }
 
 enum status lora_ds_cuda(struct device *device, void *ds, const void *dy,
@@ -161,7 +172,7 @@ enum status lora_ds_cuda(struct device *device, void *ds, const void *dy,
     for (int i = 0; i < parts->n_parts; i++)
         vectors = vectors && parts->parts[i].rows % 8 == 0;
     static const struct ranks_kernels kernels = {"lora_ds_8", "lora_ds_16", "lora_ds_any"};
-    return launch_ranks(device, &kernels, vectors, values, parts, m, err);
+    return launch_ranks(device, &kernels, vectors, false, values, parts, m, err);
 }
 
 /* ---- dispatch ------------------------------------------------------------------------------- */

@@ -39,8 +39,9 @@ struct lora_product {
 };
 
 /* Elements of a row from `column` on; zeros behind its end. VECTORS: rows begin at multiples of 16
- * bytes, and columns are a multiple of 8. */
-template <bool VECTORS>
+ * bytes, and columns are a multiple of 8. Not FILLED: behind the end stand the row's first elements
+ * or zeros, for an operand whose other one has zeros there. */
+template <bool VECTORS, bool FILLED>
 static __device__ __forceinline__ eight load_eight(const __nv_bfloat16 *row, int column,
                                                    int columns)
 {
@@ -48,7 +49,7 @@ static __device__ __forceinline__ eight load_eight(const __nv_bfloat16 *row, int
     if constexpr (VECTORS) {
         bool there = column < columns;
         uint4 bits = *(const uint4 *)(row + (there ? column : 0));
-        *(uint4 *)&v = there ? bits : make_uint4(0, 0, 0, 0);
+        *(uint4 *)&v = there || !FILLED ? bits : make_uint4(0, 0, 0, 0);
     } else {
 #pragma unroll
         for (int e = 0; e < 8; e++)
@@ -85,14 +86,14 @@ static __device__ __forceinline__ void multiply(float (*sums)[TILES][4], const l
         eight x[TILES], ranks[RANKS / 16][2];
 #pragma unroll
         for (int t = 0; t < TILES; t++)
-            x[t] = load_eight<VECTORS>(rows[t], column, p.columns);
+            x[t] = load_eight<VECTORS, true>(rows[t], column, p.columns);
 #pragma unroll
         for (int i = 0; i < RANKS / 16; i++)
 #pragma unroll
             for (int h = 0; h < 2; h++)
                 if (i < p.tiles)
-                    ranks[i][h] = load_eight<VECTORS>(w + (size_t)(16 * i + 8 * h) * p.columns,
-                                                      column, p.columns);
+                    ranks[i][h] = load_eight<VECTORS, false>(
+                        w + (size_t)(16 * i + 8 * h) * p.columns, column, p.columns);
 #pragma unroll
         for (int t = 0; t < TILES; t++)
             if (dropout.threshold)
@@ -206,7 +207,7 @@ static __device__ __forceinline__ void lora_ds(void *ds, const void *dy, const l
 
 /* By rows of a block; lora.c chooses. */
 #define LORA_S(name, TILES, VECTORS)                                                               \
-    extern "C" __global__ void __launch_bounds__(32 * WARPS, TILES == 1 ? 2 : 1)                  \
+    extern "C" __global__ void __launch_bounds__(32 * WARPS, TILES == 1 && VECTORS ? 2 : 1)        \
         lora_s_##name(void *s, const void *x, int x_stride,                                        \
                       const __grid_constant__ lora_parts parts,                                    \
                       const __grid_constant__ dropout dropout, int m)                              \
@@ -218,7 +219,7 @@ LORA_S(16, 2, true)
 LORA_S(any, 1, false)
 
 #define LORA_DS(name, TILES, VECTORS)                                                              \
-    extern "C" __global__ void __launch_bounds__(32 * WARPS, TILES == 1 ? 2 : 1)                  \
+    extern "C" __global__ void __launch_bounds__(32 * WARPS, TILES == 1 && VECTORS ? 2 : 1)        \
         lora_ds_##name(void *ds, const void *dy, const __grid_constant__ lora_parts parts, int m)  \
     {                                                                                              \
         lora_ds<TILES, VECTORS>(ds, dy, parts, m);                                                 \
