@@ -43,8 +43,9 @@ enum status softmax_fwd_cuda(struct device *device, float *y, const float *x, in
 
 /* type: of logits and dlogits, PRECISION_BF16 (what cross_entropy takes) or PRECISION_F32; computed
  * in float32, rounded once; both lie at multiples of 16 bytes. All in device memory, labels too,
- * which are not checked there. correct (n)  1 where the largest logit, the lowest of equal ones, is
- * the label's, else 0; so too of a row without a label or with a NaN. NULL leaves it out */
+ * which are not checked there.
+ * correct (n)  1 where the largest logit, the lowest of equal ones, is the label's, else 0; so too
+ *              of a row without a label or with a NaN. NULL leaves it out */
 enum status cross_entropy_cuda(struct device *device, enum precision type, float *losses,
                                void *dlogits, const void *logits, const int32_t *labels,
                                int32_t *correct, int n, int d, float weight, struct err *err);
