@@ -36,8 +36,7 @@ enum status head_bwd_input_cuda(struct device *device, float *dx, const float *d
  * units (n_units + 1)  in device memory: unit u is rows units[u] .. units[u+1]-1, units[0] is 0.
  *                      Summed as weight_gradient.h says: in a unit one chain from 0 over its rows,
  *                      the units' sums added in order to what was there. An empty one adds nothing.
- * n_units >= 0. A NaN or infinity in dy[t,j] or x[t,k] reaches row j or column k
- * of dhead. */
+ * n_units >= 0. A NaN or infinity in dy[t,j] or x[t,k] reaches row j or column k of dhead. */
 enum status head_gradient_cuda(struct device *device, float *dhead, const float *dy, const float *x,
                                const int32_t *units, int n_units, int n_labels, int d,
                                struct err *err);

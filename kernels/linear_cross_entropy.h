@@ -18,9 +18,8 @@
  * logits (chunk_rows, w->rows)  scratch of the caller's
  * n >= 0, chunk_rows >= 1. A row of the results is the same bits alone and in any batch, for any
  * chunk_rows and number of threads. Chunks of 64 rows and more have W read seldom enough for the
- * products to be as fast as whole ones; on a GPU of some 700, since dx's product has its blocks
- * from the chunk's rows and w's columns. NaN and infinities stay in their rows, as in matmul_fwd
- * and cross_entropy. */
+ * products to be as fast as whole ones, on a GPU of 256 and more. NaN and infinities stay in their
+ * rows, as in matmul_fwd and cross_entropy. */
 enum status linear_cross_entropy(struct device *device, float *losses, void *dx, const void *x,
                                  const struct dense_matrix *w, const int32_t *labels, int n,
                                  float weight, void *logits, int chunk_rows, struct err *err);
