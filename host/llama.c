@@ -281,6 +281,15 @@ static enum status check_limits(const struct model_config *config, const struct 
     return STATUS_OK;
 }
 
+enum status llama_check_precision(const struct device *device, enum precision precision,
+                                  struct err *err)
+{
+    if (device->kind == DEVICE_CUDA && precision == PRECISION_F32)
+        return err_set(err, STATUS_USAGE,
+                       "--precision f32 is the CPU's; use nf4 or bf16 on a GPU, or --device cpu");
+    return STATUS_OK;
+}
+
 enum status llama_load(struct llama *llama, struct device *device, const struct weights *weights,
                        const struct model_config *config, enum precision precision, int n_layers,
                        int max_tokens, int batch_tokens, const struct lora_adapter *adapter,

@@ -84,6 +84,11 @@ enum status llama_load(struct llama *llama, struct device *device, const struct 
                        const struct progress *progress, struct err *err);
 void llama_free(struct llama *llama); /* a zeroed llama is allowed */
 
+/* STATUS_USAGE for float32 on a GPU: no kernel computes in it there. llama_load asks this; so does
+ * who plans a run without loading. */
+enum status llama_check_precision(const struct device *device, enum precision precision,
+                                  struct err *err);
+
 /* llama_forward computes with another adapter of the same model from now on; NULL: with none. On
  * the CPU alone. STATUS_RESOURCE: no memory. */
 enum status llama_set_adapter(struct llama *llama, const struct lora_adapter *adapter,

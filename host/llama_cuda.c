@@ -422,9 +422,7 @@ enum status llama_cuda_load(struct llama *llama, struct device *device,
         return err_no_memory(err, "the model", sizeof *model);
     llama->cuda = model;
     model->cuda = device->cuda;
-    if (llama->precision == PRECISION_F32)
-        return err_set(err, STATUS_USAGE,
-                       "--precision f32 is the CPU's; use nf4 or bf16 on a GPU, or --device cpu");
+    TRY(llama_check_precision(device, llama->precision, err));
     if (llama->config.head_dim > ATTENTION_CUDA_HEAD_DIM_LARGEST)
         return err_set(err, STATUS_RESOURCE,
                        "heads of %d values: a GPU's attention takes at most %d; use --device cpu",

@@ -22,7 +22,7 @@ enum status head_fwd_cuda(struct device *device, float *y, const float *x, const
         &(struct cuda_launch){
             .image = "head",
             .name = by_fours(x, head, d) ? "head_fwd_by_fours" : "head_fwd_by_elements",
-            .grid = {((unsigned)n + 7) / 8, (unsigned)n_labels, 1},
+            .grid = {(unsigned)n_labels, ((unsigned)n + 7) / 8, 1},
             .block = {32 * warps, 1, 1},
             .values = (void *[]){&y, &x, &head, &n, &n_labels, &d},
         },

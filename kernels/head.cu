@@ -29,7 +29,7 @@ template <bool FOURS>
 static __device__ void forward(float *y, const float *x, const float *head, int n, int n_labels,
                                int d)
 {
-    int i = blockIdx.x * WARPS + threadIdx.x / 32, label = blockIdx.y, lane = threadIdx.x % 32;
+    int i = blockIdx.y * WARPS + threadIdx.x / 32, label = blockIdx.x, lane = threadIdx.x % 32;
     if (i >= n)
         return;
     const float *row = x + (size_t)i * d, *weight = head + (size_t)label * d;

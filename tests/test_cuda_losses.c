@@ -513,6 +513,34 @@ START_TEST(head_does_not_see_where_it_lies)
 }
 END_TEST
 
+/* A grid is at most 65,535 blocks high and deep. */
+START_TEST(head_takes_more_labels_than_a_grid_is_high)
+{
+    enum { LABELS = 65537, D = 4 };
+    struct err err;
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    float *head = test_alloc((size_t)LABELS * D * sizeof *head);
+    float x[D] = {1, 2, 3, 4};
+    for (int i = 0; i < LABELS * D; i++)
+        head[i] = (float)(i % 1021);
+    struct cuda_tensor of_x = cuda_send(PRECISION_F32, x, D);
+    struct cuda_tensor weight = cuda_send(PRECISION_F32, head, LABELS * D);
+    struct cuda_tensor y = cuda_spoiled(PRECISION_F32, LABELS);
+    cuda_good(head_fwd_cuda(&cuda_test, cuda_pointer(&y), cuda_pointer(&of_x),
+                            cuda_pointer(&weight), 1, LABELS, D, &err),
+              &err);
+    float *got = cuda_download(&y);
+    for (int label = 0; label < LABELS; label++) {
+        const float *w = head + label * D;
+        ck_assert_float_eq(got[label], w[0] + 2 * w[1] + 3 * w[2] + 4 * w[3]);
+    }
+    cuda_drop(&of_x), cuda_drop(&weight);
+    free(got), free(head);
+    device_close(&cuda_test);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cuda_losses");
@@ -526,6 +554,7 @@ int main(void)
     tcase_add_loop_test(tests, head_products_match_reference, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, head_gradient_matches_reference, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, head_does_not_see_where_it_lies, 0, CUDA_TEST_SETTINGS);
+    tcase_add_test(tests, head_takes_more_labels_than_a_grid_is_high);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -76,6 +76,8 @@ test_less_memory_trains_to_the_same_bytes() {
     expect_same "$dir/a/adapter_model.safetensors" "$dir/b/adapter_model.safetensors"
     train "$dir/c" --memory 1M
     expect_error 71 'more than is allowed; lower --batch'
+    train "$dir/c" --plan --precision f32
+    expect_error 2 'f32 is the CPU'
 }
 
 test_another_device_is_another_run() {

@@ -437,6 +437,7 @@ enum status finetune_run(struct finetune *f, const struct corpus *corpus,
     f->outcome = (struct train_outcome){
         .best_loss = NAN, .best_accuracy = NAN, .last_loss = NAN}; /* with --plan it stays so */
     TRY(parse_precision(&precision, o->precision, err));
+    TRY(llama_check_precision(f->device, precision, err));
     TRY(settle_objective(f, corpus, err));
     TRY(settle_trainer(f, &settings, err));
     TRY(read_texts(f, corpus, validation, err));
