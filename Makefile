@@ -122,7 +122,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call objects,$(TEST_SUPPORT)) \
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIBRARY) $(TEST_LIBS) -o $@
 
-TEST_LIBS = $(SHARED_IMAGES) -Wl,-rpath,'$$ORIGIN' $(shell $(PKG_CONFIG) --libs check) $(LIBS)
+TEST_LIBS = $(SHARED_IMAGES) -Wl,-rpath,$(abspath $(BUILD)/tests) $(shell $(PKG_CONFIG) --libs check) $(LIBS)
 
 # This one runs the commands themselves.
 $(BUILD)/tests/test_out_of_memory: $(filter-out %/main.o,$(call objects,$(TOOL_SOURCES) $(BENCH_SOURCES)))
