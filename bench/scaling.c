@@ -38,15 +38,13 @@ struct timing {
     int iterations;
 };
 
-static enum status note_iteration(void *context, int restart, int iteration, double inertia,
-                                  struct err *err)
+static enum status note_iteration(void *context, const struct kmeans_state *state, struct err *err)
 {
-    (void)restart, (void)inertia;
     struct timing *timing = context;
-    if (iteration == 1)
+    if (state->iteration == 1)
         timing->first = seconds_now();
     timing->last = seconds_now();
-    timing->iterations = iteration;
+    timing->iterations = state->iteration;
     return interrupt_check(err);
 }
 
@@ -74,7 +72,8 @@ static enum status run_kmeans(struct kmeans_run *run, struct device *device, str
     if (status == STATUS_OK) {
         /* Twice as many centres as clusters: k-means has something to do for a while. */
         synthetic_rows(x, n, d, 2 * k, 0);
-        status = kmeans_fit(device, &result, x, n, d, x, &settings, err);
+        struct row_chunks rows = row_chunks_of(device, x, n, d);
+        status = kmeans_fit(&result, &rows, x, &settings, err);
     }
     if (status == STATUS_OK && timing.iterations > 1) {
         run->iterations = timing.iterations - 1;

@@ -44,6 +44,12 @@ enum status embedding_parts_measure(struct embedding_parts *parts, const char *c
     return STATUS_OK;
 }
 
+enum status embedding_parts_changed(const char *path, struct err *err)
+{
+    return err_set(err, STATUS_BAD_DATA,
+                   "%s: changed while it was read; let no other program write it", path);
+}
+
 /* Rows are read a few at a time, so that an interrupt is noticed. */
 #define ROWS_AT_ONCE 4096
 
@@ -73,9 +79,7 @@ enum status embedding_parts_read(const struct embedding_parts *parts, float *x, 
         TRY(npy_open(&npy, parts->paths[i], err));
         enum status status;
         if (npy.columns != parts->width || (size_t)npy.rows > parts->n_rows - n_read)
-            status = err_set(err, STATUS_BAD_DATA,
-                             "%s: changed while it was read; let no other program write it",
-                             parts->paths[i]);
+            status = embedding_parts_changed(parts->paths[i], err);
         else
             status = read_part(&npy, x + n_read * (size_t)parts->width, err);
         n_read += (size_t)npy.rows;
@@ -83,8 +87,6 @@ enum status embedding_parts_read(const struct embedding_parts *parts, float *x, 
         TRY(status);
     }
     if (n_read < parts->n_rows)
-        return err_set(err, STATUS_BAD_DATA,
-                       "%s: changed while it was read; let no other program write it",
-                       parts->paths[0]);
+        return embedding_parts_changed(parts->paths[0], err);
     return STATUS_OK;
 }

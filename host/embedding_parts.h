@@ -21,4 +21,7 @@ enum status embedding_parts_measure(struct embedding_parts *parts, const char *c
  * file that has changed since it was measured. STATUS_INTERRUPTED. */
 enum status embedding_parts_read(const struct embedding_parts *parts, float *x, struct err *err);
 
+/* STATUS_BAD_DATA, of a part that is not what it was when it was measured. */
+enum status embedding_parts_changed(const char *path, struct err *err);
+
 #endif

@@ -1,191 +1,235 @@
-/* k-means: seeding, Lloyd's iterations, empty clusters, restarts. See kmeans.h. Assignment is a
- * kernel; everything else is a small part of the time and runs over rows in plain C. */
+/* k-means: Lloyd's iterations, empty clusters, restarts. See kmeans.h. What is heavy are kernels
+ * over a chunk of rows; the rest runs over centres. */
 #include "host/kmeans.h"
 
 #include <assert.h>
 #include <math.h>
 #include <string.h>
+#include "host/base/interrupt.h"
 #include "host/base/memory.h"
-#include "host/base/philox.h"
-#include "host/rows.h"
+#include "host/cluster_totals.h"
+#include "host/kmeans_seed.h"
 #include "kernels/nearest.h"
-#include "kernels/squared_distance.h"
-
-#define KMEANS_STREAM 0x6B6D6E73u /* "kmns": draws that no tensor shares */
+#include "kernels/own_distance.h"
 
 struct kmeans {
-    struct device *device;
     const struct kmeans_settings *settings;
     struct err *err;
-    const float *x; /* (n, d), l2-normalised if spherical */
-    int n, d, k, trials;
+    struct device *device;
+    struct row_chunks *rows;
+    int n, d, k;
+    double scatter;       /* sum of the squared distances of rows to `shift` */
     double largest_shift; /* settings->tolerance in the units of x, squared */
-    struct row_sum row_sum;
+    double n_assigned;
+    int64_t n_rechecked;
 
-    float *centres;               /* (k, d) */
-    float *updated;               /* (k, d) the centres after the iteration at hand */
-    double *sums;                 /* (k, d), then (k) the rows of each cluster */
-    int32_t *labels, *labels_old; /* (n) */
-    double *distance;             /* (n) squared, to the centre of the label; in seeding to the
-                                     nearest centre chosen so far */
-    double *cumulative;           /* (n) */
-    float *candidates;            /* (trials, d) */
-    double *candidate_distance;   /* (n, trials) */
+    float *shift;   /* (d) the mean of the rows, which kernels subtract */
+    float *centres; /* (k, d) */
+    float *updated; /* (k, d) the centres after the iteration at hand */
+    int32_t *labels;
+    int32_t *chunk_labels;  /* of a chunk */
+    double *chunk_distance; /* of a chunk */
+    struct nearest_centres packed;
+    void *packed_memory;
+    struct cluster_totals totals; /* of the rows in each cluster of `labels` */
 };
 
-static double sum_of(const double *values, int n)
+/* What is done with a chunk of rows. */
+typedef enum status chunk_function(struct kmeans *km, const float *x, int first, int n,
+                                   void *context);
+
+static enum status for_chunks(struct kmeans *km, chunk_function *run, void *context)
 {
-    double sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += values[i];
-    return sum;
+    int size = km->rows->rows_per_chunk;
+    for (int first = 0; first < km->n; first += size) {
+        int n = km->n - first < size ? km->n - first : size;
+        const float *x;
+        TRY(interrupt_check(km->err));
+        TRY(row_chunks_read(km->rows, first, n, &x, km->err));
+        TRY(run(km, x, first, n, context));
+    }
+    return STATUS_OK;
 }
 
-static void copy_rows(float *to, const float *from, size_t n, int d)
-{
-    memcpy(to, from, n * (size_t)d * sizeof *to);
-}
-
-static const float *row_of(const struct kmeans *km, int i)
-{
-    return km->x + (size_t)i * (size_t)km->d;
-}
-
-static enum status report(struct kmeans *km, int restart, int iteration, double inertia)
+static enum status report(struct kmeans *km, const struct kmeans_state *state)
 {
     const struct kmeans_settings *settings = km->settings;
     if (!settings->progress)
         return STATUS_OK;
-    return settings->progress(settings->progress_context, restart, iteration, inertia, km->err);
+    return settings->progress(settings->progress_context, state, km->err);
 }
 
-/* ---- normalised rows, for spherical clusters ------------------------------------------------- */
-
-static void normalise_rows(float *rows, int n, int d)
+static float *centre_of(float *centres, const struct kmeans *km, int c)
 {
+    return centres + (size_t)c * (size_t)km->d;
+}
+
+/* ---- assignment ------------------------------------------------------------------------------ */
+
+/* *changed becomes true where a label has. Before the first iteration no row has one. */
+struct assignment {
+    bool is_first, changed;
+};
+
+static enum status assign_chunk(struct kmeans *km, const float *x, int first, int n, void *context)
+{
+    struct assignment *assignment = context;
+    int32_t *labels = km->labels + first;
+    size_t bytes = (size_t)n * sizeof *labels;
+    TRY(nearest_fwd(km->device, km->chunk_labels, NULL, x, &km->packed, n, &km->n_rechecked,
+                    km->err));
+    TRY(cluster_totals_add(&km->totals, x, assignment->is_first ? NULL : labels, km->chunk_labels,
+                           n, km->err));
+    assignment->changed |= assignment->is_first || memcmp(labels, km->chunk_labels, bytes) != 0;
+    memcpy(labels, km->chunk_labels, bytes);
+    return STATUS_OK;
+}
+
+/* Labels all rows by km->centres, and keeps the totals. */
+static enum status assign(struct kmeans *km, struct assignment *assignment)
+{
+    nearest_centres_pack(km->device, &km->packed, km->packed_memory, km->centres, km->shift, km->k,
+                         km->d);
+    assignment->changed = false;
+    km->n_assigned += km->n;
+    cluster_totals_begin(&km->totals, assignment->is_first);
+    TRY(for_chunks(km, assign_chunk, assignment));
+    cluster_totals_end(&km->totals);
+    return STATUS_OK;
+}
+
+/* The inertia of the rows in their clusters around km->centres, from the totals: with m the shift,
+ *   sum |x - c|^2 = sum |x - m|^2 - 2 sum_c (c - m).(S_c - n_c m) + sum_c n_c |c - m|^2
+ * It is for people to follow a run by: where it is far below the scatter, digits cancel. */
+static double inertia_of_totals(const struct kmeans *km)
+{
+    double inertia = km->scatter;
+    for (int c = 0; c < km->k; c++) {
+        const double *sum = km->totals.sums + (size_t)c * (size_t)km->d;
+        const float *centre = centre_of(km->centres, km, c);
+        double count = (double)km->totals.counts[c], change = 0;
+        for (int j = 0; j < km->d; j++) {
+            double mean = (double)km->shift[j], offset = (double)centre[j] - mean;
+            change += offset * (count * offset - 2 * (sum[j] - count * mean));
+        }
+        inertia += change;
+    }
+    return inertia > 0 ? inertia : 0;
+}
+
+/* A sum with the rounding errors of its additions (Neumaier 1974). */
+struct compensated {
+    double sum, lost;
+};
+
+static void compensated_add(struct compensated *total, double value)
+{
+    double sum = total->sum + value;
+    total->lost +=
+        fabs(total->sum) >= fabs(value) ? total->sum - sum + value : value - sum + total->sum;
+    total->sum = sum;
+}
+
+static enum status measure_chunk(struct kmeans *km, const float *x, int first, int n, void *context)
+{
+    struct compensated *total = context;
+    TRY(own_distance_fwd(km->device, km->chunk_distance, x, km->centres, km->labels + first, n,
+                         km->d, km->err));
     for (int i = 0; i < n; i++)
-        row_normalise(rows + (size_t)i * (size_t)d, d);
-}
-
-/* ---- greedy k-means++ ------------------------------------------------------------------------ */
-
-/* The row that a draw in [0, 1) falls on, when rows have shares of the total in proportion to their
- * distance. A row on a centre has no share, so it is not drawn while another is left. */
-static int drawn_row(const struct kmeans *km, double draw)
-{
-    double place = draw * km->cumulative[km->n - 1];
-    int low = 0, high = km->n - 1;
-    while (low < high) {
-        int middle = low + (high - low) / 2;
-        if (km->cumulative[middle] > place)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
-}
-
-/* Draws `trials` rows and makes the one that leaves the lowest sum of distances centre c. */
-static enum status choose_centre(struct kmeans *km, int restart, int c, double *potential)
-{
-    int trials = km->trials, best = 0;
-    size_t d = (size_t)km->d;
-    double sum = 0;
-    for (int i = 0; i < km->n; i++)
-        km->cumulative[i] = sum += km->distance[i];
-    for (int t = 0; t < trials; t++) {
-        uint64_t index = (uint64_t)c * (uint64_t)trials + (uint64_t)t;
-        double draw = philox_uniform(km->settings->seed, (uint32_t)restart, KMEANS_STREAM, index);
-        copy_rows(km->candidates + (size_t)t * d, row_of(km, drawn_row(km, draw)), 1, km->d);
-    }
-    TRY(squared_distance_fwd(km->device, km->candidate_distance, km->x, km->candidates, km->n,
-                             trials, km->d, km->err));
-    for (int t = 0; t < trials; t++) {
-        const double *column = km->candidate_distance + t;
-        double left = 0;
-        for (int i = 0; i < km->n; i++)
-            left += fmin(km->distance[i], column[(size_t)i * (size_t)trials]);
-        if (t == 0 || left < *potential)
-            best = t, *potential = left;
-    }
-    for (int i = 0; i < km->n; i++)
-        km->distance[i] = fmin(km->distance[i],
-                               km->candidate_distance[(size_t)i * (size_t)trials + (size_t)best]);
-    copy_rows(km->centres + (size_t)c * d, km->candidates + (size_t)best * d, 1, km->d);
+        compensated_add(total, km->chunk_distance[i]);
     return STATUS_OK;
 }
 
-static enum status seed_centres(struct kmeans *km, int restart)
+static enum status measure_inertia(struct kmeans *km, double *inertia)
 {
-    double draw = philox_uniform(km->settings->seed, (uint32_t)restart, KMEANS_STREAM, 0);
-    copy_rows(km->centres, row_of(km, (int)(draw * km->n)), 1, km->d);
-    TRY(squared_distance_fwd(km->device, km->distance, km->x, km->centres, km->n, 1, km->d,
-                             km->err));
-    for (int c = 1; c < km->k; c++) {
-        double potential = 0;
-        TRY(choose_centre(km, restart, c, &potential));
-        TRY(report(km, restart, 0, potential));
-    }
+    struct compensated total = {0};
+    TRY(for_chunks(km, measure_chunk, &total));
+    *inertia = total.sum + total.lost;
     return STATUS_OK;
 }
 
-/* ---- Lloyd's iterations ---------------------------------------------------------------------- */
+/* ---- empty clusters -------------------------------------------------------------------------- */
 
-static void add_to_clusters(void *context, int first, int last, double *partial)
+static bool some_empty(const struct kmeans *km)
 {
-    const struct kmeans *km = context;
+    for (int c = 0; c < km->k; c++)
+        if (km->totals.counts[c] == 0)
+            return true;
+    return false;
+}
+
+static enum status distances_chunk(struct kmeans *km, const float *x, int first, int n,
+                                   void *context)
+{
+    double *distance = context; /* (n) of all rows */
+    return own_distance_fwd(km->device, distance + first, x, km->centres, km->labels + first, n,
+                            km->d, km->err);
+}
+
+/* Makes row the only one of cluster c. */
+static enum status move_row(struct kmeans *km, int row, int c)
+{
     size_t d = (size_t)km->d;
-    double *counts = partial + (size_t)km->k * d;
-    for (int i = first; i < last; i++) {
-        const float *row = row_of(km, i);
-        double *sum = partial + (size_t)km->labels[i] * d;
-        for (size_t j = 0; j < d; j++)
-            sum[j] += (double)row[j];
-        counts[km->labels[i]] += 1;
+    double *to = km->totals.sums + (size_t)c * d;
+    double *from = km->totals.sums + (size_t)km->labels[row] * d;
+    const float *x;
+    TRY(row_chunks_read(km->rows, row, 1, &x, km->err));
+    for (size_t j = 0; j < d; j++) {
+        from[j] -= (double)x[j];
+        to[j] = (double)x[j];
     }
+    km->totals.counts[km->labels[row]] -= 1;
+    km->totals.counts[c] = 1;
+    km->labels[row] = c;
+    return STATUS_OK;
 }
 
 /* Gives each empty cluster the row that lies farthest from its centre, the lowest of equals. A row
  * alone in its cluster stays, or that one would be empty in turn. */
-static void fill_empty_clusters(struct kmeans *km)
+static enum status give_rows(struct kmeans *km, double *distance)
 {
-    size_t d = (size_t)km->d;
-    double *counts = km->sums + (size_t)km->k * d;
     for (int c = 0; c < km->k; c++) {
-        if (counts[c] > 0)
+        if (km->totals.counts[c] > 0)
             continue;
         int farthest = -1;
-        double distance = 0;
+        double largest = 0;
         for (int i = 0; i < km->n; i++)
-            if (km->distance[i] > distance && counts[km->labels[i]] > 1)
-                farthest = i, distance = km->distance[i];
+            if (distance[i] > largest && km->totals.counts[km->labels[i]] > 1)
+                farthest = i, largest = distance[i];
         if (farthest < 0)
-            return;
-        km->distance[farthest] = 0; /* taken */
-        int donor = km->labels[farthest];
-        for (size_t j = 0; j < d; j++) {
-            double value = (double)row_of(km, farthest)[j];
-            km->sums[(size_t)donor * d + j] -= value;
-            km->sums[(size_t)c * d + j] = value;
-        }
-        counts[donor] -= 1;
-        counts[c] = 1;
+            return STATUS_OK;
+        distance[farthest] = 0; /* taken */
+        TRY(move_row(km, farthest, c));
     }
+    return STATUS_OK;
 }
+
+static enum status fill_empty_clusters(struct kmeans *km)
+{
+    if (!some_empty(km))
+        return STATUS_OK;
+    double *distance = mem_alloc((size_t)km->n, sizeof *distance);
+    if (!distance)
+        return err_no_memory(km->err, "distances of rows", (size_t)km->n * sizeof *distance);
+    enum status status = for_chunks(km, distances_chunk, distance);
+    if (status == STATUS_OK)
+        status = give_rows(km, distance);
+    mem_free(distance);
+    return status;
+}
+
+/* ---- iterations ------------------------------------------------------------------------------ */
 
 /* updated = the means of the clusters. A cluster that is still empty, or whose mean has no
  * direction, keeps its centre. */
 static void update_centres(struct kmeans *km)
 {
     size_t d = (size_t)km->d;
-    const double *counts = km->sums + (size_t)km->k * d;
-    row_sum_run(&km->row_sum, km->sums, km->n, add_to_clusters, km);
-    fill_empty_clusters(km);
     for (int c = 0; c < km->k; c++) {
-        const double *sum = km->sums + (size_t)c * d;
-        float *centre = km->updated + (size_t)c * d;
-        double divisor = counts[c];
-        if (km->settings->spherical) {
+        const double *sum = km->totals.sums + (size_t)c * d;
+        float *centre = centre_of(km->updated, km, c);
+        double divisor = (double)km->totals.counts[c];
+        if (km->settings->spherical && divisor > 0) {
             double square = 0;
             for (size_t j = 0; j < d; j++)
                 square += sum[j] * sum[j];
@@ -195,7 +239,7 @@ static void update_centres(struct kmeans *km)
             for (size_t j = 0; j < d; j++)
                 centre[j] = (float)(sum[j] / divisor);
         else
-            copy_rows(centre, km->centres + (size_t)c * d, 1, km->d);
+            memcpy(centre, centre_of(km->centres, km, c), d * sizeof *centre);
     }
 }
 
@@ -209,103 +253,122 @@ static double shift_of(const struct kmeans *km)
     return shift;
 }
 
-static enum status assign(struct kmeans *km, double *inertia)
+/* One iteration: an assignment, and the centres that follow from it. *state says how it went. Where
+ * no label changed, the centres are left as they are, since they are the means of these labels. */
+static enum status iterate(struct kmeans *km, struct kmeans_state *state, bool *converged)
 {
-    TRY(nearest_fwd(km->device, km->labels, km->distance, NULL, km->x, km->centres, km->n, km->k,
-                    km->d, km->err));
-    *inertia = sum_of(km->distance, km->n);
-    return STATUS_OK;
+    struct assignment assignment = {.is_first = ++state->iteration == 1};
+    TRY(assign(km, &assignment));
+    state->inertia = inertia_of_totals(km);
+    state->shift = 0;
+    *converged = !assignment.changed;
+    if (*converged)
+        return report(km, state);
+    TRY(fill_empty_clusters(km));
+    update_centres(km);
+    double shift = shift_of(km);
+    float *centres = km->centres;
+    km->centres = km->updated, km->updated = centres;
+    state->shift = sqrt(shift);
+    *converged = shift <= km->largest_shift;
+    return report(km, state);
 }
 
-/* From km->centres to the end. km->labels are the arg-min to km->centres when it returns: where no
- * label changed, the centres are left as they are, since they are the means of these labels. */
-static enum status iterate(struct kmeans *km, int restart, struct kmeans_result *result)
+/* From km->centres to the end. km->labels are the arg-min to km->centres when it returns. */
+static enum status run(struct kmeans *km, int restart, struct kmeans_result *result)
 {
-    size_t n_bytes = (size_t)km->n * sizeof *km->labels;
+    struct kmeans_state state = {.restart = restart};
     result->converged = false;
-    for (int iteration = 1; iteration <= km->settings->max_iterations; iteration++) {
-        result->iterations = iteration;
-        TRY(assign(km, &result->inertia));
-        TRY(report(km, restart, iteration, result->inertia));
-        if (iteration > 1 && memcmp(km->labels, km->labels_old, n_bytes) == 0) {
-            result->converged = true;
-            return STATUS_OK;
-        }
-        update_centres(km);
-        double shift = shift_of(km);
-        float *centres = km->centres;
-        km->centres = km->updated, km->updated = centres;
-        if (shift <= km->largest_shift) {
-            result->converged = true;
-            break;
-        }
-        int32_t *labels = km->labels;
-        km->labels = km->labels_old, km->labels_old = labels;
+    while (!result->converged && state.iteration < km->settings->max_iterations)
+        TRY(iterate(km, &state, &result->converged));
+    result->iterations = state.iteration;
+    if (state.shift > 0) {
+        struct assignment last = {.is_first = false};
+        TRY(assign(km, &last));
     }
-    return assign(km, &result->inertia);
+    return measure_inertia(km, &result->inertia);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-static void add_row(void *context, int first, int last, double *partial)
+static void add_rows(void *context, const float *x, int first, int last, double *partial)
 {
     const struct kmeans *km = context;
     for (int i = first; i < last; i++)
         for (int j = 0; j < km->d; j++)
-            partial[j] += (double)row_of(km, i)[j];
+            partial[j] += (double)x[(size_t)i * (size_t)km->d + (size_t)j];
 }
 
-/* The mean variance of the columns is the mean squared distance from the mean row, divided by d. */
-static enum status scale_tolerance(struct kmeans *km)
+static void add_scatter(void *context, const float *x, int first, int last, double *partial)
 {
-    struct row_sum row_sum;
-    enum status status = row_sum_open(&row_sum, km->device, (size_t)km->d, km->n, km->err);
-    if (status != STATUS_OK)
-        return status;
-    row_sum_run(&row_sum, km->sums, km->n, add_row, km);
-    row_sum_close(&row_sum);
-    for (int j = 0; j < km->d; j++)
-        km->updated[j] = (float)(km->sums[j] / km->n);
-    TRY(squared_distance_fwd(km->device, km->distance, km->x, km->updated, km->n, 1, km->d,
-                             km->err));
-    double variance = sum_of(km->distance, km->n) / km->n / km->d;
-    km->largest_shift = km->settings->tolerance * variance;
+    const struct kmeans *km = context;
+    for (int i = first; i < last; i++)
+        for (int j = 0; j < km->d; j++) {
+            double offset = (double)x[(size_t)i * (size_t)km->d + (size_t)j] - (double)km->shift[j];
+            *partial += offset * offset;
+        }
+}
+
+/* The mean, and how far rows scatter around it. The mean variance of the columns is the mean
+ * squared distance from the mean row, divided by d. */
+static enum status measure_rows(struct kmeans *km)
+{
+    double *mean = mem_alloc((size_t)km->d, sizeof *mean);
+    if (!mean)
+        return err_no_memory(km->err, "the mean", (size_t)km->d * sizeof *mean);
+    enum status status = row_chunks_sum(km->rows, mean, (size_t)km->d, add_rows, km, km->err);
+    for (int j = 0; j < km->d && status == STATUS_OK; j++)
+        km->shift[j] = (float)(mean[j] / km->n);
+    mem_free(mean);
+    TRY(status);
+    TRY(row_chunks_sum(km->rows, &km->scatter, 1, add_scatter, km, km->err));
+    km->largest_shift = km->settings->tolerance * (km->scatter / km->n / km->d);
     return STATUS_OK;
 }
 
 static enum status allocate(struct kmeans *km, struct arena *arena)
 {
-    size_t n = (size_t)km->n, d = (size_t)km->d, k = (size_t)km->k, trials = (size_t)km->trials;
+    size_t d = (size_t)km->d, k = (size_t)km->k, chunk = (size_t)km->rows->rows_per_chunk;
+    size_t packed = nearest_centres_bytes(km->k, km->d);
+    km->shift = arena_alloc(arena, d, sizeof *km->shift);
     km->centres = arena_alloc(arena, k * d, sizeof *km->centres);
     km->updated = arena_alloc(arena, k * d, sizeof *km->updated);
-    km->sums = arena_alloc(arena, k * d + k, sizeof *km->sums);
-    km->labels = arena_alloc(arena, n, sizeof *km->labels);
-    km->labels_old = arena_alloc(arena, n, sizeof *km->labels_old);
-    km->distance = arena_alloc(arena, n, sizeof *km->distance);
-    km->cumulative = arena_alloc(arena, n, sizeof *km->cumulative);
-    km->candidates = arena_alloc(arena, trials * d, sizeof *km->candidates);
-    km->candidate_distance = arena_alloc(arena, n * trials, sizeof *km->candidate_distance);
-    if (!km->centres || !km->updated || !km->sums || !km->labels || !km->labels_old ||
-        !km->distance || !km->cumulative || !km->candidates || !km->candidate_distance)
+    km->labels = arena_alloc(arena, (size_t)km->n, sizeof *km->labels);
+    km->chunk_labels = arena_alloc(arena, chunk, sizeof *km->chunk_labels);
+    km->chunk_distance = arena_alloc(arena, chunk, sizeof *km->chunk_distance);
+    km->packed_memory = arena_alloc(arena, packed, 1);
+    if (!km->shift || !km->centres || !km->updated || !km->labels || !km->chunk_labels ||
+        !km->chunk_distance || !km->packed_memory)
         return err_no_memory(km->err, "k-means",
-                             (2 * k + trials) * d * sizeof(float) + (k * d + k) * sizeof(double) +
-                                 n * (8 + (2 + trials) * sizeof(double)));
-    return STATUS_OK;
+                             (2 * k + 1) * d * sizeof(float) + packed +
+                                 ((size_t)km->n + chunk) * sizeof(int32_t) +
+                                 chunk * sizeof(double));
+    return cluster_totals_open(&km->totals, km->device, km->k, km->d, km->err);
 }
 
-static enum status check(struct device *device, const float *x, int n, int d, const float *initial,
+size_t kmeans_bytes(int n, int d, int k)
+{
+    size_t kd = (size_t)k * (size_t)d;
+    return (2 * kd + (size_t)d) * sizeof(float) + nearest_centres_bytes(k, d) +
+           2 * (size_t)n * sizeof(int32_t) + cluster_totals_bytes(k, d) +
+           kmeans_seeder_bytes(n, d, k);
+}
+
+static enum status check(struct row_chunks *rows, const float *initial,
                          const struct kmeans_settings *settings, struct err *err)
 {
-    assert(d >= 1 && settings->restarts >= 1 && settings->max_iterations >= 1);
+    int n = rows->n;
+    assert(rows->d >= 1 && settings->restarts >= 1 && settings->max_iterations >= 1);
     if (settings->k < 1)
         return err_set(err, STATUS_USAGE, "cannot make %d clusters of %d rows; ask for 1 or more",
                        settings->k, n);
     if (settings->k > n)
         return err_set(err, STATUS_USAGE, "cannot make %d clusters of %d rows; ask for %d or fewer",
                        settings->k, n, n);
-    TRY(rows_check_finite(device, x, NULL, n, d, err));
+    TRY(row_chunks_check(rows, err));
     if (initial) {
-        enum status status = rows_check_finite(device, initial, NULL, settings->k, d, err);
+        enum status status =
+            rows_check_finite(rows->device, initial, NULL, settings->k, rows->d, err);
         if (status != STATUS_OK && err)
             err_prefix(err, "initial centres");
         return status;
@@ -313,55 +376,57 @@ static enum status check(struct device *device, const float *x, int n, int d, co
     return STATUS_OK;
 }
 
-static enum status fit(struct kmeans *km, struct kmeans_result *result, const float *initial)
+static enum status start(struct kmeans *km, struct kmeans_seeder *seeder, const float *initial,
+                         int restart)
+{
+    if (!initial)
+        return kmeans_seed(seeder, km->centres, restart, km->err);
+    memcpy(km->centres, initial, (size_t)km->k * (size_t)km->d * sizeof *km->centres);
+    for (int c = 0; km->settings->spherical && c < km->k; c++)
+        row_normalise(centre_of(km->centres, km, c), km->d);
+    return STATUS_OK;
+}
+
+static enum status run_all(struct kmeans *km, struct kmeans_seeder *seeder,
+                           struct kmeans_result *result, const float *initial)
 {
     int restarts = initial ? 1 : km->settings->restarts;
-    TRY(scale_tolerance(km));
     for (int restart = 0; restart < restarts; restart++) {
         struct kmeans_result found;
-        if (initial) {
-            copy_rows(km->centres, initial, (size_t)km->k, km->d);
-            if (km->settings->spherical)
-                normalise_rows(km->centres, km->k, km->d);
-        } else
-            TRY(seed_centres(km, restart));
-        TRY(iterate(km, restart, &found));
+        TRY(start(km, seeder, initial, restart));
+        TRY(run(km, restart, &found));
         if (restart > 0 && !(found.inertia < result->inertia))
             continue;
-        copy_rows(result->centres, km->centres, (size_t)km->k, km->d);
+        memcpy(result->centres, km->centres, (size_t)km->k * (size_t)km->d * sizeof(float));
         memcpy(result->labels, km->labels, (size_t)km->n * sizeof *km->labels);
         result->inertia = found.inertia;
         result->iterations = found.iterations;
         result->converged = found.converged;
     }
+    result->n_assigned = km->n_assigned;
+    result->n_rechecked = (double)km->n_rechecked;
     return STATUS_OK;
 }
 
-enum status kmeans_fit(struct device *device, struct kmeans_result *result, const float *x, int n,
-                       int d, const float *initial, const struct kmeans_settings *settings,
-                       struct err *err)
+enum status kmeans_fit(struct kmeans_result *result, struct row_chunks *rows, const float *initial,
+                       const struct kmeans_settings *settings, struct err *err)
 {
-    TRY(check(device, x, n, d, initial, settings, err));
-    struct kmeans km = {.device = device, .settings = settings, .err = err, .x = x};
-    km.n = n, km.d = d, km.k = settings->k;
-    km.trials = 2 + (int)log(settings->k);
+    TRY(check(rows, initial, settings, err));
+    if (settings->spherical)
+        TRY(row_chunks_normalise(rows, err));
+    struct kmeans km = {.settings = settings, .err = err, .device = rows->device, .rows = rows};
+    km.n = rows->n, km.d = rows->d, km.k = settings->k;
+    struct kmeans_seeder seeder = {0};
     struct arena arena = {0};
     enum status status;
-    if (settings->spherical) {
-        float *copy = arena_alloc(&arena, (size_t)n * (size_t)d, sizeof *copy);
-        if (!copy)
-            return err_no_memory(err, "normalised rows", (size_t)n * (size_t)d * sizeof *copy);
-        copy_rows(copy, x, (size_t)n, d);
-        normalise_rows(copy, n, d);
-        km.x = copy;
-    }
     TRY_TO(status, allocate(&km, &arena), done);
-    TRY_TO(status,
-           row_sum_open(&km.row_sum, device, (size_t)km.k * (size_t)d + (size_t)km.k, n, err),
-           done);
-    status = fit(&km, result, initial);
+    TRY_TO(status, measure_rows(&km), done);
+    if (!initial)
+        TRY_TO(status, kmeans_seeder_open(&seeder, rows, km.scatter / km.n, settings, err), done);
+    status = run_all(&km, &seeder, result, initial);
 done:
-    row_sum_close(&km.row_sum);
+    kmeans_seeder_close(&seeder);
+    cluster_totals_close(&km.totals);
     arena_free(&arena);
     return status;
 }

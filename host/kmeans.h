@@ -1,10 +1,10 @@
-/* k-means: Lloyd's algorithm from greedy k-means++ starts, as scikit-learn's
- * KMeans(algorithm="lloyd") with distances and sums in float64.
+/* k-means: Lloyd's algorithm from greedy k-means++ starts (kmeans_seed.h), as scikit-learn's
+ * KMeans(algorithm="lloyd") with the arg-min and all sums in float64.
  *
- * Seeding: Arthur and Vassilvitskii 2007 with 2 + floor(log k) trials a centre, of which the best
- * is kept. Random numbers are Philox by (seed, restart, draw). The same bytes come out for any
- * number of threads: rows are assigned by kernels/nearest.h and summed in fixed blocks
- * (host/rows.h).
+ * Rows are read a chunk at a time (row_chunks.h), so they may be larger than memory. The same bytes
+ * come out for any number of threads and any chunks: a row's label is its own (kernels/nearest.h),
+ * and sums over rows have one order (cluster_totals.h). After the first iteration only rows that
+ * change their cluster are added up.
  *
  * Centres are float32 after every update, so the labels are the arg-min, in float64 and with ties
  * to the lowest index, to the very centres that are returned and saved. */
@@ -13,12 +13,20 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include "host/base/device.h"
+#include "host/row_chunks.h"
 
-/* After each assignment, counted from 1, with the inertia of the rows to the centres before it; and
- * with iteration 0 after each centre of the seeding. May return a status to stop with
+/* Where a run is. */
+struct kmeans_state {
+    int restart;   /* from 0 */
+    int iteration; /* from 1; 0 after each centre of the seeding */
+    double
+        inertia;  /* of the rows to the centres before the iteration; in seeding to those so far */
+    double shift; /* how far the centres have moved then: the root of the sum of squares; 0 in
+                     seeding */
+};
+/* After each iteration and each centre of the seeding. May return a status to stop with
  * (STATUS_INTERRUPTED), which kmeans_fit passes on. */
-typedef enum status kmeans_progress(void *context, int restart, int iteration, double inertia,
+typedef enum status kmeans_progress(void *context, const struct kmeans_state *state,
                                     struct err *err);
 
 struct kmeans_settings {
@@ -29,8 +37,8 @@ struct kmeans_settings {
     /* Stop once the squared shifts of the centres add up to at most tolerance times the mean
      * variance of the columns; 0: only when no label changes. */
     double tolerance;
-    /* Rows are l2-normalised (in a copy; a zero row stays zero) and centres too after each update:
-     * clusters by cosine. Inertia and distances are those of the normalised rows. */
+    /* Rows are read l2-normalised (a zero row stays zero), and centres are normalised after each
+     * update: clusters by cosine. Inertia and distances are those of the normalised rows. */
     bool spherical;
     kmeans_progress *progress; /* or NULL */
     void *progress_context;
@@ -42,21 +50,27 @@ struct kmeans_settings {
     }
 
 struct kmeans_result {
-    float *centres;  /* (k, d), room that the caller owns */
-    int32_t *labels; /* (n), room that the caller owns */
-    double inertia;  /* sum of the squared distances of rows to their centres */
-    int iterations;  /* assignments made by the best restart, as scikit-learn counts them */
-    bool converged;  /* false: max_iterations came first */
+    float *centres;     /* (k, d), room that the caller owns */
+    int32_t *labels;    /* (n), room that the caller owns */
+    double inertia;     /* sum of the squared distances of rows to their centres */
+    int iterations;     /* assignments made by the best restart, as scikit-learn counts them */
+    bool converged;     /* false: max_iterations came first */
+    double n_assigned;  /* how often a row was assigned, of all restarts */
+    double n_rechecked; /* and of these, decided in float64 (kernels/nearest.h) */
 };
 
-/* x (n, d) float32. initial (k, d) or NULL: the centres to start from; then there is one start and
- * neither seed nor restarts matter. A cluster that loses all rows is moved to the row farthest from
- * its centre, unless every row lies on its centre: fewer than k distinct rows leave clusters empty.
+/* initial (k, d) or NULL: the centres to start from; then there is one start and neither seed nor
+ * restarts matter. A cluster that loses all rows is given the row farthest from its centre, unless
+ * every row lies on its centre: fewer than k distinct rows leave clusters empty. With
+ * settings->spherical the rows are read normalised from then on (row_chunks_normalise).
  * STATUS_USAGE: k < 1, or more clusters than rows; the text names both numbers.
- * STATUS_BAD_DATA: a row of x or a centre of initial with NaN or an infinity, by its number from 1.
- * STATUS_RESOURCE: no memory. After a failure centres and labels hold anything. */
-enum status kmeans_fit(struct device *device, struct kmeans_result *result, const float *x, int n,
-                       int d, const float *initial, const struct kmeans_settings *settings,
-                       struct err *err);
+ * STATUS_BAD_DATA: a row or a centre of initial with NaN or an infinity, by its number from 1; what
+ * reading rows says. STATUS_RESOURCE: no memory. STATUS_INTERRUPTED. After a failure centres and
+ * labels hold anything. */
+enum status kmeans_fit(struct kmeans_result *result, struct row_chunks *rows, const float *initial,
+                       const struct kmeans_settings *settings, struct err *err);
+
+/* Bytes that kmeans_fit takes of n rows of d numbers, beside the rows. */
+size_t kmeans_bytes(int n, int d, int k);
 
 #endif

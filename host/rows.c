@@ -74,10 +74,15 @@ static void total_task(void *context, int task, int worker)
 
 void row_sum_run(struct row_sum *sum, double *total, int n, row_block_add *add, void *context)
 {
+    memset(total, 0, sum->width * sizeof *total);
+    row_sum_add(sum, total, n, add, context);
+}
+
+void row_sum_add(struct row_sum *sum, double *total, int n, row_block_add *add, void *context)
+{
     struct threads *threads = sum->device->threads;
     int n_blocks = blocks_of(n);
     int n_total_tasks = (int)((sum->width + VALUES_PER_TASK - 1) / VALUES_PER_TASK);
-    memset(total, 0, sum->width * sizeof *total);
     for (int block = 0; block < n_blocks; block += sum->n_partials) {
         struct row_sum_job job = {.sum = sum, .total = total, .add = add, .context = context};
         job.n = n;

@@ -30,6 +30,9 @@ enum status row_sum_open(struct row_sum *sum, struct device *device, size_t widt
                          struct err *err);
 /* total (width) = sum over the blocks of n rows; zeros for n = 0. */
 void row_sum_run(struct row_sum *sum, double *total, int n, row_block_add *add, void *context);
+/* total (width) += the same, for rows whose number is a multiple of ROWS_PER_BLOCK unless none
+ * follow: so that rows may come in several calls. */
+void row_sum_add(struct row_sum *sum, double *total, int n, row_block_add *add, void *context);
 void row_sum_close(struct row_sum *sum); /* a zeroed struct is allowed */
 
 /* STATUS_BAD_DATA "row N: not a finite number ..." (from 1, the first such row) where x (n, d)

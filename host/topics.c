@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 #include "host/base/interrupt.h"
+#include "host/row_chunks.h"
 #include "host/rows.h"
 #include "host/token_pattern.h"
 #include "host/word_vectors.h"
@@ -163,15 +164,14 @@ struct kmeans_report {
     int restarts, max_iterations;
 };
 
-static enum status report_iteration(void *context, int restart, int iteration, double inertia,
+static enum status report_iteration(void *context, const struct kmeans_state *state,
                                     struct err *err)
 {
-    (void)inertia;
     const struct kmeans_report *report = context;
     TRY(interrupt_check(err));
     /* The last iteration is not known before it comes: the total counts restarts. */
-    if (iteration == 1)
-        progress_report(report->progress, "cluster", "restarts", (size_t)restart,
+    if (state->iteration == 1)
+        progress_report(report->progress, "cluster", "restarts", (size_t)state->restart,
                         (size_t)report->restarts);
     return STATUS_OK;
 }
@@ -228,11 +228,22 @@ static enum status spread_rows(struct topics *topics, const struct corpus *corpu
     return STATUS_OK;
 }
 
+static enum status choose_count(struct topics *topics, struct row_chunks *rows,
+                                const struct topics_settings *settings,
+                                const struct progress *progress, struct err *err)
+{
+    enum status status = topic_count_choose(&topics->count, rows, &settings->kmeans, progress, err);
+    row_chunks_close(rows);
+    topics->n_topics = topics->count.chosen;
+    return status;
+}
+
 static enum status cluster_rows(struct topics *topics, struct device *device, float *x,
                                 const struct topics_settings *settings,
                                 const struct progress *progress, struct err *err)
 {
     struct kmeans_settings kmeans = settings->kmeans;
+    kmeans.k = topics->n_topics;
     struct kmeans_report report = {progress, kmeans.restarts, kmeans.max_iterations};
     kmeans.progress = report_iteration;
     kmeans.progress_context = &report;
@@ -241,7 +252,10 @@ static enum status cluster_rows(struct topics *topics, struct device *device, fl
     for (size_t i = 0; kmeans.spherical && i < topics->n_used + topics->n_held_out; i++)
         row_normalise(x + i * width, topics->width);
     progress_report(progress, "cluster", "restarts", 0, (size_t)kmeans.restarts);
-    TRY(kmeans_fit(device, &result, x, (int)topics->n_used, topics->width, NULL, &kmeans, err));
+    struct row_chunks rows = row_chunks_of(device, x, (int)topics->n_used, topics->width);
+    enum status status = kmeans_fit(&result, &rows, NULL, &kmeans, err);
+    row_chunks_close(&rows);
+    TRY(status);
     progress_report(progress, "cluster", "restarts", (size_t)kmeans.restarts,
                     (size_t)kmeans.restarts);
     topics->inertia = result.inertia;
@@ -300,14 +314,16 @@ static enum status find(struct topics *topics, struct device *device, const stru
                         float *x, const struct topics_settings *settings,
                         const struct progress *progress, struct err *err)
 {
-    TRY(allocate(topics, err));
     TRY(build_vocabulary(topics, corpus, settings, progress, err));
     TRY(rows_check_finite(device, x, NULL, (int)topics->n_rows, topics->width, err));
     TRY(compact_rows(topics, x, corpus, settings->held_out, err));
-    TRY(transform_fit(device, &topics->transform, settings->normalise, settings->remove_components,
-                      x, NULL, (int)topics->n_used, topics->width, &topics->arena, err));
-    transform_apply(device, &topics->transform, x, NULL,
-                    (int)(topics->n_used + topics->n_held_out));
+    struct row_chunks rows = row_chunks_of(device, x, (int)topics->n_used, topics->width);
+    TRY(transform_fit(&topics->transform, settings->normalise, settings->remove_components, &rows,
+                      &topics->arena, err));
+    transform_apply(device, &topics->transform, x, (int)(topics->n_used + topics->n_held_out));
+    if (topics->n_topics == 0)
+        TRY(choose_count(topics, &rows, settings, progress, err));
+    TRY(allocate(topics, err));
     TRY(cluster_rows(topics, device, x, settings, progress, err));
     TRY(name_topics(topics, device, x, err));
     TRY(spread_rows(topics, corpus, settings->held_out, err));

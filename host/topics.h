@@ -16,11 +16,12 @@
 #include "host/representation.h"
 #include "host/score.h"
 #include "host/tfidf.h"
+#include "host/topic_count.h"
 #include "host/transform.h"
 #include "loaders/corpus.h"
 
 struct topics_settings {
-    struct kmeans_settings kmeans; /* k is the number of topics */
+    struct kmeans_settings kmeans; /* k is the number of topics; 0: topic_count_choose's */
     enum transform_normalise normalise;
     int remove_components;
     int n_words;          /* words a topic */
@@ -51,6 +52,7 @@ struct topics {
     struct tfidf tfidf;   /* its rows are the used rows, in order */
     int min_df;           /* as settled */
     const char *language; /* of the words, as settled */
+    struct topic_count count; /* n_tried is 0 where the number was given */
     double inertia;
     int iterations;
     bool converged;

@@ -120,7 +120,9 @@ json_t *topics_to_json(const struct topics *topics)
                              "vocabulary", topics->tfidf.n_words, "min_df", topics->min_df,
                              "language", topics->language, "inertia", topics->inertia, "iterations",
                              topics->iterations, "converged", topics->converged);
-    if (root && topics->has_labels && !add_agreement(root, topics)) {
+    if (root && ((topics->count.n_tried > 0 &&
+                  json_object_set_new(root, "silhouette", topic_count_json(&topics->count)) != 0) ||
+                 (topics->has_labels && !add_agreement(root, topics)))) {
         json_decref(root);
         return NULL;
     }

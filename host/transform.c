@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 #include "host/base/philox.h"
+#include "host/row_chunks.h"
 #include "host/rows.h"
 
 /* Vectors iterated beyond those wanted: the error of the last one wanted falls by
@@ -19,10 +20,8 @@
 #define SUBSPACE_DRAWS 0x73756273u /* Philox stream: "subs" */
 
 struct subspace {
-    struct device *device;
-    const float *x;
-    const bool *blank;
-    int n, d, q;
+    struct row_chunks *rows;
+    int d, q;
     double *mean;    /* (d) */
     double *basis;   /* (q, d) orthonormal rows */
     double *image;   /* (q, d) the covariance (times n) applied to basis */
@@ -30,46 +29,26 @@ struct subspace {
     double *small;   /* (q, q) basis image^T, then diagonal */
     double *vectors; /* (q, q) eigenvectors of small, in columns */
     double *lambda;  /* (q) falling */
-    struct row_sum row_sum;
 };
-
-static bool is_blank(const struct subspace *s, int i)
-{
-    return s->blank && s->blank[i];
-}
-
-static const float *row_of(const struct subspace *s, int i)
-{
-    return s->x + (size_t)i * (size_t)s->d;
-}
 
 /* ---- the mean -------------------------------------------------------------------------------- */
 
-static void add_rows(void *context, int first, int last, double *partial)
+static void add_rows(void *context, const float *x, int first, int last, double *partial)
 {
     const struct subspace *s = context;
     for (int i = first; i < last; i++)
-        if (!is_blank(s, i))
-            for (int j = 0; j < s->d; j++)
-                partial[j] += (double)row_of(s, i)[j];
+        for (int j = 0; j < s->d; j++)
+            partial[j] += (double)x[(size_t)i * (size_t)s->d + (size_t)j];
 }
 
 static enum status find_mean(struct subspace *s, struct err *err)
 {
-    int count = 0;
-    for (int i = 0; i < s->n; i++)
-        count += !is_blank(s, i);
-    if (count == 0)
+    if (s->rows->n == 0)
         return err_set(err, STATUS_BAD_DATA,
-                       "no row to take the mean of: all %d are blank; use --normalise none", s->n);
-    struct row_sum sum;
-    enum status status = row_sum_open(&sum, s->device, (size_t)s->d, s->n, err);
-    if (status != STATUS_OK)
-        return status;
-    row_sum_run(&sum, s->mean, s->n, add_rows, s);
-    row_sum_close(&sum);
+                       "no row to take the mean of: all are blank; use --normalise none");
+    TRY(row_chunks_sum(s->rows, s->mean, (size_t)s->d, add_rows, s, err));
     for (int j = 0; j < s->d; j++)
-        s->mean[j] /= count;
+        s->mean[j] /= s->rows->n;
     return STATUS_OK;
 }
 
@@ -102,14 +81,12 @@ static double deviation_dot(const float *row, const double *mean, const double *
 }
 
 /* partial (q, d) += sum_i (basis . r_i) r_i^T, r_i the deviation of row i from the mean. */
-static void add_images(void *context, int first, int last, double *partial)
+static void add_images(void *context, const float *x, int first, int last, double *partial)
 {
     const struct subspace *s = context;
     int d = s->d;
     for (int i = first; i < last; i++) {
-        if (is_blank(s, i))
-            continue;
-        const float *row = row_of(s, i);
+        const float *row = x + (size_t)i * (size_t)d;
         for (int c = 0; c < s->q; c++) {
             const double *v = s->basis + (size_t)c * (size_t)d;
             double *out = partial + (size_t)c * (size_t)d;
@@ -256,17 +233,19 @@ static bool has_converged(const struct subspace *s, int wanted)
     return true;
 }
 
-/* Returns how many of the wanted directions there are; they are the first rows of s->basis. */
-static int find_directions(struct subspace *s, int wanted)
+/* *found of the wanted directions there are; they are the first rows of s->basis. */
+static enum status find_directions(struct subspace *s, int wanted, int *found, struct err *err)
 {
     for (int c = 0; c < s->q; c++)
         fill_random(s->basis + (size_t)c * (size_t)s->d, s->d, c, 0);
     for (int step = 0;; step++) {
         orthonormalise(s->basis, s->q, s->d);
-        row_sum_run(&s->row_sum, s->image, s->n, add_images, s);
+        TRY(row_chunks_sum(s->rows, s->image, (size_t)s->q * (size_t)s->d, add_images, s, err));
         rayleigh_ritz(s);
-        if (has_converged(s, wanted) || step == MOST_STEPS)
-            return varying_directions(s, wanted);
+        if (has_converged(s, wanted) || step == MOST_STEPS) {
+            *found = varying_directions(s, wanted);
+            return STATUS_OK;
+        }
         memcpy(s->basis, s->image, (size_t)s->q * (size_t)s->d * sizeof *s->basis);
     }
 }
@@ -299,7 +278,7 @@ static enum status allocate_subspace(struct subspace *s, struct arena *scratch, 
     s->lambda = arena_alloc(scratch, q, sizeof *s->lambda);
     if (!s->basis || !s->image || !s->rotated || !s->small || !s->vectors || !s->lambda)
         return err_no_memory(err, "principal components", (3 * size + 2 * q * q) * sizeof(double));
-    return row_sum_open(&s->row_sum, s->device, size, s->n, err);
+    return STATUS_OK;
 }
 
 static enum status fit_directions(struct subspace *s, struct transform *transform, int remove,
@@ -308,7 +287,8 @@ static enum status fit_directions(struct subspace *s, struct transform *transfor
     s->q = remove + SPARE < s->d ? remove + SPARE : s->d;
     TRY(allocate_subspace(s, scratch, err));
     size_t d = (size_t)s->d;
-    int found = find_directions(s, remove);
+    int found;
+    TRY(find_directions(s, remove, &found, err));
     if (found == 0)
         return STATUS_OK;
     transform->directions = arena_alloc(arena, (size_t)found * d, sizeof(float));
@@ -334,11 +314,11 @@ static enum status fit(struct subspace *s, struct transform *transform, int remo
     return remove > 0 ? fit_directions(s, transform, remove, scratch, arena, err) : STATUS_OK;
 }
 
-enum status transform_fit(struct device *device, struct transform *transform,
-                          enum transform_normalise normalise, int remove, const float *x,
-                          const bool *blank, int n, int d, struct arena *arena, struct err *err)
+enum status transform_fit(struct transform *transform, enum transform_normalise normalise,
+                          int remove, struct row_chunks *rows, struct arena *arena, struct err *err)
 {
-    assert(n >= 0 && d >= 1);
+    int d = rows->d;
+    assert(d >= 1);
     *transform = (struct transform){.normalise = normalise, .d = d};
     if (remove < 0 || remove >= d || remove > TRANSFORM_MOST_REMOVED)
         return err_set(err, STATUS_USAGE,
@@ -347,10 +327,10 @@ enum status transform_fit(struct device *device, struct transform *transform,
     if (d > TRANSFORM_MOST_COLUMNS)
         return err_set(err, STATUS_BAD_DATA, "%d columns are more than the %d that fit", d,
                        TRANSFORM_MOST_COLUMNS);
-    TRY(rows_check_finite(device, x, blank, n, d, err));
+    TRY(row_chunks_check(rows, err));
     if (!centres(normalise) && remove == 0)
         return STATUS_OK;
-    struct subspace s = {.device = device, .x = x, .blank = blank, .n = n, .d = d};
+    struct subspace s = {.rows = rows, .d = d};
     struct arena scratch = {0};
     struct arena_mark mark = arena_mark(arena);
     enum status status = fit(&s, transform, remove, &scratch, arena, err);
@@ -358,7 +338,6 @@ enum status transform_fit(struct device *device, struct transform *transform,
         arena_reset(arena, mark);
         *transform = (struct transform){.normalise = normalise, .d = d};
     }
-    row_sum_close(&s.row_sum);
     arena_free(&scratch);
     return status;
 }
@@ -371,7 +350,6 @@ struct apply_job {
     struct device *device;
     const struct transform *transform;
     float *x;
-    const bool *blank;
     int n;
 };
 
@@ -404,20 +382,19 @@ static void apply_task(void *context, int task, int worker)
     const struct apply_job *job = context;
     double *deviation = device_scratch(job->device, worker);
     size_t d = (size_t)job->transform->d;
-    for (int i = task * ROWS_PER_TASK; i < job->n && i / ROWS_PER_TASK == task; i++) {
-        float *row = job->x + (size_t)i * d;
-        if (job->blank && job->blank[i])
-            memset(row, 0, d * sizeof *row);
-        else
-            transform_row(job->transform, row, deviation);
-    }
+    for (int i = task * ROWS_PER_TASK; i < job->n && i / ROWS_PER_TASK == task; i++)
+        transform_row(job->transform, job->x + (size_t)i * d, deviation);
 }
 
-void transform_apply(struct device *device, const struct transform *transform, float *x,
-                     const bool *blank, int n)
+void transform_apply(struct device *device, const struct transform *transform, float *x, int n)
 {
     assert(transform->d <= TRANSFORM_MOST_COLUMNS);
-    struct apply_job job = {device, transform, x, blank, n};
+    struct apply_job job = {device, transform, x, n};
     int n_tasks = n / ROWS_PER_TASK + (n % ROWS_PER_TASK != 0);
     threads_run(device->threads, n_tasks, apply_task, &job);
+}
+
+bool transform_is_identity(const struct transform *transform)
+{
+    return transform->normalise == NORMALISE_NONE && transform->n_removed == 0;
 }

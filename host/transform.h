@@ -35,22 +35,24 @@ struct transform {
                           largest absolute component of each is positive. */
 };
 
-/* Fits on the rows of x (n, d) with blank[i] false; blank may be NULL. mean and directions live in
- * arena. Sums are float64 in fixed row blocks: the same bits for any number of threads. Directions
- * are the leading eigenvectors of the covariance, by subspace iteration. n_removed comes out
- * smaller than remove where the rows vary in fewer directions.
+struct row_chunks;
+
+/* Fits on rows. mean and directions live in arena. Sums are float64 in fixed row blocks: the same
+ * bits for any number of threads and any chunks. Directions are the leading eigenvectors of the
+ * covariance, by subspace iteration, each step a pass over the rows. n_removed comes out smaller
+ * than remove where the rows vary in fewer directions.
  *
  * STATUS_USAGE: remove < 0, remove >= d or remove > TRANSFORM_MOST_REMOVED.
  * STATUS_BAD_DATA: no row to fit on where the mean is needed; d > TRANSFORM_MOST_COLUMNS; a row
- * with NaN or an infinity, by its number from 1 (also where no mean is needed).
- * STATUS_RESOURCE: no memory. After a failure *transform has neither mean nor directions. */
-enum status transform_fit(struct device *device, struct transform *transform,
-                          enum transform_normalise normalise, int remove, const float *x,
-                          const bool *blank, int n, int d, struct arena *arena, struct err *err);
+ * with NaN or an infinity, by its number from 1 (also where no mean is needed); what reading rows
+ * says. STATUS_RESOURCE: no memory. After a failure *transform has neither mean nor directions. */
+enum status transform_fit(struct transform *transform, enum transform_normalise normalise,
+                          int remove, struct row_chunks *rows, struct arena *arena,
+                          struct err *err);
 
-/* Transforms the rows of x (n, d) in place, each on its own. Rows with blank[i] become zeros; blank
- * may be NULL. */
-void transform_apply(struct device *device, const struct transform *transform, float *x,
-                     const bool *blank, int n);
+/* Transforms the rows of x (n, d) in place, each on its own. */
+void transform_apply(struct device *device, const struct transform *transform, float *x, int n);
+/* True where that changes nothing. */
+bool transform_is_identity(const struct transform *transform);
 
 #endif

@@ -269,19 +269,24 @@ void npy_close(struct npy *npy)
     *npy = (struct npy){0};
 }
 
-enum status npy_read_rows(const struct npy *npy, int64_t first_row, int64_t n_rows, float *out,
-                          struct err *err)
+void npy_convert(const struct npy *npy, int64_t first_row, int64_t n_rows, float *out)
 {
     assert(npy->type != NPY_I32 && first_row >= 0 && n_rows <= npy->rows - first_row);
     size_t first = (size_t)(first_row * npy->columns), n = (size_t)(n_rows * npy->columns);
     if (npy->type == NPY_F32) {
         if (n > 0)
             memcpy(out, (const float *)npy->data + first, n * sizeof *out);
-        return file_map_check(&npy->map, npy->path, err);
+        return;
     }
     const uint16_t *halves = (const uint16_t *)npy->data + first;
     for (size_t i = 0; i < n; i++)
         out[i] = f16_to_float(halves[i]);
+}
+
+enum status npy_read_rows(const struct npy *npy, int64_t first_row, int64_t n_rows, float *out,
+                          struct err *err)
+{
+    npy_convert(npy, first_row, n_rows, out);
     return file_map_check(&npy->map, npy->path, err);
 }
 

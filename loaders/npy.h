@@ -32,6 +32,9 @@ void npy_close(struct npy *npy); /* a zeroed npy is allowed */
 enum status npy_read_rows(const struct npy *npy, int64_t first_row, int64_t n_rows, float *out,
                           struct err *err);
 
+/* The same without a check, for several threads that convert at a time: file_map_check follows. */
+void npy_convert(const struct npy *npy, int64_t first_row, int64_t n_rows, float *out);
+
 /* Writing row by row: open, any number of npy_writer_add, then commit. The header is written first,
  * so the shape is given first. NPY_F32, NPY_F16 (converted from float32) or NPY_I32. The file's
  * bytes are those of numpy.save (NumPy 1.23 and later). For n_dims 1, columns is 1. */

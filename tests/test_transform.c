@@ -3,15 +3,22 @@
 
 #include <math.h>
 #include <stdio.h>
-#include "host/transform.h"
+#include "host/row_chunks.h"
+
+static enum status fit_rows(struct device *device, struct transform *transform,
+                            enum transform_normalise normalise, int remove, const float *x, int n,
+                            int d, struct arena *arena, struct err *err)
+{
+    struct row_chunks rows = row_chunks_of(device, x, n, d);
+    return transform_fit(transform, normalise, remove, &rows, arena, err);
+}
 
 static void must_fit(struct device *device, struct transform *transform,
-                     enum transform_normalise normalise, int remove, const float *x,
-                     const bool *blank, int n, int d, struct arena *arena)
+                     enum transform_normalise normalise, int remove, const float *x, int n, int d,
+                     struct arena *arena)
 {
     struct err err;
-    if (transform_fit(device, transform, normalise, remove, x, blank, n, d, arena, &err) !=
-        STATUS_OK)
+    if (fit_rows(device, transform, normalise, remove, x, n, d, arena, &err) != STATUS_OK)
         ck_abort_msg("%s", err.text);
 }
 
@@ -50,7 +57,7 @@ START_TEST(transform_finds_the_components_of_scikit_learn)
         for (int remove = 1; remove <= 4; remove++) {
             struct arena arena = {0};
             struct transform t;
-            must_fit(&device, &t, NORMALISE_CENTRE, remove, x, NULL, pca.c.n, pca.c.d, &arena);
+            must_fit(&device, &t, NORMALISE_CENTRE, remove, x, pca.c.n, pca.c.d, &arena);
             ck_assert_int_eq(t.n_removed, remove);
             check_close(t.mean, pca.mean, 20, 0, 0x1p-24, "mean");
             check_close(t.directions, pca.direction, (size_t)(20 * remove), 2e-6, 2e-6,
@@ -100,8 +107,8 @@ START_TEST(transform_applies_its_formula)
                     expected_row(want + r * 20, x + r * 20, &pca, remove, normalise);
                 struct arena arena = {0};
                 struct transform t;
-                must_fit(&device, &t, normalise, remove, x, NULL, n, 20, &arena);
-                transform_apply(&device, &t, x, NULL, n);
+                must_fit(&device, &t, normalise, remove, x, n, 20, &arena);
+                transform_apply(&device, &t, x, n);
                 /* Rows are as long as 500: shares of 1e-6 of that, or of 1 where normalised. */
                 double scale = normalise >= NORMALISE_CENTRE_L2 ? 5e-6 : 1e-3;
                 check_close(x, want, (size_t)n * 20, scale, 1e-6, "normalise %d, remove %d",
@@ -151,10 +158,10 @@ START_TEST(transform_does_not_depend_on_threads)
         float *x = wide_rows(N, D);
         struct arena arena = {0};
         struct transform t;
-        must_fit(&device, &t, NORMALISE_CENTRE_L2, REMOVED, x, NULL, N, D, &arena);
+        must_fit(&device, &t, NORMALISE_CENTRE_L2, REMOVED, x, N, D, &arena);
         ck_assert_int_eq(t.n_removed, REMOVED);
         check_orthonormal(&t);
-        transform_apply(&device, &t, x, NULL, N);
+        transform_apply(&device, &t, x, N);
         if (!first)
             first = x;
         else {
@@ -180,7 +187,7 @@ START_TEST(transform_ends_without_a_gap)
         x[i * D + i % D] = (i < D ? 1 : -1) * (1 + 1e-5f * (float)(i % D));
     struct arena arena = {0};
     struct transform t;
-    must_fit(&device, &t, NORMALISE_NONE, REMOVED, x, NULL, N, D, &arena);
+    must_fit(&device, &t, NORMALISE_NONE, REMOVED, x, N, D, &arena);
     ck_assert_int_eq(t.n_removed, REMOVED);
     check_orthonormal(&t);
     arena_free(&arena);
@@ -188,34 +195,25 @@ START_TEST(transform_ends_without_a_gap)
 }
 END_TEST
 
-/* Blank rows, whatever they hold, change nothing for the others and become zeros. */
-START_TEST(transform_passes_over_blank_rows)
+START_TEST(transform_does_not_depend_on_chunks)
 {
-    enum { N = 40, D = 12 };
+    enum { N = 1400, D = 20 };
     struct device device;
-    for (int i = 0; test_device(i, &device); i++) {
-        float *packed = wide_rows(N, D), *spread = malloc(2 * N * D * sizeof *spread);
-        bool blank[2 * N];
-        for (int r = 0; r < 2 * N; r++) {
-            blank[r] = r % 2 == 0;
-            for (int j = 0; j < D; j++)
-                spread[r * D + j] = blank[r] ? NAN : packed[r / 2 * D + j];
-        }
-        struct arena arena = {0};
-        struct transform t, u;
-        must_fit(&device, &t, NORMALISE_CENTRE_L2, 2, packed, NULL, N, D, &arena);
-        must_fit(&device, &u, NORMALISE_CENTRE_L2, 2, spread, blank, 2 * N, D, &arena);
-        ck_assert_mem_eq(t.mean, u.mean, D * sizeof *t.mean);
-        ck_assert_mem_eq(t.directions, u.directions, 2 * D * sizeof *t.directions);
-        transform_apply(&device, &t, packed, NULL, N);
-        transform_apply(&device, &u, spread, blank, 2 * N);
-        for (int r = 0; r < 2 * N; r++)
-            for (int j = 0; j < D; j++)
-                ck_assert(spread[r * D + j] == (blank[r] ? 0 : packed[r / 2 * D + j]));
-        free(packed), free(spread);
-        arena_free(&arena);
-        device_close(&device);
-    }
+    struct arena arena = {0};
+    struct transform whole, chunked;
+    struct err err;
+    ck_assert(test_device(0, &device));
+    float *x = wide_rows(N, D);
+    must_fit(&device, &whole, NORMALISE_CENTRE_L2, 2, x, N, D, &arena);
+    struct row_chunks rows = row_chunks_of(&device, x, N, D);
+    rows.rows_per_chunk = ROWS_PER_BLOCK;
+    ck_assert_int_eq(transform_fit(&chunked, NORMALISE_CENTRE_L2, 2, &rows, &arena, &err),
+                     STATUS_OK);
+    ck_assert_mem_eq(whole.mean, chunked.mean, D * sizeof *whole.mean);
+    ck_assert_mem_eq(whole.directions, chunked.directions, 2 * D * sizeof *whole.directions);
+    free(x);
+    arena_free(&arena);
+    device_close(&device);
 }
 END_TEST
 
@@ -230,20 +228,20 @@ START_TEST(transform_removes_only_what_varies)
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 4; j++)
             x[i * 4 + j] = 0.1f + (float)(j == 2) * (float)i;
-    must_fit(&device, &t, NORMALISE_CENTRE, 3, x, NULL, 6, 4, &arena);
+    must_fit(&device, &t, NORMALISE_CENTRE, 3, x, 6, 4, &arena);
     ck_assert_int_eq(t.n_removed, 1);
     for (int j = 0; j < 4; j++)
         ck_assert(fabs(t.directions[j] - (j == 2)) < 1e-7);
     for (int i = 0; i < 6; i++)
         x[i * 4 + 2] = 0.1f;
-    must_fit(&device, &t, NORMALISE_CENTRE_L2, 3, x, NULL, 6, 4, &arena);
+    must_fit(&device, &t, NORMALISE_CENTRE_L2, 3, x, 6, 4, &arena);
     ck_assert(t.n_removed == 0 && !t.directions);
-    transform_apply(&device, &t, x, NULL, 6);
+    transform_apply(&device, &t, x, 6);
     for (int j = 0; j < 6 * 4; j++)
         ck_assert(x[j] == 0);
     float kept[3] = {1, NAN, 2};
-    must_fit(&device, &t, NORMALISE_NONE, 0, x, NULL, 0, 3, &arena);
-    transform_apply(&device, &t, kept, NULL, 1);
+    must_fit(&device, &t, NORMALISE_NONE, 0, x, 0, 3, &arena);
+    transform_apply(&device, &t, kept, 1);
     ck_assert(kept[0] == 1 && isnan(kept[1]) && kept[2] == 2);
     arena_free(&arena);
     device_close(&device);
@@ -257,23 +255,19 @@ START_TEST(transform_refuses)
     struct device device;
     ck_assert(test_device(0, &device));
     float x[3 * 2] = {1, 2, 3, 4, 5, 6};
-    bool blank[3] = {true, true, true};
     struct arena arena = {0};
     struct transform t;
     struct err err;
     for (int remove = -1; remove <= 2; remove += 3) {
-        ck_assert_int_eq(
-            transform_fit(&device, &t, NORMALISE_CENTRE, remove, x, NULL, 3, 2, &arena, &err),
-            STATUS_USAGE);
+        ck_assert_int_eq(fit_rows(&device, &t, NORMALISE_CENTRE, remove, x, 3, 2, &arena, &err),
+                         STATUS_USAGE);
         ck_assert_ptr_nonnull(strstr(err.text, "2 columns"));
     }
-    ck_assert_int_eq(transform_fit(&device, &t, NORMALISE_CENTRE, 0, x, blank, 3, 2, &arena, &err),
+    ck_assert_int_eq(fit_rows(&device, &t, NORMALISE_CENTRE, 0, x, 0, 2, &arena, &err),
                      STATUS_BAD_DATA);
-    ck_assert_ptr_nonnull(strstr(err.text, "3 are blank"));
-    ck_assert_int_eq(transform_fit(&device, &t, NORMALISE_CENTRE, 0, x, NULL, 0, 2, &arena, &err),
-                     STATUS_BAD_DATA);
+    ck_assert_ptr_nonnull(strstr(err.text, "all are blank"));
     x[3] = INFINITY;
-    ck_assert_int_eq(transform_fit(&device, &t, NORMALISE_NONE, 0, x, NULL, 3, 2, &arena, &err),
+    ck_assert_int_eq(fit_rows(&device, &t, NORMALISE_NONE, 0, x, 3, 2, &arena, &err),
                      STATUS_BAD_DATA);
     ck_assert_ptr_nonnull(strstr(err.text, "row 2"));
     ck_assert_uint_eq(arena.total, 0);
@@ -293,7 +287,7 @@ static enum status fit_again(void *context, struct err *err)
     struct arena arena = {0};
     struct transform t;
     enum status status =
-        transform_fit(&fit->device, &t, NORMALISE_CENTRE, 3, fit->x, NULL, 600, 50, &arena, err);
+        fit_rows(&fit->device, &t, NORMALISE_CENTRE, 3, fit->x, 600, 50, &arena, err);
     ck_assert(status == STATUS_OK || (!t.mean && !t.directions && arena.total == 0));
     arena_free(&arena);
     return status;
@@ -318,7 +312,7 @@ int main(void)
     tcase_add_test(tests, transform_applies_its_formula);
     tcase_add_test(tests, transform_does_not_depend_on_threads);
     tcase_add_test(tests, transform_ends_without_a_gap);
-    tcase_add_test(tests, transform_passes_over_blank_rows);
+    tcase_add_test(tests, transform_does_not_depend_on_chunks);
     tcase_add_test(tests, transform_removes_only_what_varies);
     tcase_add_test(tests, transform_refuses);
     tcase_add_test(tests, transform_reports_lack_of_memory);

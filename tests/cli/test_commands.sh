@@ -208,6 +208,64 @@ assert 0 < r["seeding_seconds"] < r["seconds"] < 60, r' "$stdout" || fail 'secon
     expect_error 2 'there are 60 rows'
 }
 
+test_cluster_starts_where_it_is_told() {
+    need_command python3
+    run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy"
+    run "$MIDASHI" cluster "$dir/e.npy" --topics 3 --output "$dir/l.npy" --centres "$dir/c.npy" --max-iterations 1
+    expect_code 0
+    # From where it came to in one iteration, to where it comes to in many.
+    run "$MIDASHI" cluster "$dir/e.npy" --init "$dir/c.npy" --output "$dir/m.npy" --centres "$dir/d.npy"
+    expect_code 0
+    run "$MIDASHI" cluster "$dir/e.npy" --topics 3 --output "$dir/l.npy" --centres "$dir/c2.npy"
+    expect_code 0
+    expect_same "$dir/d.npy" "$dir/c2.npy"
+    expect_same "$dir/l.npy" "$dir/m.npy"
+    run "$MIDASHI" cluster "$dir/e.npy" --topics 2 --init "$dir/c.npy" --output "$dir/m.npy"
+    expect_error 2 'c\.npy has 3 centres'
+    printf '\223NUMPY\001\000v\000%-117s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }" >"$dir/narrow.npy"
+    printf '\0\0\0\0\0\0\0\0' >>"$dir/narrow.npy"
+    run "$MIDASHI" cluster "$dir/e.npy" --init "$dir/narrow.npy" --output "$dir/m.npy"
+    expect_error 65 'narrow\.npy: centres of 2 numbers'
+    run "$MIDASHI" cluster "$dir/e.npy" --init "$dir/none.npy" --output "$dir/m.npy"
+    expect_error 66 'none\.npy'
+    run "$MIDASHI" cluster "$dir/e.npy" --init "$dir/c.npy" --output "$dir/c.npy"
+    expect_error 2 'c\.npy'
+}
+
+test_the_number_of_topics_is_chosen() {
+    run "$MIDASHI" topics "$corpus" --model "$model" --output "$dir/out" --topics auto --words 3
+    expect_code 0
+    expect_match "$stdout" '^topics  silhouette$'
+    taken=$(sed -n 's/^ *\([0-9]*\) .* taken$/\1/p' "$stdout")
+    expect_line_count "$dir/out/topics.txt" "$taken"
+    expect_match "$dir/out/topics.json" '"silhouette": [[]'
+    run "$MIDASHI" cluster "$dir/out/embeddings.npy" --topics auto --normalise centre+l2 --output "$dir/l.npy" --json
+    expect_code 0
+    expect_match "$stdout" "\"topics\": $taken,"
+    expect_match "$stdout" '"silhouette": [[]'
+    run "$MIDASHI" cluster "$dir/out/embeddings.npy" --topics many --output "$dir/l.npy"
+    expect_error 2 'give a whole number from 1 to 1048576, or auto'
+}
+
+# Rows that are read anew for each iteration give the same bytes as rows that stay in memory.
+test_cluster_needs_no_more_memory_than_allowed() {
+    run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy"
+    for options in '' '--normalise centre+l2 --remove-components 2' '--spherical'; do
+        # shellcheck disable=SC2086 # options are words
+        run "$MIDASHI" cluster "$dir/e.npy" "$dir/e.npy" --topics 3 --output "$dir/l.npy" --centres "$dir/c.npy" $options
+        expect_code 0
+        # shellcheck disable=SC2086
+        run "$MIDASHI" cluster "$dir/e.npy" "$dir/e.npy" --topics 3 --output "$dir/m.npy" --centres "$dir/d.npy" \
+            --memory 1K $options
+        expect_code 0
+        expect_match "$stderr" 'read anew for each iteration'
+        expect_same "$dir/l.npy" "$dir/m.npy"
+        expect_same "$dir/c.npy" "$dir/d.npy"
+    done
+    run "$MIDASHI" cluster "$dir/e.npy" --topics 3 --output "$dir/l.npy" --memory much
+    expect_error 2 'use auto, or a size'
+}
+
 test_tokenize_answers_a_line_for_a_line() {
     printf 'ab\n\nc' >"$dir/in"
     run "$MIDASHI" tokenize --model "$model" --no-special "$dir/in"

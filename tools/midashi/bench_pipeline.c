@@ -112,7 +112,10 @@ static enum status run_topics(const char *corpus, const char *folder, const char
 {
     char threads[16], topics[16], seed[32];
     snprintf(threads, sizeof threads, "%d", options->threads);
-    snprintf(topics, sizeof topics, "%d", options->topics);
+    if (options->topics == COUNT_AUTO)
+        snprintf(topics, sizeof topics, "auto");
+    else
+        snprintf(topics, sizeof topics, "%d", options->topics);
     snprintf(seed, sizeof seed, "%" PRIu64, options->seed);
     const char *words[] = {"midashi",
                            "topics",

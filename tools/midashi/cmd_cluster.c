@@ -7,7 +7,8 @@
 #include "host/embedding_parts.h"
 #include "host/kmeans.h"
 #include "host/representation.h"
-#include "host/transform.h"
+#include "host/row_chunks.h"
+#include "host/topic_count.h"
 #include "loaders/npy.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/output.h"
@@ -20,90 +21,121 @@ struct job {
     struct device device;
     enum transform_normalise normalise;
     int remove_components;
-    float *x;    /* (n_used, d): the rows that are not blank */
-    bool *blank; /* (n_rows) */
-    size_t n_rows, n_used;
-    int d;
+    struct embedding_parts parts;
+    struct row_chunks rows;
+    struct transform transform;
+    float *initial;  /* (k, d), or NULL */
     float *centres;  /* (k, d) */
-    int32_t *labels; /* (n_rows), -1 for a blank row */
+    int32_t *labels; /* of all rows, -1 for a blank one */
+    int k;
+    struct topic_count count; /* with --topics auto */
     struct kmeans_result result;
     double last_report, seeding_seconds, seconds; /* of k-means; of its first seeding */
     struct arena arena;
 };
 
-static bool is_zero(const float *x, int d)
-{
-    for (int j = 0; j < d; j++)
-        if (x[j] != 0)
-            return false;
-    return true;
-}
-
-/* Reads all parts; rows of zeros are blank texts and are left out. */
-static enum status read_rows(struct job *job, struct err *err)
-{
-    struct embedding_parts parts;
-    TRY(embedding_parts_measure(&parts, job->options->arguments, job->options->n_arguments, err));
-    job->n_rows = parts.n_rows;
-    job->d = parts.width;
-    size_t d = (size_t)job->d;
-    job->x = arena_alloc(&job->arena, job->n_rows * d, sizeof *job->x);
-    job->blank = arena_alloc(&job->arena, job->n_rows, sizeof *job->blank);
-    if (!job->x || !job->blank)
-        return err_no_memory(err, "the embeddings", job->n_rows * d * sizeof *job->x);
-    TRY(embedding_parts_read(&parts, job->x, err));
-    for (size_t row = 0; row < job->n_rows; row++) {
-        const float *x = job->x + row * d;
-        job->blank[row] = is_zero(x, job->d);
-        if (job->blank[row])
-            continue;
-        if (job->n_used < row)
-            memcpy(job->x + job->n_used * d, x, d * sizeof *x);
-        job->n_used++;
-    }
-    return STATUS_OK;
-}
-
-static enum status report_iteration(void *context, int restart, int iteration, double inertia,
-                                    struct err *err)
+static enum status report(void *context, const struct kmeans_state *state, struct err *err)
 {
     struct job *job = context;
     double now = seconds_now();
-    if (restart == 0 && iteration == 0)
+    if (state->restart == 0 && state->iteration == 0)
         job->seeding_seconds += now - job->last_report;
     job->last_report = now;
     TRY(interrupt_check(err));
-    meter_status(&job->meter, "cluster: restart %d of %d, iteration %d, inertia %.6g", restart + 1,
-                 job->options->restarts, iteration, inertia);
+    if (state->iteration == 0)
+        meter_status(&job->meter, "cluster: restart %d of %d, centres to start from, inertia %.6g",
+                     state->restart + 1, job->options->restarts, state->inertia);
+    else
+        meter_status(&job->meter,
+                     "cluster: restart %d of %d, iteration %d, inertia %.6g, shift %.3g",
+                     state->restart + 1, job->options->restarts, state->iteration, state->inertia,
+                     state->shift);
+    return STATUS_OK;
+}
+
+/* The centres of --init, which say how many topics there are where --topics does not. */
+static enum status read_initial(struct job *job, struct kmeans_settings *settings, struct err *err)
+{
+    const char *path = job->options->init;
+    struct embedding_parts parts;
+    TRY(embedding_parts_measure(&parts, &path, 1, err));
+    if (parts.width != job->parts.width)
+        return err_set(err, STATUS_BAD_DATA, "%s: centres of %d numbers, but the rows have %d",
+                       path, parts.width, job->parts.width);
+    if (job->options->topics_given && (size_t)settings->k != parts.n_rows)
+        return err_set(err, STATUS_USAGE, "--topics %d: --init %s has %zu centres; leave one out",
+                       settings->k, path, parts.n_rows);
+    settings->k = (int)parts.n_rows;
+    job->initial = arena_alloc(&job->arena, parts.n_rows * (size_t)parts.width, sizeof(float));
+    if (!job->initial)
+        return err_no_memory(err, "the centres", parts.n_rows * (size_t)parts.width * 4);
+    return embedding_parts_read(&parts, job->initial, err);
+}
+
+/* What --memory leaves for the rows. */
+static enum status memory_for_rows(struct job *job, int k, size_t *bytes, struct err *err)
+{
+    size_t own =
+        kmeans_bytes((int)job->parts.n_rows, job->parts.width, k > 0 ? k : TOPIC_COUNT_LARGEST);
+    TRY(parse_memory(bytes, job->options->memory, &job->device, err));
+    *bytes = *bytes > own ? *bytes - own : 0;
+    return STATUS_OK;
+}
+
+static enum status open_rows(struct job *job, struct kmeans_settings *settings, struct err *err)
+{
+    const struct options *o = job->options;
+    struct row_chunks *rows = &job->rows;
+    size_t memory, row_bytes = (size_t)job->parts.width * sizeof(float);
+    TRY(memory_for_rows(job, settings->k, &memory, err));
+    meter_status(&job->meter, "cluster: reading %zu rows", job->parts.n_rows);
+    TRY(row_chunks_open(rows, &job->device, &job->parts, memory, err));
+    size_t n_blank = row_chunks_all(rows) - (size_t)rows->n;
+    if (n_blank > 0)
+        meter_note(&job->meter, "%zu row%s zero (blank texts): label -1", n_blank,
+                   n_blank == 1 ? " is" : "s are");
+    if (settings->k > rows->n)
+        return err_set(err, STATUS_USAGE, "--topics %d: there are %d rows; ask for fewer",
+                       settings->k, rows->n);
+    if (!rows->owned)
+        meter_note(&job->meter,
+                   "the rows take %.1f GB, more than --memory %s leaves for them: they are read "
+                   "anew for each iteration",
+                   (double)rows->n * (double)row_bytes * 1e-9, o->memory);
+    TRY(transform_fit(&job->transform, job->normalise, job->remove_components, rows, &job->arena,
+                      err));
+    row_chunks_transform(rows, &job->transform);
+    if (settings->k == 0) {
+        struct progress progress = meter_progress(&job->meter);
+        TRY(topic_count_choose(&job->count, rows, settings, &progress, err));
+        settings->k = job->count.chosen;
+    }
     return STATUS_OK;
 }
 
 static enum status cluster(struct job *job, struct err *err)
 {
     const struct options *o = job->options;
-    size_t k = (size_t)o->topics, n = job->n_rows;
-    if (k > job->n_used)
-        return err_set(err, STATUS_USAGE, "--topics %d: there are %zu rows; ask for fewer",
-                       o->topics, job->n_used);
-    struct transform transform;
-    TRY(transform_fit(&job->device, &transform, job->normalise, job->remove_components, job->x,
-                      NULL, (int)job->n_used, job->d, &job->arena, err));
-    transform_apply(&job->device, &transform, job->x, NULL, (int)job->n_used);
-    job->centres = arena_alloc(&job->arena, k * (size_t)job->d, sizeof *job->centres);
+    struct kmeans_settings settings = options_kmeans(o);
+    TRY(embedding_parts_measure(&job->parts, o->arguments, o->n_arguments, err));
+    if (o->init)
+        TRY(read_initial(job, &settings, err));
+    TRY(open_rows(job, &settings, err));
+    job->k = settings.k;
+    size_t k = (size_t)settings.k, d = (size_t)job->rows.d, n = job->parts.n_rows;
+    job->centres = arena_alloc(&job->arena, k * d, sizeof *job->centres);
     job->labels = arena_alloc(&job->arena, n, sizeof *job->labels);
     if (!job->centres || !job->labels)
-        return err_no_memory(err, "the centres", k * (size_t)job->d * 4 + n * 4);
-    struct kmeans_settings settings = options_kmeans(o);
-    settings.progress = report_iteration;
+        return err_no_memory(err, "the centres", k * d * 4 + n * 4);
+    settings.progress = report;
     settings.progress_context = job;
     job->result = (struct kmeans_result){.centres = job->centres, .labels = job->labels};
     double start = job->last_report = seconds_now();
-    TRY(kmeans_fit(&job->device, &job->result, job->x, (int)job->n_used, job->d, NULL, &settings,
-                   err));
+    TRY(kmeans_fit(&job->result, &job->rows, job->initial, &settings, err));
     job->seconds = seconds_now() - start;
-    size_t used = job->n_used;
+    size_t used = (size_t)job->rows.n;
     for (size_t i = n; i-- > 0;) /* from behind, since labels are spread in place */
-        job->labels[i] = job->blank[i] ? -1 : job->labels[--used];
+        job->labels[i] = row_chunks_is_blank(&job->rows, i) ? -1 : job->labels[--used];
     return STATUS_OK;
 }
 
@@ -111,15 +143,23 @@ static enum status print_result(const struct job *job, struct err *err)
 {
     const struct kmeans_result *result = &job->result;
     if (!job->options->json) {
+        topic_count_print(&job->count, stdout);
         printf("inertia %.9g after %d iterations%s\n", result->inertia, result->iterations,
                result->converged ? "" : " (not converged; raise --max-iterations)");
         return STATUS_OK;
     }
     json_t *root = json_pack(
-        "{s:I, s:I, s:i, s:i, s:f, s:i, s:b, s:f, s:f}", "rows", (json_int_t)job->n_rows, "blank",
-        (json_int_t)(job->n_rows - job->n_used), "width", job->d, "topics", job->options->topics,
-        "inertia", result->inertia, "iterations", result->iterations, "converged",
-        result->converged, "seconds", job->seconds, "seeding_seconds", job->seeding_seconds);
+        "{s:I, s:I, s:i, s:i, s:f, s:i, s:b, s:f, s:f, s:f, s:b}", "rows",
+        (json_int_t)job->parts.n_rows, "blank",
+        (json_int_t)(job->parts.n_rows - (size_t)job->rows.n), "width", job->rows.d, "topics",
+        job->k, "inertia", result->inertia, "iterations", result->iterations, "converged",
+        result->converged, "seconds", job->seconds, "seeding_seconds", job->seeding_seconds,
+        "rechecked", result->n_rechecked / result->n_assigned, "streamed", !job->rows.owned);
+    if (root && job->count.n_tried > 0 &&
+        json_object_set_new(root, "silhouette", topic_count_json(&job->count)) != 0) {
+        json_decref(root);
+        root = NULL;
+    }
     return print_json(root, err);
 }
 
@@ -135,20 +175,18 @@ static enum status run_job(struct job *job, struct err *err)
         if (o->centres)
             TRY(check_apart(o->centres, "--centres", o->arguments[i], err));
     }
+    if (o->init)
+        TRY(check_apart(o->output, "--output", o->init, err));
     if (o->normalise && strcmp(o->normalise, "auto") != 0)
         TRY(normalise_parse(&job->normalise, o->normalise, err));
     if (o->remove_components && strcmp(o->remove_components, "auto") != 0)
         TRY(remove_components_parse(&job->remove_components, o->remove_components, err));
     TRY(open_cpu_device(&job->device, o, err));
-    TRY(read_rows(job, err));
-    if (job->n_used < job->n_rows)
-        meter_note(&job->meter, "%zu row%s zero (blank texts): label -1", job->n_rows - job->n_used,
-                   job->n_rows - job->n_used == 1 ? " is" : "s are");
     TRY(cluster(job, err));
     meter_close(&job->meter);
     if (o->centres)
-        TRY(npy_write(o->centres, NPY_F32, 2, o->topics, job->d, job->centres, err));
-    TRY(npy_write(o->output, NPY_I32, 1, (int64_t)job->n_rows, 1, job->labels, err));
+        TRY(npy_write(o->centres, NPY_F32, 2, job->k, job->rows.d, job->centres, err));
+    TRY(npy_write(o->output, NPY_I32, 1, (int64_t)job->parts.n_rows, 1, job->labels, err));
     return print_result(job, err);
 }
 
@@ -158,22 +196,26 @@ static enum status run(const struct options *options, struct err *err)
     meter_open(&job.meter, options->quiet);
     enum status status = run_job(&job, err);
     meter_close(&job.meter);
+    row_chunks_close(&job.rows);
     arena_free(&job.arena);
     device_close(&job.device);
     return status;
 }
 
-static const char *const option_names[] = {"--output",   "@kmeans", "--centres",
-                                           "@transform", "@common", NULL};
+static const char *const option_names[] = {"--output", "@kmeans",    "--init",  "--centres",
+                                           "--memory", "@transform", "@common", NULL};
 
 const struct command command_cluster = {
     .name = "cluster",
-    .usage = "E.npy... --topics K --output LABELS.npy [options]",
+    .usage = "E.npy... --topics K|auto --output LABELS.npy [options]",
     .summary = "k-means over embeddings",
     .details =
         "Several files are parts of one array, in order. A row of zeros is a blank text and "
         "gets the label -1. --normalise auto is none here, --remove-components auto is 0: the "
-        "numbers are clustered as they are.",
+        "numbers are clustered as they are. Rows that do not fit in --memory are read anew for "
+        "each "
+        "iteration: slower, with the same bytes. Defaults are scikit-learn's KMeans's: greedy "
+        "k-means++, 1 start, 300 iterations, tolerance 1e-4; but 20 topics, where it has 8.",
     .options = option_names,
     .least_arguments = 1,
     .most_arguments = INT_MAX,

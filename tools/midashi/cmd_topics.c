@@ -145,7 +145,7 @@ static enum status finetune(struct job *job, struct err *err)
         .device = &job->device,
         .reuse = true,
         .retrains = true,
-        .n_topics = job->options->topics,
+        .n_topics = job->options->topics == COUNT_AUTO ? 1 : job->options->topics,
     };
     TRY(finetune_take_folder(&job->finetune, job->adapter_folder, err));
     TRY(finetune_run(&job->finetune, &job->corpus, NULL, job->adapter_folder, err));
@@ -284,8 +284,8 @@ static json_t *run_json(const struct job *job)
     device_kernels(&job->device, kernels);
     json_t *settings = representation_json(job);
     json_t *more = json_pack(
-        "{s:i, s:I, s:i, s:i, s:f, s:b, s:i, s:i, s:b, s:s}", "topics", o->topics, "seed",
-        (json_int_t)o->seed, "restarts", o->restarts, "max_iterations", o->max_iterations,
+        "{s:i, s:I, s:i, s:i, s:f, s:b, s:i, s:i, s:b, s:s}", "topics", job->topics.n_topics,
+        "seed", (json_int_t)o->seed, "restarts", o->restarts, "max_iterations", o->max_iterations,
         "tolerance", o->tolerance, "spherical", o->spherical, "words", o->n_words, "min_df",
         job->topics.min_df, "as_report", o->as_report, "language", job->topics.language);
     /* One by one: json_pack leaves out silently what it has no memory for where it may be left out.
@@ -366,6 +366,7 @@ static enum status print_result(const struct job *job, struct err *err)
         }
         return print_json(root, err);
     }
+    topic_count_print(&topics->count, stdout);
     print_table(topics);
     const struct score *score = &topics->score, *training = &topics->training_score;
     if (topics->has_labels && topics->n_held_out > 0)
@@ -404,7 +405,7 @@ static enum status run_job(struct job *job, struct err *err)
 {
     const struct options *options = job->options;
     TRY(settle(job, err));
-    TRY(plan(job, err)); /* with --finetune again when the adapter is there */
+    TRY(plan(job, err));           /* with --finetune again when the adapter is there */
     if (options->n_embeddings > 0) /* there is nothing to embed */
         TRY(open_cpu_device(&job->device, options, err));
     else
@@ -413,7 +414,7 @@ static enum status run_job(struct job *job, struct err *err)
     TRY(read_corpus(&job->corpus, options->arguments[0], options, &job->meter, err));
     job->seconds.read = seconds_now() - start;
     size_t n_used = job->corpus.n_rows - job->corpus.n_blank;
-    if ((size_t)options->topics > n_used)
+    if (options->topics != COUNT_AUTO && (size_t)options->topics > n_used)
         return err_set(err, STATUS_USAGE, "--topics %d: %s has %zu text%s; ask for fewer topics",
                        options->topics, corpus_name(options->arguments[0]), n_used,
                        n_used == 1 ? "" : "s");

@@ -2,46 +2,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include "host/base/cuda_memory.h"
 #include "host/estimate.h"
 #include "tools/midashi/finetune.h"
-
-/* Where --memory is auto: of what the system says is free, and of what is free on a GPU. */
-#define MEMORY_SHARE     0.8
-#define GPU_MEMORY_SHARE 0.95
-
-/* "auto", or a number with K, M, G or T (powers of 1000) behind it. */
-static enum status parse_memory(size_t *bytes, const char *word, const struct device *device,
-                                struct err *err)
-{
-    static const char units[] = "KMGT";
-    size_t length = strlen(word);
-    char digits[32];
-    double value = 0, factor = 1;
-    *bytes = 0;
-    if (strcmp(word, "auto") == 0 && device->kind == DEVICE_CUDA) {
-        TRY(cuda_memory_free(device->cuda, bytes, err));
-        *bytes = (size_t)(GPU_MEMORY_SHARE * (double)*bytes);
-        return STATUS_OK;
-    }
-    if (strcmp(word, "auto") == 0) {
-        *bytes = (size_t)(MEMORY_SHARE * (double)mem_available());
-        return STATUS_OK;
-    }
-    const char *unit = length > 0 ? strchr(units, word[length - 1]) : NULL;
-    for (const char *u = units; unit && u <= unit; u++)
-        factor *= 1000;
-    length -= unit != NULL;
-    if (length > 0 && length < sizeof digits) {
-        memcpy(digits, word, length);
-        digits[length] = '\0';
-        if (parse_decimal(digits, 0, 1e15, &value) && value > 0) {
-            *bytes = (size_t)fmin(value * factor, 1e18);
-            return STATUS_OK;
-        }
-    }
-    return err_set(err, STATUS_USAGE, "--memory %s: use auto, or a size such as 6G or 800M", word);
-}
+#include "tools/midashi/system.h"
 
 /* The model's weights in the CPU's memory, as they will be kept. */
 static size_t weight_bytes(const struct finetune *f, const struct weights *weights,

@@ -17,6 +17,7 @@ enum option_kind {
     OPTION_TEXT,    /* const char * */
     OPTION_FILES,   /* const char ** with its count behind: one word, and more that end in .npy */
     OPTION_INT,     /* int, low .. high */
+    OPTION_COUNT,   /* int, low .. high, or COUNT_AUTO for the word "auto" */
     OPTION_SEED,    /* uint64_t, 0 .. 2^63 - 1 */
     OPTION_DECIMAL, /* double, 0 .. 1e9 */
 };
@@ -93,8 +94,10 @@ static const struct option {
     {"--as-report", NULL, OPTION_FLAG, offsetof(struct options, as_report), 0, 0,
      "the choices of KAKEN 21K12017's report, its fine-tuning apart: --pool last, 20 topics, "
      "--min-df 10, words by scikit-learn's default token pattern"},
-    {"--topics", "K", OPTION_INT, offsetof(struct options, topics), 1, 1 << 20,
-     "how many topics (20)"},
+    {"--topics", "K|auto", OPTION_COUNT, offsetof(struct options, topics), 1, 1 << 20,
+     "how many topics (20); auto: the number, 2 to 200, that a sample of the texts falls into "
+     "best, by "
+     "its silhouette"},
     {"--restarts", "N", OPTION_INT, offsetof(struct options, restarts), 1, 10000,
      "k-means runs, of which the best counts (1)"},
     {"--max-iterations", "N", OPTION_INT, offsetof(struct options, max_iterations), 1, 1000000,
@@ -116,6 +119,8 @@ static const struct option {
      "take these vectors, in order the parts of one array (the texts are embedded)"},
     {"--centres", "FILE.npy", OPTION_TEXT, offsetof(struct options, centres), 0, 0,
      "write the cluster centres too (not written)"},
+    {"--init", "FILE.npy", OPTION_TEXT, offsetof(struct options, init), 0, 0,
+     "start from these centres, a row a topic (greedy k-means++ chooses rows)"},
     {"--finetune", NULL, OPTION_FLAG, offsetof(struct options, finetune), 0, 0,
      "first train an adapter on the corpus, as `midashi train` does, into the folder's adapter/; "
      "topics then come from the texts it was trained on, and those held out are assigned to them"},
@@ -168,9 +173,8 @@ static const struct option {
     {"--resume", NULL, OPTION_FLAG, offsetof(struct options, resume), 0, 0,
      "go on from the output folder's checkpoint, if there is one; nothing where the run is done"},
     {"--memory", "auto|SIZE", OPTION_TEXT, offsetof(struct options, memory), 0, 0,
-     "what training may take, as 6G or 800M; less is slower and gives the same bytes (auto: 80 % "
-     "of "
-     "what is free)"},
+     "what training or clustering may take, as 6G or 800M; less is slower and gives the same bytes "
+     "(auto: 80 % of what is free)"},
     {"--plan", NULL, OPTION_FLAG, offsetof(struct options, plan), 0, 0,
      "only print how much memory training would take"},
     {"--probabilities", "P.npy", OPTION_TEXT, offsetof(struct options, probabilities), 0, 0,
@@ -355,6 +359,16 @@ static enum status set_value(struct options *options, const struct option *optio
     case OPTION_FILES:
         options->embeddings[options->n_embeddings++] = value;
         return STATUS_OK;
+    case OPTION_COUNT:
+        if (strcmp(value, "auto") == 0) {
+            *(int *)member = COUNT_AUTO;
+            return STATUS_OK;
+        }
+        if (!parse_whole(value, option->low, option->high, &whole))
+            return err_set(err, STATUS_USAGE, "%s %s: give a whole number from %d to %d, or auto",
+                           option->name, value, option->low, option->high);
+        *(int *)member = (int)whole;
+        return STATUS_OK;
     case OPTION_INT:
         if (!parse_whole(value, option->low, option->high, &whole))
             return err_set(err, STATUS_USAGE, "%s %s: give a whole number from %d to %d",
@@ -382,7 +396,6 @@ static void set_defaults(struct options *options)
         .device = "auto",
         .precision = "nf4",
         .type = "f32",
-        .topics = 20,
         .restarts = 1,
         .max_iterations = 300,
         .tolerance = 1e-4,
@@ -410,7 +423,7 @@ static void set_defaults(struct options *options)
 struct kmeans_settings options_kmeans(const struct options *options)
 {
     return (struct kmeans_settings){
-        .k = options->topics,
+        .k = options->topics == COUNT_AUTO ? 0 : options->topics,
         .seed = options->seed,
         .restarts = options->restarts,
         .max_iterations = options->max_iterations,
@@ -513,6 +526,9 @@ enum status options_parse(struct options *options, const struct command *command
         for (; option->kind == OPTION_FILES && i + 1 < argc && is_npy(argv[i + 1]); i++)
             TRY(set_value(options, option, argv[i + 1], err));
     }
+    options->topics_given = options->topics != 0;
+    if (!options->topics_given)
+        options->topics = 20;
     if (options->help)
         return STATUS_OK;
     TRY(check_counts(options, command, err));

@@ -10,6 +10,8 @@
 #include "host/kmeans.h"
 
 /* Every option of every command; a command reads those that it lists. Texts borrow argv. */
+#define COUNT_AUTO (-1)
+
 struct options {
     /* common */
     const char *device;
@@ -31,10 +33,12 @@ struct options {
     const char *type; /* of embeddings: f32|f16 */
     bool as_report;
     /* topics */
-    int topics, restarts, max_iterations, n_words;
+    int topics; /* or COUNT_AUTO */
+    int restarts, max_iterations, n_words;
     double tolerance;
     bool spherical;
-    const char *min_df, *language, *centres;
+    bool topics_given;
+    const char *min_df, *language, *centres, *init;
     bool keep_single;
     const char **embeddings; /* files, in order */
     int n_embeddings;
@@ -82,7 +86,7 @@ enum status options_parse(struct options *options, const struct command *command
 /* The page of `midashi COMMAND --help`. */
 void options_help(const struct command *command, FILE *stream);
 
-/* k-means as --topics, --seed, --restarts, --max-iterations, --tolerance and --spherical say. */
+/* k-means as --topics (k 0 for auto), --seed, --restarts, --max-iterations, --tolerance and --spherical say. */
 struct kmeans_settings options_kmeans(const struct options *options);
 
 /* A whole number in [low, high], the whole text. false otherwise. */

@@ -1,10 +1,13 @@
 /* See system.h. */
 #include "tools/midashi/system.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "host/base/cuda_memory.h"
+#include "host/base/memory.h"
 
 enum status open_device(struct device *device, const struct options *options, struct meter *meter,
                         struct err *err)
@@ -65,4 +68,40 @@ size_t physical_memory(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);
     return pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
+}
+
+/* Where --memory is auto: of what the system says is free, and of what is free on a GPU. */
+#define MEMORY_SHARE     0.8
+#define GPU_MEMORY_SHARE 0.95
+
+enum status parse_memory(size_t *bytes, const char *word, const struct device *device,
+                         struct err *err)
+{
+    static const char units[] = "KMGT";
+    size_t length = strlen(word);
+    char digits[32];
+    double value = 0, factor = 1;
+    *bytes = 0;
+    if (strcmp(word, "auto") == 0 && device->kind == DEVICE_CUDA) {
+        TRY(cuda_memory_free(device->cuda, bytes, err));
+        *bytes = (size_t)(GPU_MEMORY_SHARE * (double)*bytes);
+        return STATUS_OK;
+    }
+    if (strcmp(word, "auto") == 0) {
+        *bytes = (size_t)(MEMORY_SHARE * (double)mem_available());
+        return STATUS_OK;
+    }
+    const char *unit = length > 0 ? strchr(units, word[length - 1]) : NULL;
+    for (const char *u = units; unit && u <= unit; u++)
+        factor *= 1000;
+    length -= unit != NULL;
+    if (length > 0 && length < sizeof digits) {
+        memcpy(digits, word, length);
+        digits[length] = '\0';
+        if (parse_decimal(digits, 0, 1e15, &value) && value > 0) {
+            *bytes = (size_t)fmin(value * factor, 1e18);
+            return STATUS_OK;
+        }
+    }
+    return err_set(err, STATUS_USAGE, "--memory %s: use auto, or a size such as 6G or 800M", word);
 }

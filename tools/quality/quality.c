@@ -11,6 +11,7 @@
 #include "host/base/interrupt.h"
 #include "host/embedder.h"
 #include "host/kmeans.h"
+#include "host/row_chunks.h"
 #include "host/score.h"
 #include "host/transform.h"
 #include "loaders/json.h"
@@ -124,16 +125,17 @@ static enum status study_vectors(struct study *study, const char *pool, int laye
     if (!copy || !centres || !topics)
         return err_no_memory(err, "a copy", size * sizeof *copy);
     struct transform transform;
-    TRY(transform_fit(&study->device, &transform, NORMALISE_CENTRE, 1, x, NULL, n, d, &study->arena,
-                      err));
+    struct row_chunks rows = row_chunks_of(&study->device, x, n, d);
+    TRY(transform_fit(&transform, NORMALISE_CENTRE, 1, &rows, &study->arena, err));
     double correlation = length_correlation(study, x, &transform, n, d);
     for (int normalise = 0; normalise < 3; normalise++)
         for (int removed = 0; removed <= (normalise == 2 ? 4 : 0); removed += 2) {
             double nmi = 0, purity = 0;
             memcpy(copy, x, size * sizeof *copy);
-            TRY(transform_fit(&study->device, &transform, (enum transform_normalise)normalise,
-                              removed, copy, NULL, n, d, &study->arena, err));
-            transform_apply(&study->device, &transform, copy, NULL, n);
+            rows = row_chunks_of(&study->device, copy, n, d);
+            TRY(transform_fit(&transform, (enum transform_normalise)normalise, removed, &rows,
+                              &study->arena, err));
+            transform_apply(&study->device, &transform, copy, n);
             for (int seed = 0; seed < study->n_seeds; seed++) {
                 struct kmeans_settings settings = KMEANS_DEFAULTS;
                 settings.k = k;
@@ -141,7 +143,7 @@ static enum status study_vectors(struct study *study, const char *pool, int laye
                 struct kmeans_result result = {.centres = centres, .labels = topics};
                 struct score score;
                 TRY(interrupt_check(err));
-                TRY(kmeans_fit(&study->device, &result, copy, n, d, NULL, &settings, err));
+                TRY(kmeans_fit(&result, &rows, NULL, &settings, err));
                 TRY(score_topics(&score, topics, study->labels, n, err));
                 nmi += score.nmi / study->n_seeds;
                 purity += score.purity / study->n_seeds;

@@ -1,0 +1,194 @@
+/* See topic_count.h. */
+#include "host/topic_count.h"
+
+#include <math.h>
+#include "host/base/memory.h"
+#include "kernels/nearest_two.h"
+
+/* Each number is about a fifth larger than the one before. */
+#define GROWTH 1.2
+/* One start is often a poor one, and would speak against its number. */
+#define LEAST_STARTS 4
+
+static int sample_size(int n)
+{
+    return n < TOPIC_COUNT_SAMPLE ? n : TOPIC_COUNT_SAMPLE;
+}
+
+static void choose_range(struct topic_count *count, int n_rows)
+{
+    int largest = (int)sqrt(n_rows);
+    largest = largest < TOPIC_COUNT_LARGEST ? largest : TOPIC_COUNT_LARGEST;
+    largest = largest > 2 ? largest : 2;
+    for (int k = 2; k <= largest;) {
+        count->tried[count->n_tried++] = k;
+        int next = (int)lround(GROWTH * k);
+        k = next > k ? next : k + 1;
+    }
+}
+
+/* What the numbers share. */
+struct trial {
+    struct row_chunks sample;
+    float *x;         /* the sample's rows, normalised if spherical */
+    float *centres;   /* (k, d) */
+    int32_t *labels;  /* (n) */
+    int *sizes;       /* (k) */
+    double *distance; /* (n) squared */
+    double *second;   /* (n) squared */
+};
+
+static double mean_silhouette(const struct trial *trial, int k)
+{
+    int n = trial->sample.n;
+    double sum = 0;
+    for (int c = 0; c < k; c++)
+        trial->sizes[c] = 0;
+    for (int i = 0; i < n; i++)
+        trial->sizes[trial->labels[i]]++;
+    for (int i = 0; i < n; i++) {
+        double own = sqrt(trial->distance[i]), next = sqrt(trial->second[i]);
+        if (next > 0 && trial->sizes[trial->labels[i]] > 1)
+            sum += (next - own) / next; /* own is the smaller one */
+    }
+    return sum / n;
+}
+
+static enum status try_number(struct trial *trial, int k, const struct kmeans_settings *settings,
+                              double *silhouette, struct err *err)
+{
+    struct kmeans_settings run = *settings;
+    struct kmeans_result result = {.centres = trial->centres, .labels = trial->labels};
+    run.k = k;
+    run.restarts = settings->restarts > LEAST_STARTS ? settings->restarts : LEAST_STARTS;
+    run.progress = NULL;
+    run.spherical = false; /* the sample is normalised once; centres need not be */
+    TRY(kmeans_fit(&result, &trial->sample, NULL, &run, err));
+    TRY(nearest_two_fwd(trial->sample.device, trial->labels, trial->distance, trial->second,
+                        trial->x, trial->centres, trial->sample.n, k, trial->sample.d, err));
+    *silhouette = mean_silhouette(trial, k);
+    return STATUS_OK;
+}
+
+static enum status allocate(struct trial *trial, struct arena *arena, int n, int d, int k,
+                            struct err *err)
+{
+    trial->x = arena_alloc(arena, (size_t)n * (size_t)d, sizeof *trial->x);
+    trial->centres = arena_alloc(arena, (size_t)k * (size_t)d, sizeof *trial->centres);
+    trial->labels = arena_alloc(arena, (size_t)n, sizeof *trial->labels);
+    trial->sizes = arena_alloc(arena, (size_t)k, sizeof *trial->sizes);
+    trial->distance = arena_alloc(arena, (size_t)n, sizeof *trial->distance);
+    trial->second = arena_alloc(arena, (size_t)n, sizeof *trial->second);
+    if (!trial->x || !trial->centres || !trial->labels || !trial->sizes || !trial->distance ||
+        !trial->second)
+        return err_no_memory(err, "a sample of the rows",
+                             ((size_t)n + (size_t)k) * (size_t)d * sizeof(float));
+    return STATUS_OK;
+}
+
+static int best_place(const struct topic_count *count)
+{
+    int best = 0;
+    for (int i = 1; i < count->n_tried; i++)
+        if (count->silhouette[i] > count->silhouette[best])
+            best = i;
+    return best;
+}
+
+/* Makes room for k among the numbers, which grow. */
+static int insert_number(struct topic_count *count, int k)
+{
+    int place = count->n_tried++;
+    for (; place > 0 && count->tried[place - 1] > k; place--) {
+        count->tried[place] = count->tried[place - 1];
+        count->silhouette[place] = count->silhouette[place - 1];
+    }
+    count->tried[place] = k;
+    return place;
+}
+
+/* The numbers between the best one and its neighbours, every one or a few evenly spread. */
+static enum status try_between(struct topic_count *count, struct trial *trial,
+                               const struct kmeans_settings *settings, struct err *err)
+{
+    int best = best_place(count), taken = count->tried[best];
+    int first = best > 0 ? count->tried[best - 1] : taken;
+    int last = best + 1 < count->n_tried ? count->tried[best + 1] : taken;
+    int step = (last - first) / TOPIC_COUNT_MOST_BETWEEN + 1;
+    for (int k = first + step; k < last; k += step) {
+        double silhouette;
+        if (k == taken)
+            continue;
+        TRY(try_number(trial, k, settings, &silhouette, err));
+        count->silhouette[insert_number(count, k)] = silhouette;
+    }
+    return STATUS_OK;
+}
+
+static enum status try_all(struct topic_count *count, struct trial *trial, struct row_chunks *rows,
+                           const struct kmeans_settings *settings, const struct progress *progress,
+                           struct err *err)
+{
+    int n_rows = sample_size(rows->n), n_range = count->n_tried;
+    trial->sample = row_chunks_of(rows->device, trial->x, n_rows, rows->d);
+    TRY(row_chunks_sample(rows, trial->x, n_rows, settings->seed, err));
+    for (int i = 0; i < n_range; i++) {
+        progress_report(progress, "number of topics", "tried", (size_t)i, (size_t)n_range);
+        TRY(try_number(trial, count->tried[i], settings, &count->silhouette[i], err));
+    }
+    TRY(try_between(count, trial, settings, err));
+    progress_report(progress, "number of topics", "tried", (size_t)n_range, (size_t)n_range);
+    count->chosen = count->tried[best_place(count)];
+    return STATUS_OK;
+}
+
+enum status topic_count_choose(struct topic_count *count, struct row_chunks *rows,
+                               const struct kmeans_settings *settings,
+                               const struct progress *progress, struct err *err)
+{
+    *count = (struct topic_count){.chosen = 1};
+    TRY(row_chunks_check(rows, err));
+    if (rows->n < 3)
+        return STATUS_OK;
+    if (settings->spherical)
+        TRY(row_chunks_normalise(rows, err));
+    choose_range(count, rows->n);
+    struct trial trial = {0};
+    struct arena arena = {0};
+    enum status status = allocate(&trial, &arena, sample_size(rows->n), rows->d,
+                                  count->tried[count->n_tried - 1], err);
+    if (status == STATUS_OK)
+        status = try_all(count, &trial, rows, settings, progress, err);
+    arena_free(&arena);
+    return status;
+}
+
+#define BAR_COLUMNS 40
+
+void topic_count_print(const struct topic_count *count, FILE *stream)
+{
+    double largest = 0;
+    for (int i = 0; i < count->n_tried; i++)
+        largest = fmax(largest, count->silhouette[i]);
+    if (count->n_tried > 0)
+        fputs("topics  silhouette\n", stream);
+    for (int i = 0; i < count->n_tried; i++) {
+        int columns = largest > 0 ? (int)lround(BAR_COLUMNS * count->silhouette[i] / largest) : 0;
+        fprintf(stream, "%6d  %.4f  ", count->tried[i], count->silhouette[i]);
+        for (int column = 0; column < columns; column++)
+            fputc('#', stream);
+        fputs(count->tried[i] == count->chosen ? " taken\n" : "\n", stream);
+    }
+}
+
+json_t *topic_count_json(const struct topic_count *count)
+{
+    json_t *array = json_array();
+    for (int i = 0; i < count->n_tried && array; i++)
+        if (json_array_append_new(array, json_pack("{s:i, s:f}", "topics", count->tried[i],
+                                                   "silhouette", count->silhouette[i])) != 0) {
+            json_decref(array);
+            array = NULL;
+        }
+    return array;
+}

@@ -1,0 +1,27 @@
+/* The squared distance of each row to the centre of its label:
+ * distance[i] = sum_j (x[i,j] - centres[label[i],j])^2, in float64.
+ *
+ * One number a row of kernels/squared_distance.h's, with its bits: what inertia is the sum of. */
+#ifndef MIDASHI_KERNELS_OWN_DISTANCE_H
+#define MIDASHI_KERNELS_OWN_DISTANCE_H
+
+#include <stdint.h>
+#include "host/base/device.h"
+
+/* distance (n)     float64
+ * x        (n, d)  float32
+ * centres  (k, d)  float32
+ * label    (n)     0 to k - 1
+ * n >= 0, d >= 1; no overlap. Bitwise the same for any n and any number of threads. */
+enum status own_distance_fwd(struct device *device, double *distance, const float *x,
+                             const float *centres, const int32_t *label, int n, int d,
+                             struct err *err);
+
+void own_distance_fwd_cpu(struct device *device, double *distance, const float *x,
+                          const float *centres, const int32_t *label, int n, int d);
+
+/* The same in float64, naive. Tests and bench only (tests/reference). */
+void own_distance_fwd_ref(double *distance, const double *x, const double *centres,
+                          const int32_t *label, int n, int d);
+
+#endif
