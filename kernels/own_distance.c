@@ -17,10 +17,15 @@ static void own_distance_task(void *context, int task, int worker)
 {
     (void)worker;
     const struct own_distance_job *job = context;
-    size_t d = (size_t)job->d;
-    for (int i = task * ROWS_PER_TASK; i < job->n && i / ROWS_PER_TASK == task; i++)
-        job->distance[i] = squared_distance_one_cpu(
-            job->isa, job->x + (size_t)i * d, job->centres + (size_t)job->label[i] * d, job->d);
+    size_t d = (size_t)job->d, first = (size_t)task * ROWS_PER_TASK;
+    size_t left = (size_t)job->n - first;
+    int n = left < ROWS_PER_TASK ? (int)left : ROWS_PER_TASK;
+    const float *x[ROWS_PER_TASK], *centres[ROWS_PER_TASK];
+    for (int i = 0; i < n; i++) {
+        x[i] = job->x + (first + (size_t)i) * d;
+        centres[i] = job->centres + (size_t)job->label[first + (size_t)i] * d;
+    }
+    squared_distance_pairs_cpu(job->isa, job->distance + first, x, centres, n, job->d);
 }
 
 void own_distance_fwd_cpu(struct device *device, double *distance, const float *x,
