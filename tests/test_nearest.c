@@ -301,12 +301,13 @@ START_TEST(nearest_is_right_at_any_magnitude)
         float rows, centres;
     } scales[] = {
         {1e30f, 1e30f},   {1e30f, 1},       {1, 1e30f},       {3e18f, 3e18f},   {5e19f, 1},
-        {1e-30f, 1e-30f}, {1e-30f, 1},      {1, 1e-30f},      {1e-20f, 1e-20f}, {1e-23f, 1e-23f},
-        {1e-40f, 1e-40f}, {1e-44f, 1e-44f}, {1e-30f, 1e-44f}, {5e37f, 5e37f},   {1e30f, 1e-30f},
-        {0, 0},           {0, 1},           {1, 0},
+        {5e19f, 5e19f},   {2e18f, 2e20f},   {1e19f, 1e18f},   {1e-30f, 1e-30f}, {1e-30f, 1},
+        {1, 1e-30f},      {1e-20f, 1e-20f}, {1e-23f, 1e-23f}, {1e-40f, 1e-40f}, {1e-44f, 1e-44f},
+        {1e-30f, 1e-44f}, {5e37f, 5e37f},   {1e30f, 1e-30f},  {0, 0},           {0, 1},
+        {1, 0},
     };
     for (size_t s = 0; s < sizeof scales / sizeof *scales; s++)
-        for (int d = 1; d <= 300; d = d * 17 + 2) {
+        for (int d = 1; d <= 400; d = d * 17 + 2) {
             struct input in = input_of(70, 30, d);
             fill(&in, 20 + s, scales[s].rows, scales[s].centres);
             check_labels(&in, "scaled");
@@ -314,6 +315,20 @@ START_TEST(nearest_is_right_at_any_magnitude)
             check_labels(&in, "scaled, the mean");
             input_free(&in);
         }
+}
+END_TEST
+
+/* Products of one sign, each below half of the smallest float, so that their sum stays 0. */
+START_TEST(nearest_is_right_where_products_vanish)
+{
+    static const float scales[] = {1e-21f, 1e-22f, 3e-23f, 1e-23f, 1e-24f};
+    for (size_t s = 0; s < sizeof scales / sizeof *scales; s++) {
+        struct input in = input_of(100, 30, 600);
+        fill_uniform(in.x, 100 * 600, 30, 0.5f * scales[s], 1.5f * scales[s]);
+        fill_uniform(in.centres, 30 * 600, 31, 0.5f * scales[s], 1.5f * scales[s]);
+        check_labels(&in, "vanishing products");
+        input_free(&in);
+    }
 }
 END_TEST
 
@@ -462,6 +477,7 @@ int main(void)
     tcase_add_test(tests, nearest_decides_by_single_ulps);
     tcase_add_test(tests, nearest_decides_at_every_gap);
     tcase_add_test(tests, nearest_is_right_at_any_magnitude);
+    tcase_add_test(tests, nearest_is_right_where_products_vanish);
     tcase_add_test(tests, nearest_is_right_for_mixed_magnitudes);
     tcase_add_test(tests, nearest_is_not_blurred_by_one_far_centre);
     tcase_add_test(tests, nearest_marks_rows_that_are_not_finite);
