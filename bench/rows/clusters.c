@@ -1,0 +1,121 @@
+/* What k-means does beside its assignment, in the harness: sums of clusters, and rows' distances to
+ * their centres. */
+#include "bench/operations.h"
+#include "kernels/cluster_sums.h"
+#include "kernels/own_distance.h"
+#include "kernels/squared_distance.h"
+
+enum { N, K, D };
+
+static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full)
+{
+    static const int counts[] = {20, 100, 1000};
+    int n = full ? 3 : 1;
+    for (int i = 0; i < n; i++)
+        shapes[i][N] = 20000, shapes[i][K] = counts[i], shapes[i][D] = model->hidden;
+    return n;
+}
+
+/* Clusters in no order. */
+static enum status take_labels(struct trial *trial, int tensor, struct err *err)
+{
+    TRY(trial_tensor(trial, TENSOR_I32, TENSOR_READ, trial->size[N], 0, err));
+    int32_t *label = trial->tensors[tensor].host;
+    for (int64_t i = 0; i < trial->size[N]; i++)
+        label[i] = (int32_t)((uint64_t)i * 2654435761u % (uint64_t)trial->size[K]);
+    return STATUS_OK;
+}
+
+/* ---- sums ----------------------------------------------------------------------------------- */
+
+enum { SUMS, ROWS, TO };
+
+static enum status prepare_sums(struct trial *trial, struct err *err)
+{
+    int64_t n = trial->size[N], d = trial->size[D];
+    TRY(trial_tensor(trial, TENSOR_F64, TENSOR_UPDATED, trial->size[K] * d, 1, err));
+    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_READ, n * d, 1, err));
+    trial->operations = (double)n * (double)d;
+    return take_labels(trial, TO, err);
+}
+
+static enum status run_sums(struct trial *trial, struct err *err)
+{
+    return cluster_sums_add(trial->device, trial_at(trial, SUMS), trial_at(trial, ROWS), NULL,
+                            trial_at(trial, TO), (int)trial->size[N], (int)trial->size[K],
+                            (int)trial->size[D], err);
+}
+
+/* To the bit: the order of the additions is the contract's. */
+static enum status verify_sums(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    int64_t n = trial->size[N], size = trial->size[K] * trial->size[D];
+    double *x = trial_doubles(trial, ROWS), *want = trial_doubles(trial, SUMS);
+    double *magnitude = trial_wanted(trial, size);
+    int32_t *from = trial_alloc(trial, n, sizeof *from);
+    if (!x || !want || !magnitude || !from)
+        return err_no_memory(err, "a reference", 0);
+    for (int64_t i = 0; i < n; i++)
+        from[i] = -1;
+    cluster_sums_add_ref(want, magnitude, x, from, trial->tensors[TO].host, (int)n,
+                         (int)trial->size[D]);
+    const double *got = trial->tensors[SUMS].host;
+    for (int64_t i = 0; i < size; i++)
+        verdict_value(verdict, got[i], want[i], 0);
+    return STATUS_OK;
+}
+
+/* ---- distances ------------------------------------------------------------------------------ */
+
+enum { X, CENTRES, LABEL, DISTANCE };
+
+static enum status prepare_distance(struct trial *trial, struct err *err)
+{
+    int64_t n = trial->size[N], k = trial->size[K], d = trial->size[D];
+    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_READ, n * d, 1, err));
+    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_READ, k * d, 1, err));
+    TRY(take_labels(trial, LABEL, err));
+    trial->operations = 2.0 * (double)n * (double)d;
+    return trial_tensor(trial, TENSOR_F64, TENSOR_WRITTEN, n, 0, err);
+}
+
+static enum status run_distance(struct trial *trial, struct err *err)
+{
+    return own_distance_fwd(trial->device, trial_at(trial, DISTANCE), trial_at(trial, X),
+                            trial_at(trial, CENTRES), trial_at(trial, LABEL), (int)trial->size[N],
+                            (int)trial->size[D], err);
+}
+
+static enum status verify_distance(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    int n = (int)trial->size[N], d = (int)trial->size[D];
+    double *x = trial_doubles(trial, X), *centres = trial_doubles(trial, CENTRES);
+    double *want = trial_wanted(trial, n);
+    const double *got = trial->tensors[DISTANCE].host;
+    if (!x || !centres || !want)
+        return err_no_memory(err, "a reference", 0);
+    own_distance_fwd_ref(want, x, centres, trial->tensors[LABEL].host, n, d);
+    for (int i = 0; i < n; i++)
+        verdict_value(verdict, got[i], want[i], squared_distance_fwd_tolerance(d) * want[i]);
+    return STATUS_OK;
+}
+
+const struct bench_operation bench_cluster_sums = {
+    .name = "cluster_sums_add",
+    .dtype = "f32",
+    .dimensions = {"n", "k", "d"},
+    .shapes = shapes,
+    .prepare = prepare_sums,
+    .run = run_sums,
+    .verify = verify_sums,
+};
+
+const struct bench_operation bench_own_distance = {
+    .name = "own_distance_fwd",
+    .dtype = "f32",
+    .dimensions = {"n", "k", "d"},
+    .shapes = shapes,
+    .prepare = prepare_distance,
+    .run = run_distance,
+    .verify = verify_distance,
+};
