@@ -21,12 +21,17 @@ struct kmeans {
     double scatter;       /* sum of the squared distances of rows to `shift` */
     double largest_shift; /* settings->tolerance in the units of x, squared */
     double n_assigned;
-    int64_t n_rechecked;
+    struct nearest_counts counts;
 
     float *shift;   /* (d) the mean of the rows, which kernels subtract */
     float *centres; /* (k, d) */
     float *updated; /* (k, d) the centres after the iteration at hand */
     int32_t *labels;
+    float *upper, *lower;  /* (n) nearest_bounded_fwd's */
+    float *drift;          /* (k) since they were made */
+    int farthest;          /* the centre that has drifted most */
+    float drift_of_others; /* the largest drift but its */
+    bool tighten;
     int32_t *chunk_labels;  /* of a chunk */
     double *chunk_distance; /* of a chunk */
     struct nearest_centres packed;
@@ -68,7 +73,9 @@ static float *centre_of(float *centres, const struct kmeans *km, int c)
 
 /* *changed becomes true where a label has. Before the first iteration no row has one. */
 struct assignment {
-    bool is_first, changed;
+    int iteration; /* from 1 */
+    bool is_first, tighten, changed;
+    struct nearest_counts counts;
 };
 
 static enum status assign_chunk(struct kmeans *km, const float *x, int first, int n, void *context)
@@ -76,8 +83,16 @@ static enum status assign_chunk(struct kmeans *km, const float *x, int first, in
     struct assignment *assignment = context;
     int32_t *labels = km->labels + first;
     size_t bytes = (size_t)n * sizeof *labels;
-    TRY(nearest_fwd(km->device, km->chunk_labels, NULL, x, &km->packed, n, &km->n_rechecked,
-                    km->err));
+    struct nearest_bounds bounds = {.upper = km->upper + first, .lower = km->lower + first};
+    if (!assignment->is_first) {
+        bounds.drift = km->drift;
+        bounds.farthest = km->farthest;
+        bounds.drift_of_others = km->drift_of_others;
+        bounds.tighten = assignment->tighten;
+        memcpy(km->chunk_labels, labels, bytes);
+    }
+    TRY(nearest_bounded_fwd(km->device, km->chunk_labels, x, &km->packed, &bounds, n,
+                            &assignment->counts, km->err));
     TRY(cluster_totals_add(&km->totals, x, assignment->is_first ? NULL : labels, km->chunk_labels,
                            n, km->err));
     assignment->changed |= assignment->is_first || memcmp(labels, km->chunk_labels, bytes) != 0;
@@ -85,16 +100,27 @@ static enum status assign_chunk(struct kmeans *km, const float *x, int first, in
     return STATUS_OK;
 }
 
+/* To measure a row's own distance takes as long as its scores with so many centres. */
+#define TIGHTENING_CENTRES 6
+/* Where it has not paid, it is tried again every so many iterations. */
+#define TIGHTEN_AGAIN 8
+
 /* Labels all rows by km->centres, and keeps the totals. */
 static enum status assign(struct kmeans *km, struct assignment *assignment)
 {
     nearest_centres_pack(km->device, &km->packed, km->packed_memory, km->centres, km->shift, km->k,
                          km->d);
-    assignment->changed = false;
+    assignment->tighten = km->tighten || assignment->iteration % TIGHTEN_AGAIN == 0;
     km->n_assigned += km->n;
     cluster_totals_begin(&km->totals, assignment->is_first);
     TRY(for_chunks(km, assign_chunk, assignment));
     cluster_totals_end(&km->totals);
+    /* Only counts decide what pays, so that every run does the same. */
+    const struct nearest_counts *counts = &assignment->counts;
+    if (assignment->tighten)
+        km->tighten = counts->kept * km->k >= counts->tightened * TIGHTENING_CENTRES;
+    km->counts.rechecked += counts->rechecked;
+    km->counts.scored += counts->scored;
     return STATUS_OK;
 }
 
@@ -181,6 +207,7 @@ static enum status move_row(struct kmeans *km, int row, int c)
     km->totals.counts[km->labels[row]] -= 1;
     km->totals.counts[c] = 1;
     km->labels[row] = c;
+    km->upper[row] = INFINITY; /* it is compared with all centres */
     return STATUS_OK;
 }
 
@@ -243,13 +270,29 @@ static void update_centres(struct kmeans *km)
     }
 }
 
-static double shift_of(const struct kmeans *km)
+/* Puts the updated centres in the place of the others. Returns the sum of the squares of how far
+ * they have moved, and keeps how far each has, rounded up. */
+static double move_centres(struct kmeans *km)
 {
     double shift = 0;
-    for (size_t j = 0; j < (size_t)km->k * (size_t)km->d; j++) {
-        double difference = (double)km->updated[j] - (double)km->centres[j];
-        shift += difference * difference;
+    km->farthest = 0, km->drift_of_others = 0;
+    for (int c = 0; c < km->k; c++) {
+        const float *from = centre_of(km->centres, km, c), *to = centre_of(km->updated, km, c);
+        double square = 0;
+        for (int j = 0; j < km->d; j++) {
+            double difference = (double)to[j] - (double)from[j];
+            square += difference * difference;
+        }
+        shift += square;
+        km->drift[c] = nextafterf((float)sqrt(square) * (1 + 0x1p-22f), INFINITY);
+        if (c > 0 && km->drift[c] > km->drift[km->farthest]) {
+            km->drift_of_others = km->drift[km->farthest];
+            km->farthest = c;
+        } else if (c > 0)
+            km->drift_of_others = fmaxf(km->drift_of_others, km->drift[c]);
     }
+    float *centres = km->centres;
+    km->centres = km->updated, km->updated = centres;
     return shift;
 }
 
@@ -257,7 +300,8 @@ static double shift_of(const struct kmeans *km)
  * no label changed, the centres are left as they are, since they are the means of these labels. */
 static enum status iterate(struct kmeans *km, struct kmeans_state *state, bool *converged)
 {
-    struct assignment assignment = {.is_first = ++state->iteration == 1};
+    struct assignment assignment = {.iteration = ++state->iteration};
+    assignment.is_first = assignment.iteration == 1;
     TRY(assign(km, &assignment));
     state->inertia = inertia_of_totals(km);
     state->shift = 0;
@@ -266,9 +310,7 @@ static enum status iterate(struct kmeans *km, struct kmeans_state *state, bool *
         return report(km, state);
     TRY(fill_empty_clusters(km));
     update_centres(km);
-    double shift = shift_of(km);
-    float *centres = km->centres;
-    km->centres = km->updated, km->updated = centres;
+    double shift = move_centres(km);
     state->shift = sqrt(shift);
     *converged = shift <= km->largest_shift;
     return report(km, state);
@@ -278,12 +320,13 @@ static enum status iterate(struct kmeans *km, struct kmeans_state *state, bool *
 static enum status run(struct kmeans *km, int restart, struct kmeans_result *result)
 {
     struct kmeans_state state = {.restart = restart};
+    km->tighten = true;
     result->converged = false;
     while (!result->converged && state.iteration < km->settings->max_iterations)
         TRY(iterate(km, &state, &result->converged));
     result->iterations = state.iteration;
     if (state.shift > 0) {
-        struct assignment last = {.is_first = false};
+        struct assignment last = {.iteration = state.iteration + 1};
         TRY(assign(km, &last));
     }
     return measure_inertia(km, &result->inertia);
@@ -334,14 +377,17 @@ static enum status allocate(struct kmeans *km, struct arena *arena)
     km->centres = arena_alloc(arena, k * d, sizeof *km->centres);
     km->updated = arena_alloc(arena, k * d, sizeof *km->updated);
     km->labels = arena_alloc(arena, (size_t)km->n, sizeof *km->labels);
+    km->upper = arena_alloc(arena, (size_t)km->n, sizeof *km->upper);
+    km->lower = arena_alloc(arena, (size_t)km->n, sizeof *km->lower);
+    km->drift = arena_alloc(arena, k, sizeof *km->drift);
     km->chunk_labels = arena_alloc(arena, chunk, sizeof *km->chunk_labels);
     km->chunk_distance = arena_alloc(arena, chunk, sizeof *km->chunk_distance);
     km->packed_memory = arena_alloc(arena, packed, 1);
-    if (!km->shift || !km->centres || !km->updated || !km->labels || !km->chunk_labels ||
-        !km->chunk_distance || !km->packed_memory)
+    if (!km->shift || !km->centres || !km->updated || !km->labels || !km->upper || !km->lower ||
+        !km->drift || !km->chunk_labels || !km->chunk_distance || !km->packed_memory)
         return err_no_memory(km->err, "k-means",
-                             (2 * k + 1) * d * sizeof(float) + packed +
-                                 ((size_t)km->n + chunk) * sizeof(int32_t) +
+                             ((2 * k + 1) * d + k) * sizeof(float) + packed +
+                                 (3 * (size_t)km->n + chunk) * sizeof(int32_t) +
                                  chunk * sizeof(double));
     return cluster_totals_open(&km->totals, km->device, km->k, km->d, km->err);
 }
@@ -350,7 +396,7 @@ size_t kmeans_bytes(int n, int d, int k)
 {
     size_t kd = (size_t)k * (size_t)d;
     return (2 * kd + (size_t)d) * sizeof(float) + nearest_centres_bytes(k, d) +
-           2 * (size_t)n * sizeof(int32_t) + cluster_totals_bytes(k, d) +
+           4 * (size_t)n * sizeof(float) + cluster_totals_bytes(k, d) +
            kmeans_seeder_bytes(n, d, k);
 }
 
@@ -404,7 +450,8 @@ static enum status run_all(struct kmeans *km, struct kmeans_seeder *seeder,
         result->converged = found.converged;
     }
     result->n_assigned = km->n_assigned;
-    result->n_rechecked = (double)km->n_rechecked;
+    result->n_scored = (double)km->counts.scored;
+    result->n_rechecked = (double)km->counts.rechecked;
     return STATUS_OK;
 }
 

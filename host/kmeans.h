@@ -56,6 +56,7 @@ struct kmeans_result {
     int iterations;     /* assignments made by the best restart, as scikit-learn counts them */
     bool converged;     /* false: max_iterations came first */
     double n_assigned;  /* how often a row was assigned, of all restarts */
+    double n_scored;    /* and of these, compared with all centres: bounds did not settle it */
     double n_rechecked; /* and of these, decided in float64 (kernels/nearest.h) */
 };
 

@@ -67,6 +67,7 @@ struct nearest_job {
     const float *x;
     int n, rows_per_task;
     atomic_llong n_rechecked;
+    const struct nearest_bounds *bounds; /* of nearest_bounded_fwd; or NULL */
 };
 
 static int pieces(int n, int size)
@@ -392,8 +393,25 @@ static float rounded_down(double value)
     return (double)rounded > value ? nextafterf(rounded, -INFINITY) : rounded;
 }
 
-/* Labels of the rows first .. first + n - 1. Returns how many needed float64. */
-static int assign_rows(const struct nearest_job *job, struct workspace *work, int first, int n)
+/* What the scores of row r of a strip say of its distances: `least`, as nearest_least has it. */
+static void set_bounds(const struct nearest_job *job, int i, const struct strip *strip, int r,
+                       double least)
+{
+    if (!job->bounds)
+        return;
+    job->bounds->upper[i] = nearest_upper(job->centres, strip->square[r], least);
+    job->bounds->lower[i] = nearest_lower(job->centres, strip->square[r], strip->second[r]);
+}
+
+/* Nothing is known of the row's distances: it is looked at again next time. */
+static void forget_bounds(const struct nearest_job *job, int i)
+{
+    if (job->bounds)
+        job->bounds->upper[i] = INFINITY, job->bounds->lower[i] = 0;
+}
+
+/* Labels of n <= ROWS_PER_TASK rows. Returns how many needed float64. */
+static int assign_rows(struct nearest_job *job, struct workspace *work, const int32_t *index, int n)
 {
     const struct nearest_centres *centres = job->centres;
     const float *rows[ROWS_PER_TASK];
@@ -401,7 +419,7 @@ static int assign_rows(const struct nearest_job *job, struct workspace *work, in
     int n_rechecked = 0, n_strips = pieces(n, GEMM_PANEL);
     for (int r = 0; r < n_strips * GEMM_PANEL; r++) {
         /* The last row stands in behind it. */
-        rows[r] = job->x + (size_t)(first + least(r, n - 1)) * (size_t)centres->d;
+        rows[r] = job->x + (size_t)index[least(r, n - 1)] * (size_t)centres->d;
         struct strip *strip = &work->strips[r / GEMM_PANEL];
         strip->best[r % GEMM_PANEL] = strip->second[r % GEMM_PANEL] = -INFINITY;
         strip->label[r % GEMM_PANEL] = 0;
@@ -414,7 +432,7 @@ static int assign_rows(const struct nearest_job *job, struct workspace *work, in
     for (int i = 0; i < n; i++) {
         const struct strip *strip = &work->strips[i / GEMM_PANEL];
         int r = i % GEMM_PANEL;
-        job->label[first + i] = strip->label[r];
+        job->label[index[i]] = strip->label[r];
         undecided[i] = NAN;
         if (!nearest_is_bounded(strip->square[r])) {
             undecided[i] = -INFINITY;
@@ -422,6 +440,7 @@ static int assign_rows(const struct nearest_job *job, struct workspace *work, in
         }
         double bound = nearest_least(centres, strip->label[r], strip->best[r], strip->reach[r],
                                      strip->square[r]);
+        set_bounds(job, index[i], strip, r, bound);
         if (!(strip->second[r] < bound))
             undecided[i] = rounded_down(bound);
     }
@@ -429,12 +448,13 @@ static int assign_rows(const struct nearest_job *job, struct workspace *work, in
         if (isnan(undecided[i]))
             continue;
         n_rechecked++;
+        forget_bounds(job, index[i]);
         if (undecided[i] == -INFINITY) {
-            compare_with_all(job, work, first + i);
+            compare_with_all(job, work, index[i]);
             continue;
         }
         recheck.least[recheck.n] = undecided[i];
-        add_row(&recheck, first + i);
+        add_row(&recheck, index[i]);
         if (recheck.n == GEMM_PANEL)
             recheck_rows(&recheck, work);
     }
@@ -463,18 +483,39 @@ static void measure_rows(const struct nearest_job *job, struct pairs *pairs, int
     }
 }
 
+/* Labels of any number of rows. Returns how many needed float64. */
+static int label_rows(struct nearest_job *job, struct workspace *work, const int32_t *index, int n)
+{
+    int n_rechecked = 0;
+    work->pairs.n = 0;
+    for (int at = 0; at < n && job->centres->bounded; at += ROWS_PER_TASK)
+        n_rechecked += assign_rows(job, work, index + at, least(n - at, ROWS_PER_TASK));
+    for (; n_rechecked < n && !job->centres->bounded; n_rechecked++) {
+        forget_bounds(job, index[n_rechecked]);
+        compare_with_all(job, work, index[n_rechecked]);
+    }
+    return n_rechecked;
+}
+
+int nearest_label_rows(struct device *device, int worker, int32_t *label, const float *x,
+                       const struct nearest_centres *centres, const struct nearest_bounds *bounds,
+                       const int32_t *index, int n)
+{
+    struct nearest_job job = {
+        .device = device, .centres = centres, .label = label, .x = x, .bounds = bounds};
+    job.tiles = gemm_tiles(device->isa);
+    return label_rows(&job, device_scratch(device, worker), index, n);
+}
+
 static void nearest_task(void *context, int task, int worker)
 {
     struct nearest_job *job = context;
     struct workspace *work = device_scratch(job->device, worker);
     int first = task * job->rows_per_task, n = least(job->n - first, job->rows_per_task);
-    int n_rechecked = 0;
-    work->pairs.n = 0;
-    if (job->centres->bounded)
-        n_rechecked = assign_rows(job, work, first, n);
-    else
-        for (; n_rechecked < n; n_rechecked++)
-            compare_with_all(job, work, first + n_rechecked);
+    int32_t index[ROWS_PER_TASK] = {0};
+    for (int i = 0; i < n; i++)
+        index[i] = first + i;
+    int n_rechecked = label_rows(job, work, index, n);
     if (job->distance)
         measure_rows(job, &work->pairs, first, n);
     if (n_rechecked)

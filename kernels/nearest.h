@@ -60,6 +60,40 @@ enum status nearest_fwd(struct device *device, int32_t *label, double *distance,
 void nearest_fwd_cpu(struct device *device, int32_t *label, double *distance, const float *x,
                      const struct nearest_centres *centres, int n, int64_t *n_rechecked);
 
+/* What is known of rows' distances, so that most rows of an iteration keep their label unread: the
+ * bounds of Hamerly 2010. A row whose centre is nearer than any other one can be by now keeps it.
+ */
+struct nearest_bounds {
+    float *upper; /* (n) no less than the distance to the centre of the row's label */
+    float *lower; /* (n) no more than the distance to any other centre */
+    /* (k) how far each centre has moved since the bounds were made, or more; NULL: there are none
+     * yet, and no labels. */
+    const float *drift;
+    int farthest;          /* the centre that has moved farthest */
+    float drift_of_others; /* the largest drift but its */
+    /* Measure a row's own distance before its distances to all centres: costs as much as four to
+     * eight centres, and pays where it often is enough. */
+    bool tighten;
+};
+
+/* How many rows, added to: that float64 had to decide; that were compared with all centres; whose
+ * own distance was measured first; and those of the last for which it was enough. */
+struct nearest_counts {
+    int64_t rechecked, scored, tightened, kept;
+};
+
+/* label (n) becomes what nearest_fwd gives, from what it was with the centres before they drifted;
+ * bounds are kept up. So a row's label and bounds depend on it, its bounds and the centres only. */
+enum status nearest_bounded_fwd(struct device *device, int32_t *label, const float *x,
+                                const struct nearest_centres *centres,
+                                const struct nearest_bounds *bounds, int n,
+                                struct nearest_counts *counts, struct err *err);
+
+void nearest_bounded_fwd_cpu(struct device *device, int32_t *label, const float *x,
+                             const struct nearest_centres *centres,
+                             const struct nearest_bounds *bounds, int n,
+                             struct nearest_counts *counts);
+
 /* The two nearest in float64, naive; no argument may be NULL. second: the squared distance to the
  * second nearest, INFINITY where there is none. Of nearest_two_fwd too. Tests and bench only
  * (tests/reference). */

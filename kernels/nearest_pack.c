@@ -98,6 +98,20 @@ double nearest_least(const struct nearest_centres *centres, int c, float upper, 
     return upper - (double)centres->slack[c] - 2 * (double)reach * length - bound->distance * row;
 }
 
+float nearest_upper(const struct nearest_centres *centres, float square, double least)
+{
+    const struct nearest_bound *bound = &centres->bound;
+    double row = (square + bound->square_least) * bound->square_growth;
+    return (float)sqrt(fmax(row - 2 * least, 0)) * NEAREST_UP;
+}
+
+float nearest_lower(const struct nearest_centres *centres, float square, float second)
+{
+    const struct nearest_bound *bound = &centres->bound;
+    double row = square / bound->square_growth / SLACK - bound->square_least;
+    return (float)sqrt(fmax(row - 2 * (double)second, 0)) * NEAREST_DOWN;
+}
+
 /* ---- centres -------------------------------------------------------------------------------- */
 
 #define CENTRES_PER_TASK 4 /* few, so that 20 of 4,096 columns keep two threads busy alike */

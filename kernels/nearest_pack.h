@@ -63,4 +63,20 @@ static inline bool nearest_is_bounded(float square)
 double nearest_least(const struct nearest_centres *centres, int c, float upper, float reach,
                      float square);
 
+/* Labels the n rows of index by all centres, and makes their bounds where bounds is not NULL; on
+ * the calling thread, in the worker's scratch. Returns how many float64 had to decide. */
+int nearest_label_rows(struct device *device, int worker, int32_t *label, const float *x,
+                       const struct nearest_centres *centres, const struct nearest_bounds *bounds,
+                       const int32_t *index, int n);
+
+/* For a few roundings of a float32 distance, and for what two distances in float64 may err by: a
+ * row keeps its label only where more than that is between them. */
+#define NEAREST_UP   (1 + 0x1p-20f)
+#define NEAREST_DOWN (1 - 0x1p-20f)
+
+/* No less than the distance of a row to its best centre, whose score is at least `least`; and no
+ * more than the distance to the others, whose scores are at most `second`. */
+float nearest_upper(const struct nearest_centres *centres, float square, double least);
+float nearest_lower(const struct nearest_centres *centres, float square, float second);
+
 #endif

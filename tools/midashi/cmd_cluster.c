@@ -149,12 +149,13 @@ static enum status print_result(const struct job *job, struct err *err)
         return STATUS_OK;
     }
     json_t *root = json_pack(
-        "{s:I, s:I, s:i, s:i, s:f, s:i, s:b, s:f, s:f, s:f, s:b}", "rows",
+        "{s:I, s:I, s:i, s:i, s:f, s:i, s:b, s:f, s:f, s:f, s:f, s:b}", "rows",
         (json_int_t)job->parts.n_rows, "blank",
         (json_int_t)(job->parts.n_rows - (size_t)job->rows.n), "width", job->rows.d, "topics",
         job->k, "inertia", result->inertia, "iterations", result->iterations, "converged",
         result->converged, "seconds", job->seconds, "seeding_seconds", job->seeding_seconds,
-        "rechecked", result->n_rechecked / result->n_assigned, "streamed", !job->rows.owned);
+        "scored", result->n_scored / result->n_assigned, "rechecked",
+        result->n_rechecked / result->n_assigned, "streamed", !job->rows.owned);
     if (root && job->count.n_tried > 0 &&
         json_object_set_new(root, "silhouette", topic_count_json(&job->count)) != 0) {
         json_decref(root);

@@ -1,0 +1,211 @@
+/* Rows with bounds: the labels are those without, the bounds hold, and most rows are not looked at.
+ */
+#include "kernels/nearest.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tests/support.h"
+
+struct shape {
+    int n, k, d;
+    float spread; /* of rows round their group's centre, beside centres of deviation 1 */
+    float step;   /* that centres move by */
+    float mean;   /* of all */
+};
+static const struct shape shapes[] = {
+    {1, 1, 1, 1, 0.1f, 0},           {40, 2, 1, 0.2f, 0.1f, 0},    {300, 3, 2, 0.1f, 0.05f, 100},
+    {700, 20, 16, 0.5f, 0.02f, 0},   {500, 7, 300, 0.3f, 0.2f, 5}, {400, 50, 8, 3, 0.3f, 0},
+    {200, 9, 4, 1e-3f, 1e-4f, 1e3f},
+};
+#define N_SHAPES (sizeof shapes / sizeof *shapes)
+#define STEPS    7
+
+struct rows {
+    const struct shape *shape;
+    float *x, *centres, *moved, *upper, *lower, *drift, *shift;
+    int32_t *label, *want;
+    void *memory;
+    struct nearest_bounds bounds;
+};
+
+static void open_rows(struct rows *r, const struct shape *s)
+{
+    size_t n = (size_t)s->n, k = (size_t)s->k, d = (size_t)s->d;
+    *r = (struct rows){.shape = s};
+    r->x = test_alloc(n * d * sizeof(float)), r->centres = test_alloc(k * d * sizeof(float));
+    r->moved = test_alloc(k * d * sizeof(float)), r->drift = test_alloc(k * sizeof(float));
+    r->upper = test_alloc(n * sizeof(float)), r->lower = test_alloc(n * sizeof(float));
+    r->label = test_alloc(n * sizeof(int32_t)), r->want = test_alloc(n * sizeof(int32_t));
+    r->shift = test_alloc(d * sizeof(float));
+    ck_assert_int_eq(posix_memalign(&r->memory, 64, nearest_centres_bytes(s->k, s->d)), 0);
+    fill_normal(r->centres, k * d, 1, 1);
+    fill_normal(r->x, n * d, 2, s->spread);
+    for (size_t j = 0; j < k * d; j++)
+        r->centres[j] += s->mean;
+    for (size_t i = 0; i < n * d; i++)
+        r->x[i] += r->centres[i / d % k * d + i % d];
+    for (size_t j = 0; j < d; j++)
+        r->shift[j] = s->mean;
+    r->bounds = (struct nearest_bounds){.upper = r->upper, .lower = r->lower};
+}
+
+static void close_rows(struct rows *r)
+{
+    free(r->x), free(r->centres), free(r->moved), free(r->drift), free(r->upper), free(r->lower);
+    free(r->label), free(r->want), free(r->shift), free(r->memory);
+}
+
+/* Some centres move, one of them far. */
+static void move_centres(struct rows *r, int step)
+{
+    const struct shape *s = r->shape;
+    size_t d = (size_t)s->d, size = (size_t)s->k * d;
+    fill_normal(r->moved, size, 10 + (uint64_t)step, s->step);
+    r->bounds.farthest = 0, r->bounds.drift_of_others = 0;
+    for (int c = 0; c < s->k; c++) {
+        double square = 0;
+        for (size_t j = 0; j < d; j++) {
+            float *value = &r->centres[(size_t)c * d + j], before = *value;
+            float by = r->moved[(size_t)c * d + j];
+            *value += c % 3 == 2 ? 0 : c == step % s->k ? 5 * by : by;
+            square += ((double)*value - (double)before) * ((double)*value - (double)before);
+        }
+        r->drift[c] = nextafterf((float)sqrt(square) * (1 + 0x1p-22f), INFINITY);
+    }
+    for (int c = 1; c < s->k; c++)
+        if (r->drift[c] > r->drift[r->bounds.farthest])
+            r->bounds.farthest = c;
+    for (int c = 0; c < s->k; c++)
+        if (c != r->bounds.farthest)
+            r->bounds.drift_of_others = fmaxf(r->bounds.drift_of_others, r->drift[c]);
+    r->bounds.drift = r->drift;
+}
+
+static double distance(const struct rows *r, int i, int c)
+{
+    double square = 0;
+    for (int j = 0; j < r->shape->d; j++) {
+        double difference = (double)r->x[(size_t)i * (size_t)r->shape->d + (size_t)j] -
+                            (double)r->centres[(size_t)c * (size_t)r->shape->d + (size_t)j];
+        square += difference * difference;
+    }
+    return sqrt(square);
+}
+
+static void check_rows(const struct rows *r, int step)
+{
+    const struct shape *s = r->shape;
+    for (int i = 0; i < s->n; i++) {
+        ck_assert_msg(r->label[i] == r->want[i], "step %d: row %d: label %d, want %d", step, i,
+                      r->label[i], r->want[i]);
+        ck_assert((double)r->upper[i] >= distance(r, i, r->label[i]));
+        for (int c = 0; c < s->k; c++)
+            ck_assert(c == r->label[i] || (double)r->lower[i] <= distance(r, i, c));
+    }
+}
+
+START_TEST(labels_are_those_without_bounds)
+{
+    struct device device;
+    for (int i = 0; test_device(i, &device); i++) {
+        struct rows r;
+        open_rows(&r, &shapes[_i / 2]);
+        for (int step = 0; step < STEPS; step++) {
+            struct nearest_centres packed;
+            struct nearest_counts counts = {0};
+            struct err err;
+            nearest_centres_pack(&device, &packed, r.memory, r.centres, r.shift, r.shape->k,
+                                 r.shape->d);
+            r.bounds.tighten = _i % 2;
+            ck_assert_int_eq(nearest_bounded_fwd(&device, r.label, r.x, &packed, &r.bounds,
+                                                 r.shape->n, &counts, &err),
+                             STATUS_OK);
+            ck_assert_int_eq(
+                nearest_fwd(&device, r.want, NULL, r.x, &packed, r.shape->n, NULL, &err),
+                STATUS_OK);
+            check_rows(&r, step);
+            ck_assert_int_eq(counts.tightened,
+                             _i % 2 && step > 0 ? counts.scored + counts.kept : 0);
+            ck_assert(step > 0 || counts.scored == r.shape->n);
+            move_centres(&r, step);
+        }
+        close_rows(&r);
+        device_close(&device);
+    }
+}
+END_TEST
+
+/* Groups far apart and centres that hardly move: no row is read, not even to measure it. */
+START_TEST(rows_that_keep_their_label_are_not_read)
+{
+    static const struct shape far = {2000, 10, 32, 0.01f, 1e-4f, 0};
+    struct device device;
+    struct rows r;
+    struct nearest_centres packed;
+    struct nearest_counts counts = {0};
+    struct err err;
+    ck_assert(test_device(0, &device));
+    open_rows(&r, &far);
+    r.bounds.tighten = true;
+    nearest_centres_pack(&device, &packed, r.memory, r.centres, NULL, far.k, far.d);
+    ck_assert_int_eq(
+        nearest_bounded_fwd(&device, r.label, r.x, &packed, &r.bounds, far.n, &counts, &err),
+        STATUS_OK);
+    move_centres(&r, 0);
+    memcpy(r.want, r.label, (size_t)far.n * sizeof *r.want);
+    for (int i = 0; i < far.n * far.d; i++)
+        r.x[i] = NAN;
+    nearest_centres_pack(&device, &packed, r.memory, r.centres, NULL, far.k, far.d);
+    counts = (struct nearest_counts){0};
+    ck_assert_int_eq(
+        nearest_bounded_fwd(&device, r.label, r.x, &packed, &r.bounds, far.n, &counts, &err),
+        STATUS_OK);
+    ck_assert(counts.scored == 0 && counts.tightened == 0);
+    ck_assert_mem_eq(r.label, r.want, (size_t)far.n * sizeof *r.want);
+    close_rows(&r);
+    device_close(&device);
+}
+END_TEST
+
+/* A row on the middle of two centres keeps no label by its bounds: a tie goes to the lowest index,
+ * also when a centre comes to it by moving. */
+START_TEST(ties_go_to_the_lowest_index)
+{
+    const float x[2] = {0, 0};
+    float centres[3 * 2] = {5, 0, 0, 3, 3, 0}, upper[1], lower[1], drift[3] = {2.1f, 0, 0};
+    int32_t label[1];
+    struct device device;
+    for (int i = 0; test_device(i, &device); i++) {
+        void *memory;
+        struct nearest_centres packed;
+        struct nearest_counts counts = {0};
+        struct nearest_bounds bounds = {.upper = upper, .lower = lower};
+        struct err err;
+        ck_assert_int_eq(posix_memalign(&memory, 64, nearest_centres_bytes(3, 2)), 0);
+        centres[0] = 5;
+        for (int step = 0; step < 2; step++) {
+            nearest_centres_pack(&device, &packed, memory, centres, NULL, 3, 2);
+            ck_assert_int_eq(
+                nearest_bounded_fwd(&device, label, x, &packed, &bounds, 1, &counts, &err),
+                STATUS_OK);
+            ck_assert_int_eq(label[0], step == 0 ? 1 : 0);
+            centres[0] = 3;
+            bounds.drift = drift;
+        }
+        free(memory);
+        device_close(&device);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("nearest_bounds");
+    TCase *tests = tcase_create("nearest_bounds");
+    tcase_add_loop_test(tests, labels_are_those_without_bounds, 0, 2 * N_SHAPES);
+    tcase_add_test(tests, rows_that_keep_their_label_are_not_read);
+    tcase_add_test(tests, ties_go_to_the_lowest_index);
+    suite_add_tcase(suite, tests);
+    return run_suite(suite);
+}
