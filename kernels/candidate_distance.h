@@ -25,7 +25,7 @@
  * n >= 0, t >= 0, d >= 1; no overlap. The same bits for any n, t, number of threads and instruction
  * set, but for which NaN it is: NaN in row i or candidate t makes out[i,t] NaN, so do infinities of
  * one sign at one place in both; another infinity, or a difference, square or sum beyond float32,
- * makes it +infinity. Differences below 2^-75 have squares below float32's least and are lost.
+ * makes it +infinity. A difference of 2^-75 or less has a square below float32's least: it is lost.
  * Nothing else of out is touched by any of that. */
 enum status candidate_distance_fwd(struct device *device, float *out, const float *x,
                                    const float *c, int n, int t, int d, struct err *err);
