@@ -36,10 +36,10 @@ static void must(enum status status, const struct err *err)
     ck_assert_msg(status == STATUS_OK, "%s", err->text);
 }
 
-/* The positive of a text, when it is an anchor. */
+/* The positive of a text, where that is an anchor. */
 static int positive_of(int text)
 {
-    return text & 2 ? text ^ NEAR : text ^ 1;
+    return (text ^ text >> 1) & 2 ? text ^ NEAR : text ^ 1;
 }
 
 /* Pairs are groups of two, so that there is nothing to draw. */

@@ -23,10 +23,11 @@ tokens. AdamW, rate 1e-3 throughout, betas 0.9 and 0.999, eps 1e-8, no decay; th
 gradients is clipped at 1. Micro-batches are padded on the right and masked; the script ends where
 the first step's loss depends on that.
 
-Contrastive: these texts are anchors. The positive of text i is text i ^ 32 where i & 2, else i ^ 1,
-so that of a micro-batch two are anchor and positive in turn. A text's vector is the mean, over its
-tokens but the first, of the states after the final norm. The loss is SimCSE's at a temperature of
-0.05; a positive is no negative of an anchor that it belongs to or is.
+Contrastive: these texts are anchors. The positive of text i is text i ^ 1 or i ^ 32, as bits 1 and 2
+of i are the same or not, so that of a micro-batch two are anchor and positive in turn: the first
+two, in the next one the last two. A text's vector is the mean, over its tokens but the first, of the
+states after the final norm. The loss is SimCSE's at a temperature of 0.05; a positive is no negative
+of an anchor that it belongs to or is.
 
 Parameters lie in one array: layer by layer, of each q, k, v, o, gate, up, down, of each A (rank,
 columns), then B (rows, rank); the head last (midashi's struct lora_adapter has the same order).
@@ -56,8 +57,8 @@ at 1):
                             losses    norms     gradient  change
     tinystories_classify    1.3e-7    2.4e-7    3.6e-6    1.0e-5
     tinystories_next_token  2.0e-7    4.3e-7    1.9e-6    1.9e-6
-    tinystories_contrastive 4.4e-7    3.3e-7    1.5e-6    7.0e-6
-    tiny_contrastive        6.8e-7    7.5e-7    1.6e-6    1.3e-4
+    tinystories_contrastive 4.5e-7    5.9e-7    1.4e-6    4.5e-6
+    tiny_contrastive        2.6e-7    4.1e-7    1.2e-6    1.6e-6
     smollm2_classify        1.4e-6    1.9e-6    7.8e-6    6.0e-5
 
 For a GPU, whose activations are bfloat16, --bfloat16 writes another set of files (and none of the
@@ -77,8 +78,8 @@ What it is (the worst of a step or tensor; all tensors at once):
                             losses    norms     gradient          change
     tinystories_classify    1.9e-3    5.3e-3    4.1e-2, 1.1e-2    4.6e-2, 3.0e-2
     tinystories_next_token  2.0e-3    7.0e-3    4.2e-2, 1.5e-2    6.5e-2, 2.5e-2
-    tinystories_contrastive 5.7e-3    1.2e-2    2.7e-2, 1.8e-2    3.6e-2, 2.5e-2
-    tiny_contrastive        5.8e-3    1.2e-2    6.1e-2, 2.3e-2    5.7e-2, 3.0e-2
+    tinystories_contrastive 5.0e-3    7.1e-3    3.3e-2, 1.8e-2    3.0e-2, 2.3e-2
+    tiny_contrastive        3.6e-3    7.7e-3    3.9e-2, 1.9e-2    5.5e-2, 2.9e-2
     smollm2_classify        4.4e-3    3.5e-2    2.3e-1, 1.4e-2
 Made with peft 0.21.2, torch 2.15.0 (CPU, one thread), transformers 5.24.0, bitsandbytes 0.50.2,
 gguf 0.19.0, numpy 2.4.6:
@@ -365,7 +366,7 @@ def vectors_of(model, texts):
 
 
 def positive_of(place):
-    return place ^ (32 if place & 2 else 1)
+    return place ^ (32 if (place ^ place >> 1) & 2 else 1)
 
 
 def contrastive_loss(vectors, texts):
