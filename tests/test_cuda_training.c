@@ -17,17 +17,6 @@
 static const enum objective_kind all_objectives[] = {OBJECTIVE_CLASSIFY, OBJECTIVE_NEXT_TOKEN,
                                                      OBJECTIVE_CONTRASTIVE};
 
-/* Once for all tests of this process. */
-static const char *tiny_model(void)
-{
-    static char folder[256];
-    if (!folder[0]) {
-        snprintf(folder, sizeof folder, "%s", temporary_folder());
-        write_random_model(folder, &tiny_shape);
-    }
-    return folder;
-}
-
 /* NULL where the shared data are not there. */
 static const char *tinystories(void)
 {
@@ -53,12 +42,10 @@ static void steps(struct training *t, int n, struct trainer_report *report)
 
 /* What a step may be off by. Between texts and gradients lie some thirty roundings to bfloat16 a
  * layer and way, of activations, of their gradients and of weights, each of 2^-9 at most, 2^-10 or
- * so on average: as a random walk 0.6 % each way. A contrastive loss divides its cosines, whose
- * errors are these, by a temperature of 0.05, and is the difference of near ones. */
-static double near_enough(enum objective_kind objective)
-{
-    return objective == OBJECTIVE_CONTRASTIVE ? 0.04 : 0.02;
-}
+ * so on average: as a random walk 0.6 % each way. A contrastive step cannot be held to this: it
+ * divides its cosines, whose errors are these, by a temperature of 0.05, and its gradient is the
+ * difference of near ones. test_cuda_training_peft holds it to float64's and torch's. */
+#define NEAR_ENOUGH 0.02
 
 /* The first moment after one step from an adapter whose B is not 0: a tenth of the gradient. */
 static float *first_moment(const struct training_options *options, int64_t *n,
@@ -100,11 +87,11 @@ static void check_step(const char *model, enum objective_kind objective, enum pr
     options.gpu = true;
     float *got = first_moment(&options, &m, &gpu);
     ck_assert_int_eq(n, m);
-    double gradients = apart(got, want, n), allowed = near_enough(objective);
-    ck_assert_msg(gradients <= allowed, "%s: the gradient is %.4f off", objective_name(objective),
-                  gradients);
-    ck_assert_double_eq_tol(gpu.loss, cpu.loss, allowed * cpu.loss);
-    ck_assert_double_eq_tol(gpu.norm, cpu.norm, allowed * cpu.norm);
+    double gradients = apart(got, want, n);
+    ck_assert_msg(gradients <= NEAR_ENOUGH, "%s: the gradient is %.4f off",
+                  objective_name(objective), gradients);
+    ck_assert_double_eq_tol(gpu.loss, cpu.loss, NEAR_ENOUGH * cpu.loss);
+    ck_assert_double_eq_tol(gpu.norm, cpu.norm, NEAR_ENOUGH * cpu.norm);
     ck_assert_int_eq(gpu.tokens, cpu.tokens);
     free(want);
     free(got);
@@ -115,10 +102,11 @@ START_TEST(a_step_is_near_the_cpus)
     if (!cuda_test_device(_i))
         SKIP("needs nvcc");
     const char *model = tinystories();
-    for (size_t i = 0; i < 3; i++) {
-        check_step(tiny_model(), all_objectives[i], i == 1 ? PRECISION_BF16 : PRECISION_NF4);
-        if (model && (_i == 1 || cuda_test_full()))
-            check_step(model, all_objectives[i], PRECISION_NF4);
+    check_step(tiny_model(), OBJECTIVE_CLASSIFY, PRECISION_NF4);
+    check_step(tiny_model(), OBJECTIVE_NEXT_TOKEN, PRECISION_BF16);
+    if (model && (_i == 1 || cuda_test_full())) {
+        check_step(model, OBJECTIVE_CLASSIFY, PRECISION_NF4);
+        check_step(model, OBJECTIVE_NEXT_TOKEN, PRECISION_NF4);
     }
     device_close(&cuda_test);
 }
@@ -154,6 +142,8 @@ START_TEST(it_learns_as_on_the_cpu)
         options.steps = 20;
         options.learning_rate = 3e-3;
         options.near = 4; /* contrastive: texts of a label stand 4 apart */
+        if (options.objective == OBJECTIVE_CONTRASTIVE)
+            options.batch = 8; /* of 3 pairs the loss is a matter of which texts meet */
         learn(&options, cpu, &cpu_validation);
         options.gpu = true;
         learn(&options, gpu, &gpu_validation);
@@ -164,9 +154,8 @@ START_TEST(it_learns_as_on_the_cpu)
             first += step < 5 ? gpu[step] : 0;
             last += step >= 15 ? gpu[step] : 0;
         }
-        /* Pairs of texts so short are no sooner told apart. */
-        ck_assert_msg(i == 2 || last < 0.9 * first, "%s: %g, then %g",
-                      objective_name(options.objective), first / 5, last / 5);
+        ck_assert_msg(last < 0.9 * first, "%s: %g, then %g", objective_name(options.objective),
+                      first / 5, last / 5);
         ck_assert_double_eq_tol(gpu_validation, cpu_validation, 0.05 * cpu[0]);
     }
     device_close(&cuda_test);

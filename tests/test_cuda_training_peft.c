@@ -138,10 +138,10 @@ struct peft_test {
 
 /* false: skipped. test: its __func__. */
 static bool peft_test_open(struct peft_test *t, const char *test, const struct parity_case *c,
-                           int setting)
+                           int setting, const char *checks)
 {
     const char *model = parity_model(c);
-    if (!model || !cuda_test_device_with(setting, "none")) {
+    if (!model || !cuda_test_device_with(setting, checks)) {
         skip_report(test, "%s: needs %s", c->run, model ? "nvcc" : c->model);
         return false;
     }
@@ -163,7 +163,7 @@ static void check_steps(const char *test, const struct parity_case *c, int setti
 {
     struct peft_test t;
     struct deviation d;
-    if (!peft_test_open(&t, test, c, setting))
+    if (!peft_test_open(&t, test, c, setting, "none"))
         return;
     printf("%s, setting %d\n", c->run, setting);
     run(&d, &t.parity, &t.torch, t.torch.n_steps);
@@ -178,14 +178,37 @@ static void check_steps(const char *test, const struct parity_case *c, int setti
 /* Without checkers: what runs here has run under all of them in test_cuda_training. */
 START_TEST(steps_are_as_near_as_torchs)
 {
-    check_steps(__func__, &parity_cases[_i % 2], _i < 2 ? EXACT : TRUNCATING);
+    check_steps(__func__, &parity_cases[_i % PARITY_LARGE], _i < PARITY_LARGE ? EXACT : TRUNCATING);
+}
+END_TEST
+
+/* On each card, in every order, under all checkers. A single loss or norm is luck: its yardstick is
+ * the largest that torch has in any step. */
+START_TEST(a_first_step_is_as_near_as_torchs_in_every_setting)
+{
+    const struct parity_case *c = &parity_cases[PARITY_TINY];
+    struct peft_test t;
+    struct deviation d;
+    if (!peft_test_open(&t, __func__, c, _i, "all"))
+        return;
+    printf("%s, setting %d, all checkers\n", c->run, _i);
+    run(&d, &t.parity, &t.torch, 1);
+    int beyond =
+        held("loss", "the first", d.loss_errors[0], largest(t.torch.loss_errors, t.torch.n_steps));
+    beyond +=
+        held("norm", "the first", d.norm_errors[0], largest(t.torch.norm_errors, t.torch.n_steps));
+    beyond += held_tensors("gradient", &t.parity.golden, d.errors[TRAINING_GOLDEN_GRADIENT],
+                           t.torch.errors[TRAINING_GOLDEN_GRADIENT]);
+    fflush(stdout);
+    ck_assert_msg(beyond == 0, "%s: %d measures beyond twice torch's", c->run, beyond);
+    peft_test_close(&t, &d);
 }
 END_TEST
 
 /* Minutes: 30 layers of 576 columns. */
 START_TEST(five_steps_of_smollm2_are_as_near_as_torchs)
 {
-    check_steps(__func__, &parity_cases[2], EXACT);
+    check_steps(__func__, &parity_cases[PARITY_LARGE], EXACT);
 }
 END_TEST
 
@@ -193,10 +216,10 @@ END_TEST
 START_TEST(the_measures_see_other_runs)
 {
     static const double rates[] = {0, 1.25};
-    const struct parity_case *c = &parity_cases[0];
+    const struct parity_case *c = &parity_cases[PARITY_CLASSIFY];
     struct peft_test t;
     struct deviation d;
-    if (!peft_test_open(&t, __func__, c, EXACT))
+    if (!peft_test_open(&t, __func__, c, EXACT, "none"))
         return;
     t.parity.trainer.settings.learning_rate *= rates[_i];
     printf("%s, a rate of %g\n", c->run, t.parity.trainer.settings.learning_rate);
@@ -219,7 +242,9 @@ int main(void)
     TCase *tests = tcase_create("cuda_training_peft");
     bool full = cuda_test_full();
     tcase_set_timeout(tests, full ? 7200 : 600);
-    tcase_add_loop_test(tests, steps_are_as_near_as_torchs, 0, full ? 4 : 2);
+    tcase_add_loop_test(tests, steps_are_as_near_as_torchs, 0, (full ? 2 : 1) * PARITY_LARGE);
+    tcase_add_loop_test(tests, a_first_step_is_as_near_as_torchs_in_every_setting, 0,
+                        CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, the_measures_see_other_runs, 0, 2);
     suite_add_tcase(suite, tests);
     if (full) {

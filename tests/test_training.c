@@ -13,17 +13,6 @@
 static const enum objective_kind all_objectives[] = {OBJECTIVE_CLASSIFY, OBJECTIVE_NEXT_TOKEN,
                                                      OBJECTIVE_CONTRASTIVE};
 
-/* Once for all tests of this process. */
-static const char *tiny_model(void)
-{
-    static char folder[256];
-    if (!folder[0]) {
-        snprintf(folder, sizeof folder, "%s", temporary_folder());
-        write_random_model(folder, &tiny_shape);
-    }
-    return folder;
-}
-
 /* The adapter after options->steps steps; the caller frees it. NULL: no such device. */
 static float *train(const struct training_options *options, int64_t *n, double *validation_loss)
 {

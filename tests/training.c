@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "tests/cuda_support.h"
+#include "tests/model_writer.h"
 
 void training_corpus(struct corpus *corpus)
 {
@@ -26,6 +27,16 @@ void training_corpus(struct corpus *corpus)
                   err.text);
     ck_assert_uint_eq(corpus->n_rows, TRAINING_TEXTS);
     ck_assert_int_eq(corpus->n_labels, 4);
+}
+
+const char *tiny_model(void)
+{
+    static char folder[256];
+    if (!folder[0]) {
+        snprintf(folder, sizeof folder, "%s", temporary_folder());
+        write_random_model(folder, &tiny_shape);
+    }
+    return folder;
 }
 
 struct training_options training_defaults(const char *model)

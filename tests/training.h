@@ -8,6 +8,9 @@
 #define TRAINING_TEXTS 48
 void training_corpus(struct corpus *corpus); /* corpus_free releases it */
 
+/* The folder of the tiny model, which is written once for all tests of this process. */
+const char *tiny_model(void);
+
 struct training {
     struct device device;
     struct embedder embedder;

@@ -51,8 +51,8 @@ struct training_golden {
     struct npy text_rows;
 };
 
-/* run: "tinystories_classify", "tinystories_next_token" (no head), "smollm2_classify". A file that
- * cannot be read fails the test. */
+/* run: "tinystories_classify", "tinystories_next_token" (no head) and the like. A file that cannot
+ * be read fails the test. */
 void training_golden_open(struct training_golden *golden, const char *run);
 void training_golden_close(struct training_golden *golden);
 

@@ -7,18 +7,25 @@
 #include <string.h>
 #include "tests/cuda_support.h"
 
+#define TINYSTORIES "models/tinystories-656k"
+
 #define TEXTS_A_STEP (TRAINING_GOLDEN_BATCH * TRAINING_GOLDEN_ACCUMULATE)
+#define NEAR         32 /* rows between a text and its positive, at most */
 
 const struct parity_case parity_cases[PARITY_CASES] = {
-    {"tinystories_classify", "models/tinystories-656k", true, OBJECTIVE_CLASSIFY, 8, 16},
-    {"tinystories_next_token", "models/tinystories-656k", true, OBJECTIVE_NEXT_TOKEN, 8, 16},
-    {"smollm2_classify", "smollm2-135m", false, OBJECTIVE_CLASSIFY, 2, 4},
+    {"tinystories_classify", TINYSTORIES, false, OBJECTIVE_CLASSIFY, 8, 16},
+    {"tinystories_next_token", TINYSTORIES, false, OBJECTIVE_NEXT_TOKEN, 8, 16},
+    {"tinystories_contrastive", TINYSTORIES, false, OBJECTIVE_CONTRASTIVE, 4, 8},
+    {"tiny_contrastive", NULL, false, OBJECTIVE_CONTRASTIVE, 4, 8},
+    {"smollm2_classify", "smollm2-135m", true, OBJECTIVE_CLASSIFY, 2, 4},
 };
 
 const char *parity_model(const struct parity_case *c)
 {
     static char path[512]; /* those of support.h are used again soon */
-    const char *found = c->shared ? shared_data(c->model) : local_model(c->model);
+    if (!c->model)
+        return tiny_model();
+    const char *found = c->large ? local_model(c->model) : shared_data(c->model);
     if (found)
         snprintf(path, sizeof path, "%s", found);
     return found ? path : NULL;
@@ -29,8 +36,24 @@ static void must(enum status status, const struct err *err)
     ck_assert_msg(status == STATUS_OK, "%s", err->text);
 }
 
+/* The positive of a text, where that is an anchor. */
+static int positive_of(int text)
+{
+    return (text ^ text >> 1) & 2 ? text ^ NEAR : text ^ 1;
+}
+
+/* Pairs are groups of two, so that there is nothing to draw. */
+static int label_of(const struct training_golden *golden, enum objective_kind objective, int text)
+{
+    int positive = positive_of(text);
+    if (objective == OBJECTIVE_CONTRASTIVE)
+        return text < positive ? text : positive;
+    return golden->texts[text].label;
+}
+
 /* The golden texts, as if they had been read. */
-static void take_texts(struct train_data *data, const struct training_golden *golden)
+static void take_texts(struct train_data *data, const struct training_golden *golden,
+                       enum objective_kind objective)
 {
     struct err err;
     size_t n_tokens = 0;
@@ -42,8 +65,10 @@ static void take_texts(struct train_data *data, const struct training_golden *go
         const struct training_golden_text *text = &golden->texts[i];
         data->texts[i] = (struct train_text){.first = data->n_tokens,
                                              .n_tokens = text->n_tokens,
-                                             .label = text->label,
-                                             .row = (size_t)i};
+                                             .label = label_of(golden, objective, i),
+                                             .row = (size_t)i,
+                                             .mean_begin = 1,
+                                             .mean_end = text->n_tokens};
         memcpy(data->tokens + data->n_tokens, text->tokens,
                (size_t)text->n_tokens * sizeof *text->tokens);
         data->n_tokens += (size_t)text->n_tokens;
@@ -94,6 +119,8 @@ static void open_trainer(struct parity *p, const struct parity_case *c, const ch
     must(trainer_open(&p->trainer, &p->device, &p->embedder, &p->adapter, &p->data, &plan,
                       &(struct trainer_settings){
                           .objective = c->objective,
+                          .temperature = 0.05f,
+                          .near = NEAR,
                           .steps = TRAINING_GOLDEN_STEPS,
                           .batch = TRAINING_GOLDEN_BATCH,
                           .accumulate = TRAINING_GOLDEN_ACCUMULATE,
@@ -132,7 +159,7 @@ void parity_open(struct parity *p, const struct parity_case *c, const char *mode
     training_golden_initial(&p->golden, p->adapter.parameters);
     p->initial = malloc(bytes);
     memcpy(p->initial, p->adapter.parameters, bytes);
-    take_texts(&p->data, &p->golden);
+    take_texts(&p->data, &p->golden, c->objective);
     open_trainer(p, c, model);
 }
 

@@ -7,13 +7,21 @@
 #include "tests/training_golden.h"
 
 struct parity_case {
-    const char *run, *model; /* model: under ../shared/data or models */
-    bool shared;
+    const char *run, *model; /* model: under ../shared/data, a large one under models; NULL: the
+                                tiny one of training.h */
+    bool large;
     enum objective_kind objective;
     int rank;
     double alpha;
 };
-#define PARITY_CASES 3
+enum {
+    PARITY_CLASSIFY,
+    PARITY_NEXT_TOKEN,
+    PARITY_CONTRASTIVE,
+    PARITY_TINY, /* contrastive too */
+    PARITY_LARGE,
+    PARITY_CASES,
+};
 extern const struct parity_case parity_cases[PARITY_CASES];
 
 struct parity {

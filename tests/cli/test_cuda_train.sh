@@ -3,7 +3,9 @@
 # shellcheck disable=SC2317 # run_tests calls the functions by their names
 . tests/cli/tap.sh
 . tests/cli/model.sh
+. tests/cli/train.sh
 
+texts=$corpus
 driver=$(dirname "$MIDASHI")/softcuda/libcuda.so.1
 fast='--steps 6 --batch 4 --accumulate 2 --rank 4 --alpha 8 --learning-rate 0.02 --evaluate-every 3'
 MIDASHI_CUDA_DRIVER=$driver
@@ -14,13 +16,6 @@ need_kernels() {
     if "$MIDASHI" devices | grep -q 'there was no nvcc'; then
         skip 'this build has no CUDA kernels'
     fi
-}
-
-train() { # FOLDER OPTION...
-    train_folder=$1
-    shift
-    # shellcheck disable=SC2086 # options are words
-    run "$MIDASHI" train "$corpus" --model "$model" --output "$train_folder" $fast "$@"
 }
 
 test_a_gpu_trains_and_the_cpu_reads_it() {
@@ -35,7 +30,7 @@ test_a_gpu_trains_and_the_cpu_reads_it() {
     expect_line_count "$dir/a/training.jsonl" 8
     expect_match "$stderr" '^memory: [0-9.]+ MB of [0-9.]+ GB: model'
     expect_match "$dir/a/training.json" '"kernels": *"cuda-sm_86"'
-    run "$MIDASHI" classify "$corpus" --model "$model" --adapter "$dir/a" --device cpu
+    run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/a" --device cpu
     expect_code 0
     expect_match "$stderr" '^accuracy '
     # On the CPU nearly the same: the loss of the first step, to two digits.
@@ -46,21 +41,9 @@ test_a_gpu_trains_and_the_cpu_reads_it() {
         fail 'the CPU has another loss'
 }
 
-# Killed at whatever moments, it goes on to the same bytes.
 test_a_killed_run_goes_on_to_the_same_bytes() {
     need_kernels
-    train "$dir/whole" --checkpoint-every 2
-    expect_code 0
-    for seconds in 0.4 0.8 1.2 1.6 2.4; do
-        # shellcheck disable=SC2086
-        timeout -s KILL $seconds "$MIDASHI" train "$corpus" --model "$model" \
-            --output "$dir/killed" $fast --checkpoint-every 2 --resume --quiet >/dev/null 2>&1 || :
-    done
-    train "$dir/killed" --checkpoint-every 2 --resume
-    expect_code 0
-    expect_same "$dir/whole/adapter_model.safetensors" "$dir/killed/adapter_model.safetensors"
-    expect_same "$dir/whole/training.json" "$dir/killed/training.json"
-    expect_line_count "$dir/killed/training.jsonl" 8
+    check_killed_run 8 --checkpoint-every 2
 }
 
 test_less_memory_trains_to_the_same_bytes() {
@@ -91,7 +74,7 @@ test_another_device_is_another_run() {
 test_topics_are_found_with_an_adapter_of_the_gpu() {
     need_kernels
     # shellcheck disable=SC2086 # options are words
-    run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/t" --finetune $fast
+    run "$MIDASHI" topics "$texts" --model "$model" --topics 2 --output "$dir/t" --finetune $fast
     expect_code 0
     expect_file "$dir/t/topics.txt"
 }

@@ -3,9 +3,10 @@
 # shellcheck disable=SC2317 # run_tests calls the functions by their names
 . tests/cli/tap.sh
 . tests/cli/model.sh
+. tests/cli/train.sh
 
 # Two labels that share no word, and a few texts of a third.
-labelled=$scratch/labelled.tsv
+texts=$scratch/labelled.tsv
 {
     printf 'label\ttext\n'
     i=0
@@ -14,17 +15,10 @@ labelled=$scratch/labelled.tsv
         [ $((i % 4)) -ne 0 ] || printf 'soup\tbread salt soup %d\n' $i
         i=$((i + 1))
     done
-} >"$labelled"
+} >"$texts"
 
 # Fast, and so large a rate that it learns.
 fast='--steps 30 --batch 4 --accumulate 2 --rank 4 --alpha 8 --learning-rate 0.02 --evaluate-every 10'
-
-train() { # FOLDER OPTION...
-    train_folder=$1
-    shift
-    # shellcheck disable=SC2086 # options are words
-    run "$MIDASHI" train "$labelled" --model "$model" --output "$train_folder" $fast "$@"
-}
 
 test_train_writes_an_adapter_and_classify_reads_it() {
     train "$dir/a"
@@ -37,18 +31,18 @@ test_train_writes_an_adapter_and_classify_reads_it() {
     expect_line_count "$dir/a/training.jsonl" 33
     expect_match "$dir/a/training.json" '"validation_texts": 5,?$'
     expect_match "$stderr" '^memory: [0-9.]+ MB of [0-9.]+ [GM]B: model'
-    run "$MIDASHI" classify "$labelled" --model "$model" --adapter "$dir/a" \
+    run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/a" \
         --probabilities "$dir/p.npy"
     expect_code 0
     expect_line_count "$stdout" 55
     expect_match "$stdout" '^row,predicted,probability,label$'
     expect_match "$stderr" '^accuracy (1\.0000|0\.9[0-9]*): '
     expect_file "$dir/p.npy"
-    run "$MIDASHI" classify "$labelled" --model "$model" --adapter "$dir/a" --json
+    run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/a" --json
     expect_code 0
     expect_match "$stdout" '"accuracy": (1|0\.9)'
     expect_match "$stdout" '"confusion"'
-    run "$MIDASHI" classify "$labelled" --model "$model" --adapter "$dir/a" --max-tokens 6
+    run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/a" --max-tokens 6
     expect_code 0
     expect_match "$stderr" '^54 texts were cut to 6 tokens; raise --max-tokens'
 }
@@ -65,20 +59,8 @@ test_training_is_repeatable_for_any_threads_and_memory() {
     expect_different "$dir/a/adapter_model.safetensors" "$dir/c/adapter_model.safetensors"
 }
 
-# Killed at whatever moments, it goes on to the same bytes.
 test_a_killed_run_goes_on_to_the_same_bytes() {
-    train "$dir/whole" --checkpoint-every 3
-    expect_code 0
-    for seconds in 0.05 0.1 0.2 0.3 0.4 0.6 0.8; do
-        # shellcheck disable=SC2086
-        timeout -s KILL $seconds "$MIDASHI" train "$labelled" --model "$model" \
-            --output "$dir/killed" $fast --checkpoint-every 3 --resume --quiet >/dev/null 2>&1 || :
-    done
-    train "$dir/killed" --checkpoint-every 3 --resume
-    expect_code 0
-    expect_same "$dir/whole/adapter_model.safetensors" "$dir/killed/adapter_model.safetensors"
-    expect_same "$dir/whole/training.json" "$dir/killed/training.json"
-    expect_line_count "$dir/killed/training.jsonl" 33
+    check_killed_run 33 --checkpoint-every 3
     # Done: nothing is left to do, and nothing is lost.
     train "$dir/killed" --checkpoint-every 3 --resume
     expect_code 0
@@ -107,7 +89,7 @@ test_ctrl_c_leaves_a_checkpoint_that_another_run_refuses() {
     cp "$dir/a/checkpoint.safetensors" "$dir/kept"
     train "$dir/a" --resume --checkpoint-every 1 --evaluate-every 1000000
     expect_error 2 'checkpoint\.safetensors: that run had another steps \(1000000, now 30\)'
-    sed 's/storm/wind/' "$labelled" >"$dir/other.tsv"
+    sed 's/storm/wind/' "$texts" >"$dir/other.tsv"
     # shellcheck disable=SC2086
     run "$MIDASHI" train "$dir/other.tsv" --model "$model" --output "$dir/a" $fast --resume \
         --steps 1000000 --evaluate-every 1000000
@@ -124,63 +106,38 @@ test_ctrl_c_leaves_a_checkpoint_that_another_run_refuses() {
     expect_error 65 'its bytes have changed; this is no whole checkpoint'
 }
 
-# A run without end, in the background as $pid, which goes when the test does.
-endless() { # FOLDER OPTION...
-    endless_folder=$1
-    shift
-    # shellcheck disable=SC2086
-    "$MIDASHI" train "$labelled" --model "$model" --output "$endless_folder" $fast \
-        --steps 1000000 --checkpoint-every 1 "$@" >"$dir/endless" 2>&1 &
-    pid=$!
-    trap 'kill -KILL $pid' EXIT
-}
-
-end_endless() {
-    kill -KILL $pid
-    wait $pid 2>/dev/null || : # the shell would tell
-    trap - EXIT
-    expect_no_match "$dir/endless" '^midashi: '
-}
-
-# wait_for COMMAND...: until it succeeds, two minutes at most.
-wait_for() {
-    waited=0
-    while ! "$@"; do
-        waited=$((waited + 1))
-        [ $waited -lt 2400 ] || fail "waited in vain for: $*"
-        sleep 0.05
-    done
-}
-
 # Whoever comes second changes nothing. A lock goes with its process, and leaves no file, which the
 # folder's check would refuse.
 test_a_folder_is_one_run_s_alone() {
+    endless='--steps 1000000 --checkpoint-every 1'
     mkdir "$dir/t"
-    endless "$dir/t/adapter"
+    # shellcheck disable=SC2086
+    begin "$dir/t/adapter" $endless
     wait_for [ -s "$dir/t/adapter/checkpoint.safetensors" ]
     for way in --resume --force; do
         train "$dir/t/adapter" $way
         expect_error 2 'adapter: another run is writing into this folder; wait for its end, or give'
     done
     # shellcheck disable=SC2086
-    run "$MIDASHI" topics "$labelled" --model "$model" --topics 3 --output "$dir/t" --finetune $fast
+    run "$MIDASHI" topics "$texts" --model "$model" --topics 3 --output "$dir/t" --finetune $fast
     expect_error 2 'adapter: another run is writing into this folder'
-    end_endless
+    end
     # What goes on says so at once.
-    endless "$dir/t/adapter" --resume
-    wait_for grep -q '^train: goes on from step [1-9][0-9]* of 1000000$' "$dir/endless"
-    end_endless
+    # shellcheck disable=SC2086
+    begin "$dir/t/adapter" $endless --resume
+    wait_for grep -q '^train: goes on from step [1-9][0-9]* of 1000000$' "$dir/background"
+    end
 }
 
 test_next_token_and_contrastive_adapters_embed() {
     for objective in next-token contrastive; do
         train "$dir/$objective" --objective $objective
         expect_code 0
-        run "$MIDASHI" embed "$labelled" --model "$model" --adapter "$dir/$objective" \
+        run "$MIDASHI" embed "$texts" --model "$model" --adapter "$dir/$objective" \
             --output "$dir/$objective.npy"
         expect_code 0
         expect_file "$dir/$objective.npy"
-        run "$MIDASHI" classify "$labelled" --model "$model" --adapter "$dir/$objective"
+        run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/$objective"
         expect_error 2 'has no classification head'
     done
     train "$dir/groups" --group label --near 3
@@ -190,7 +147,7 @@ test_next_token_and_contrastive_adapters_embed() {
 
 test_finetune_scores_what_was_held_out() {
     # shellcheck disable=SC2086
-    run "$MIDASHI" topics "$labelled" --model "$model" --topics 3 --output "$dir/t" --finetune \
+    run "$MIDASHI" topics "$texts" --model "$model" --topics 3 --output "$dir/t" --finetune \
         --validation 0.25 $fast
     expect_code 0
     expect_match "$stdout" 'on the 14 texts held out; NMI [0-9.]+, purity [0-9.]+ on the 40 trained'
@@ -200,7 +157,7 @@ test_finetune_scores_what_was_held_out() {
     [ "$(grep -c ',1.$' "$dir/t/documents.csv")" -eq 14 ] || fail 'not 14 rows held out'
     # Another number of topics trains and embeds nothing.
     # shellcheck disable=SC2086
-    run "$MIDASHI" topics "$labelled" --model "$model" --topics 2 --output "$dir/t" --finetune \
+    run "$MIDASHI" topics "$texts" --model "$model" --topics 2 --output "$dir/t" --finetune \
         --validation 0.25 $fast
     expect_code 0
     expect_match "$stderr" 'adapter: trained on the same texts with the same settings; used again'
@@ -216,17 +173,17 @@ test_what_an_earlier_run_left_is_not_lost() {
     train "$dir/a" --steps 3 --resume
     expect_error 2 'holds a finished run with other settings or texts'
     expect_same "$dir/a/adapter_model.safetensors" "$dir/kept"
-    run "$MIDASHI" classify "$labelled" --model "$model" --adapter "$dir/a"
+    run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/a"
     expect_code 0
     train "$dir/a" --steps 3 --force
     expect_code 0
-    run "$MIDASHI" embed "$labelled" --model "$model" --adapter "$dir" --output "$dir/e.npy"
+    run "$MIDASHI" embed "$texts" --model "$model" --adapter "$dir" --output "$dir/e.npy"
     expect_error 66 'no adapter here, or one that was not finished'
     mkdir "$dir/outer"
     cp -r "$dir/a" "$dir/outer/adapter"
-    run "$MIDASHI" embed "$labelled" --model "$model" --adapter "$dir/outer" --output "$dir/e.npy"
+    run "$MIDASHI" embed "$texts" --model "$model" --adapter "$dir/outer" --output "$dir/e.npy"
     expect_error 66 'no adapter here; did you mean .*/outer/adapter\?'
-    run "$MIDASHI" topics "$labelled" --model "$model" --topics 2 --steps 3 --output "$dir/t"
+    run "$MIDASHI" topics "$texts" --model "$model" --topics 2 --steps 3 --output "$dir/t"
     expect_error 2 '--steps does nothing without --finetune'
 }
 
@@ -247,7 +204,7 @@ test_what_cannot_be_trained_is_told() {
     expect_error 2 '--near counts rows of a group; give --group too'
     train "$dir/a" --temperature 0.1
     expect_error 2 '--temperature belongs to --objective contrastive'
-    train "$dir/a" --validation 0.2 --validation-file "$labelled"
+    train "$dir/a" --validation 0.2 --validation-file "$texts"
     expect_error 2 '--validation and --validation-file contradict each other'
     train "$dir/a" --group book
     expect_error 2 'there is no column "book"; --group takes one of'
@@ -255,11 +212,11 @@ test_what_cannot_be_trained_is_told() {
     expect_error 71 'MB more than is allowed; lower --batch'
     train "$dir/a" --objective contrastive --dropout 0
     expect_error 2 'dropout alone'
-    grep -v match "$labelled" | grep -v soup >"$dir/one.tsv"
+    grep -v match "$texts" | grep -v soup >"$dir/one.tsv"
     # shellcheck disable=SC2086
     run "$MIDASHI" train "$dir/one.tsv" --model "$model" --output "$dir/a" $fast
     expect_error 2 'every text has the label rain; there is nothing to tell apart'
-    cut -f 2 "$labelled" >"$dir/none.tsv"
+    cut -f 2 "$texts" >"$dir/none.tsv"
     # shellcheck disable=SC2086
     run "$MIDASHI" train "$dir/none.tsv" --model "$model" --output "$dir/a" $fast \
         --objective classify
@@ -278,11 +235,11 @@ test_what_cannot_be_trained_is_told() {
 # What would show only after an hour.
 test_finetune_checks_what_comes_after_it() {
     # shellcheck disable=SC2086
-    run "$MIDASHI" topics "$labelled" --model "$model" --output "$dir/t" --finetune $fast --pool most
+    run "$MIDASHI" topics "$texts" --model "$model" --output "$dir/t" --finetune $fast --pool most
     expect_error 2 '--pool most: use auto'
     expect_no_match "$stderr" 'to train on'
     # shellcheck disable=SC2086
-    run "$MIDASHI" topics "$labelled" --model "$model" --output "$dir/t" --finetune $fast \
+    run "$MIDASHI" topics "$texts" --model "$model" --output "$dir/t" --finetune $fast \
         --topics 50 --validation 0.25
     expect_error 2 '--topics 50: 40 texts are left when 14 are held out; ask for fewer topics'
 }
@@ -298,11 +255,11 @@ test_small_groups_are_validated_too() {
 }
 
 test_what_is_held_out_must_have_a_loss() {
-    cut -f 2 "$labelled" >"$dir/none.tsv"
+    cut -f 2 "$texts" >"$dir/none.tsv"
     train "$dir/a1" --validation-file "$dir/none.tsv"
     expect_error 2 '--validation-file .*none\.tsv: no text of it can be used, which needs labels'
     # --rows are the corpus' alone.
-    train "$dir/a2" --rows 11:54 --steps 1 --validation-file "$labelled"
+    train "$dir/a2" --rows 11:54 --steps 1 --validation-file "$texts"
     expect_code 0
     expect_match "$stderr" '^44 texts to train on, 54 held out for validation$'
     train "$dir/a3" --steps 1 --validation 0 --patience 2

@@ -1,24 +1,33 @@
 """What PEFT's training gives, for what holds midashi's trainer against it.
 
 Trains a LoRA adapter of all seven matrices of all layers with peft and torch (CPU, float32, dropout
-0) in three runs, and writes tests/golden/peft_training/RUN_*.npy:
+0) in five runs, and writes tests/golden/peft_training/RUN_*.npy:
 
-    tinystories_classify    tinystories-656k, rank 8, alpha 16, a head for 4 labels
-    tinystories_next_token  the same without the head; the loss is of all tokens but a text's first
-    smollm2_classify        SmolLM2-135M, rank 2, alpha 4, a head for 4 labels
+    tinystories_classify     tinystories-656k, rank 8, alpha 16, a head for 4 labels
+    tinystories_next_token   the same without the head; the loss is of all tokens but a text's first
+    tinystories_contrastive  rank 4, alpha 8; of pairs of texts
+    tiny_contrastive         the same of tests/tool_tiny_model's model, whose weights are random
+    smollm2_classify         SmolLM2-135M, rank 2, alpha 4, a head for 4 labels
 
 The base model's matrices are NF4 with double quantisation, and then float32: the values of what
 `midashi quantize` writes. They are held against bitsandbytes' own quantisation, which has the same
-codes throughout. Its values are the same bits in all 14 matrices of tinystories and in 129 of 210
-of SmolLM2, whose others are within 4e-4: the mean of a matrix' scales depends on the order of the
-sum, and its last bit may turn a scale's code. Embeddings, and with them the output matrix, are
-rounded to bfloat16, as midashi keeps them with --precision nf4.
+codes throughout. Its values are the same bits in all 14 matrices of tinystories, in 11 of 21 of the
+tiny model, whose others are within 1.3e-7, and in 129 of 210 of SmolLM2, whose others are within
+4e-4: the mean of a matrix' scales depends on the order of the sum, and its last bit may turn a
+scale's code. Embeddings, and with them the output matrix, are rounded to bfloat16, as midashi keeps
+them with --precision nf4.
 
 A run has 20 steps of 4 micro-batches of 4 texts: text j of micro-batch u of step s is text
 (16 s + 4 u + j) mod 64. A step's loss is the mean over its 16 texts, or over all their predicted
 tokens. AdamW, rate 1e-3 throughout, betas 0.9 and 0.999, eps 1e-8, no decay; the norm of all
 gradients is clipped at 1. Micro-batches are padded on the right and masked; the script ends where
 the first step's loss depends on that.
+
+Contrastive: these texts are anchors. The positive of text i is text i ^ 1 or i ^ 32, as bits 1 and 2
+of i are the same or not, so that of a micro-batch two are anchor and positive in turn: the first
+two, in the next one the last two. A text's vector is the mean, over its tokens but the first, of the
+states after the final norm. The loss is SimCSE's at a temperature of 0.05; a positive is no negative
+of an anchor that it belongs to or is.
 
 Parameters lie in one array: layer by layer, of each q, k, v, o, gate, up, down, of each A (rank,
 columns), then B (rows, rank); the head last (midashi's struct lora_adapter has the same order).
@@ -48,14 +57,16 @@ at 1):
                             losses    norms     gradient  change
     tinystories_classify    1.3e-7    2.4e-7    3.6e-6    1.0e-5
     tinystories_next_token  2.0e-7    4.3e-7    1.9e-6    1.9e-6
+    tinystories_contrastive 4.5e-7    5.9e-7    1.4e-6    4.5e-6
+    tiny_contrastive        2.6e-7    4.1e-7    1.2e-6    1.6e-6
     smollm2_classify        1.4e-6    1.9e-6    7.8e-6    6.0e-5
 
 For a GPU, whose activations are bfloat16, --bfloat16 writes another set of files (and none of the
 above): the float64 runs, and how far from them torch gets in bfloat16. That run is what
 transformers' Trainer makes of bf16=True: the model's parameters are bfloat16 (the matrices NF4's
 values rounded), peft keeps the adapters float32 (autocast_adapter_dtype; the head is made float32
-too), and torch.autocast runs every product in bfloat16, the adapters' too, while softmax and losses
-are float32. Of SmolLM2 5 steps, without changes.
+too), and torch.autocast runs every product in bfloat16, the adapters' too, while softmax, losses,
+and means and cosines of vectors are float32. Of SmolLM2 5 steps, without changes.
     RUN_exact_steps   (steps, 2): as RUN_steps, in float64
     RUN_exact_change  as RUN_change, in float64; not of SmolLM2
     RUN_bfloat16_steps
@@ -67,11 +78,13 @@ What it is (the worst of a step or tensor; all tensors at once):
                             losses    norms     gradient          change
     tinystories_classify    1.9e-3    5.3e-3    4.1e-2, 1.1e-2    4.6e-2, 3.0e-2
     tinystories_next_token  2.0e-3    7.0e-3    4.2e-2, 1.5e-2    6.5e-2, 2.5e-2
+    tinystories_contrastive 5.0e-3    7.1e-3    3.3e-2, 1.8e-2    3.0e-2, 2.3e-2
+    tiny_contrastive        3.6e-3    7.7e-3    3.9e-2, 1.9e-2    5.5e-2, 2.9e-2
     smollm2_classify        4.4e-3    3.5e-2    2.3e-1, 1.4e-2
 Made with peft 0.21.2, torch 2.15.0 (CPU, one thread), transformers 5.24.0, bitsandbytes 0.50.2,
 gguf 0.19.0, numpy 2.4.6:
     python tests/golden/make_peft_training.py [--float64 | --bfloat16] build/midashi \
-        ../shared/data/models models/smollm2-135m
+        ../shared/data/models models/smollm2-135m [RUN]...
 """
 import json
 import os
@@ -85,15 +98,17 @@ import numpy as np
 import peft
 import torch
 from safetensors.torch import load_file
-from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, LlamaForSequenceClassification
+from torch.nn.functional import cosine_similarity, cross_entropy
+from transformers import (AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM,
+                          LlamaForSequenceClassification)
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OUTPUT = os.path.join(HERE, "peft_training")
 STEPS, ACCUMULATE, BATCH, N_TEXTS, N_LABELS = 20, 4, 4, 64, 4
 SKETCHES = 64
-PAD = 0  # of neither model a token of a text
+TEMPERATURE = 0.05
+PAD = 0  # of no model a token of a text
 
 # 16 texts of each label.
 TEXTS = """
@@ -280,6 +295,12 @@ def tinystories(program, path):
     return quantise(model, program, path)
 
 
+def tiny(program, path):
+    config = LlamaConfig.from_pretrained(path)
+    return quantise(LlamaForCausalLM.from_pretrained(path, config=config, dtype=torch.float32),
+                    program, path)
+
+
 def smollm2(program, path):
     file = next(f for f in os.listdir(path) if f.endswith(".gguf"))
     model = AutoModelForCausalLM.from_pretrained(path, gguf_file=file, dtype=torch.float32)
@@ -288,7 +309,7 @@ def smollm2(program, path):
 
 
 def read_texts(program, path):
-    """[(label, ids)], labels mixed, ids by `midashi tokenize`."""
+    """[(place, label, ids)], labels mixed, ids by `midashi tokenize`."""
     assert len(TEXTS) == N_TEXTS
     places = [37 * i % N_TEXTS for i in range(N_TEXTS)]
     out = subprocess.run(
@@ -300,14 +321,15 @@ def read_texts(program, path):
     ).stdout.splitlines()
     ids = [[int(word) for word in line.split()] for line in out]
     assert len(ids) == N_TEXTS and all(PAD not in text for text in ids)
-    return [(place * N_LABELS // N_TEXTS, text) for place, text in zip(places, ids)]
+    return [(i, place * N_LABELS // N_TEXTS, text)
+            for i, (place, text) in enumerate(zip(places, ids))]
 
 
 # ---- training --------------------------------------------------------------------------------
 
 
-def peft_model(base, rank, classify):
-    if classify:
+def peft_model(base, rank, objective):
+    if objective == "classify":
         model = LlamaForSequenceClassification(
             type(base.config).from_dict({**base.config.to_dict(), "num_labels": N_LABELS})
         )
@@ -320,24 +342,82 @@ def peft_model(base, rank, classify):
         lora_alpha=2 * rank,
         lora_dropout=0.0,
         target_modules=[name.split(".")[1] for name in TARGETS],
-        task_type="SEQ_CLS" if classify else "CAUSAL_LM",
+        task_type="SEQ_CLS" if objective == "classify" else "CAUSAL_LM",
     )
     return peft.get_peft_model(model, config).train()
 
 
-def loss_of(model, texts, classify):
-    """The sum over a micro-batch, padded on the right."""
-    longest = max(len(ids) for _, ids in texts)
-    padded = torch.tensor([ids + [PAD] * (longest - len(ids)) for _, ids in texts])
-    mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for _, ids in texts])
-    logits = model(input_ids=padded, attention_mask=mask, use_cache=False).logits
-    if classify:
-        return cross_entropy(logits, torch.tensor([label for label, _ in texts]), reduction="sum")
-    following = torch.where(mask[:, 1:] == 1, padded[:, 1:], -100)
+def padded(texts):
+    """Ids and mask, padded on the right."""
+    longest = max(len(ids) for *_, ids in texts)
+    rows = torch.tensor([ids + [PAD] * (longest - len(ids)) for *_, ids in texts])
+    mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for *_, ids in texts])
+    return {"input_ids": rows, "attention_mask": mask}
+
+
+def vectors_of(model, texts):
+    batch = padded(texts)
+    states = model.get_base_model().model(**batch, use_cache=False).last_hidden_state
+    if states.dtype == torch.bfloat16:
+        states = states.float()
+    counted = batch["attention_mask"].clone()
+    counted[:, 0] = 0
+    return (states * counted[:, :, None]).sum(1) / counted.sum(1, keepdim=True)
+
+
+def positive_of(place):
+    return place ^ (32 if (place ^ place >> 1) & 2 else 1)
+
+
+def contrastive_loss(vectors, texts):
+    """The sum over a micro-batch: anchors, and then their positives."""
+    n = len(texts) // 2
+    anchors, positives = [place for place, *_ in texts[:n]], [place for place, *_ in texts[n:]]
+    excluded = torch.tensor([[i != j and positives[j] in (anchors[i], positives[i])
+                              for j in range(n)] for i in range(n)])
+    logits = cosine_similarity(vectors[:n, None], vectors[None, n:], dim=-1) / TEMPERATURE
+    return cross_entropy(logits.masked_fill(excluded, -torch.inf), torch.arange(n), reduction="sum")
+
+
+def loss_of(model, texts, objective):
+    """The sum over a micro-batch."""
+    if objective == "contrastive":
+        return contrastive_loss(vectors_of(model, texts), texts)
+    batch = padded(texts)
+    logits = model(**batch, use_cache=False).logits
+    if objective == "classify":
+        labels = torch.tensor([label for _, label, _ in texts])
+        return cross_entropy(logits, labels, reduction="sum")
+    rows, mask = batch["input_ids"], batch["attention_mask"]
+    following = torch.where(mask[:, 1:] == 1, rows[:, 1:], -100)
     return cross_entropy(logits[:, :-1].flatten(0, 1), following.flatten(), reduction="sum")
 
 
-def train(model, texts, classify, n_steps=STEPS, autocast=False):
+def loss_alone(model, texts, objective):
+    """The same, each text by itself through the model."""
+    if objective == "contrastive":
+        return contrastive_loss(torch.cat([vectors_of(model, [text]) for text in texts]), texts)
+    return sum(loss_of(model, [text], objective) for text in texts)
+
+
+def micro_batches(texts, step, objective):
+    units = []
+    for unit in range(ACCUMULATE):
+        first = (step * ACCUMULATE + unit) * BATCH
+        drawn = [texts[(first + j) % N_TEXTS] for j in range(BATCH)]
+        if objective == "contrastive":
+            drawn += [texts[positive_of(place)] for place, *_ in drawn]
+        units.append(drawn)
+    return units
+
+
+def count_losses(units, objective):
+    if objective == "next_token":
+        return sum(len(ids) - 1 for unit in units for *_, ids in unit)
+    return ACCUMULATE * BATCH
+
+
+def train(model, texts, objective, n_steps=STEPS, autocast=False):
     """Steps (n_steps, 2), first gradients and changes as lists of tensors, in order."""
     order = parameters_in_order(model)
     set_initial(order)
@@ -348,19 +428,18 @@ def train(model, texts, classify, n_steps=STEPS, autocast=False):
     )
     steps, gradients = [], None
     for step in range(n_steps):
-        size = ACCUMULATE * BATCH
-        drawn = [texts[(size * step + i) % N_TEXTS] for i in range(size)]
-        count = size if classify else sum(len(ids) - 1 for _, ids in drawn)
+        units = micro_batches(texts, step, objective)
+        count = count_losses(units, objective)
         losses = []
-        for first in range(0, size, BATCH):
+        for unit in units:
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                loss = loss_of(model, drawn[first : first + BATCH], classify) / count
+                loss = loss_of(model, unit, objective) / count
             loss.backward()
             losses.append(loss.item())
         if step == 0:
             gradients = [parameter.grad.clone() for parameter in parameters]
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                alone = sum(loss_of(model, [text], classify).item() for text in drawn) / count
+                alone = sum(loss_alone(model, unit, objective).item() for unit in units) / count
             assert autocast or abs(alone - sum(losses)) <= 1e-6 * alone, (alone, losses)
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
@@ -390,22 +469,22 @@ def compare(run, order, single, double):
         print(f"    {what}: {everything:.1e} in all, {middle:.1e} median tensor, {names}")
 
 
-def in_double(model, texts, classify, n_steps=STEPS):
+def in_double(model, texts, objective, n_steps=STEPS):
     plain = LlamaRMSNorm.forward
     LlamaRMSNorm.forward = exact_norm
-    result = train(model.double(), texts, classify, n_steps)
+    result = train(model.double(), texts, objective, n_steps)
     LlamaRMSNorm.forward = plain
     return result
 
 
-def in_bfloat16(base, rank, texts, classify, n_steps):
+def in_bfloat16(base, rank, texts, objective, n_steps):
     for parameter in base.parameters():  # not .bfloat16(): the rotary frequencies stay float32
         parameter.data = parameter.data.bfloat16()
-    model = peft_model(base, rank, classify)
+    model = peft_model(base, rank, objective)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    return train(model, texts, classify, n_steps, autocast=True)
+    return train(model, texts, objective, n_steps, autocast=True)
 
 
 def distances(got, want):
@@ -424,8 +503,8 @@ def save(name, values, dtype=np.float32):
 
 
 def save_texts(name, texts):
-    longest = max(len(ids) for _, ids in texts)
-    rows = [[label, len(ids)] + ids + [-1] * (longest - len(ids)) for label, ids in texts]
+    longest = max(len(ids) for *_, ids in texts)
+    rows = [[label, len(ids)] + ids + [-1] * (longest - len(ids)) for _, label, ids in texts]
     save(name + "_texts", rows, np.int32)
 
 
@@ -459,44 +538,54 @@ def save_bfloat16(run, exact, got, with_change):
           *(f"{errors[:-1].max():.1e}, {errors[-1]:.1e}" for errors in (gradient, change)))
 
 
-RUNS = [  # name, rank, with a head, layers that are written whole (None: all)
-    ("tinystories_classify", 8, True, None),
-    ("tinystories_next_token", 8, False, None),
-    ("smollm2_classify", 2, True, (-1, 0, 14, 29)),
-]
+RUNS = {  # rank, objective, layers that are written whole (None: all)
+    "tinystories_classify": (8, "classify", None),
+    "tinystories_next_token": (8, "next_token", None),
+    "tinystories_contrastive": (4, "contrastive", None),
+    "tiny_contrastive": (4, "contrastive", None),
+    "smollm2_classify": (2, "classify", (-1, 0, 14, 29)),
+}
 
 
-def main(program, models, smollm2_path, mode):
+def make_run(run, make, program, path, mode):
+    rank, objective, whole_layers = RUNS[run]
+    texts = read_texts(program, path)
+    if mode == "--bfloat16":
+        n_steps = STEPS if whole_layers is None else 5
+        exact = in_double(peft_model(make(program, path), rank, objective), texts, objective,
+                          n_steps)
+        got = in_bfloat16(make(program, path), rank, texts, objective, n_steps)
+        save_bfloat16(run, exact, got, whole_layers is None)
+        return
+    model = peft_model(make(program, path), rank, objective)
+    result = train(model, texts, objective)
+    order = parameters_in_order(model)
+    print(run, "losses:", *(f"{loss:.4f} ({norm:.3f})" for loss, norm in result[0]))
+    if mode == "--float64":
+        compare(run, order, result, in_double(model, texts, objective))
+    else:
+        save_texts(run.split("_")[0], texts)
+        save_run(run, order, result, whole_layers)
+
+
+def main(mode, program, models, smollm2_path, *runs):
     torch.set_num_threads(1)
     os.makedirs(OUTPUT, exist_ok=True)
-    makers = {
-        "tinystories": (tinystories, os.path.join(models, "tinystories-656k")),
-        "smollm2": (smollm2, smollm2_path),
-    }
-    for run, rank, classify, whole_layers in RUNS:
-        name = run.split("_")[0]
-        make, path = makers[name]
-        texts = read_texts(program, path)
-        if mode == "--bfloat16":
-            n_steps = STEPS if whole_layers is None else 5
-            exact = in_double(peft_model(make(program, path), rank, classify), texts, classify,
-                              n_steps)
-            got = in_bfloat16(make(program, path), rank, texts, classify, n_steps)
-            save_bfloat16(run, exact, got, whole_layers is None)
-            continue
-        model = peft_model(make(program, path), rank, classify)
-        result = train(model, texts, classify)
-        order = parameters_in_order(model)
-        print(run, "losses:", *(f"{loss:.4f} ({norm:.3f})" for loss, norm in result[0]))
-        if mode == "--float64":
-            compare(run, order, result, in_double(model, texts, classify))
-        else:
-            save_texts(name, texts)
-            save_run(run, order, result, whole_layers)
+    with tempfile.TemporaryDirectory() as folder:
+        tool = os.path.join(os.path.dirname(program), "tests", "tool_tiny_model")
+        subprocess.run([tool, folder], check=True)
+        makers = {
+            "tinystories": (tinystories, os.path.join(models, "tinystories-656k")),
+            "tiny": (tiny, folder),
+            "smollm2": (smollm2, smollm2_path),
+        }
+        for run in runs or RUNS:
+            make, path = makers[run.split("_")[0]]
+            make_run(run, make, program, path, mode)
 
 
 if __name__ == "__main__":
     modes = [word for word in sys.argv[1:] if word.startswith("--")]
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     assert len(modes) <= 1 and all(mode in ("--float64", "--bfloat16") for mode in modes)
-    main(*words, *(modes or [None]))
+    main(*(modes or [None]), *words)
