@@ -2,13 +2,14 @@
 """Projects the report's fine-tuning, 500 steps of Llama-2-7B, from one counted step of two layers.
 
     python3 bench/report_run.py --titles livedoor_titles.tsv --tokenizer llama2_spm.model \\
-        [--work /tmp/report-run] [--tokens 624,704] [--cards rtx4090,rtx3080] [--passes 512,1024]
+        [--work /tmp/report-run] [--tokens 352,624,704] [--cards rtx4090,rtx3080] [--passes 512,1024]
 
 `midashi train` runs on softcuda, with the report's settings, a model of two layers in a 7B's shapes
 and titles with so many tokens together, one pass; a run that was counted is kept in the work folder.
 Of the two layers one has everything, and the first lacks the way back through q, k and v: so 32
 layers are 31 of the one and the other. At other numbers of tokens the products are what their tiles
-say, which is checked at the counted ones; all else is interpolated. docs/speed.md has results and what they leave out. Needs Python alone, and the build.
+say, which is checked at the counted ones; all else is interpolated. docs/speed.md has results and
+what they leave out. Needs Python alone, and the build.
 """
 import argparse
 import json
@@ -357,7 +358,7 @@ def arguments():
     parser.add_argument("--titles", required=True)
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--work", default="/tmp/report-run")
-    parser.add_argument("--tokens", default="624,704")
+    parser.add_argument("--tokens", default="352,624,704")
     parser.add_argument("--cards", default="rtx4090,rtx3080")
     parser.add_argument("--passes", default="512,1024", help="of at most so many tokens each")
     parser.add_argument("--count-only", action="store_true")

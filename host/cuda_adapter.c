@@ -42,15 +42,30 @@ static void grow(int *most, int n)
     *most = n > *most ? n : *most;
 }
 
-enum status cuda_adapter_open(struct cuda_adapter *cuda_adapter, const struct lora_adapter *adapter,
-                              const struct model_config *config, struct err *err)
+/* In the flat layout a layer's parameters follow those of the layers before it. */
+static int64_t count_parameters(const struct lora_adapter *adapter, int n_layers)
 {
-    size_t n = (size_t)adapter->n_layers;
-    *cuda_adapter = (struct cuda_adapter){.adapter = adapter};
+    for (int layer = n_layers; layer < adapter->n_layers; layer++)
+        for (int target = 0; target < LORA_TARGETS; target++)
+            if (adapter->layers[layer][target].rank > 0)
+                return adapter->layers[layer][target].a - adapter->parameters;
+    return n_layers < adapter->n_layers && adapter->head ? adapter->head - adapter->parameters
+                                                         : adapter->n_parameters;
+}
+
+enum status cuda_adapter_open(struct cuda_adapter *cuda_adapter, const struct lora_adapter *adapter,
+                              const struct model_config *config, int n_layers, struct err *err)
+{
+    size_t n = (size_t)n_layers;
+    *cuda_adapter = (struct cuda_adapter){
+        .adapter = adapter,
+        .n_layers = n_layers,
+        .n_parameters = count_parameters(adapter, n_layers),
+    };
     cuda_adapter->layers = mem_alloc(n, sizeof *cuda_adapter->layers);
     if (!cuda_adapter->layers)
         return err_no_memory(err, "the adapter's parts", n * sizeof *cuda_adapter->layers);
-    for (int layer = 0; layer < adapter->n_layers; layer++)
+    for (int layer = 0; layer < n_layers; layer++)
         for (int matrix = 0; matrix < CUDA_MATRICES; matrix++) {
             struct lora_parts *parts = &cuda_adapter->layers[layer][matrix];
             shape_parts(parts, adapter, config, layer, (enum cuda_matrix)matrix);
@@ -93,10 +108,9 @@ static void plan_part(struct lora_part *part, int columns, bool backward, struct
 
 static void plan_copies(struct cuda_adapter *cuda_adapter, bool backward, struct cuda_arena *arena)
 {
-    const struct lora_adapter *adapter = cuda_adapter->adapter;
     cuda_adapter->table =
         cuda_arena_take(arena, (size_t)cuda_adapter->n_tables, sizeof *cuda_adapter->table);
-    for (int layer = 0; layer < adapter->n_layers; layer++)
+    for (int layer = 0; layer < cuda_adapter->n_layers; layer++)
         for (int matrix = 0; matrix < CUDA_MATRICES; matrix++) {
             struct lora_parts *parts = &cuda_adapter->layers[layer][matrix];
             for (int i = 0; i < parts->n_parts; i++)
@@ -109,8 +123,8 @@ void cuda_adapter_plan_parameters(struct cuda_adapter *cuda_adapter, struct cuda
 {
     const struct lora_adapter *adapter = cuda_adapter->adapter;
     float *parameters = cuda_adapter->parameters =
-        cuda_arena_take(arena, (size_t)adapter->n_parameters, sizeof(float));
-    for (int layer = 0; layer < adapter->n_layers; layer++)
+        cuda_arena_take(arena, (size_t)cuda_adapter->n_parameters, sizeof(float));
+    for (int layer = 0; layer < cuda_adapter->n_layers; layer++)
         for (int matrix = 0; matrix < CUDA_MATRICES; matrix++) {
             struct lora_parts *parts = &cuda_adapter->layers[layer][matrix];
             for (int i = 0; i < parts->n_parts; i++) {
@@ -136,13 +150,12 @@ void cuda_adapter_plan(struct cuda_adapter *cuda_adapter, struct cuda_arena *are
 enum status cuda_adapter_place(struct cuda_adapter *cuda_adapter, struct cuda_device *cuda,
                                struct err *err)
 {
-    const struct lora_adapter *adapter = cuda_adapter->adapter;
     size_t n = (size_t)cuda_adapter->n_tables;
     struct lora_parts *table = mem_alloc(n, sizeof *table);
     if (!table)
         return err_no_memory(err, "the adapter's parts", n * sizeof *table);
     int at = 0;
-    for (int layer = 0; layer < adapter->n_layers; layer++)
+    for (int layer = 0; layer < cuda_adapter->n_layers; layer++)
         for (int matrix = 0; matrix < CUDA_MATRICES; matrix++)
             if (cuda_adapter->layers[layer][matrix].padded > 0)
                 table[at++] = cuda_adapter->layers[layer][matrix];
@@ -175,7 +188,7 @@ const struct lora_parts *cuda_adapter_parts(const struct cuda_adapter *cuda_adap
 int cuda_adapter_padded(const struct cuda_adapter *cuda_adapter, enum cuda_matrix matrix)
 {
     int most = 0;
-    for (int layer = 0; layer < cuda_adapter->adapter->n_layers; layer++)
+    for (int layer = 0; layer < cuda_adapter->n_layers; layer++)
         grow(&most, cuda_adapter->layers[layer][matrix].padded);
     return most;
 }

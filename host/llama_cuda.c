@@ -383,7 +383,8 @@ static enum status open_layers(struct llama_cuda *model, const struct llama *lla
     for (int layer = 0; layer < llama->n_layers; layer++)
         shape_layer(&model->layers[layer], llama);
     if (llama->adapter)
-        TRY(cuda_adapter_open(&model->adapter, llama->adapter, &llama->config, err));
+        TRY(cuda_adapter_open(&model->adapter, llama->adapter, &llama->config, llama->n_layers,
+                              err));
     return weights && llama->precision == PRECISION_NF4 ? inspect(model, llama, weights, err)
                                                         : STATUS_OK;
 }
@@ -391,8 +392,8 @@ static enum status open_layers(struct llama_cuda *model, const struct llama *lla
 /* After the weights: the parameters lie where they were loaded through, and a batch will be. */
 static enum status load_adapter(struct llama_cuda *model, struct device *device, struct err *err)
 {
-    const struct lora_adapter *adapter = model->adapter.adapter;
-    TRY(cuda_copy_to(model->cuda, model->adapter.parameters, adapter->parameters,
+    const struct cuda_adapter *adapter = &model->adapter;
+    TRY(cuda_copy_to(model->cuda, adapter->parameters, adapter->adapter->parameters,
                      (size_t)adapter->n_parameters * sizeof(float), err));
     TRY(cuda_adapter_place(&model->adapter, model->cuda, err));
     return cuda_adapter_copy(&model->adapter, device, err);

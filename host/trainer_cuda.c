@@ -94,7 +94,8 @@ static enum status open_host(struct trainer_cuda *t, const struct llama *llama,
     const struct llama_train_shape train = train_shape(shape);
     t->shape = *shape;
     t->n = shape->adapter->n_parameters;
-    TRY(cuda_adapter_open(&t->adapter, shape->adapter, shape->config, err));
+    TRY(cuda_adapter_open(&t->adapter, shape->adapter, shape->config, shape->config->n_layers,
+                          err));
     TRY(llama_train_cuda_open(&t->train, llama, &t->adapter, &train, err));
     objective_cuda_open(&t->objective, llama, &t->adapter, shape->own_output, &shape->objective);
     return STATUS_OK;

@@ -1,5 +1,6 @@
 /* Models with an adapter on a GPU, that is on softcuda: as near to PEFT as the models themselves
- * are to the CPU, the same bytes in any batch, and nothing lost when memory ends. */
+ * are to the CPU, the same bytes in any batch, no more memory than the layers that are loaded need,
+ * and nothing lost when memory ends. */
 #include "tests/cuda_support.h"
 
 #include <math.h>
@@ -8,7 +9,9 @@
 #include <string.h>
 #include "host/base/cuda_memory.h"
 #include "host/base/file.h"
+#include "host/cuda_adapter.h"
 #include "host/embedder.h"
+#include "host/llama_cuda.h"
 #include "host/merge.h"
 #include "loaders/json.h"
 #include "loaders/npy.h"
@@ -31,6 +34,7 @@ static const char *path_of(const char *folder, const char *name)
 struct last_states {
     const struct llama *llama;
     struct device *device;
+    int layer;    /* whose output is wanted */
     void *states; /* the device's */
 };
 
@@ -38,14 +42,17 @@ static enum status keep_last(void *context, int layer, const void *hidden, int n
                              struct err *err)
 {
     struct last_states *last = context;
-    if (layer < last->llama->n_layers)
+    if (layer < last->layer)
         return STATUS_OK;
     return llama_final_norm(last->llama, last->device, last->states, hidden, n_tokens, err);
 }
 
-/* (N_TOKENS, D); adapter_path NULL: none. The caller frees. */
-static float *states_of(struct device *device, const char *path, const char *adapter_path,
-                        enum precision precision)
+enum { ALL = -1 };
+
+/* (N_TOKENS, D) after `layer` layers of a model of which n_layers are loaded; each may be ALL.
+ * adapter_path NULL: none. The caller frees. */
+static float *states_at(struct device *device, const char *path, const char *adapter_path,
+                        enum precision precision, int n_layers, int layer)
 {
     struct err err;
     struct model_config config;
@@ -58,7 +65,8 @@ static float *states_of(struct device *device, const char *path, const char *ada
     cuda_good(weights_open(&weights, path, &config, &err), &err);
     if (adapter_path)
         cuda_good(lora_adapter_load(&adapter, adapter_path, &config, &err), &err);
-    cuda_good(llama_load(&llama, device, weights, &config, precision, config.n_layers, 40, 64,
+    n_layers = n_layers == ALL ? config.n_layers : n_layers;
+    cuda_good(llama_load(&llama, device, weights, &config, precision, n_layers, 40, 64,
                          adapter_path ? &adapter : NULL, NULL, &err),
               &err);
     for (int t = 0; t < N_TEXTS; t++) {
@@ -70,7 +78,7 @@ static float *states_of(struct device *device, const char *path, const char *ada
     }
     size_t n = N_TOKENS * (size_t)config.hidden_size;
     float *states = gpu ? NULL : malloc(n * sizeof *states);
-    struct last_states last = {&llama, device, states};
+    struct last_states last = {&llama, device, layer == ALL ? n_layers : layer, states};
     struct llama_batch batch = {tokens, positions, cu_seqlens, N_TEXTS, N_TOKENS};
     struct cuda_tensor of_states, arrays[3];
     if (gpu) {
@@ -82,7 +90,7 @@ static float *states_of(struct device *device, const char *path, const char *ada
         batch.tokens = cuda_pointer(&arrays[0]), batch.positions = cuda_pointer(&arrays[1]);
         batch.cu_seqlens = cuda_pointer(&arrays[2]);
     }
-    cuda_good(llama_forward(&llama, device, &batch, config.n_layers, keep_last, &last, &err), &err);
+    cuda_good(llama_forward(&llama, device, &batch, last.layer, keep_last, &last, &err), &err);
     if (gpu) {
         states = cuda_download(&of_states);
         for (int i = 0; i < 3; i++)
@@ -92,6 +100,12 @@ static float *states_of(struct device *device, const char *path, const char *ada
     lora_adapter_free(&adapter);
     weights_close(weights);
     return states;
+}
+
+static float *states_of(struct device *device, const char *path, const char *adapter_path,
+                        enum precision precision)
+{
+    return states_at(device, path, adapter_path, precision, ALL, ALL);
 }
 
 static double distance(const float *got, const float *want, size_t n)
@@ -202,6 +216,121 @@ START_TEST(adapter_computes_what_peft_computes)
         npy_close(&peft), npy_close(&dense);
     }
     device_close(&cpu);
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* ---- layers that are not loaded ------------------------------------------------------------- */
+
+static size_t behind(size_t used, size_t bytes)
+{
+    return (used + CUDA_ARENA_ALIGNMENT - 1) / CUDA_ARENA_ALIGNMENT * CUDA_ARENA_ALIGNMENT + bytes;
+}
+
+/* What the first n_layers of an adapter take behind the weights: a table of those matrices that
+ * have a part, and of each part bfloat16 copies of A and B. */
+static size_t with_copies(size_t used, const struct lora_adapter *adapter, int n_layers)
+{
+    static const enum cuda_matrix matrix_of[LORA_TARGETS] = {
+        CUDA_QKV, CUDA_QKV, CUDA_QKV, CUDA_O, CUDA_GATE_UP, CUDA_GATE_UP, CUDA_DOWN};
+    size_t n_tables = 0;
+    for (int layer = 0; layer < n_layers; layer++) {
+        bool has[CUDA_MATRICES] = {false};
+        for (int target = 0; target < LORA_TARGETS; target++)
+            has[matrix_of[target]] |= adapter->layers[layer][target].rank > 0;
+        for (int matrix = 0; matrix < CUDA_MATRICES; matrix++)
+            n_tables += has[matrix];
+    }
+    used = behind(used, n_tables * sizeof(struct lora_parts));
+    for (int layer = 0; layer < n_layers; layer++)
+        for (int target = 0; target < LORA_TARGETS; target++) {
+            const struct lora *lora = &adapter->layers[layer][target];
+            size_t padded = ((size_t)lora->rank + 15) / 16 * 16;
+            if (padded == 0)
+                continue;
+            used = behind(used, 2 * padded * (size_t)lora->columns);
+            used = behind(used, 2 * padded * (size_t)lora->rows);
+        }
+    return used;
+}
+
+/* Elements of the first n_layers; with all of them the head's too. */
+static size_t parameters_of(const struct lora_adapter *adapter, int n_layers)
+{
+    size_t n = 0;
+    for (int layer = 0; layer < n_layers; layer++)
+        for (int target = 0; target < LORA_TARGETS; target++) {
+            const struct lora *lora = &adapter->layers[layer][target];
+            n += (size_t)lora->rank * (size_t)(lora->rows + lora->columns);
+        }
+    bool all = n_layers == adapter->n_layers;
+    return n + (all ? (size_t)adapter->n_labels * (size_t)adapter->hidden_size : 0);
+}
+
+/* What the plan takes for them. */
+static size_t planned_parameters(const struct lora_adapter *adapter,
+                                 const struct model_config *config, int n_layers)
+{
+    struct err err;
+    struct cuda_adapter on_gpu;
+    struct cuda_arena arena = {0};
+    cuda_good(cuda_adapter_open(&on_gpu, adapter, config, n_layers, &err), &err);
+    cuda_adapter_plan_parameters(&on_gpu, &arena);
+    cuda_adapter_close(&on_gpu);
+    return arena.most;
+}
+
+static void check_memory(const char *model, const char *adapter_path, enum precision precision)
+{
+    struct err err;
+    struct model_config config;
+    struct weights *weights;
+    struct lora_adapter adapter;
+    cuda_good(model_config_read(&config, model, &err), &err);
+    cuda_good(weights_open(&weights, model, &config, &err), &err);
+    cuda_good(lora_adapter_load(&adapter, adapter_path, &config, &err), &err);
+    for (int n = 0; n <= config.n_layers; n++) {
+        struct llama_cuda_bytes without, with;
+        struct llama llama = {
+            .config = config,
+            .precision = precision,
+            .n_layers = n,
+            .max_tokens = 40,
+            .batch_tokens = 64,
+        };
+        cuda_good(llama_cuda_measure(&llama, weights, &without, &err), &err);
+        llama.adapter = &adapter;
+        cuda_good(llama_cuda_measure(&llama, weights, &with, &err), &err);
+        ck_assert_uint_eq(with.weights, with_copies(without.weights, &adapter, n));
+        ck_assert_uint_eq(planned_parameters(&adapter, &config, n),
+                          parameters_of(&adapter, n) * sizeof(float));
+        cuda_good(llama_load(&llama, &cuda_test, weights, &config, precision, n, 40, 64, &adapter,
+                             NULL, &err),
+                  &err);
+        ck_assert_uint_eq(llama.weight_bytes, with.weights);
+        ck_assert_uint_eq(cuda_test.cuda->allocated.now, with.all);
+        llama_free(&llama);
+    }
+    lora_adapter_free(&adapter);
+    weights_close(weights);
+}
+
+/* Neither copies nor parameters, and the others compute what they do beside them. */
+START_TEST(layers_that_are_not_loaded_take_nothing)
+{
+    if (!cuda_test_device(_i))
+        SKIP("needs nvcc");
+    for (size_t i = 0; i < N_CASES; i++) {
+        const char *model = path_of("families", cases[i].model);
+        const char *adapter = path_of("peft", cases[i].adapter);
+        check_memory(model, adapter, cases[i].precision);
+        for (int layer = 0; layer < 2; layer++) {
+            float *all = states_at(&cuda_test, model, adapter, cases[i].precision, ALL, layer);
+            float *few = states_at(&cuda_test, model, adapter, cases[i].precision, layer, layer);
+            ck_assert_mem_eq(all, few, N_TOKENS * 32 * sizeof *all);
+            free(all), free(few);
+        }
+    }
     device_close(&cuda_test);
 }
 END_TEST
@@ -378,6 +507,7 @@ int main(void)
     TCase *tests = tcase_create("cuda_adapter");
     tcase_set_timeout(tests, 300); /* under all checks, on a busy machine */
     tcase_add_loop_test(tests, adapter_computes_what_peft_computes, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, layers_that_are_not_loaded_take_nothing, 0, 2);
     tcase_add_loop_test(tests, embeddings_are_near_the_cpus, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, a_text_has_the_same_bytes_in_any_batch, 0, 3);
     tcase_add_test(tests, every_allocation_may_fail);

@@ -79,4 +79,22 @@ test_topics_are_found_with_an_adapter_of_the_gpu() {
     expect_file "$dir/t/topics.txt"
 }
 
+# As the classifier that it is, and with a layer before the last, where the adapter's deeper layers
+# stay on the host.
+test_topics_with_a_trained_adapter_are_those_of_the_cpu() {
+    need_kernels
+    train "$dir/a"
+    expect_code 0
+    for layer in -1 1; do
+        for device in cpu cuda; do
+            SOFTCUDA_CHECK=all run "$MIDASHI" topics "$corpus" --model "$model" --adapter "$dir/a" \
+                --topics 2 --layer $layer --prompt none --device $device --output "$dir/$device$layer"
+            expect_code 0
+            expect_match "$dir/$device$layer/run.json" '"adapter": "'
+        done
+        expect_match "$dir/cuda$layer/run.json" '"kernels": "cuda-sm_86"'
+        expect_near_topics "$dir/cpu$layer" "$dir/cuda$layer"
+    done
+}
+
 run_tests
