@@ -75,7 +75,7 @@ static int run_with_failure(int n, enum status (*run)(void *context, struct err 
     bool one_line = err.text[0] && !strchr(err.text, '\n');
     one_line = one_line && (strstr(err.text, " MB") || strstr(err.text, " bytes") ||
                             strstr(err.text, "for the kernels of "));
-    return status == STATUS_OK ? 0 : status == STATUS_RESOURCE && one_line ? 1 : 2;
+    return status == STATUS_OK ? 0 : status == STATUS_RESOURCE && one_line ? CUDA_CLEAN_ERROR : 2;
 }
 
 int cuda_test_with_failure(int n, enum status (*run)(void *context, struct err *err), void *context)

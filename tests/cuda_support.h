@@ -28,9 +28,10 @@ enum status cuda_test_open(int setting, struct err *err);
 bool cuda_test_full(void);
 
 /* Runs in a process of its own, with the device open, while the n-th allocation of the GPU's or of
- * page-locked memory fails; run releases all that it has taken. 0: all went well; 1: a clean error,
- * one line that tells what could not be had, so many bytes or kernels, and nothing leaked; else
- * wrong. */
+ * page-locked memory fails; run releases all that it has taken. 0: all went well;
+ * CUDA_CLEAN_ERROR: one line that tells what could not be had, so many bytes or kernels, and
+ * nothing leaked; else wrong. */
+#define CUDA_CLEAN_ERROR 71 /* 1 is a sanitizer's own, 99 softcuda's */
 int cuda_test_with_failure(int n, enum status (*run)(void *context, struct err *err),
                            void *context);
 

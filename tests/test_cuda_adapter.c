@@ -493,7 +493,7 @@ START_TEST(every_allocation_may_fail)
         SKIP("needs nvcc");
     struct paths paths = {model, make_adapter(model, 8)};
     int n = 1, result;
-    while ((result = cuda_test_with_failure(n, embed_two, &paths)) == 1)
+    while ((result = cuda_test_with_failure(n, embed_two, &paths)) == CUDA_CLEAN_ERROR)
         n++;
     ck_assert_msg(result == 0, "allocation %d: exit code %d", n, result);
     ck_assert_msg(n > 9, "only %d allocations", n - 1);

@@ -221,7 +221,8 @@ START_TEST(every_allocation_may_fail)
     if (!cuda_has_kernels())
         SKIP("needs nvcc");
     int n = 1, result;
-    while ((result = cuda_test_with_failure(n, embed_two, (void *)(uintptr_t)model)) == 1)
+    while ((result = cuda_test_with_failure(n, embed_two, (void *)(uintptr_t)model)) ==
+           CUDA_CLEAN_ERROR)
         n++;
     ck_assert_msg(result == 0, "allocation %d: exit code %d", n, result);
     ck_assert_msg(n > 8, "only %d allocations", n - 1);

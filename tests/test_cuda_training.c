@@ -415,7 +415,7 @@ START_TEST(every_allocation_may_fail)
     options.gpu = true;
     options.objective = all_objectives[_i];
     int n = 1, result;
-    while ((result = cuda_test_with_failure(n, train_a_step, &options)) == 1)
+    while ((result = cuda_test_with_failure(n, train_a_step, &options)) == CUDA_CLEAN_ERROR)
         n++;
     ck_assert_msg(result == 0, "allocation %d: exit code %d", n, result);
     ck_assert_msg(n > 12, "only %d allocations", n - 1);
