@@ -61,6 +61,8 @@ static void fill_tensor(const struct trial *trial, struct tensor *tensor, double
         uint16_t half = bf16_from_float(value);
         if (tensor->type == TENSOR_BF16)
             ((uint16_t *)tensor->host)[i] = half;
+        else if (tensor->type == TENSOR_F64)
+            ((double *)tensor->host)[i] = (double)value;
         else
             ((float *)tensor->host)[i] = rounded ? bf16_to_float(half) : value;
     }
@@ -110,8 +112,9 @@ double *trial_doubles(struct trial *trial, int tensor)
     double *values = trial_wanted(trial, (int64_t)t->n);
     const void *from = t->role == TENSOR_UPDATED ? t->first : t->host;
     for (size_t i = 0; values && i < t->n; i++)
-        values[i] = t->type == TENSOR_BF16 ? bf16_to_float(((const uint16_t *)from)[i])
-                                           : ((const float *)from)[i];
+        values[i] = t->type == TENSOR_BF16  ? bf16_to_float(((const uint16_t *)from)[i])
+                    : t->type == TENSOR_F64 ? ((const double *)from)[i]
+                                            : (double)((const float *)from)[i];
     return values;
 }
 

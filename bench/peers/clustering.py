@@ -10,33 +10,46 @@ import numpy
 
 import common
 
-ROWS, WIDTH, ITERATIONS = 10000, 576, 10
-CLUSTERS = (20, 200)
+ITERATIONS = 10
+SHAPES = ((100_000, 576, 100), (1_000_000, 64, 1000), (5_894, 4096, 20))  # rows, width, clusters
 
 
 def add_arguments(parser):
     """What to cluster."""
-    parser.add_argument("--data", help="a float32 .npy (n, d) (uniform rows, and clustered ones)")
+    parser.add_argument(
+        "--shapes",
+        default=",".join("x".join(map(str, shape)) for shape in SHAPES),
+        help="ROWSxWIDTHxCLUSTERS, ... (%(default)s)",
+    )
+    parser.add_argument("--data", help="a float32 .npy (n, d) in the place of made-up rows")
+    parser.add_argument("--clusters", type=int, default=20, help="of --data (20)")
+    parser.add_argument("--no-seeding", action="store_true", help="do not time seeding")
 
 
-def uniform():
+def uniform(rows, width, _clusters):
     """Rows without any structure."""
-    return numpy.random.default_rng(0).random((ROWS, WIDTH), numpy.float32)
+    return numpy.random.default_rng(0).random((rows, width), numpy.float32)
 
 
-def clustered():
-    """Rows in 100 groups that overlap little."""
+def clustered(rows, width, clusters):
+    """Rows in groups that overlap little, as many as there are to be found."""
     random = numpy.random.default_rng(1)
-    centres = random.standard_normal((100, WIDTH), numpy.float32)
-    groups = random.integers(0, 100, ROWS)
-    return centres[groups] + random.standard_normal((ROWS, WIDTH), numpy.float32)
+    centres = random.standard_normal((clusters, width), numpy.float32)
+    groups = random.integers(0, clusters, rows)
+    made = random.standard_normal((rows, width), numpy.float32)
+    made += centres[groups]
+    return made
 
 
 def data_sets(options):
-    """{name: rows}."""
+    """(name, rows, clusters), one after another."""
     if options.data:
-        return {common.Path(options.data).name: numpy.load(options.data)}
-    return {"uniform": uniform(), "clustered": clustered()}
+        yield common.Path(options.data).name, numpy.load(options.data), options.clusters
+        return
+    for shape in options.shapes.split(","):
+        rows, width, clusters = map(int, shape.split("x"))
+        for make in (uniform, clustered):
+            yield make.__name__, make(rows, width, clusters), clusters
 
 
 class Midashi:
@@ -62,9 +75,9 @@ class Midashi:
 
     def run(self):
         """Wall-clock seconds of an iteration."""
-        report = self.cluster(ITERATIONS + 1)
+        report = self.cluster(ITERATIONS, "--init", self.centres_file)
         passes = report["iterations"] + (not report["converged"])
-        return (report["seconds"] - report["seeding_seconds"]) / passes, None
+        return report["seconds"] / passes, None
 
     def seed(self):
         """Wall-clock seconds of seeding."""
@@ -147,16 +160,15 @@ def run(name, description, versions, make_peers, make_seed=None):
     where = common.machine(versions)
     common.print_machine(where)
     cases = []
-    for data, rows in data_sets(options).items():
-        for n_clusters in CLUSTERS:
-            for threads in common.thread_counts(options):
-                peers = make_peers(n_clusters, threads)
-                case = measure(data, rows, n_clusters, threads, peers, options.turns)
+    for data, rows, n_clusters in data_sets(options):
+        for threads in common.thread_counts(options):
+            peers = make_peers(n_clusters, threads)
+            case = measure(data, rows, n_clusters, threads, peers, options.turns)
+            cases.append(case)
+            report(case)
+            if make_seed and not options.no_seeding:
+                seed = make_seed(n_clusters, threads)
+                case = measure_seeding(data, rows, n_clusters, threads, seed, options.turns)
                 cases.append(case)
                 report(case)
-                if make_seed:
-                    seed = make_seed(n_clusters, threads)
-                    case = measure_seeding(data, rows, n_clusters, threads, seed, options.turns)
-                    cases.append(case)
-                    report(case)
     common.store(name, where, cases)
