@@ -121,13 +121,13 @@ static void multiply_group(struct scoring *scoring, struct strip *strip, const f
     bool last = piece + 1 == centres->n_pieces;
     int depth = nearest_piece_columns(centres, piece) + (last ? NEAREST_EXTRA : 0);
     int n_tiles = pieces(n, tiles->largest), tiles_per_chunk = CHUNK / tiles->largest;
-    for (int t = 0; t < n_tiles; t += tiles_per_chunk) {
-        int end = least(t + tiles_per_chunk, n_tiles);
-        /* Tile i begins at i * n / n_tiles: sizes differ by one at most. */
-        int begin = (int)((int64_t)n * t / n_tiles), at = begin, next = begin;
+    int size = n / n_tiles, n_larger = n % n_tiles; /* the first n_larger tiles have one more */
+    for (int t = 0, next = 0; t < n_tiles;) {
+        int begin = next, end = least(t + tiles_per_chunk, n_tiles);
         float *scores = partial ? partial + (size_t)begin * GEMM_PANEL : scoring->work->chunk;
-        for (int i = t; i < end; i++, at = next) {
-            next = (int)((int64_t)n * (i + 1) / n_tiles);
+        for (; t < end; t++) {
+            int at = next;
+            next += size + (t < n_larger);
             multiply_tile(scoring, scores + (size_t)(at - begin) * GEMM_PANEL, panel, depth, piece,
                           first + at, next - at);
         }

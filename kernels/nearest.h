@@ -48,9 +48,10 @@ void nearest_centres_pack(struct device *device, struct nearest_centres *packed,
 
 /* label       (n)     the nearest centre; -1 for a row with NaN or an infinity
  * distance    (n)     D to it, float64; INFINITY where label is -1. NULL where not wanted: it costs
- *                     as much as four to eight centres
+ *                     as much as five to ten centres
  * x           (n, d)  float32, d of the centres
- * n_rechecked         the number of rows that float64 had to decide is added; NULL where not wanted
+ * n_rechecked         the number of rows that float64 had to decide is added, those that are not
+ *                     finite among them; NULL where not wanted
  * n >= 0; no overlap. A row's label, its distance and whether it was rechecked depend on the row
  * and the packed centres only: not on n, on the row's place or on the number of threads. */
 enum status nearest_fwd(struct device *device, int32_t *label, double *distance, const float *x,

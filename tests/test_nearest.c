@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "host/base/memory.h"
+#include "kernels/gemm_tile.h"
 #include "kernels/nearest.h"
 #include "kernels/nearest_two.h"
 #include "kernels/squared_distance.h"
@@ -456,6 +457,37 @@ START_TEST(nearest_counts_what_it_rechecks)
 }
 END_TEST
 
+/* A tile that fetches memory beside its products makes the same sums, bit for bit, whatever is left
+ * to fetch. */
+START_TEST(tiles_fetch_ahead_beside_the_same_sums)
+{
+    static const int depths[] = {0, 1, 3, 4, 5, 31, 66, 256, 258};
+    const struct gemm_tiles *tiles = gemm_tiles(cpu_has(CPU_AVX2) ? CPU_AVX2 : CPU_PORTABLE);
+    enum { STRIDE = 272 };
+    float *panel = mem_alloc(258 * GEMM_PANEL, sizeof *panel), x[GEMM_TILE_ROWS * STRIDE];
+    float y[GEMM_TILE_ROWS * GEMM_PANEL], z[GEMM_TILE_ROWS * GEMM_PANEL];
+    const float *rows[2] = {x, x + STRIDE};
+    fill_normal(panel, 258 * GEMM_PANEL, 90, 1.0f);
+    fill_normal(x, GEMM_TILE_ROWS * STRIDE, 91, 1.0f);
+    for (size_t t = 0; t < sizeof depths / sizeof *depths; t++)
+        for (int n = 1; n <= tiles->largest && tiles->ahead_by_rows[n - 1]; n++)
+            for (int add = 0; add < 2; add++) {
+                fill_normal(y, GEMM_TILE_ROWS * GEMM_PANEL, 92, 1.0f);
+                memcpy(z, y, sizeof z);
+                struct gemm_ahead ahead = {rows, rows + 2, 0, 40};
+                tiles->by_rows[n - 1](y, GEMM_PANEL, x, STRIDE, panel, depths[t], add);
+                tiles->ahead_by_rows[n - 1](z, GEMM_PANEL, x, STRIDE, panel, depths[t], add,
+                                            &ahead);
+                if (memcmp(y, z, sizeof y) != 0)
+                    ck_abort_msg("%d rows, depth %d", n, depths[t]);
+                int lines = depths[t] / 4; /* of two rows' three */
+                ck_assert_int_eq(ahead.row - rows, lines < 6 ? lines / 3 : 2);
+                ck_assert_int_eq(ahead.column, lines < 6 ? lines % 3 * 16 : 0);
+            }
+    mem_free(panel);
+}
+END_TEST
+
 START_TEST(nearest_says_what_packing_wants)
 {
     ck_assert_uint_ge(nearest_centres_bytes(1, 1), 3 * sizeof(float));
@@ -483,6 +515,7 @@ int main(void)
     tcase_add_test(tests, nearest_marks_rows_that_are_not_finite);
     tcase_add_test(tests, nearest_does_not_depend_on_company);
     tcase_add_test(tests, nearest_counts_what_it_rechecks);
+    tcase_add_test(tests, tiles_fetch_ahead_beside_the_same_sums);
     tcase_add_test(tests, nearest_says_what_packing_wants);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
