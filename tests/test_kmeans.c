@@ -486,6 +486,36 @@ START_TEST(kmeans_spherical_ignores_length)
 }
 END_TEST
 
+/* Squares of such rows are no float32 numbers, or no small part of them is. */
+START_TEST(kmeans_takes_rows_of_any_size)
+{
+    static const float scales[] = {1, 1e-25f, 1e-38f, 1e18f, 1e25f};
+    struct device device;
+    for (int i = 0; test_device(i, &device); i++) {
+        double inertia = 0;
+        for (size_t s = 0; s < sizeof scales / sizeof *scales; s++) {
+            float *x = cluster_rows(&promise);
+            struct kmeans_settings settings = defaults(promise.k);
+            struct kmeans_result result;
+            settings.restarts = 4;
+            for (int j = 0; j < promise.n * promise.d; j++)
+                x[j] *= scales[s];
+            open_result(&result, promise.n, promise.k, promise.d);
+            must_fit(&device, &result, x, &promise, NULL, &settings);
+            check_consistent(&result, x, &promise);
+            double unscaled = result.inertia / (double)scales[s] / (double)scales[s];
+            inertia = s == 0 ? unscaled : inertia;
+            /* Other roundings draw other rows: as good starts, not the same ones. */
+            ck_assert_msg(fabs(unscaled - inertia) < 0.02 * inertia, "%g: %g, not %g", scales[s],
+                          unscaled, inertia);
+            close_result(&result, promise.k, promise.d);
+            free(x);
+        }
+        device_close(&device);
+    }
+}
+END_TEST
+
 /* ---- errors ---------------------------------------------------------------------------------- */
 
 static void check_refusal(struct device *device, const float *x, int n, const float *initial, int k,
@@ -585,6 +615,7 @@ int main(void)
     tcase_add_test(tests, kmeans_fills_empty_clusters);
     tcase_add_test(tests, kmeans_moves_the_farthest_rows);
     tcase_add_test(tests, kmeans_spherical_ignores_length);
+    tcase_add_test(tests, kmeans_takes_rows_of_any_size);
     tcase_add_test(tests, kmeans_refuses);
     tcase_add_test(tests, kmeans_names_the_first_bad_row);
     tcase_add_test(tests, kmeans_reports_lack_of_memory);
