@@ -413,8 +413,7 @@ static enum status check(struct row_chunks *rows, const float *initial,
                        settings->k, n, n);
     TRY(row_chunks_check(rows, err));
     if (initial) {
-        enum status status =
-            rows_check_finite(rows->device, initial, NULL, settings->k, rows->d, err);
+        enum status status = rows_check_finite(rows->device, initial, settings->k, rows->d, err);
         if (status != STATUS_OK && err)
             err_prefix(err, "initial centres");
         return status;

@@ -301,7 +301,7 @@ enum status row_chunks_check(struct row_chunks *rows, struct err *err)
 {
     if (rows->parts)
         return STATUS_OK; /* looked at when they were opened */
-    return rows_check_finite(rows->device, rows->x, NULL, rows->n, rows->d, err);
+    return rows_check_finite(rows->device, rows->x, rows->n, rows->d, err);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */

@@ -59,11 +59,12 @@ enum status row_chunks_read(struct row_chunks *rows, int first, int n, const flo
                             struct err *err);
 
 /* out (size, d) = a sample in the rows' order, 1 <= size <= n: of size runs of neighbouring rows,
- * as long as one another, a row each that is drawn by the seed (Philox). All rows where size is n. */
+ * as long as one another, a row each that is drawn by the seed (Philox). All rows where size is n.
+ */
 enum status row_chunks_sample(struct row_chunks *rows, float *out, int size, uint64_t seed,
                               struct err *err);
 
-/* total (width) = the sum over all rows, by row_sum_run's blocks: the same bits for any chunks. add
+/* total (width) = the sum over all rows, by row_sum_add's blocks: the same bits for any chunks. add
  * gets the rows of a chunk as x, and their numbers counted from its first row. */
 typedef void row_chunk_add(void *context, const float *x, int first, int last, double *partial);
 enum status row_chunks_sum(struct row_chunks *rows, double *total, size_t width, row_chunk_add *add,

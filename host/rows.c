@@ -72,12 +72,6 @@ static void total_task(void *context, int task, int worker)
     }
 }
 
-void row_sum_run(struct row_sum *sum, double *total, int n, row_block_add *add, void *context)
-{
-    memset(total, 0, sum->width * sizeof *total);
-    row_sum_add(sum, total, n, add, context);
-}
-
 void row_sum_add(struct row_sum *sum, double *total, int n, row_block_add *add, void *context)
 {
     struct threads *threads = sum->device->threads;
@@ -121,7 +115,6 @@ void row_normalise(float *row, int d)
 
 struct finite_job {
     const float *x;
-    const bool *blank;
     int n, d;
     atomic_int first_bad; /* the lowest so far */
 };
@@ -144,8 +137,7 @@ static void finite_task(void *context, int task, int worker)
     int first = task * ROWS_PER_BLOCK;
     int last = job->n - first < ROWS_PER_BLOCK ? job->n : first + ROWS_PER_BLOCK;
     for (int i = first; i < last; i++) {
-        if ((job->blank && job->blank[i]) ||
-            row_is_finite(job->x + (size_t)i * (size_t)job->d, job->d))
+        if (row_is_finite(job->x + (size_t)i * (size_t)job->d, job->d))
             continue;
         int lowest = atomic_load(&job->first_bad);
         while (i < lowest && !atomic_compare_exchange_weak(&job->first_bad, &lowest, i))
@@ -154,10 +146,9 @@ static void finite_task(void *context, int task, int worker)
     }
 }
 
-enum status rows_check_finite(struct device *device, const float *x, const bool *blank, int n,
-                              int d, struct err *err)
+enum status rows_check_finite(struct device *device, const float *x, int n, int d, struct err *err)
 {
-    struct finite_job job = {.x = x, .blank = blank, .n = n, .d = d};
+    struct finite_job job = {.x = x, .n = n, .d = d};
     atomic_init(&job.first_bad, n);
     threads_run(device->threads, blocks_of(n), finite_task, &job);
     int row = atomic_load(&job.first_bad);

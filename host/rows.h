@@ -7,7 +7,6 @@
 #ifndef MIDASHI_HOST_ROWS_H
 #define MIDASHI_HOST_ROWS_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include "host/base/device.h"
 
@@ -25,20 +24,17 @@ struct row_sum {
     double *partials; /* (n_partials, width), owned */
 };
 
-/* n_rows: the largest n of the row_sum_run that follow. STATUS_RESOURCE: no memory. */
+/* n_rows: the largest n of the row_sum_add that follow. STATUS_RESOURCE: no memory. */
 enum status row_sum_open(struct row_sum *sum, struct device *device, size_t width, int n_rows,
                          struct err *err);
-/* total (width) = sum over the blocks of n rows; zeros for n = 0. */
-void row_sum_run(struct row_sum *sum, double *total, int n, row_block_add *add, void *context);
-/* total (width) += the same, for rows whose number is a multiple of ROWS_PER_BLOCK unless none
- * follow: so that rows may come in several calls. */
+/* total (width) += the sum over the blocks of n rows. Rows may come in several calls, of a multiple
+ * of ROWS_PER_BLOCK rows each but the last. */
 void row_sum_add(struct row_sum *sum, double *total, int n, row_block_add *add, void *context);
 void row_sum_close(struct row_sum *sum); /* a zeroed struct is allowed */
 
 /* STATUS_BAD_DATA "row N: not a finite number ..." (from 1, the first such row) where x (n, d)
- * holds NaN or an infinity. Rows with blank[i] are passed over; blank may be NULL. */
-enum status rows_check_finite(struct device *device, const float *x, const bool *blank, int n,
-                              int d, struct err *err);
+ * holds NaN or an infinity. */
+enum status rows_check_finite(struct device *device, const float *x, int n, int d, struct err *err);
 
 /* sum_j a[j] b[j] in float64, d >= 0: four partial sums in one fixed order. */
 double row_dot(const float *a, const float *b, int d);

@@ -315,7 +315,7 @@ static enum status find(struct topics *topics, struct device *device, const stru
                         const struct progress *progress, struct err *err)
 {
     TRY(build_vocabulary(topics, corpus, settings, progress, err));
-    TRY(rows_check_finite(device, x, NULL, (int)topics->n_rows, topics->width, err));
+    TRY(rows_check_finite(device, x, (int)topics->n_rows, topics->width, err));
     TRY(compact_rows(topics, x, corpus, settings->held_out, err));
     struct row_chunks rows = row_chunks_of(device, x, (int)topics->n_used, topics->width);
     TRY(transform_fit(&topics->transform, settings->normalise, settings->remove_components, &rows,
