@@ -13,6 +13,8 @@
     X(nf4_matmul_few)                                                                              \
     X(matmul_f32)                                                                                  \
     X(matmul_bf16)                                                                                 \
+    X(nf4_matmul_lora)                                                                             \
+    X(matmul_lora)                                                                                 \
     X(nf4_matmul_bwd_input)                                                                        \
     X(matmul_bwd_input_f32)                                                                        \
     X(matmul_bwd_input_bf16)                                                                       \
@@ -26,6 +28,7 @@
     X(bias)                                                                                        \
     X(rope)                                                                                        \
     X(rope_bwd)                                                                                    \
+    X(rope_norm_bwd)                                                                               \
     X(attention)                                                                                   \
     X(attention_bwd)                                                                               \
     X(residual_add)                                                                                \

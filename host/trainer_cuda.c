@@ -7,7 +7,8 @@
 #include "host/llama_train_cuda.h"
 #include "host/objective_cuda.h"
 
-/* Sets of numbers: so many passes may be under way before the host waits for the first of them. */
+/* Sets of numbers: so many passes may be under way before the host waits for the first of them to
+ * have its own. The GPU has all of them to do then, so it does not wait for the host. */
 #define SETS 8
 
 struct trainer_cuda {

@@ -41,7 +41,8 @@ enum status trainer_cuda_open(struct trainer_cuda **out, struct device *device,
                               struct err *err);
 void trainer_cuda_close(struct trainer_cuda *trainer); /* NULL is allowed */
 
-/* Where the next pass is to be packed. Waits where all sets are under way. */
+/* Where the next pass is to be packed. Where all sets are under way it waits until the numbers of
+ * the first of those passes have been copied. */
 enum status trainer_cuda_numbers(struct trainer_cuda *trainer, struct train_numbers *numbers,
                                  struct err *err);
 

@@ -101,5 +101,10 @@ void rope_fwd_ref(double *x, const int32_t *positions, const double *inv_freq, i
                   int head_dim);
 void rope_bwd_ref(double *dx, const int32_t *positions, const double *inv_freq, int n, int n_heads,
                   int head_dim);
+/* One head's, with its norm: dx (head_dim) turned back, then through the norm of x (head_dim),
+ * which is the head before both. error (head_dim): what a GPU's may differ by before it is rounded.
+ * head_dim at most 1024. */
+void rope_norm_bwd_ref(double *dx, double *error, const double *x, const double *norm,
+                       int32_t position, const double *inv_freq, int head_dim, double eps);
 
 #endif

@@ -461,6 +461,47 @@ START_TEST(rows_run_on_a_gpu)
 }
 END_TEST
 
+static enum status verify_spoiled(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    spoil(&trial->tensors[0]);
+    return spoiled_operation->verify(trial, verdict, err);
+}
+
+/* At widths of tiles and others, with parts that are not equal: right, and wrong without the
+ * adapters' term or with one element of another value. */
+START_TEST(products_with_adapters_are_verified)
+{
+    static const struct {
+        const struct bench_operation *with, *without;
+    } pairs[] = {{&bench_nf4_matmul_lora, &bench_nf4_matmul},
+                 {&bench_matmul_lora, &bench_matmul_bf16}};
+    static const int64_t sizes[][SHAPE_DIMENSIONS] = {
+        {9, 96, 128, 2, 20}, {33, 130, 192, 3, 32}, {3, 5, 7, 1, 2}};
+    struct bench_place place;
+    struct err err;
+    if (!open_softcuda(&place))
+        SKIP("this build has no CUDA kernels");
+    for (size_t i = 0; i < 2 * sizeof sizes / sizeof *sizes; i++) {
+        struct bench_operation operation = *pairs[i % 2].with;
+        spoiled_operation = pairs[i % 2].with;
+        for (int way = 0; way < 7; way++) {
+            struct trial trial;
+            struct verdict verdict;
+            operation.run = (way == 1 ? pairs[i % 2].without : spoiled_operation)->run;
+            operation.verify = way < 2 ? spoiled_operation->verify : verify_spoiled;
+            spoiled_part = 0.25 * (way - 2);
+            ck_assert_int_eq(trial_open(&trial, &operation, sizes[i / 2], &place.device, &err),
+                             STATUS_OK);
+            ck_assert_int_eq(trial_verify(&trial, &verdict, &err), STATUS_OK);
+            ck_assert_msg((verdict.worst <= 1) == (way == 0), "%s, size %zu, way %d: %g",
+                          operation.name, i / 2, way, verdict.worst);
+            trial_close(&trial);
+        }
+    }
+    bench_place_close(&place);
+}
+END_TEST
+
 /* On softcuda: what is where, and how much memory it takes. The times mean nothing. */
 START_TEST(the_pipeline_runs_on_a_gpu)
 {
@@ -549,6 +590,7 @@ int main(void)
     tcase_add_test(tests, what_is_updated_is_bounded_in_place);
     tcase_set_timeout(tests, 60); /* large kernels, under all checks, on a busy machine */
     tcase_add_test(tests, rows_run_on_a_gpu);
+    tcase_add_test(tests, products_with_adapters_are_verified);
     tcase_add_test(tests, the_pipeline_runs_on_a_gpu);
     tcase_add_test(tests, verdicts_are_strict);
     suite_add_tcase(suite, tests);

@@ -220,36 +220,25 @@ static struct rope_cuda rope_of(const struct rope_case *c, size_t stride, size_t
     };
 }
 
-/* A head's gradient. Turned back, a value is at most sqrt(2) of the head's largest and errs by 4
- * roundings (cos, sin, two products and a sum) of 1.5 u of that. Through the norm that is 4 u of
- * the magnitudes of gradients that are all 1.5 times the largest, and the norm itself adds to it:
- * its sums are a lane's chain, of 16 or of head_dim / 32 + 2, and a butterfly, and two roundings
- * before; a power of 3/2 and one of 1; a dozen roundings (rmsnorm_bwd_cuda_tolerance). */
+/* A head's gradient. Turned back, a value errs by 4 roundings (cos, sin, two products and a sum) of
+ * 1.5 u of the head's largest. */
 static void check_head(const float *got, const float *dy, const float *raw, const float *norm,
                        const int32_t *position, const double *inv_freq, int head_dim, size_t which)
 {
-    double want[1024], flat[1024], magnitude[1024], x[1024], weight[1024], largest = 0;
+    double want[1024], error[1024], x[1024], weight[1024], largest = 0;
     size_t width = (size_t)head_dim;
     for (size_t j = 0; j < width; j++) {
-        want[j] = dy[j];
+        want[j] = dy[j], x[j] = raw[j], weight[j] = norm ? norm[j] : 1;
         largest = fmax(largest, fabs(want[j]));
-        magnitude[j] = largest;
-    }
-    rope_bwd_ref(want, position, inv_freq, 1, 1, head_dim);
-    if (!norm) {
-        for (size_t j = 0; j < width; j++)
-            magnitude[j] = largest;
-        check_shares(got, want, magnitude, 6 * U, PRECISION_BF16, width, "rope", (int)which,
-                     *position, 0);
-        return;
     }
     for (size_t j = 0; j < width; j++)
-        x[j] = raw[j], weight[j] = norm[j], flat[j] = 1.5 * largest;
-    rmsnorm_bwd_ref(flat, magnitude, flat, x, weight, 1, head_dim, ROPE_EPS, false);
-    rmsnorm_bwd_ref(want, NULL, want, x, weight, 1, head_dim, ROPE_EPS, false);
-    double chain = fmax(16, head_dim / 32.0 + 2) + 5 + 2;
-    check_shares(got, want, magnitude, (4 + 2.5 * chain + 12) * U, PRECISION_BF16, width,
-                 "rope and norm", (int)which, *position, 0);
+        error[j] = 6 * U * largest;
+    if (norm)
+        rope_norm_bwd_ref(want, error, x, weight, *position, inv_freq, head_dim, ROPE_EPS);
+    else
+        rope_bwd_ref(want, position, inv_freq, 1, 1, head_dim);
+    check_shares(got, want, error, 1, PRECISION_BF16, width, norm ? "rope and norm" : "rope",
+                 (int)which, *position, 0);
 }
 
 static void check_rope(size_t which, bool normed)

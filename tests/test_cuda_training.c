@@ -363,6 +363,55 @@ START_TEST(a_step_is_a_row_of_launches)
 }
 END_TEST
 
+/* Of more passes than there are sets of numbers: before the ninth is packed the host waits until
+ * the first one's numbers have been copied, no sooner, and so on; the bytes are those of one pass.
+ */
+START_TEST(many_passes_wait_with_eight_ahead)
+{
+    enum { UNITS = 12 };
+    struct training_options options = training_defaults(tiny_model());
+    float *results[2];
+    size_t bytes = 0;
+    if (!cuda_test_device(0))
+        SKIP("needs nvcc");
+    options.gpu = true;
+    options.objective = all_objectives[2];
+    options.accumulate = UNITS;
+    for (int apart = 0; apart < 2; apart++) {
+        struct training t;
+        struct trainer_report report;
+        struct err err;
+        options.pass_tokens = (apart ? 1 : UNITS) * 2 * 3 * 20; /* a unit of pairs, or two; all */
+        cuda_calls_listen_to_memory();
+        ck_assert(training_open(&t, &options));
+        cuda_calls_listen();
+        for (int step = 1; step <= 2; step++) {
+            int passes = 0, waits = 0;
+            cuda_calls_clear();
+            good(trainer_step(&t.trainer, &err), &err);
+            for (const char *call = cuda_calls; *call; call++) {
+                waits += *call == 'W';
+                passes += *call == 'u';
+                if (*call == 'u' && apart)
+                    ck_assert_int_eq(waits, step == 2 ? passes : passes > 8 ? passes - 8 : 0);
+            }
+            ck_assert(apart ? passes > 9 : passes == 1 && waits == 0);
+        }
+        cuda_calls_end();
+        good(trainer_report(&t.trainer, true, &report, &err), &err);
+        good(trainer_report(&t.trainer, true, &report, &err), &err);
+        good(trainer_fetch(&t.trainer, false, &err), &err);
+        bytes = (size_t)t.adapter.n_parameters * sizeof(float);
+        results[apart] = malloc(bytes);
+        memcpy(results[apart], t.adapter.parameters, bytes);
+        training_close(&t);
+    }
+    ck_assert_mem_eq(results[0], results[1], bytes);
+    free(results[0]), free(results[1]);
+    device_close(&cuda_test);
+}
+END_TEST
+
 /* ---- memory --------------------------------------------------------------------------------- */
 
 START_TEST(the_plan_is_what_is_taken)
@@ -462,6 +511,7 @@ int main(void)
     tcase_add_test(tests, memory_and_passes_change_no_bit);
     tcase_add_test(tests, the_order_of_blocks_changes_no_bit);
     tcase_add_test(tests, a_loss_that_is_not_finite_is_told);
+    tcase_add_test(tests, many_passes_wait_with_eight_ahead);
     tcase_add_loop_test(tests, a_step_is_a_row_of_launches, 0, 3);
     tcase_add_test(tests, the_plan_is_what_is_taken);
     tcase_add_loop_test(tests, every_allocation_may_fail, 0, 3);

@@ -2,6 +2,7 @@
  * the harness; with the report's dropout of 0.1. */
 #include <math.h>
 #include "bench/operations.h"
+#include "bench/rows/adapters.h"
 #include "host/base/float16.h"
 #include "kernels/lora.h"
 
@@ -44,27 +45,20 @@ static int shapes_ds(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_size
 
 static const char *refuse(const int64_t *size)
 {
-    return size[PARTS] > LORA_PARTS ? "a matrix has at most 3 parts" : NULL;
+    return adapters_refuse(size[PARTS]);
 }
 
 /* The adapters' table, of equal parts; back: WIDTH is a part's rows. */
 static struct lora_parts table_of(const struct trial *trial, bool back)
 {
-    int width = (int)trial->size[WIDTH], rank = (int)trial->size[RANK];
-    struct lora_parts table = {.n_parts = (int)trial->size[PARTS], .columns = width};
+    const int64_t *size = trial->size;
+    int64_t width = size[WIDTH];
+    struct lora_parts table = adapters_table(size[PARTS], size[PARTS] * width, width, size[RANK]);
     for (int i = 0; i < table.n_parts; i++) {
         struct lora_part *part = &table.parts[i];
-        part->rows = width, part->first_row = i * width;
-        part->rank = rank;
-        part->padded = (rank + LORA_RANK_STEP - 1) / LORA_RANK_STEP * LORA_RANK_STEP;
-        part->first_rank = i * part->padded;
-        part->scale = 0.5f;
-        part->stream = (uint32_t)i;
         char *w = (char *)trial_at(trial, W) + 2 * (size_t)part->first_rank * (size_t)width;
         part->a_copy = back ? NULL : w;
         part->b_transposed = back ? w : NULL;
-        table.rows += width;
-        table.padded += part->padded;
     }
     return table;
 }
@@ -73,7 +67,7 @@ static enum status prepare(struct trial *trial, bool back, struct err *err)
 {
     const int64_t *size = trial->size;
     int64_t in = back ? size[PARTS] * size[WIDTH] : size[WIDTH];
-    int64_t padded = (size[RANK] + LORA_RANK_STEP - 1) / LORA_RANK_STEP * LORA_RANK_STEP;
+    int64_t padded = adapters_padded(size[RANK]);
     TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_WRITTEN, size[M] * size[PARTS] * padded, 0,
                      err));
     TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, size[M] * in, 1, err));

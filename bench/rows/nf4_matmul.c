@@ -89,9 +89,9 @@ static enum status prepare_cuda(struct trial *trial, struct err *err)
     return STATUS_OK;
 }
 
-static enum status prepare_way(struct trial *trial, bool back, struct err *err)
+static enum status prepare_way(struct trial *trial, enum product_way way, struct err *err)
 {
-    TRY(product_prepare(trial, back, err));
+    TRY(product_prepare(trial, way, err));
     struct own *own = trial->own = trial_alloc(trial, 1, sizeof *own);
     if (!own)
         return no_memory(err);
@@ -107,12 +107,18 @@ static enum status prepare_way(struct trial *trial, bool back, struct err *err)
 
 static enum status prepare(struct trial *trial, struct err *err)
 {
-    return prepare_way(trial, false, err);
+    return prepare_way(trial, PRODUCT_FORWARD, err);
 }
 
 static enum status prepare_back(struct trial *trial, struct err *err)
 {
-    return prepare_way(trial, true, err);
+    return prepare_way(trial, PRODUCT_BACK, err);
+}
+
+static enum status prepare_adapted(struct trial *trial, struct err *err)
+{
+    TRY(prepare_way(trial, PRODUCT_ADAPTED, err));
+    return product_prepare_adapters(trial, err);
 }
 
 /* As this turn's run has it: only *tiles on a GPU. */
@@ -148,6 +154,16 @@ static enum status run_back(struct trial *trial, struct err *err)
                                 err);
 }
 
+static enum status run_adapted(struct trial *trial, struct err *err)
+{
+    struct nf4_tiles tiles;
+    struct nf4_matrix w = matrix_of(trial, &tiles);
+    struct lora_parts adapters = product_adapters(trial);
+    return nf4_matmul_lora_fwd_cuda(
+        trial->device, trial_at(trial, PRODUCT_Y), trial_at(trial, PRODUCT_X), w.tiles, NULL,
+        (int)trial->size[PRODUCT_M], false, &adapters, product_adapters_s(trial), err);
+}
+
 static enum status run_few(struct trial *trial, struct err *err)
 {
     struct nf4_tiles tiles;
@@ -157,7 +173,7 @@ static enum status run_few(struct trial *trial, struct err *err)
                                    (int)trial->size[PRODUCT_M], false, err);
 }
 
-static enum status verify_way(struct trial *trial, bool back, struct verdict *verdict,
+static enum status verify_way(struct trial *trial, enum product_way way, struct verdict *verdict,
                               struct err *err)
 {
     const struct own *own = trial->own;
@@ -168,17 +184,22 @@ static enum status verify_way(struct trial *trial, bool back, struct verdict *ve
     if (trial->device->kind == DEVICE_CUDA)
         for (int64_t i = 0; values && i < n; i++)
             values[i] = bf16_to_float(bf16_from_float((float)values[i]));
-    return product_verify(trial, back, values, verdict, err);
+    return product_verify(trial, way, values, verdict, err);
 }
 
 static enum status verify(struct trial *trial, struct verdict *verdict, struct err *err)
 {
-    return verify_way(trial, false, verdict, err);
+    return verify_way(trial, PRODUCT_FORWARD, verdict, err);
 }
 
 static enum status verify_back(struct trial *trial, struct verdict *verdict, struct err *err)
 {
-    return verify_way(trial, true, verdict, err);
+    return verify_way(trial, PRODUCT_BACK, verdict, err);
+}
+
+static enum status verify_adapted(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    return verify_way(trial, PRODUCT_ADAPTED, verdict, err);
 }
 
 const struct bench_operation bench_nf4_matmul = {
@@ -203,6 +224,20 @@ const struct bench_operation bench_nf4_matmul_bwd_input = {
     .prepare = prepare_back,
     .run = run_back,
     .verify = verify_back,
+};
+
+/* The product with the low-rank term of adapters, given s, in its epilogue. */
+const struct bench_operation bench_nf4_matmul_lora = {
+    .name = "nf4_matmul_lora_fwd",
+    .dtype = "nf4",
+    .dimensions = PRODUCT_ADAPTED_DIMENSIONS,
+    .cuda = true,
+    .not_cpu = true,
+    .shapes = product_adapted_shapes,
+    .refuse = product_adapted_refuse,
+    .prepare = prepare_adapted,
+    .run = run_adapted,
+    .verify = verify_adapted,
 };
 
 /* ---- few rows ------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 #include "kernels/weight_gradient.h"
 #include <math.h>
 #include "bench/operations.h"
+#include "bench/rows/adapters.h"
 #include "host/base/float16.h"
 #include "kernels/lora.h"
 
@@ -132,33 +133,14 @@ static int joined_shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_
 
 static const char *joined_refuse(const int64_t *size)
 {
-    return size[PARTS] > LORA_PARTS ? "parts are at most 3" : refuse(size);
+    const char *reason = adapters_refuse(size[PARTS]);
+    return reason ? reason : refuse(size);
 }
 
 static struct lora_parts parts_of(const struct trial *trial)
 {
     const int64_t *size = trial->size;
-    struct lora_parts parts = {.n_parts = (int)size[PARTS], .columns = (int)size[COLUMNS]};
-    for (int p = 0; p < parts.n_parts; p++) {
-        struct lora_part *part = &parts.parts[p];
-        part->rows = (int)size[ROWS], part->first_row = parts.rows;
-        part->rank = (int)size[JOINED_RANK], part->first_rank = parts.padded;
-        part->padded = (part->rank + LORA_RANK_STEP - 1) / LORA_RANK_STEP * LORA_RANK_STEP;
-        part->stream = 3 + (uint32_t)p;
-        parts.rows += part->rows, parts.padded += part->padded;
-    }
-    return parts;
-}
-
-/* Ranks are filled up with zeros. */
-static void clear_padding(struct tensor *tensor, const struct lora_parts *parts)
-{
-    float *values = tensor->host;
-    for (size_t i = 0; i < tensor->n; i++) {
-        int at = (int)(i % (size_t)parts->padded), p = at / parts->parts[0].padded;
-        if (at - parts->parts[p].first_rank >= parts->parts[p].rank)
-            values[i] = 0;
-    }
+    return adapters_table(size[PARTS], size[PARTS] * size[ROWS], size[COLUMNS], size[JOINED_RANK]);
 }
 
 static enum status prepare_joined(struct trial *trial, struct err *err)
@@ -172,8 +154,8 @@ static enum status prepare_joined(struct trial *trial, struct err *err)
     TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, m * parts.columns, 1, err));
     TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, m * parts.padded, 1, err));
     TRY(trial_tensor(trial, TENSOR_ACTIVATIONS, TENSOR_READ, m * parts.padded, 1, err));
-    clear_padding(&trial->tensors[JOINED_S], &parts);
-    clear_padding(&trial->tensors[JOINED_DS], &parts);
+    adapters_clear(&trial->tensors[JOINED_S], &parts);
+    adapters_clear(&trial->tensors[JOINED_DS], &parts);
     TRY(prepare_units(trial, err));
     trial->operations = 2.0 * (double)m * (double)ranks * (double)(size[ROWS] + size[COLUMNS]);
     return STATUS_OK;

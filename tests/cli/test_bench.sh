@@ -90,6 +90,22 @@ PYTHON
     MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_REPORT=$dir/report.json run "$MIDASHI" bench rmsnorm_fwd --device cuda
     expect_code 2
     expect_match "$stderr" 'SOFTCUDA_REPORT counts the whole process'
+    # Products with adapters: a GPU's alone, one launch each.
+    MIDASHI_CUDA_DRIVER=$driver run "$MIDASHI" bench matmul_lora --device cuda --json \
+        --shape m=20,n=72,k=64,parts=3,rank=8
+    expect_code 0
+    python3 - "$stdout" <<'PYTHON' || fail 'the JSON is not as documented'
+import json, sys
+rows = json.load(open(sys.argv[1]))["rows"]
+assert [row["operation"] for row in rows] == ["nf4_matmul_lora_fwd", "matmul_lora_fwd"]
+assert [row["dtype"] for row in rows] == ["nf4", "bf16"]
+for row in rows:
+    assert row["verified"] is True and row["flops"] == 2 * 20 * 72 * (64 + 8)
+    (kernel,) = row["kernels"]
+    assert kernel["counters"]["global_store_bytes"] == 20 * 72 * 2
+PYTHON
+    MIDASHI_CUDA_DRIVER=$driver run "$MIDASHI" bench --device cuda --shape m=20,n=72,k=64,parts=4,rank=8
+    expect_error 2 'a matrix has at most 3 parts'
     MIDASHI_CUDA_DRIVER=$driver run "$MIDASHI" bench nearest --device cuda
     expect_code 2
     expect_match "$stderr" 'no row that is chosen runs on --device cuda'
