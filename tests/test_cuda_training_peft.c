@@ -10,6 +10,8 @@
 #include "tests/training_parity.h"
 
 #define FACTOR 2.0
+/* Of a target in the mean over all layers: torch's own ways are at most 1.4 times apart. */
+#define FACTOR_OF_A_TARGET 1.5
 /* Of cuda_support's settings. What is computed depends on mma's sums alone; softcuda takes seven
  * times as long where they truncate, which is the more like a card. */
 #define EXACT      4
@@ -67,12 +69,17 @@ static double largest(const double *x, int n)
 }
 
 /* Says how much it is and the bound, and returns whether it is beyond. */
-static int held(const char *what, const char *of, double got, double torch)
+static int held_within(double factor, const char *what, const char *of, double got, double torch)
 {
-    bool within = got <= FACTOR * torch;
+    bool within = got <= factor * torch;
     printf("    %s, %s: %.2e, torch %.2e: %.2f%s\n", what, of, got, torch, got / torch,
            within ? "" : ", BEYOND");
     return within ? 0 : 1;
+}
+
+static int held(const char *what, const char *of, double got, double torch)
+{
+    return held_within(FACTOR, what, of, got, torch);
 }
 
 static int held_steps(const char *what, const double *got, const double *torch, int n)
@@ -81,19 +88,69 @@ static int held_steps(const char *what, const double *got, const double *torch, 
            held(what, "root mean square", root_mean_square(got, n), root_mean_square(torch, n));
 }
 
-/* A tensor by itself too: at what torch has for it, or for all in the mean where that is more,
- * since one tensor's luck is no yardstick. */
-static int held_tensors(const char *what, const struct training_golden *golden, const double *got,
-                        const double *torch)
+/* At what torch has for the tensor, or for all in the mean where that is more, since one tensor's
+ * luck is no yardstick. */
+static int held_single_tensors(const char *what, const struct training_golden *golden,
+                               const double *got, const double *torch)
 {
     int n = golden->n_tensors, worst = 0;
     double typical = root_mean_square(torch, n);
     for (int i = 0; i < n; i++)
         if (got[i] / fmax(torch[i], typical) > got[worst] / fmax(torch[worst], typical))
             worst = i;
-    return held(what, training_golden_name(golden, worst), got[worst],
-                fmax(torch[worst], typical)) +
-           held_steps(what, got, torch, n) + held(what, "all at once", got[n], torch[n]);
+    return held(what, training_golden_name(golden, worst), got[worst], fmax(torch[worst], typical));
+}
+
+/* The root mean square over the tensors of a layer, -1 being the head's, or over those of a target
+ * in all layers; negative: there are none. */
+static double group_error(const struct training_golden *golden, const double *errors, bool by_layer,
+                          int group)
+{
+    double squares = 0;
+    int n = 0;
+    for (int i = 0; i < golden->n_tensors; i++) {
+        const struct training_golden_tensor *tensor = &golden->tensors[i];
+        if ((by_layer ? tensor->layer : tensor->target) != group)
+            continue;
+        squares += errors[i] * errors[i];
+        n++;
+    }
+    return n > 0 ? sqrt(squares / n) : -1;
+}
+
+/* The worst layer, or the worst target. */
+static int held_groups(const char *what, const struct training_golden *golden, bool by_layer,
+                       const double *got, const double *torch)
+{
+    double worst_got = 0, worst_torch = 1;
+    char name[32] = "";
+    for (int group = by_layer ? -1 : 0; group < golden->n_tensors; group++) {
+        double mean = group_error(golden, got, by_layer, group);
+        double yardstick = group_error(golden, torch, by_layer, group);
+        if (yardstick < 0 || mean / yardstick <= worst_got / worst_torch)
+            continue;
+        worst_got = mean, worst_torch = yardstick;
+        if (group < 0)
+            snprintf(name, sizeof name, "head");
+        else if (by_layer)
+            snprintf(name, sizeof name, "layer %d", group);
+        else
+            snprintf(name, sizeof name, "%s", lora_target_name((enum lora_target)group));
+    }
+    return held_within(by_layer ? FACTOR : FACTOR_OF_A_TARGET, what, name, worst_got, worst_torch);
+}
+
+/* Not one by one where they are hundreds, as SmolLM2's are: torch has one of those 3.3 times as far
+ * as torch that is given a text a micro-batch, but a layer at most 2.0 times and a target 1.4. */
+static int held_tensors(const char *what, const struct training_golden *golden, const double *got,
+                        const double *torch)
+{
+    int n = golden->n_tensors, beyond = 0;
+    if (!training_golden_has_sums(golden))
+        beyond += held_single_tensors(what, golden, got, torch);
+    return beyond + held_groups(what, golden, true, got, torch) +
+           held_groups(what, golden, false, got, torch) + held_steps(what, got, torch, n) +
+           held(what, "all at once", got[n], torch[n]);
 }
 
 /* Both have the first d->n_steps steps. */
@@ -169,7 +226,7 @@ static void check_steps(const char *test, const struct parity_case *c, int setti
     run(&d, &t.parity, &t.torch, t.torch.n_steps);
     int beyond = compare(&d, &t.parity.golden, &t.torch);
     fflush(stdout);
-    ck_assert_msg(beyond == 0, "%s: %d measures beyond twice torch's", c->run, beyond);
+    ck_assert_msg(beyond == 0, "%s: %d measures beyond what torch allows", c->run, beyond);
     if (d.n_steps == TRAINING_GOLDEN_STEPS)
         check_fall(&d, &t.torch, c->run);
     peft_test_close(&t, &d);
