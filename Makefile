@@ -26,8 +26,9 @@ TOOL_SOURCES      := $(wildcard tools/midashi/*.c)
 REFERENCE_SOURCES := $(wildcard tests/reference/*.c)
 TEST_SOURCES      := $(wildcard tests/test_*.c)
 TEST_SUPPORT      := tests/support.c tests/gradient_check.c tests/model_writer.c tests/cuda_support.c \
-                     tests/cuda_calls.c tests/cuda_weights.c tests/stories_model.c tests/training.c \
-                     tests/training_golden.c tests/training_parity.c
+                     tests/cuda_calls.c tests/cuda_counters.c tests/cuda_rope.c tests/cuda_weights.c \
+                     tests/stories_model.c tests/training.c tests/training_golden.c \
+                     tests/training_parity.c
 BENCH_SOURCES     := $(wildcard bench/*.c bench/rows/*.c)
 FUZZ_SOURCES      := $(wildcard tests/fuzz/fuzz_*.c)
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "host/base/float16.h"
-#include "tests/support.h"
+#include "tests/cuda_support.h"
 
 /* One packed batch. q, k and v are parts of one buffer, or three with gaps; what no row has is NaN,
  * which must not be read into anything. */
@@ -95,6 +95,65 @@ static double *rows_of(const struct batch *b, size_t begin, int row, int stride,
     return values;
 }
 
+/* Where row `first` of each begins, in a buffer of the device that lies as `buffer` does. */
+struct places {
+    const uint16_t *q, *k, *v;
+};
+
+static struct places places_of(const struct batch *b, const struct cuda_tensor *buffer, int first)
+{
+    const uint16_t *at = cuda_pointer(buffer);
+    return (struct places){
+        .q = at + b->q_begin + (size_t)first * (size_t)b->q_stride,
+        .k = at + b->k_begin + (size_t)first * (size_t)b->kv_stride,
+        .v = at + b->v_begin + (size_t)first * (size_t)b->kv_stride,
+    };
+}
+
+/* The key that has the largest score with row j of head h, and no other near it; one text and one
+ * kv head. */
+static int best_key(const struct batch *b, int j, int h)
+{
+    const float *q = b->buffer + b->q_begin + j * b->q_stride + h * b->head_dim;
+    double largest = -INFINITY;
+    int best = 0;
+    for (int key = 0; key <= j; key++) {
+        const float *k = b->buffer + b->k_begin + key * b->kv_stride;
+        double score = 0;
+        for (int c = 0; c < b->head_dim; c++)
+            score += (double)q[c] * (double)k[c];
+        if (score > largest)
+            largest = score, best = key;
+    }
+    return best;
+}
+
+/* Of rows begin up to end, one head of each, all scores overflow. */
+static void overflow_rows(const struct batch *b, int begin, int end, bool negative)
+{
+    for (int j = begin; j < end; j++)
+        for (int c = 0; c < b->head_dim; c++) {
+            b->buffer[(size_t)(j * b->q_stride + c)] = 0x1p126f;
+            b->buffer[b->k_begin + (size_t)(j * b->kv_stride + c)] =
+                negative ? -0x1p126f : 0x1p126f;
+        }
+}
+
+/* Rows of `row` columns within tolerance * magnitude and the rounding of the result. */
+static void check_rows(const struct batch *b, const char *name, const float *got,
+                       const double *want, const double *magnitude, size_t size, int row,
+                       double tolerance)
+{
+    for (size_t i = 0; i < size; i++) {
+        double allowed = cuda_bfloat16_allowed(want[i], tolerance * magnitude[i]);
+        if (!(fabs((double)got[i] - want[i]) <= allowed))
+            ck_abort_msg("%d/%d x %d, window %d%s: %s, row %zu, column %zu is %g, not %g +- %g",
+                         b->n_heads, b->n_kv_heads, b->head_dim, b->window,
+                         b->joined ? ", joined" : "", name, i / (size_t)row, i % (size_t)row,
+                         (double)got[i], want[i], allowed);
+    }
+}
+
 /* The largest length of a head's vector. */
 static double largest_norm(const double *x, size_t n_vectors, int head_dim)
 {
@@ -106,6 +165,13 @@ static double largest_norm(const double *x, size_t n_vectors, int head_dim)
         largest = square > largest ? square : largest;
     }
     return sqrt(largest);
+}
+
+/* No score is larger, of these rows of q and k. */
+static double largest_score(const struct batch *b, const double *q, const double *k)
+{
+    return (double)b->scale * largest_norm(q, (size_t)b->n * (size_t)b->n_heads, b->head_dim) *
+           largest_norm(k, (size_t)b->n * (size_t)b->n_kv_heads, b->head_dim);
 }
 
 /* The longest text. */

@@ -211,7 +211,17 @@ void *cuda_pointer(const struct cuda_tensor *tensor)
     return (void *)(uintptr_t)tensor->address;
 }
 
+void *cuda_element(const struct cuda_tensor *tensor, size_t i)
+{
+    return (uint16_t *)cuda_pointer(tensor) + i;
+}
+
 double cuda_rounding(enum precision type)
 {
     return type == PRECISION_BF16 ? 0x1p-8 : 0x1p-24;
+}
+
+double cuda_bfloat16_allowed(double want, double sums)
+{
+    return sums + cuda_rounding(PRECISION_BF16) * (fabs(want) + sums) + 0x1p-133;
 }

@@ -61,7 +61,13 @@ void *cuda_download_bytes(struct cuda_tensor *tensor);
 void cuda_drop(struct cuda_tensor *tensor);
 void *cuda_pointer(const struct cuda_tensor *tensor);
 
+/* The elements of a bfloat16 tensor from the i-th on. */
+void *cuda_element(const struct cuda_tensor *tensor, size_t i);
+
 /* Rounding to the type of a result, to nearest: half a unit in the last of 8 or 24 bits. */
 double cuda_rounding(enum precision type);
+/* What a bfloat16 result may be off by whose float32 value may be off by `sums`: that, and the
+ * rounding of a value that is (2^-133: half of the least subnormal). */
+double cuda_bfloat16_allowed(double want, double sums);
 
 #endif

@@ -1,6 +1,7 @@
 /* See cuda_weights.h. */
 #include "tests/cuda_weights.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "host/base/cuda_memory.h"
@@ -133,4 +134,56 @@ void dense_free(struct dense_on_device *dense)
 {
     free(dense->values);
     cuda_drop(&dense->tensor);
+}
+
+/* ---- either --------------------------------------------------------------------------------- */
+
+struct weighted weighted_tiles(const struct joined *joined)
+{
+    return (struct weighted){.tiles = &joined->tiles,
+                             .values = joined->values,
+                             .rows = joined->tiles.rows,
+                             .columns = joined->tiles.columns};
+}
+
+struct weighted weighted_dense(const struct dense_on_device *dense)
+{
+    return (struct weighted){.dense = &dense->matrix,
+                             .values = dense->values,
+                             .rows = dense->matrix.rows,
+                             .columns = dense->matrix.columns};
+}
+
+/* ---- what a product's rows promise ---------------------------------------------------------- */
+
+static void check_part(product_rows *product, const void *context, const float *all, int shape,
+                       int first_row, int m, int width)
+{
+    float *part = product(context, shape, first_row, m);
+    const float *want = all + (size_t)first_row * (size_t)width;
+    if (memcmp(want, part, (size_t)m * (size_t)width * sizeof *part) != 0)
+        ck_abort_msg("shape %d: %d rows from row %d on have other bytes", shape, m, first_row);
+    free(part);
+}
+
+void check_shapes(product_rows *product, const void *context, const float *all, int m, int width,
+                  int n_shapes)
+{
+    for (int shape = CHOSEN; shape < n_shapes; shape++)
+        check_part(product, context, all, shape, 60, m - 60, width);
+}
+
+void check_rows_alone(product_rows *product, const void *context, const float *all, int m,
+                      int width)
+{
+    for (int row = 0; row < m; row += 13)
+        check_part(product, context, all, CHOSEN, row, 1, width);
+}
+
+void check_nan_in_row(float *y, int m, int width, int row)
+{
+    for (int i = 0; i < m * width; i++)
+        if (isnan(y[i]) != (i / width == row))
+            ck_abort_msg("row %d, column %d: %g", i / width, i % width, (double)y[i]);
+    free(y);
 }

@@ -38,4 +38,33 @@ struct dense_on_device {
 struct dense_on_device dense_make(int rows, int columns, const double *values);
 void dense_free(struct dense_on_device *dense);
 
+/* Either, for a product that takes both. Borrowed. */
+struct weighted {
+    const struct nf4_tiles *tiles;    /* NULL: */
+    const struct dense_matrix *dense; /* of the device */
+    const double *values;             /* (rows, columns) */
+    int rows, columns;
+};
+struct weighted weighted_tiles(const struct joined *joined);
+struct weighted weighted_dense(const struct dense_on_device *dense);
+
+/* ---- what a product's rows promise ---------------------------------------------------------- */
+
+#define CHOSEN (-1) /* in the place of a shape's number: the one that the product chooses */
+
+/* Rows first_row up to first_row + m of the result, which the caller frees, by one of the shapes.
+ */
+typedef float *product_rows(const void *context, int shape, int first_row, int m);
+
+/* all (m, width): the rows from 0 on, 61 at least, have the same bytes when they begin at the 60th
+ * only, in each of n_shapes shapes and in the chosen one. */
+void check_shapes(product_rows *product, const void *context, const float *all, int m, int width,
+                  int n_shapes);
+/* And when they are alone. */
+void check_rows_alone(product_rows *product, const void *context, const float *all, int m,
+                      int width);
+
+/* y (m, width) has NaN all over the row, and nowhere else. Frees y. */
+void check_nan_in_row(float *y, int m, int width, int row);
+
 #endif

@@ -121,6 +121,11 @@ void *test_alloc(size_t bytes)
     return pointer;
 }
 
+float *test_floats(size_t n)
+{
+    return test_alloc(n * sizeof(float));
+}
+
 float *guarded_floats(size_t n)
 {
     uint32_t *raw = aligned_alloc(64, (n * 4 + 2 * CANARIES * 4 + 63) / 64 * 64);
@@ -150,6 +155,17 @@ double *to_doubles(const float *x, size_t n)
     for (size_t i = 0; i < n; i++)
         y[i] = x[i];
     return y;
+}
+
+double relative_distance(const float *got, const float *want, size_t n)
+{
+    double squares = 0, norm = 0;
+    for (size_t i = 0; i < n; i++) {
+        double difference = (double)got[i] - (double)want[i];
+        squares += difference * difference;
+        norm += (double)want[i] * (double)want[i];
+    }
+    return sqrt(squares / norm);
 }
 
 void check_close(const float *got, const double *want, size_t n, double absolute, double relative,

@@ -35,12 +35,16 @@ uint64_t mix64(uint64_t seed, uint64_t index);
 
 /* Garbage, a byte at least; fails the test where there is no memory. The caller frees. */
 void *test_alloc(size_t bytes);
+float *test_floats(size_t n);
 
 /* float32 buffers with canaries before and behind; released by check_guarded. Not cleared: filled
  * with NaN, so that an element that is not written fails a comparison. */
 float *guarded_floats(size_t n);
 void check_guarded(float *x, size_t n); /* fails the test where a canary was overwritten; frees */
 double *to_doubles(const float *x, size_t n); /* caller frees with free() */
+
+/* |got - want| / |want|, n elements as a vector. */
+double relative_distance(const float *got, const float *want, size_t n);
 
 /* Fails unless |got - want| <= absolute + relative * |want| for each element (NaN fails), and the
  * mean square error is at most relative^2 times the mean square of want, plus absolute^2. what

@@ -7,13 +7,6 @@
 #include <string.h>
 #include "kernels/adamw.h"
 
-static float *floats(size_t n)
-{
-    float *x = malloc(n * sizeof *x + 1);
-    ck_assert_ptr_nonnull(x);
-    return x;
-}
-
 /* Round pieces of four, the block of 256 threads of them, and the norm's 16,384. */
 static const int sizes[] = {0, 1, 3, 4, 5, 1023, 1025, 16384, 16385, 40003};
 #define N_SIZES (sizeof sizes / sizeof *sizes)
@@ -30,7 +23,7 @@ struct state {
 static void norm_of(struct state *state, const float *x, size_t n, int32_t step, double clip)
 {
     struct err err;
-    float *copy = floats(n);
+    float *copy = test_floats(n);
     memcpy(copy, x, n * sizeof *x);
     struct cuda_tensor of_x = cuda_send(PRECISION_F32, copy, n);
     struct cuda_tensor record = cuda_send_bytes(&state->record, sizeof state->record);
@@ -57,7 +50,7 @@ START_TEST(norm_matches_reference)
     for (size_t c = 0; c < N_SIZES + cuda_test_full(); c++)
         for (int k = 0; k < 3; k++) {
             size_t n = c < N_SIZES ? (size_t)sizes[c] : 6000001;
-            float *x = floats(n);
+            float *x = test_floats(n);
             struct state state = {.record = {.loss = 2.5, .correct = 7}};
             fill_normal(x, n, 1, deviations[k]);
             double *x64 = to_doubles(x, n), want = sqrt(sum_of_squares_ref(x64, (int64_t)n));
@@ -79,7 +72,7 @@ START_TEST(what_is_not_finite_stops_for_good)
 {
     enum { N = 17000 };
     static const int places[] = {0, 5, 8191, 16384, N - 1};
-    float *x = floats(N);
+    float *x = test_floats(N);
     if (!cuda_test_device(_i))
         SKIP("needs nvcc");
     fill_normal(x, N, 1, 1.0f);
@@ -126,7 +119,7 @@ static void fill_arrays(float *x[ARRAYS], size_t n)
 {
     static const float scales[] = {1, 1e-4f, 1e-12f, 1e-25f, 1e-39f, 1e8f, 1e17f, 0};
     for (int a = 0; a < ARRAYS; a++)
-        x[a] = floats(n);
+        x[a] = test_floats(n);
     fill_normal(x[PARAMETERS], n, 1, 0.5f);
     fill_normal(x[GRADIENTS], n, 2, 1.0f);
     fill_normal(x[M], n, 3, 0.1f);

@@ -3,7 +3,6 @@
  * and nothing lost when memory ends. */
 #include "tests/cuda_support.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,17 +107,6 @@ static float *states_of(struct device *device, const char *path, const char *ada
     return states_at(device, path, adapter_path, precision, ALL, ALL);
 }
 
-static double distance(const float *got, const float *want, size_t n)
-{
-    double errors = 0, norms = 0;
-    for (size_t i = 0; i < n; i++) {
-        double difference = (double)got[i] - (double)want[i];
-        errors += difference * difference;
-        norms += (double)want[i] * (double)want[i];
-    }
-    return sqrt(errors / norms);
-}
-
 static int compare(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -133,7 +121,7 @@ static double typical_error(const float *got, const struct npy *want)
     size_t d = (size_t)want->columns;
     ck_assert_int_eq(want->rows, N_TOKENS);
     for (size_t i = 0; i < N_TOKENS; i++)
-        errors[i] = distance(got + i * d, (const float *)want->data + i * d, d);
+        errors[i] = relative_distance(got + i * d, (const float *)want->data + i * d, d);
     qsort(errors, N_TOKENS, sizeof *errors, compare);
     return errors[N_TOKENS / 2];
 }
@@ -433,8 +421,9 @@ START_TEST(embeddings_are_near_the_cpus)
     float *want = embed(&width, &cpu, model, adapter, 0, N, 512);
     float *plain_gpu = embed(&width, &cuda_test, model, NULL, 0, N, 512);
     float *got = embed(&width, &cuda_test, model, adapter, 0, N, 512);
-    double measure = distance(plain_gpu, plain, N * width), error = distance(got, want, N * width);
-    double effect = distance(plain, want, N * width);
+    double measure = relative_distance(plain_gpu, plain, N * width),
+           error = relative_distance(got, want, N * width);
+    double effect = relative_distance(plain, want, N * width);
     ck_assert_msg(error <= 2 * measure, "%g; without an adapter %g", error, measure);
     ck_assert_msg(effect > 0.2, "the adapter changes %g", effect);
     free(plain), free(want), free(plain_gpu), free(got);

@@ -2,14 +2,13 @@
  * tests/test_attention.c asks the same of the CPU. */
 #include "tests/cuda_support.h"
 
-#include <dlfcn.h>
-#include <jansson.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "kernels/attention.h"
 #include "tests/attention_batch.h"
+#include "tests/cuda_counters.h"
 
 /* n rows of q, k and v from row `first` on, on the device as texts of cu_seqlens; out as floats. */
 static float *run_part(const struct batch *b, int first, int n, const int32_t *cu_seqlens,
@@ -26,13 +25,10 @@ static float *run_part(const struct batch *b, int first, int n, const int32_t *c
     struct cuda_tensor out = cuda_send(PRECISION_BF16, nothing, out_size);
     struct cuda_tensor begins =
         cuda_send_bytes(cu_seqlens, ((size_t)n_texts + 1) * sizeof *cu_seqlens);
-    uint16_t *at = cuda_pointer(&buffer);
-    const uint16_t *q = at + b->q_begin + (size_t)first * (size_t)b->q_stride;
-    const uint16_t *k = at + b->k_begin + (size_t)first * (size_t)b->kv_stride;
-    const uint16_t *v = at + b->v_begin + (size_t)first * (size_t)b->kv_stride;
-    cuda_good(attention_fwd_cuda(&cuda_test, cuda_pointer(&out), q, b->q_stride, k, v, b->kv_stride,
-                                 cuda_pointer(&begins), n, n_texts, b->n_heads, b->n_kv_heads,
-                                 b->head_dim, b->scale, b->window, &err),
+    struct places at = places_of(b, &buffer, first);
+    cuda_good(attention_fwd_cuda(&cuda_test, cuda_pointer(&out), at.q, b->q_stride, at.k, at.v,
+                                 b->kv_stride, cuda_pointer(&begins), n, n_texts, b->n_heads,
+                                 b->n_kv_heads, b->head_dim, b->scale, b->window, &err),
               &err);
     float *got = cuda_download(&out);
     cuda_drop(&buffer), cuda_drop(&begins);
@@ -63,19 +59,8 @@ static void check_batch(const struct batch *b, const float *got)
                       b->head_dim, (double)b->scale, b->window, scores);
     attention_fwd_ref(average, q, k, sizes_of_v, b->cu_seqlens, b->n_texts, b->n_heads,
                       b->n_kv_heads, b->head_dim, (double)b->scale, b->window, scores);
-    double magnitude = (double)b->scale *
-                       largest_norm(q, (size_t)b->n * (size_t)b->n_heads, b->head_dim) *
-                       largest_norm(k, (size_t)b->n * (size_t)b->n_kv_heads, b->head_dim);
-    double tolerance = attention_fwd_cuda_tolerance(b->head_dim, longest, magnitude);
-    for (size_t i = 0; i < size; i++) {
-        double allowed = tolerance * average[i];
-        allowed += cuda_rounding(PRECISION_BF16) * (fabs(want[i]) + allowed) + 0x1p-133;
-        if (!(fabs((double)got[i] - want[i]) <= allowed))
-            ck_abort_msg("%d/%d x %d, window %d%s: row %zu, column %zu is %g, not %g +- %g",
-                         b->n_heads, b->n_kv_heads, b->head_dim, b->window,
-                         b->joined ? ", joined" : "", i / (size_t)b->q_row, i % (size_t)b->q_row,
-                         (double)got[i], want[i], allowed);
-    }
+    check_rows(b, "out", got, want, average, size, b->q_row,
+               attention_fwd_cuda_tolerance(b->head_dim, longest, largest_score(b, q, k)));
     free(q), free(k), free(v), free(sizes_of_v), free(want), free(average), free(scores);
 }
 
@@ -310,16 +295,7 @@ START_TEST(attention_takes_scores_of_any_size)
         float *got = run(&b);
         for (int j = 0; j < length; j++)
             for (int h = 0; h < 2; h++) {
-                const float *q = b.buffer + b.q_begin + j * b.q_stride + h * 24, *best = NULL;
-                double largest = -INFINITY;
-                for (int key = 0; key <= j; key++) {
-                    const float *k = b.buffer + b.k_begin + key * b.kv_stride;
-                    double score = 0;
-                    for (int c = 0; c < 24; c++)
-                        score += (double)q[c] * (double)k[c];
-                    if (score > largest)
-                        largest = score, best = b.buffer + b.v_begin + key * b.kv_stride;
-                }
+                const float *best = b.buffer + b.v_begin + best_key(&b, j, h) * b.kv_stride;
                 if (memcmp(got + j * b.q_row + h * 24, best, 24 * sizeof *best) != 0)
                     ck_abort_msg("deviation %g: query %d, head %d", (double)deviations[i], j, h);
             }
@@ -339,12 +315,7 @@ START_TEST(attention_gives_nan_where_scores_overflow)
     for (int negative = 0; negative < 2; negative++) {
         struct batch b = make_batch(three, 3, 1, 1, 8, true);
         fill_batch(&b, 1.5f);
-        for (int j = 3; j < 133; j++)
-            for (int c = 0; c < 8; c++) {
-                b.buffer[(size_t)(j * b.q_stride + c)] = 0x1p126f;
-                b.buffer[b.k_begin + (size_t)(j * b.kv_stride + c)] =
-                    negative ? -0x1p126f : 0x1p126f;
-            }
+        overflow_rows(&b, 3, 133, negative);
         float *got = run(&b);
         for (int j = 0; j < b.n * b.q_row; j++)
             ck_assert_int_eq(isnan(got[j]) != 0, j >= 3 * 8 && j < 133 * 8);
@@ -357,49 +328,18 @@ END_TEST
 
 /* ---- how memory is touched ------------------------------------------------------------------ */
 
-/* The sum of the counters whose names begin and end so, less or with those of a least count. */
-static json_int_t total(json_t *counters, const char *begin, const char *end, bool least)
-{
-    const char *name;
-    json_t *value;
-    json_int_t sum = 0;
-    json_object_foreach(counters, name, value)
-    {
-        size_t length = strlen(name), tail = strlen(end);
-        if (strncmp(name, begin, strlen(begin)) == 0 && length > tail &&
-            strcmp(name + length - tail, end) == 0 && (strstr(name, "_least_") != NULL) == least)
-            sum += json_integer_value(value);
-    }
-    return sum;
-}
-
 /* No bank conflicts, and no sector of 32 bytes is moved for less than it holds. */
 START_TEST(attention_touches_memory_well)
 {
     static const int two[] = {130, 70}, head_dims[] = {16, 32, 64, 80, 96, 128, 256};
-    CUresult (*begin)(void), (*end)(const char *);
     if (!cuda_test_device(0))
         SKIP("needs nvcc");
-    *(void **)&begin = dlsym(cuda_test.cuda->driver.library, "softcudaCountBegin");
-    *(void **)&end = dlsym(cuda_test.cuda->driver.library, "softcudaCountEnd");
-    ck_assert(begin && end);
     for (size_t i = 0; i < sizeof head_dims / sizeof *head_dims; i++) {
-        const char *path = write_file(temporary_folder(), "report.json", "", 0);
         struct batch b = make_batch(two, 2, 2, 1, head_dims[i], true);
         fill_batch(&b, 1.5f);
-        ck_assert_int_eq(begin(), CUDA_SUCCESS);
+        cuda_count_begin();
         free(run(&b));
-        ck_assert_int_eq(end(path), CUDA_SUCCESS);
-        json_t *report = json_load_file(path, 0, NULL);
-        json_t *kernel = json_array_get(json_object_get(report, "kernels"), 0);
-        json_t *counters = json_object_get(kernel, "counters");
-        ck_assert_int_gt(total(counters, "shared_", "_wavefronts", true), 0);
-        ck_assert_int_eq(total(counters, "shared_", "_wavefronts", false),
-                         total(counters, "shared_", "_wavefronts", true));
-        ck_assert_int_gt(total(counters, "global_", "_sectors", true), 0);
-        ck_assert_int_eq(total(counters, "global_", "_sectors", false),
-                         total(counters, "global_", "_sectors", true));
-        json_decref(report);
+        cuda_count_end_touched_well(1);
         free_batch(&b);
     }
     device_close(&cuda_test);

@@ -2,8 +2,6 @@
  * tests/test_attention_bwd.c asks the same of the CPU. */
 #include "tests/cuda_support.h"
 
-#include <dlfcn.h>
-#include <jansson.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -11,6 +9,7 @@
 #include "host/base/float16.h"
 #include "kernels/attention.h"
 #include "tests/attention_batch.h"
+#include "tests/cuda_counters.h"
 
 /* dq, dk and dv, row behind row, in one array. */
 struct gradients {
@@ -66,18 +65,15 @@ static struct gradients run_part(const struct batch *b, const float *dout, int f
     struct cuda_tensor begins =
         cuda_send_bytes(cu_seqlens, ((size_t)n_texts + 1) * sizeof *cu_seqlens);
     struct cuda_tensor scratch = cuda_empty(PRECISION_F32, 4 * (size_t)b->n_heads * (size_t)n);
-    const uint16_t *at = cuda_pointer(&buffer);
-    const uint16_t *q = at + b->q_begin + (size_t)first * (size_t)b->q_stride;
-    const uint16_t *k = at + b->k_begin + (size_t)first * (size_t)b->kv_stride;
-    const uint16_t *v = at + b->v_begin + (size_t)first * (size_t)b->kv_stride;
+    struct places at = places_of(b, &buffer, first);
     uint16_t *to = cuda_pointer(&gradient);
-    cuda_good(attention_fwd_cuda(&cuda_test, cuda_pointer(&out), q, b->q_stride, k, v, b->kv_stride,
-                                 cuda_pointer(&begins), n, n_texts, b->n_heads, b->n_kv_heads,
-                                 b->head_dim, b->scale, b->window, &err),
+    cuda_good(attention_fwd_cuda(&cuda_test, cuda_pointer(&out), at.q, b->q_stride, at.k, at.v,
+                                 b->kv_stride, cuda_pointer(&begins), n, n_texts, b->n_heads,
+                                 b->n_kv_heads, b->head_dim, b->scale, b->window, &err),
               &err);
     cuda_good(attention_bwd_cuda(&cuda_test, to + b->q_begin, b->q_stride, to + b->k_begin,
                                  to + b->v_begin, b->kv_stride, cuda_pointer(&slope),
-                                 cuda_pointer(&out), q, b->q_stride, k, v, b->kv_stride,
+                                 cuda_pointer(&out), at.q, b->q_stride, at.k, at.v, b->kv_stride,
                                  cuda_pointer(&begins), n, n_texts, b->n_heads, b->n_kv_heads,
                                  b->head_dim, b->scale, b->window, cuda_pointer(&scratch), &err),
               &err);
@@ -101,21 +97,6 @@ static struct gradients run(const struct batch *b, const float *dout)
 
 /* ---- against the reference ------------------------------------------------------------------ */
 
-static void check_gradient(const struct batch *b, const char *name, const float *got,
-                           const double *want, const double *magnitude, size_t size, int row,
-                           double tolerance)
-{
-    for (size_t i = 0; i < size; i++) {
-        double allowed = tolerance * magnitude[i];
-        allowed += cuda_rounding(PRECISION_BF16) * (fabs(want[i]) + allowed) + 0x1p-133;
-        if (!(fabs((double)got[i] - want[i]) <= allowed))
-            ck_abort_msg("%d/%d x %d, window %d%s: %s, row %zu, column %zu is %g, not %g +- %g",
-                         b->n_heads, b->n_kv_heads, b->head_dim, b->window,
-                         b->joined ? ", joined" : "", name, i / (size_t)row, i % (size_t)row,
-                         (double)got[i], want[i], allowed);
-    }
-}
-
 static void check_batch(const struct batch *b, const float *dout, const struct gradients *got)
 {
     size_t q_size = got->q_size, k_size = got->k_size, all = q_size + 2 * k_size;
@@ -131,17 +112,22 @@ static void check_batch(const struct batch *b, const float *dout, const struct g
     attention_bwd_ref(want, want + q_size, want + q_size + k_size, magnitude, magnitude + q_size,
                       magnitude + q_size + k_size, slope, q, k, v, b->cu_seqlens, b->n_texts,
                       b->n_heads, b->n_kv_heads, b->head_dim, (double)b->scale, b->window, scores);
-    double score = (double)b->scale *
-                   largest_norm(q, (size_t)b->n * (size_t)b->n_heads, b->head_dim) *
-                   largest_norm(k, (size_t)b->n * (size_t)b->n_kv_heads, b->head_dim);
-    double tolerance = attention_bwd_cuda_tolerance(b->head_dim, longest,
-                                                    longest * (b->n_heads / b->n_kv_heads), score);
-    check_gradient(b, "dq", got->dq, want, magnitude, q_size, b->q_row, tolerance);
-    check_gradient(b, "dk", got->dk, want + q_size, magnitude + q_size, k_size, b->k_row,
-                   tolerance);
-    check_gradient(b, "dv", got->dv, want + q_size + k_size, magnitude + q_size + k_size, k_size,
-                   b->k_row, tolerance);
+    double tolerance = attention_bwd_cuda_tolerance(
+        b->head_dim, longest, longest * (b->n_heads / b->n_kv_heads), largest_score(b, q, k));
+    check_rows(b, "dq", got->dq, want, magnitude, q_size, b->q_row, tolerance);
+    check_rows(b, "dk", got->dk, want + q_size, magnitude + q_size, k_size, b->k_row, tolerance);
+    check_rows(b, "dv", got->dv, want + q_size + k_size, magnitude + q_size + k_size, k_size,
+               b->k_row, tolerance);
     free(q), free(k), free(v), free(slope), free(want), free(scores);
+}
+
+/* The batch's gradients by the slopes that make_dout makes. */
+static void check_run(const struct batch *b)
+{
+    float *dout = make_dout(b);
+    struct gradients got = run(b, dout);
+    check_batch(b, dout, &got);
+    free(got.dq), free(dout);
 }
 
 /* Empty, single, round a group of 16, a tile of 32 and 64, and a block of rows. The short form has
@@ -185,10 +171,7 @@ START_TEST(gradient_matches_reference)
             continue;
         struct batch b = make_texts(cases[c].n_heads, cases[c].n_kv_heads, cases[c].head_dim,
                                     cases[c].joined, cases[c].window);
-        float *dout = make_dout(&b);
-        struct gradients got = run(&b, dout);
-        check_batch(&b, dout, &got);
-        free(got.dq), free(dout);
+        check_run(&b);
         free_batch(&b);
     }
     device_close(&cuda_test);
@@ -206,10 +189,7 @@ START_TEST(gradient_finds_its_text)
     many[33] = 70, many[39] = 65;
     struct batch b = make_batch(many, 40, 2, 1, 8, true);
     fill_batch(&b, 1.5f);
-    float *dout = make_dout(&b);
-    struct gradients got = run(&b, dout);
-    check_batch(&b, dout, &got);
-    free(got.dq), free(dout);
+    check_run(&b);
     free_batch(&b);
     device_close(&cuda_test);
 }
@@ -231,10 +211,7 @@ START_TEST(gradient_takes_long_texts)
                         : make_batch(titles, 16, 1, 1, 128, true);
     b.window = _i == 3 ? 700 : 0;
     fill_batch(&b, 1.5f);
-    float *dout = make_dout(&b);
-    struct gradients got = run(&b, dout);
-    check_batch(&b, dout, &got);
-    free(got.dq), free(dout);
+    check_run(&b);
     free_batch(&b);
     device_close(&cuda_test);
 }
@@ -362,17 +339,7 @@ START_TEST(gradient_takes_scores_of_any_size)
         double *want = calloc(2 * got.k_size, sizeof *want), *magnitude = want + got.k_size;
         for (int j = 0; j < length; j++)
             for (int h = 0; h < 2; h++) {
-                const float *q = b.buffer + b.q_begin + j * b.q_stride + h * 24;
-                double largest = -INFINITY;
-                size_t best = 0;
-                for (int key = 0; key <= j; key++) {
-                    const float *k = b.buffer + b.k_begin + key * b.kv_stride;
-                    double score = 0;
-                    for (int c = 0; c < 24; c++)
-                        score += (double)q[c] * (double)k[c];
-                    if (score > largest)
-                        largest = score, best = (size_t)key;
-                }
+                size_t best = (size_t)best_key(&b, j, h);
                 for (int c = 0; c < 24; c++) {
                     double slope = (double)dout[(j * 2 + h) * 24 + c];
                     want[best * 24 + (size_t)c] += slope;
@@ -380,7 +347,7 @@ START_TEST(gradient_takes_scores_of_any_size)
                 }
             }
         double tolerance = 0x1p-23 * 10 * 2 * 128 / 8; /* what mma may cut */
-        check_gradient(&b, "dv", got.dv, want, magnitude, got.k_size, b.k_row, tolerance);
+        check_rows(&b, "dv", got.dv, want, magnitude, got.k_size, b.k_row, tolerance);
         for (size_t c = 0; c < got.q_size + 2 * got.k_size; c++)
             if (!isfinite(got.dq[c]))
                 ck_abort_msg("deviation %g: element %zu is %g", (double)deviations[i], c,
@@ -401,12 +368,7 @@ START_TEST(gradient_is_nan_where_scores_overflow)
     for (int negative = 0; negative < 2; negative++) {
         struct batch b = make_batch(three, 3, 1, 1, 8, true);
         fill_batch(&b, 1.5f);
-        for (int j = 3; j < 83; j++)
-            for (int c = 0; c < 8; c++) {
-                b.buffer[(size_t)(j * b.q_stride + c)] = 0x1p126f;
-                b.buffer[b.k_begin + (size_t)(j * b.kv_stride + c)] =
-                    negative ? -0x1p126f : 0x1p126f;
-            }
+        overflow_rows(&b, 3, 83, negative);
         float *dout = make_dout(&b);
         struct gradients got = run(&b, dout);
         for (int j = 0; j < 3 * b.n * 8; j++)
@@ -420,55 +382,20 @@ END_TEST
 
 /* ---- how memory is touched ------------------------------------------------------------------ */
 
-/* The sum of the counters whose names begin and end so, less or with those of a least count. */
-static json_int_t total(json_t *counters, const char *begin, const char *end, bool least)
-{
-    const char *name;
-    json_t *value;
-    json_int_t sum = 0;
-    json_object_foreach(counters, name, value)
-    {
-        size_t length = strlen(name), tail = strlen(end);
-        if (strncmp(name, begin, strlen(begin)) == 0 && length > tail &&
-            strcmp(name + length - tail, end) == 0 && (strstr(name, "_least_") != NULL) == least)
-            sum += json_integer_value(value);
-    }
-    return sum;
-}
-
 /* No bank conflicts, and no sector of 32 bytes is moved for less than it holds. */
 START_TEST(gradient_touches_memory_well)
 {
     static const int two[] = {130, 70}, head_dims[] = {16, 64, 80, 96, 128, 256};
-    CUresult (*begin)(void), (*end)(const char *);
     if (!cuda_test_device(0))
         SKIP("needs nvcc");
-    *(void **)&begin = dlsym(cuda_test.cuda->driver.library, "softcudaCountBegin");
-    *(void **)&end = dlsym(cuda_test.cuda->driver.library, "softcudaCountEnd");
-    ck_assert(begin && end);
     for (size_t i = 0; i < sizeof head_dims / sizeof *head_dims; i++) {
-        const char *path = write_file(temporary_folder(), "report.json", "", 0);
         struct batch b = make_batch(two, 2, 2, 1, head_dims[i], true);
         fill_batch(&b, 1.5f);
         float *dout = make_dout(&b);
-        ck_assert_int_eq(begin(), CUDA_SUCCESS);
+        cuda_count_begin();
         free(run(&b, dout).dq);
-        ck_assert_int_eq(end(path), CUDA_SUCCESS);
-        json_t *report = json_load_file(path, 0, NULL), *kernel;
-        size_t index;
-        ck_assert_int_eq(json_array_size(json_object_get(report, "kernels")), 3);
-        json_array_foreach(json_object_get(report, "kernels"), index, kernel)
-        {
-            json_t *counters = json_object_get(kernel, "counters");
-            ck_assert_int_gt(total(counters, "shared_", "_wavefronts", true), 0);
-            ck_assert_int_eq(total(counters, "shared_", "_wavefronts", false),
-                             total(counters, "shared_", "_wavefronts", true));
-            ck_assert_int_gt(total(counters, "global_", "_sectors", true), 0);
-            ck_assert_int_eq(total(counters, "global_", "_sectors", false),
-                             total(counters, "global_", "_sectors", true));
-        }
+        cuda_count_end_touched_well(3); /* attention's own among them */
         free(dout);
-        json_decref(report);
         free_batch(&b);
     }
     device_close(&cuda_test);

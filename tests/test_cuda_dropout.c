@@ -8,22 +8,9 @@
 #include "host/base/float16.h"
 #include "kernels/dropout.h"
 
-static float *floats(size_t n)
-{
-    float *x = malloc(n * sizeof *x + 1);
-    ck_assert_ptr_nonnull(x);
-    return x;
-}
-
 static float rounded(float x)
 {
     return bf16_to_float(bf16_from_float(x));
-}
-
-/* Elements from `from` on of a bfloat16 tensor. */
-static void *element(const struct cuda_tensor *tensor, size_t from)
-{
-    return (char *)cuda_pointer(tensor) + 2 * from;
 }
 
 /* Around the group of 8 and the block of 256 threads; widths that are whole groups and others; rows
@@ -46,7 +33,7 @@ static void check_dropout(size_t c, const struct dropout *given, bool add, bool 
     struct device cpu = device_cpu(&cuda_test);
     int n = cases[c].n, d = cases[c].d;
     size_t size = (size_t)n * (size_t)d;
-    float *x = floats(size), *y = floats(size), *want = floats(size);
+    float *x = test_floats(size), *y = test_floats(size), *want = test_floats(size);
     dropout.first_row = cases[c].first_row;
     for (size_t i = 0; i < size; i++)
         y[i] = NAN;
@@ -116,9 +103,9 @@ START_TEST(bytes_do_not_depend_on_passes)
                   &err);
         for (int row = 0; row < N; row++) {
             dropout.first_row = 100 + row;
-            cuda_good(dropout_fwd_cuda(&cuda_test, element(&many, (size_t)(row * d)),
-                                       element(&of_x, (size_t)(row * d)), &dropout, 1, d, false,
-                                       &err),
+            cuda_good(dropout_fwd_cuda(&cuda_test, cuda_element(&many, (size_t)(row * d)),
+                                       cuda_element(&of_x, (size_t)(row * d)), &dropout, 1, d,
+                                       false, &err),
                       &err);
         }
         float *first = cuda_download(&one), *second = cuda_download(&many);

@@ -9,25 +9,12 @@
 #include "kernels/lora.h"
 #include "kernels/weight_gradient.h"
 
-static float *floats(size_t n)
-{
-    float *x = malloc(n * sizeof *x + 1);
-    ck_assert_ptr_nonnull(x);
-    return x;
-}
-
 static double *absolutes(const double *x, size_t n)
 {
     double *y = malloc(n * sizeof *y + 1);
     for (size_t i = 0; i < n; i++)
         y[i] = fabs(x[i]);
     return y;
-}
-
-/* Elements from `from` on of a bfloat16 tensor. */
-static void *element(const struct cuda_tensor *tensor, size_t from)
-{
-    return (char *)cuda_pointer(tensor) + 2 * from;
 }
 
 /* Units: none, empty ones, one row, around an mma's 16 rows and a step's 32, longer than all that
@@ -51,8 +38,8 @@ enum { N_CUTS = sizeof cuts / sizeof *cuts };
 static struct cuda_tensor send_rows(float **packed, int n, int d, int stride, uint64_t seed)
 {
     size_t size = (size_t)n * (size_t)stride;
-    float *x = floats(size);
-    *packed = floats((size_t)n * (size_t)d);
+    float *x = test_floats(size);
+    *packed = test_floats((size_t)n * (size_t)d);
     for (size_t i = 0; i < size; i++)
         x[i] = NAN;
     for (int row = 0; row < n; row++)
@@ -103,7 +90,7 @@ static void check_matrix(int rows, int columns, int cut, int more)
     struct err err;
     int m = cuts[cut].units[cuts[cut].n_units];
     size_t n = (size_t)rows * (size_t)columns;
-    float *dw = floats(n), *dy, *x;
+    float *dw = test_floats(n), *dy, *x;
     fill_normal(dw, n, 1, 1.0f);
     struct cuda_tensor of_dw = cuda_send(PRECISION_F32, dw, n), of_units = send_units(cut);
     struct cuda_tensor of_dy = send_rows(&dy, m, rows, rows + more, 100);
@@ -210,7 +197,7 @@ struct operands {
 static float *ranks_of(const struct lora_parts *parts, int n, uint64_t seed)
 {
     size_t size = (size_t)n * (size_t)parts->padded;
-    float *x = floats(size);
+    float *x = test_floats(size);
     fill_normal(x, size, seed, 1.0f);
     for (int p = 0; p < parts->n_parts; p++)
         for (int row = 0; row < n; row++)
@@ -239,7 +226,8 @@ static struct operands operands_of(const struct join *join, int m, int more)
     o.of_s = cuda_send(PRECISION_BF16, o.s, n_ranks);
     o.of_ds = cuda_send(PRECISION_BF16, o.ds, n_ranks);
     for (int p = 0; p < o.parts.n_parts; p++) {
-        o.a_before[p] = floats(a_size(&o.parts, p)), o.b_before[p] = floats(b_size(&o.parts, p));
+        o.a_before[p] = test_floats(a_size(&o.parts, p)),
+        o.b_before[p] = test_floats(b_size(&o.parts, p));
         fill_normal(o.a_before[p], a_size(&o.parts, p), 7, 1.0f);
         fill_normal(o.b_before[p], b_size(&o.parts, p), 8, 1.0f);
         o.a[p] = cuda_send(PRECISION_F32, o.a_before[p], a_size(&o.parts, p));
@@ -270,10 +258,11 @@ static void run(struct operands *o, const struct dropout *dropout, int row,
         of = *dropout, of.first_row += row;
     size_t ranks_at = (size_t)row * (size_t)o->parts.padded;
     cuda_good(lora_gradients_cuda(&cuda_test, a, b, &o->parts,
-                                  element(&o->of_dy, (size_t)row * (size_t)o->parts.rows),
-                                  element(&o->of_x, (size_t)row * (size_t)o->x_stride), o->x_stride,
-                                  element(&o->of_s, ranks_at), element(&o->of_ds, ranks_at),
-                                  dropout ? &of : NULL, cuda_pointer(units), n_units, &err),
+                                  cuda_element(&o->of_dy, (size_t)row * (size_t)o->parts.rows),
+                                  cuda_element(&o->of_x, (size_t)row * (size_t)o->x_stride),
+                                  o->x_stride, cuda_element(&o->of_s, ranks_at),
+                                  cuda_element(&o->of_ds, ranks_at), dropout ? &of : NULL,
+                                  cuda_pointer(units), n_units, &err),
               &err);
 }
 
@@ -282,7 +271,7 @@ static float *dropped_of(const struct operands *o, const struct dropout *dropout
 {
     struct device cpu = device_cpu(&cuda_test);
     size_t size = (size_t)o->m * (size_t)o->parts.columns;
-    float *dropped = floats(size);
+    float *dropped = test_floats(size);
     struct dropout of = *dropout;
     of.stream = o->parts.parts[p].stream;
     dropout_fwd_cpu(&cpu, dropped, o->x, &of, o->m, o->parts.columns, false);
@@ -294,7 +283,7 @@ static float *dropped_of(const struct operands *o, const struct dropout *dropout
 /* Some columns of a matrix by themselves. */
 static float *columns_of(const float *matrix, int n, int stride, int first, int width)
 {
-    float *x = floats((size_t)n * (size_t)width);
+    float *x = test_floats((size_t)n * (size_t)width);
     for (int row = 0; row < n; row++)
         memcpy(x + row * width, matrix + row * stride + first, (size_t)width * sizeof *x);
     return x;
@@ -356,7 +345,7 @@ START_TEST(adapters_gradients_are_the_formulas)
     struct lora_part *part = &o.parts.parts[0];
     struct dropout dropout = dropouts[0];
     size_t n_a = a_size(&o.parts, 0), n_b = b_size(&o.parts, 0), n_x = (size_t)m * 136;
-    float *b = floats(n_b), *s = columns_of(o.s, m, part->padded, 0, part->rank);
+    float *b = test_floats(n_b), *s = columns_of(o.s, m, part->padded, 0, part->rank);
     fill_normal(b, n_b, 9, 0.1f);
     for (int t = 0; t < m; t++)
         for (int r = 0; r < part->rank; r++) {

@@ -9,13 +9,6 @@
 #include "kernels/dropout.h"
 #include "kernels/lora.h"
 
-static float *floats(size_t n)
-{
-    float *x = malloc(n * sizeof *x + 1);
-    ck_assert_ptr_nonnull(x);
-    return x;
-}
-
 static double rounded(float x)
 {
     return bf16_to_float(bf16_from_float(x));
@@ -55,7 +48,7 @@ static void make_part(struct adapters *adapters, int i, int rank)
     part->scale = 0.5f + 0.25f * (float)i;
     part->stream = 70 + (uint32_t)i;
     size_t padded = (size_t)part->padded;
-    adapters->a[i] = floats(r * columns), adapters->b[i] = floats(rows * r);
+    adapters->a[i] = test_floats(r * columns), adapters->b[i] = test_floats(rows * r);
     fill_normal(adapters->a[i], r * columns, 5 + (uint64_t)i, 0.5f);
     fill_normal(adapters->b[i], rows * r, 50 + (uint64_t)i, 0.5f);
     adapters->a16[i] = all_rounded(adapters->a[i], r * columns);
@@ -238,7 +231,7 @@ static void check_ranks(const float *got, const struct lora_parts *table, int i,
 /* Row i depends on first_row + i only. */
 static float *rows_of(size_t m, size_t width, int first_row, uint64_t seed)
 {
-    float *x = floats(m * width);
+    float *x = test_floats(m * width);
     for (size_t i = 0; i < m; i++)
         fill_normal(x + i * width, width, seed + (uint64_t)first_row + i, 1.0f);
     return x;
@@ -253,7 +246,7 @@ static float *s_of(const struct adapters *adapters, const struct dropout *dropou
     struct dropout of_pass = *dropout;
     size_t n = (size_t)m * (size_t)table->columns, n_s = (size_t)m * (size_t)table->padded;
     float *x = rows_of((size_t)m, (size_t)table->columns, first_row, 300);
-    float *strided = floats((size_t)m * (size_t)x_stride);
+    float *strided = test_floats((size_t)m * (size_t)x_stride);
     for (int i = 0; i < m; i++)
         for (int j = 0; j < x_stride; j++)
             strided[i * x_stride + j] = j < table->columns ? x[i * table->columns + j] : NAN;

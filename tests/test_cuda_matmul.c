@@ -9,15 +9,9 @@
 
 /* ---- a product, whatever the weight --------------------------------------------------------- */
 
-/* One of the functions under test, over y and x of m rows. */
-struct weighted {
-    const struct nf4_tiles *tiles;    /* NULL: */
-    const struct dense_matrix *dense; /* of the device */
-    const double *values;             /* (rows, columns) */
-    int rows, columns;
-};
-enum { CHOSEN = -1, FEW = -2 }; /* in the place of a shape's number */
+#define FEW (-2) /* in the place of a shape's number */
 
+/* One of the functions under test, over y and x of m rows. */
 static enum status run(const struct weighted *w, int shape, void *y, const void *x,
                        const float *bias, int m, bool add, struct err *err)
 {
@@ -67,11 +61,8 @@ static float *product_of(const struct weighted *w, int shape, int first_row, int
             double added = with_bias ? (double)bias[i % rows] : 0;
             want[i] += added;
             magnitude[i] += fabs(added) + (add ? fabs(old[i]) : 0);
-            /* Of sums in float32, and one rounding to bfloat16 (2^-133: its least subnormal's
-             * half). */
             double sums = matmul_fwd_cuda_tolerance(w->columns) * magnitude[i];
-            double allowed =
-                sums + cuda_rounding(PRECISION_BF16) * (fabs(want[i]) + sums) + 0x1p-133;
+            double allowed = cuda_bfloat16_allowed(want[i], sums);
             if (!(fabs((double)got[i] - want[i]) <= allowed))
                 ck_abort_msg("shape %d, m %d, %d x %d%s%s: y[%d,%d] is %g and not %g +- %g", shape,
                              m, w->rows, w->columns, with_bias ? ", bias" : "", add ? ", add" : "",
@@ -110,10 +101,7 @@ START_TEST(nf4_matmul_matches_reference)
         SKIP("needs nvcc");
     for (int i = 0; i < N_SIZES; i++) {
         struct joined w = join(&sizes[i].rows, 1, sizes[i].columns, true);
-        struct weighted weighted = {.tiles = &w.tiles,
-                                    .values = w.values,
-                                    .rows = sizes[i].rows,
-                                    .columns = sizes[i].columns};
+        struct weighted weighted = weighted_tiles(&w);
         /* Every m with one size, a few with the others. */
         for (int j = i % 4; j < N_ROWS_OF_X; j += i == 1 ? 1 : 4)
             check_product(&weighted, CHOSEN, rows_of_x[j], i % 3 == 1, j % 2 == 0);
@@ -138,8 +126,7 @@ START_TEST(nf4_matmul_takes_any_width)
         SKIP("needs nvcc");
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
         struct joined w = join(&odd[i].rows, 1, odd[i].columns, odd[i].nested);
-        struct weighted weighted = {
-            .tiles = &w.tiles, .values = w.values, .rows = odd[i].rows, .columns = odd[i].columns};
+        struct weighted weighted = weighted_tiles(&w);
         ck_assert(w.tiles.flat);
         check_product(&weighted, CHOSEN, 1, true, false);
         check_product(&weighted, CHOSEN, 33, false, true);
@@ -164,10 +151,7 @@ START_TEST(nf4_matmul_joins_weights)
         SKIP("needs nvcc");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct joined w = join(cases[i].rows, cases[i].n, cases[i].columns, true);
-        struct weighted weighted = {.tiles = &w.tiles,
-                                    .values = w.values,
-                                    .rows = w.tiles.rows,
-                                    .columns = cases[i].columns};
+        struct weighted weighted = weighted_tiles(&w);
         check_product(&weighted, CHOSEN, 19, true, true);
         check_product(&weighted, 2, 66, false, false);
         check_product(&weighted, FEW, 5, true, true);
@@ -187,8 +171,7 @@ START_TEST(nf4_matmul_of_few_rows_matches_reference)
         SKIP("needs nvcc");
     for (size_t i = 0; i < sizeof few / sizeof *few; i++) {
         struct joined w = join(&few[i].rows, 1, few[i].columns, true);
-        struct weighted weighted = {
-            .tiles = &w.tiles, .values = w.values, .rows = few[i].rows, .columns = few[i].columns};
+        struct weighted weighted = weighted_tiles(&w);
         for (int m = 0; m <= NF4_MATMUL_FEW; m += i == 4 ? 1 : 4)
             check_product(&weighted, FEW, m, m % 3 == 0, m % 2 == 0);
         /* A row's bytes do not depend on m. */
@@ -204,14 +187,6 @@ END_TEST
 
 /* ---- bfloat16 ------------------------------------------------------------------------------- */
 
-static struct weighted dense_weighted(const struct dense_on_device *dense)
-{
-    return (struct weighted){.dense = &dense->matrix,
-                             .values = dense->values,
-                             .rows = dense->matrix.rows,
-                             .columns = dense->matrix.columns};
-}
-
 START_TEST(matmul_matches_reference)
 {
     static const struct {
@@ -225,7 +200,7 @@ START_TEST(matmul_matches_reference)
         int rows = i < N_SIZES ? sizes[i].rows : more[i - N_SIZES].rows;
         int columns = i < N_SIZES ? sizes[i].columns : more[i - N_SIZES].columns;
         struct dense_on_device dense = dense_make(rows, columns, NULL);
-        struct weighted weighted = dense_weighted(&dense);
+        struct weighted weighted = weighted_dense(&dense);
         for (int j = i % 5; j < N_ROWS_OF_X; j += i == 1 ? 1 : 5)
             check_product(&weighted, CHOSEN, rows_of_x[j], i % 3 == 1, j % 2 == 0);
         for (int shape = 0; shape < MATMUL_SHAPES; shape++)
@@ -242,8 +217,12 @@ END_TEST
 
 /* ---- the same bytes ------------------------------------------------------------------------- */
 
-/* A row alone, in batches, in every shape, and with the same weight kept dense; a NaN stays in its
- * row. */
+static float *rows_of(const void *weighted, int shape, int first_row, int m)
+{
+    return product_of(weighted, shape, first_row, m, true, true, false);
+}
+
+/* A row alone, in batches, in every shape, and with the same weight kept dense. */
 START_TEST(a_row_has_the_same_bytes_everywhere)
 {
     enum { ROWS = 144, COLUMNS = 576, M = 131 };
@@ -252,25 +231,11 @@ START_TEST(a_row_has_the_same_bytes_everywhere)
         SKIP("needs nvcc");
     struct joined w = join(rows, 1, COLUMNS, true);
     struct dense_on_device dense = dense_make(ROWS, COLUMNS, w.values);
-    struct weighted nf4 = {.tiles = &w.tiles, .values = w.values, .rows = ROWS, .columns = COLUMNS};
-    struct weighted bf16 = dense_weighted(&dense);
-    size_t row_bytes = ROWS * sizeof(float);
-    float *all = product_of(&nf4, CHOSEN, 0, M, true, true, false);
-    for (int shape = CHOSEN; shape < NF4_MATMUL_SHAPES; shape++) {
-        float *part = product_of(&nf4, shape, 60, M - 60, true, true, false);
-        ck_assert_mem_eq(all + 60 * ROWS, part, (M - 60) * row_bytes);
-        free(part);
-    }
-    for (int shape = CHOSEN; shape < MATMUL_SHAPES; shape++) {
-        float *part = product_of(&bf16, shape, 60, M - 60, true, true, false);
-        ck_assert_mem_eq(all + 60 * ROWS, part, (M - 60) * row_bytes);
-        free(part);
-    }
-    for (int row = 0; row < M; row += 13) {
-        float *alone = product_of(&nf4, CHOSEN, row, 1, true, true, false);
-        ck_assert_mem_eq(all + row * ROWS, alone, row_bytes);
-        free(alone);
-    }
+    struct weighted nf4 = weighted_tiles(&w), bf16 = weighted_dense(&dense);
+    float *all = rows_of(&nf4, CHOSEN, 0, M);
+    check_shapes(rows_of, &nf4, all, M, ROWS, NF4_MATMUL_SHAPES);
+    check_shapes(rows_of, &bf16, all, M, ROWS, MATMUL_SHAPES);
+    check_rows_alone(rows_of, &nf4, all, M, ROWS);
     free(all);
     dense_free(&dense);
     joined_free(&w);
@@ -296,11 +261,7 @@ START_TEST(nan_stays_in_its_row)
                              false, &err),
               &err);
     cuda_drop(&of_x);
-    float *y = cuda_download(&of_y);
-    for (int i = 0; i < M * ROWS; i++)
-        if (isnan(y[i]) != (i / ROWS == 11))
-            ck_abort_msg("row %d, column %d: %g", i / ROWS, i % ROWS, (double)y[i]);
-    free(y);
+    check_nan_in_row(cuda_download(&of_y), M, ROWS, 11);
     joined_free(&w);
     device_close(&cuda_test);
 }

@@ -66,37 +66,27 @@ static void adapters_free(struct adapters *adapters)
 
 /* ---- a gradient, whatever the weight -------------------------------------------------------- */
 
-struct weighted {
-    const struct nf4_tiles *tiles;    /* NULL: */
-    const struct dense_matrix *dense; /* of the device */
-    const double *values;             /* (rows, columns) */
-    int rows, columns;
-    const struct adapters *adapters; /* or NULL */
+/* adapters: or NULL, as in what follows. */
+struct adapted {
+    struct weighted weight;
+    const struct adapters *adapters;
 };
-enum { CHOSEN = -1 }; /* in the place of a shape's number */
 
-static struct weighted of_tiles(const struct joined *w, const struct adapters *adapters)
+static struct adapted of_tiles(const struct joined *w, const struct adapters *adapters)
 {
-    return (struct weighted){.tiles = &w->tiles,
-                             .values = w->values,
-                             .rows = w->tiles.rows,
-                             .columns = w->tiles.columns,
-                             .adapters = adapters};
+    return (struct adapted){weighted_tiles(w), adapters};
 }
 
-static struct weighted of_dense(const struct dense_on_device *w, const struct adapters *adapters)
+static struct adapted of_dense(const struct dense_on_device *w, const struct adapters *adapters)
 {
-    return (struct weighted){.dense = &w->matrix,
-                             .values = w->values,
-                             .rows = w->matrix.rows,
-                             .columns = w->matrix.columns,
-                             .adapters = adapters};
+    return (struct adapted){weighted_dense(w), adapters};
 }
 
-static enum status run(const struct weighted *w, int shape, void *dx, const void *dy, int m,
+static enum status run(const struct adapted *adapted, int shape, void *dx, const void *dy, int m,
                        bool add, const void *ds, const struct dropout *dropout, struct err *err)
 {
-    const struct lora_parts *parts = w->adapters ? &w->adapters->parts : NULL;
+    const struct weighted *w = &adapted->weight;
+    const struct lora_parts *parts = adapted->adapters ? &adapted->adapters->parts : NULL;
     if (w->dense && shape == CHOSEN)
         return matmul_bwd_input_cuda(&cuda_test, dx, dy, w->dense, m, add, parts, ds, dropout, err);
     if (w->dense)
@@ -110,11 +100,12 @@ static enum status run(const struct weighted *w, int shape, void *dx, const void
 }
 
 /* Adds the adapters' share to dx, its magnitudes to magnitude, and what it may err by to error. */
-static void add_adapters(double *dx, double *magnitude, double *error, const struct weighted *w,
-                         const struct dropout *dropout, const float *ds, int m)
+static void add_adapters(double *dx, double *magnitude, double *error,
+                         const struct adapters *adapters, const struct dropout *dropout,
+                         const float *ds, int m)
 {
-    size_t n = (size_t)m * (size_t)w->columns;
-    const struct lora_parts *parts = &w->adapters->parts;
+    const struct lora_parts *parts = &adapters->parts;
+    size_t n = (size_t)m * (size_t)parts->columns;
     double *low = malloc((n + 1) * sizeof *low), *sizes = malloc((n + 1) * sizeof *sizes);
     double *factor = malloc((n + 1) * sizeof *factor);
     for (int i = 0; i < parts->n_parts; i++) {
@@ -128,9 +119,9 @@ static void add_adapters(double *dx, double *magnitude, double *error, const str
         for (size_t j = 0; j < (size_t)m * padded; j++)
             own[j] = (double)
                 ds[j / padded * (size_t)parts->padded + (size_t)part->first_rank + j % padded];
-        matmul_bwd_input_ref(low, sizes, own, w->adapters->a[i], m, part->padded, w->columns,
+        matmul_bwd_input_ref(low, sizes, own, adapters->a[i], m, part->padded, parts->columns,
                              false);
-        dropout_factors_ref(factor, &of, m, w->columns);
+        dropout_factors_ref(factor, &of, m, parts->columns);
         for (size_t j = 0; j < n; j++) {
             dx[j] += factor[j] * low[j];
             magnitude[j] += factor[j] * sizes[j];
@@ -146,11 +137,12 @@ static void add_adapters(double *dx, double *magnitude, double *error, const str
 
 /* dy, ds, old dx are those of seed, rounded to what the device holds; row i of all of them depends
  * on first_row + i only. */
-static float *gradient_of(const struct weighted *w, int shape, int first_row, int m, bool add,
+static float *gradient_of(const struct adapted *adapted, int shape, int first_row, int m, bool add,
                           bool check)
 {
     struct err err;
-    const struct adapters *adapters = w->adapters;
+    const struct adapters *adapters = adapted->adapters;
+    const struct weighted *w = &adapted->weight;
     size_t rows = (size_t)w->rows, columns = (size_t)w->columns;
     size_t ranks = adapters ? (size_t)adapters->parts.padded : 0;
     size_t n_dy = (size_t)m * rows, n_dx = (size_t)m * columns, n_ds = (size_t)m * ranks;
@@ -170,7 +162,7 @@ static float *gradient_of(const struct weighted *w, int shape, int first_row, in
     struct cuda_tensor of_ds = cuda_send(PRECISION_BF16, ds, n_ds);
     struct cuda_tensor of_dx =
         add ? cuda_send(PRECISION_BF16, dx, n_dx) : cuda_empty(PRECISION_BF16, n_dx);
-    cuda_good(run(w, shape, cuda_pointer(&of_dx), cuda_pointer(&of_dy), m, add,
+    cuda_good(run(adapted, shape, cuda_pointer(&of_dx), cuda_pointer(&of_dy), m, add,
                   cuda_pointer(&of_ds), &dropout, &err),
               &err);
     float *got = cuda_download(&of_dx);
@@ -185,12 +177,9 @@ static float *gradient_of(const struct weighted *w, int shape, int first_row, in
             error[i] = matmul_fwd_cuda_tolerance(w->rows) * magnitude[i];
         }
         if (adapters)
-            add_adapters(want, magnitude, error, w, &dropout, ds, m);
+            add_adapters(want, magnitude, error, adapters, &dropout, ds, m);
         for (size_t i = 0; i < n_dx; i++) {
-            /* Of sums in float32, and one rounding to bfloat16 (2^-133: its least subnormal's
-             * half). */
-            double allowed =
-                error[i] + cuda_rounding(PRECISION_BF16) * (fabs(want[i]) + error[i]) + 0x1p-133;
+            double allowed = cuda_bfloat16_allowed(want[i], error[i]);
             if (!(fabs((double)got[i] - want[i]) <= allowed))
                 ck_abort_msg("shape %d, m %d, %d x %d%s%s: dx[%d,%d] is %g and not %g +- %g", shape,
                              m, w->rows, w->columns, adapters ? ", adapters" : "",
@@ -203,7 +192,7 @@ static float *gradient_of(const struct weighted *w, int shape, int first_row, in
     return got;
 }
 
-static void check_gradient_of(const struct weighted *w, int shape, int m, bool add)
+static void check_gradient_of(const struct adapted *w, int shape, int m, bool add)
 {
     free(gradient_of(w, shape, 0, m, add, true));
 }
@@ -230,7 +219,7 @@ START_TEST(nf4_matmul_bwd_matches_reference)
         SKIP("needs nvcc");
     for (int i = 0; i < N_SIZES; i++) {
         struct joined w = join(&sizes[i].rows, 1, sizes[i].columns, true);
-        struct weighted weighted = of_tiles(&w, NULL);
+        struct adapted weighted = of_tiles(&w, NULL);
         /* Every m with one size, a few with the others. */
         for (int j = i % 5; j < N_ROWS_OF_DY; j += i == 1 || cuda_test_full() ? 1 : 5)
             check_gradient_of(&weighted, CHOSEN, rows_of_dy[j], j % 2 == 0);
@@ -258,7 +247,7 @@ START_TEST(nf4_matmul_bwd_takes_any_width)
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
         struct joined w = join(&odd[i].rows, 1, odd[i].columns, odd[i].nested);
         struct adapters adapters = adapters_make(&w, &odd[i].rank, i % 2 ? 0.5 : 0.1);
-        struct weighted weighted = of_tiles(&w, &adapters);
+        struct adapted weighted = of_tiles(&w, &adapters);
         check_gradient_of(&weighted, CHOSEN, 1, false);
         check_gradient_of(&weighted, CHOSEN, 33, true);
         adapters_free(&adapters);
@@ -288,7 +277,7 @@ START_TEST(nf4_matmul_bwd_joins_weights)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct joined w = join(cases[i].rows, cases[i].n, cases[i].columns, true);
         struct adapters adapters = adapters_make(&w, cases[i].ranks, cases[i].p);
-        struct weighted weighted = of_tiles(&w, &adapters);
+        struct adapted weighted = of_tiles(&w, &adapters);
         check_gradient_of(&weighted, CHOSEN, 19, true);
         check_gradient_of(&weighted, (int)i % NF4_MATMUL_BWD_SHAPES, i < 6 ? 66 : 34, false);
         adapters_free(&adapters);
@@ -313,7 +302,7 @@ START_TEST(matmul_bwd_matches_reference)
         int rows = i < N_SIZES ? sizes[i].rows : more[i - N_SIZES].rows;
         int columns = i < N_SIZES ? sizes[i].columns : more[i - N_SIZES].columns;
         struct dense_on_device dense = dense_make(rows, columns, NULL);
-        struct weighted weighted = of_dense(&dense, NULL);
+        struct adapted weighted = of_dense(&dense, NULL);
         for (int j = i % 5; j < N_ROWS_OF_DY; j += i == 1 || cuda_test_full() ? 1 : 5)
             check_gradient_of(&weighted, CHOSEN, rows_of_dy[j], j % 2 == 0);
         for (int shape = 0; shape < MATMUL_BWD_SHAPES; shape++)
@@ -331,6 +320,11 @@ END_TEST
 
 /* ---- the same bytes ------------------------------------------------------------------------- */
 
+static float *rows_of(const void *adapted, int shape, int first_row, int m)
+{
+    return gradient_of(adapted, shape, first_row, m, true, false);
+}
+
 /* A row alone, in batches, in every shape, and with the same weight kept dense. */
 START_TEST(a_row_has_the_same_bytes_everywhere)
 {
@@ -341,24 +335,11 @@ START_TEST(a_row_has_the_same_bytes_everywhere)
     struct joined w = join(rows, 2, COLUMNS, true);
     struct dense_on_device dense = dense_make(rows[0] + rows[1], COLUMNS, w.values);
     struct adapters adapters = adapters_make(&w, ranks, 0.1);
-    struct weighted nf4 = of_tiles(&w, &adapters), bf16 = of_dense(&dense, &adapters);
-    size_t row_bytes = COLUMNS * sizeof(float);
+    struct adapted nf4 = of_tiles(&w, &adapters), bf16 = of_dense(&dense, &adapters);
     float *all = gradient_of(&nf4, CHOSEN, 0, M, true, true);
-    for (int shape = CHOSEN; shape < NF4_MATMUL_BWD_SHAPES; shape++) {
-        float *part = gradient_of(&nf4, shape, 60, M - 60, true, false);
-        ck_assert_mem_eq(all + 60 * COLUMNS, part, (M - 60) * row_bytes);
-        free(part);
-    }
-    for (int shape = CHOSEN; shape < MATMUL_BWD_SHAPES; shape++) {
-        float *part = gradient_of(&bf16, shape, 60, M - 60, true, false);
-        ck_assert_mem_eq(all + 60 * COLUMNS, part, (M - 60) * row_bytes);
-        free(part);
-    }
-    for (int row = 0; row < M; row += 13) {
-        float *alone = gradient_of(&nf4, CHOSEN, row, 1, true, false);
-        ck_assert_mem_eq(all + row * COLUMNS, alone, row_bytes);
-        free(alone);
-    }
+    check_shapes(rows_of, &nf4, all, M, COLUMNS, NF4_MATMUL_BWD_SHAPES);
+    check_shapes(rows_of, &bf16, all, M, COLUMNS, MATMUL_BWD_SHAPES);
+    check_rows_alone(rows_of, &nf4, all, M, COLUMNS);
     free(all);
     adapters_free(&adapters);
     dense_free(&dense);
@@ -418,11 +399,7 @@ START_TEST(nan_stays_in_its_row)
                                    M, false, &err),
               &err);
     cuda_drop(&of_dy);
-    float *dx = cuda_download(&of_dx);
-    for (int i = 0; i < M * COLUMNS; i++)
-        if (isnan(dx[i]) != (i / COLUMNS == 11))
-            ck_abort_msg("row %d, column %d: %g", i / COLUMNS, i % COLUMNS, (double)dx[i]);
-    free(dx);
+    check_nan_in_row(cuda_download(&of_dx), M, COLUMNS, 11);
     joined_free(&w);
     device_close(&cuda_test);
 }

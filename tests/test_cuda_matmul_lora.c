@@ -74,8 +74,6 @@ static float *rows_of(int m, int width, int first_row, uint64_t seed, float devi
     return x;
 }
 
-enum { CHOSEN = -1 };
-
 static enum status run(const struct product *product, int shape, void *y, const void *x,
                        const float *bias, int m, bool add, const struct lora_parts *parts,
                        const void *s, struct err *err)
@@ -129,7 +127,7 @@ static void compare(const struct call *call, const float *got, const float *x, c
                     want[at] += term, magnitude[at] += fabs(term);
                 }
                 double sums = share * magnitude[at];
-                double allowed = sums + cuda_rounding(PRECISION_BF16) * (fabs(want[at]) + sums);
+                double allowed = cuda_bfloat16_allowed(want[at], sums);
                 if (!(fabs((double)got[at] - want[at]) <= allowed))
                     ck_abort_msg("%s, shape %d, m %d, %d x %d, part %d: y[%d,%d] is %g and not %g "
                                  "+- %g",

@@ -8,11 +8,6 @@
 
 #define U 0x1p-24
 
-static struct cuda_tensor upload_ints(const int32_t *x, size_t n)
-{
-    return cuda_send_bytes(x, n * sizeof *x);
-}
-
 /* More texts than a warp looks at together; empty, single and longer ranges, which overlap, leave
  * rows out (45 to 49) and stand in any order. Row 51 has one from each side of the 32nd. */
 #define N_TEXTS 36
@@ -37,8 +32,8 @@ static void check_pooling(int d, int n_texts, int n, enum pooling pooling, bool 
     fill_normal(dout, out_size, (uint64_t)d, 1.0f);
     fill_normal(before, size, 2, 1.0f);
     struct cuda_tensor of_dout = cuda_send(PRECISION_F32, dout, out_size);
-    struct cuda_tensor of_begin = upload_ints(begin, (size_t)n_texts);
-    struct cuda_tensor of_end = upload_ints(end, (size_t)n_texts);
+    struct cuda_tensor of_begin = cuda_send_ints(begin, (size_t)n_texts);
+    struct cuda_tensor of_end = cuda_send_ints(end, (size_t)n_texts);
     struct cuda_tensor dhidden =
         add ? cuda_send(PRECISION_BF16, before, size) : cuda_spoiled(PRECISION_BF16, size);
     double *want = add ? to_doubles(before, size) : zero_doubles(size),
@@ -102,7 +97,7 @@ START_TEST(pooling_bwd_does_not_see_other_texts)
     fill_normal(dout, TEXTS * D, 2, 1.0f);
     dout[5] = NAN;
     struct cuda_tensor of_dout = cuda_send(PRECISION_F32, dout, TEXTS * D);
-    struct cuda_tensor begins = upload_ints(begin, 4), ends = upload_ints(end, 4);
+    struct cuda_tensor begins = cuda_send_ints(begin, 4), ends = cuda_send_ints(end, 4);
     const int32_t *of_begin = cuda_pointer(&begins), *of_end = cuda_pointer(&ends);
     const float *douts = cuda_pointer(&of_dout);
     for (int pooling = POOL_LAST; pooling <= POOL_MEAN; pooling++) {

@@ -12,26 +12,9 @@
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
 #include "kernels/swiglu.h"
+#include "tests/cuda_rope.h"
 
 #define U 0x1p-24
-
-static float *floats(size_t n)
-{
-    float *x = malloc(n * sizeof *x + 1);
-    ck_assert_ptr_nonnull(x);
-    return x;
-}
-
-static struct cuda_tensor upload_ints(const int32_t *x, size_t n)
-{
-    return cuda_send_bytes(x, n * sizeof *x);
-}
-
-/* An element of a bfloat16 tensor. */
-static void *element(const struct cuda_tensor *tensor, size_t i)
-{
-    return (char *)cuda_pointer(tensor) + 2 * i;
-}
 
 /* ---- embedding ------------------------------------------------------------------------------ */
 
@@ -49,10 +32,10 @@ START_TEST(embedding_matches_reference)
     for (size_t w = 0; w < N_WIDTHS; w++) {
         int d = widths[w], n = w == 0 ? 0 : (int)(w % 5) + 1;
         size_t size = (size_t)n * (size_t)d, table_size = VOCABULARY * (size_t)d;
-        float *values = floats(table_size);
+        float *values = test_floats(table_size);
         fill_normal(values, table_size, w, 1.0f);
         struct cuda_tensor of_table = cuda_send(PRECISION_BF16, values, table_size);
-        struct cuda_tensor of_tokens = upload_ints(tokens, 5),
+        struct cuda_tensor of_tokens = cuda_send_ints(tokens, 5),
                            y = cuda_spoiled(PRECISION_BF16, size);
         double *want = malloc(size * sizeof *want + 1);
         struct dense_matrix table = {PRECISION_F32, values, VOCABULARY, d};
@@ -83,7 +66,7 @@ START_TEST(bias_matches_reference)
     for (size_t w = 0; w < N_WIDTHS; w++) {
         int d = widths[w], n = (int)(w % 4);
         size_t size = (size_t)n * (size_t)d;
-        float *x = floats(size), *bias = floats((size_t)d);
+        float *x = test_floats(size), *bias = test_floats((size_t)d);
         fill_normal(x, size, w, 1.0f);
         fill_uniform(bias, (size_t)d, 9, -2, 2);
         if (n == 3)
@@ -122,7 +105,7 @@ static void check_swiglu(int n, int d, float spread, enum place place)
     size_t stride = place == HALVES ? 2 * width : place == ODD_STRIDE ? 2 * width + 3 : width;
     size_t up_at = stride > width ? width : size,
            in_size = stride > width ? (size_t)n * stride : 2 * size;
-    float *in = floats(in_size);
+    float *in = test_floats(in_size);
     double *gate64 = malloc(size * sizeof *gate64 + 1), *up64 = malloc(size * sizeof *up64 + 1);
     double *want = malloc(size * sizeof *want + 1);
     for (size_t i = 0; i < in_size; i++)
@@ -137,7 +120,7 @@ static void check_swiglu(int n, int d, float spread, enum place place)
         up64[i] = in[i / width * stride + i % width + up_at];
     }
     swiglu_fwd_ref(want, gate64, up64, n, d);
-    void *gate = cuda_pointer(&of_in), *up = element(&of_in, up_at);
+    void *gate = cuda_pointer(&of_in), *up = cuda_element(&of_in, up_at);
     struct cuda_tensor y = cuda_spoiled(PRECISION_BF16, size);
     void *to = place == OVER_GATE ? gate : place == OVER_UP ? up : cuda_pointer(&y);
     cuda_good(stride == width ? swiglu_fwd(&cuda_test, to, gate, up, n, d, &err)
@@ -191,8 +174,6 @@ END_TEST
 
 /* ---- rotary embedding ----------------------------------------------------------------------- */
 
-#define N_POSITIONS 300
-
 /* Half a head is pieces of four or not; a lane, some lanes, a warp a head, and more than fits; more
  * heads than a block's threads hold at once. `behind`: v and more. */
 static const struct {
@@ -202,56 +183,6 @@ static const struct {
     {2, 3, 2, 18, 5},   {2, 9, 3, 64, 192}, {1, 5, 2, 80, 160},  {2, 4, 4, 128, 512},
     {1, 40, 8, 128, 4}, {1, 2, 1, 256, 3},  {1, 1, 1, 1022, 16}, {1, 1, 1, 1024, 8},
 };
-
-struct rope_case {
-    struct cuda_tensor x, positions, cos_table, sin_table, q_norm, k_norm;
-    double inv_freq[512];
-    int32_t position[8];
-    float *norms; /* (2, head_dim) */
-};
-
-static void open_rope(struct rope_case *c, int n, int head_dim)
-{
-    size_t table_size = N_POSITIONS * (size_t)(head_dim / 2), width = (size_t)head_dim;
-    float *cos_table = floats(table_size), *sin_table = floats(table_size);
-    rope_frequencies(c->inv_freq, head_dim, &(struct rope_config){.theta = 10000});
-    rope_table(cos_table, sin_table, c->inv_freq, N_POSITIONS, head_dim);
-    for (int i = 0; i < n; i++)
-        c->position[i] = i == 0 ? N_POSITIONS - 1 : 3 * i;
-    c->norms = floats(2 * width);
-    fill_uniform(c->norms, 2 * width, 3, -2, 2);
-    c->cos_table = cuda_send(PRECISION_F32, cos_table, table_size);
-    c->sin_table = cuda_send(PRECISION_F32, sin_table, table_size);
-    c->positions = upload_ints(c->position, (size_t)n);
-    c->q_norm = cuda_send(PRECISION_F32, c->norms, width);
-    c->k_norm = cuda_send(PRECISION_F32, c->norms + width, width);
-    free(cos_table), free(sin_table);
-}
-
-static void close_rope(struct rope_case *c)
-{
-    cuda_drop(&c->cos_table), cuda_drop(&c->sin_table), cuda_drop(&c->positions);
-    cuda_drop(&c->q_norm), cuda_drop(&c->k_norm);
-    free(c->norms);
-}
-
-static struct rope_cuda rope_of(const struct rope_case *c, size_t stride, int n_heads,
-                                int n_kv_heads, int head_dim, bool normed)
-{
-    return (struct rope_cuda){
-        .x = cuda_pointer(&c->x),
-        .stride = stride,
-        .positions = cuda_pointer(&c->positions),
-        .cos_table = cuda_pointer(&c->cos_table),
-        .sin_table = cuda_pointer(&c->sin_table),
-        .n_heads = n_heads,
-        .n_kv_heads = n_kv_heads,
-        .head_dim = head_dim,
-        .q_norm = normed ? cuda_pointer(&c->q_norm) : NULL,
-        .k_norm = normed ? cuda_pointer(&c->k_norm) : NULL,
-        .eps = 1e-6f,
-    };
-}
 
 /* want (n, n_all, head_dim): the turned heads of x. Returns the largest value before the turn. */
 static double turned_heads(double *want, const float *x, size_t stride, const struct rope_case *c,
@@ -266,7 +197,7 @@ static double turned_heads(double *want, const float *x, size_t stride, const st
             norm[j] = c->norms[(i % n_all < n_heads ? 0 : head_dim) + j];
         }
         if (normed)
-            rmsnorm_fwd_ref(head, in, norm, 1, head_dim, 1e-6);
+            rmsnorm_fwd_ref(head, in, norm, 1, head_dim, ROPE_EPS);
         else
             memcpy(head, in, (size_t)head_dim * sizeof *in);
         for (int j = 0; j < head_dim; j++)
@@ -284,13 +215,14 @@ static void check_rope(size_t which, bool normed)
     struct rope_case c;
     size_t turned = (size_t)n_all * (size_t)head_dim, stride = turned + (size_t)heads[which].behind;
     size_t size = (size_t)n * stride;
-    float *x = floats(size);
+    float *x = test_floats(size);
     double *want = malloc((size_t)n * turned * sizeof *want + 1);
     fill_normal(x, size, which, 1.5f);
-    open_rope(&c, n, head_dim);
+    rope_case_open(&c, n, head_dim);
     c.x = cuda_send(PRECISION_BF16, x, size);
     double largest = turned_heads(want, x, stride, &c, n, n_heads, n_all, head_dim, normed);
-    struct rope_cuda rope = rope_of(&c, stride, n_heads, heads[which].n_kv_heads, head_dim, normed);
+    struct rope_cuda rope =
+        rope_case_of(&c, stride, n_heads, heads[which].n_kv_heads, head_dim, normed);
     if (stride == turned && rope.n_kv_heads == 0 && !normed)
         cuda_good(rope_fwd(&cuda_test, rope.x, rope.positions, rope.cos_table, rope.sin_table, n,
                            n_heads, head_dim, &err),
@@ -310,7 +242,7 @@ static void check_rope(size_t which, bool normed)
         ck_assert_mem_eq(at + turned, x + (size_t)row * stride + turned,
                          (stride - turned) * sizeof *x);
     }
-    close_rope(&c);
+    rope_case_close(&c);
     free(got), free(x), free(want);
 }
 
@@ -338,11 +270,11 @@ START_TEST(rope_does_not_see_others)
         struct rope_case all, one;
         fill_normal(x, N * STRIDE, 1, 1.0f);
         x[BAD] = NAN; /* row 1, head 2 */
-        open_rope(&all, N, 16), open_rope(&one, N, 16);
+        rope_case_open(&all, N, 16), rope_case_open(&one, N, 16);
         all.x = cuda_send(PRECISION_BF16, x, N * STRIDE);
         one.x = cuda_send(PRECISION_BF16, x + ROW * STRIDE, STRIDE);
-        struct rope_cuda of_all = rope_of(&all, STRIDE, HEADS, KV, 16, normed);
-        struct rope_cuda of_one = rope_of(&one, STRIDE, HEADS, KV, 16, normed);
+        struct rope_cuda of_all = rope_case_of(&all, STRIDE, HEADS, KV, 16, normed);
+        struct rope_cuda of_one = rope_case_of(&one, STRIDE, HEADS, KV, 16, normed);
         of_one.positions += ROW;
         cuda_good(rope_fwd_cuda(&cuda_test, &of_all, N, &err), &err);
         cuda_good(rope_fwd_cuda(&cuda_test, &of_one, 1, &err), &err);
@@ -352,7 +284,7 @@ START_TEST(rope_does_not_see_others)
             if (isnan(among[i]) && i / STRIDE * 100 + i % STRIDE / 16 != 102)
                 ck_abort_msg("norms %d: NaN at %d", normed, i);
         ck_assert(isnan(among[BAD]));
-        close_rope(&all), close_rope(&one);
+        rope_case_close(&all), rope_case_close(&one);
         free(among), free(alone);
     }
     device_close(&cuda_test);
@@ -372,12 +304,13 @@ static void check_pooling(int d, enum pooling pooling, bool normed)
 {
     struct err err;
     size_t size = N_ROWS * (size_t)d, out_size = N_TEXTS * (size_t)d;
-    float *hidden = floats(size), *norm = floats((size_t)d);
+    float *hidden = test_floats(size), *norm = test_floats((size_t)d);
     fill_normal(hidden, size, (uint64_t)d, 1.0f);
     fill_uniform(norm, (size_t)d, 4, -2, 2);
     struct cuda_tensor of_hidden = cuda_send(PRECISION_BF16, hidden, size);
     struct cuda_tensor of_norm = cuda_send(PRECISION_F32, norm, (size_t)d);
-    struct cuda_tensor of_begin = upload_ints(begin, N_TEXTS), of_end = upload_ints(end, N_TEXTS);
+    struct cuda_tensor of_begin = cuda_send_ints(begin, N_TEXTS),
+                       of_end = cuda_send_ints(end, N_TEXTS);
     struct cuda_tensor out = cuda_spoiled(PRECISION_F32, out_size);
     double *rows = to_doubles(hidden, size), *norm64 = to_doubles(norm, (size_t)d);
     double *want = malloc(out_size * sizeof *want);
@@ -433,7 +366,7 @@ START_TEST(pooling_takes_wide_rows)
     fill_uniform(norm, D, 3, 0.5f, 2);
     struct cuda_tensor of_hidden = cuda_send(PRECISION_BF16, hidden, ROWS * D);
     struct cuda_tensor of_norm = cuda_send(PRECISION_F32, norm, D);
-    struct cuda_tensor begins = upload_ints(&from, 1), ends = upload_ints(&to, 1);
+    struct cuda_tensor begins = cuda_send_ints(&from, 1), ends = cuda_send_ints(&to, 1);
     for (int normed = 0; normed < 2; normed++) {
         struct cuda_tensor out = cuda_spoiled(PRECISION_F32, D);
         for (int i = 0; i < ROWS * D; i++)
@@ -470,7 +403,7 @@ START_TEST(pooling_does_not_see_other_texts)
     struct cuda_tensor all = cuda_send(PRECISION_BF16, hidden, ROWS * D);
     struct cuda_tensor alone = cuda_send(PRECISION_BF16, hidden + FROM * D, (TO - FROM) * D);
     struct cuda_tensor of_norm = cuda_send(PRECISION_F32, norm, D);
-    struct cuda_tensor begins = upload_ints(from, 4), ends = upload_ints(to, 4);
+    struct cuda_tensor begins = cuda_send_ints(from, 4), ends = cuda_send_ints(to, 4);
     const int32_t *of_begin = cuda_pointer(&begins), *of_end = cuda_pointer(&ends);
     for (int i = 0; i < 4; i++) {
         const float *weight = i & 2 ? cuda_pointer(&of_norm) : NULL;

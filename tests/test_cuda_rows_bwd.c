@@ -5,38 +5,20 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
 #include "kernels/swiglu.h"
+#include "tests/cuda_rope.h"
 #include "tests/gradient_check.h"
 
 #define U         0x1p-24
 #define SUBNORMAL 0x1p-133 /* of bfloat16: half its least number and more */
 
-static float *floats(size_t n)
-{
-    float *x = malloc(n * sizeof *x + 1);
-    ck_assert_ptr_nonnull(x);
-    return x;
-}
-
 static float *normal(size_t n, int which, float deviation)
 {
-    float *x = floats(n);
+    float *x = test_floats(n);
     fill_normal(x, n, (uint64_t)which, deviation);
     return x;
-}
-
-static struct cuda_tensor upload_ints(const int32_t *x, size_t n)
-{
-    return cuda_send_bytes(x, n * sizeof *x);
-}
-
-/* An element of a bfloat16 tensor. */
-static void *element(const struct cuda_tensor *tensor, size_t i)
-{
-    return (char *)cuda_pointer(tensor) + 2 * i;
 }
 
 /* got against want within share * magnitude, and the type's rounding. */
@@ -61,7 +43,7 @@ static void check_rmsnorm(enum precision type, int n, int d, enum way way)
     struct err err;
     size_t size = (size_t)n * (size_t)d;
     float *x = normal(size, d, 3.0f), *dy = normal(size, 2, 1.0f), *before = normal(size, 4, 1.0f);
-    float *weight = floats((size_t)d);
+    float *weight = test_floats((size_t)d);
     fill_uniform(weight, (size_t)d, 3, -2.0f, 2.0f);
     struct cuda_tensor of_x = cuda_send(type, x, size), of_dy = cuda_send(type, dy, size);
     struct cuda_tensor of_weight = cuda_send(PRECISION_F32, weight, (size_t)d);
@@ -153,9 +135,6 @@ END_TEST
 
 /* ---- rotary embedding ----------------------------------------------------------------------- */
 
-#define N_POSITIONS 300
-#define ROPE_EPS    1e-6
-
 /* Half a head is pieces of eight or not; a lane, some lanes, a warp a head, and more than fits (a
  * head of 1024 of eights, of 66 and more of elements); more heads than a block's threads hold at
  * once. `behind`: v and more. raw_behind: behind a row of raw. */
@@ -168,56 +147,14 @@ static const struct {
     {1, 2, 1, 256, 3, 2}, {1, 1, 1, 1022, 16, 1020}, {1, 1, 1, 1024, 8, 0},
 };
 
-struct rope_case {
-    struct cuda_tensor x, raw, positions, cos_table, sin_table, q_norm, k_norm;
-    double inv_freq[512];
-    int32_t position[8];
-    float *norms; /* (2, head_dim) */
-};
-
-static void open_rope(struct rope_case *c, int n, int head_dim)
-{
-    size_t table_size = N_POSITIONS * (size_t)(head_dim / 2), width = (size_t)head_dim;
-    float *cos_table = floats(table_size), *sin_table = floats(table_size);
-    rope_frequencies(c->inv_freq, head_dim, &(struct rope_config){.theta = 10000});
-    rope_table(cos_table, sin_table, c->inv_freq, N_POSITIONS, head_dim);
-    for (int i = 0; i < n; i++)
-        c->position[i] = i == 0 ? N_POSITIONS - 1 : 3 * i;
-    c->norms = floats(2 * width);
-    fill_uniform(c->norms, 2 * width, 3, -2, 2);
-    c->cos_table = cuda_send(PRECISION_F32, cos_table, table_size);
-    c->sin_table = cuda_send(PRECISION_F32, sin_table, table_size);
-    c->positions = upload_ints(c->position, (size_t)n);
-    c->q_norm = cuda_send(PRECISION_F32, c->norms, width);
-    c->k_norm = cuda_send(PRECISION_F32, c->norms + width, width);
-    free(cos_table), free(sin_table);
-}
-
-static void close_rope(struct rope_case *c)
-{
-    cuda_drop(&c->cos_table), cuda_drop(&c->sin_table), cuda_drop(&c->positions);
-    cuda_drop(&c->q_norm), cuda_drop(&c->k_norm);
-    free(c->norms);
-}
-
+/* With what the heads were before their norms, in rows of raw_stride. */
 static struct rope_cuda rope_of(const struct rope_case *c, size_t stride, size_t raw_stride,
                                 int n_heads, int n_kv_heads, int head_dim, bool normed)
 {
-    return (struct rope_cuda){
-        .x = cuda_pointer(&c->x),
-        .stride = stride,
-        .positions = cuda_pointer(&c->positions),
-        .cos_table = cuda_pointer(&c->cos_table),
-        .sin_table = cuda_pointer(&c->sin_table),
-        .n_heads = n_heads,
-        .n_kv_heads = n_kv_heads,
-        .head_dim = head_dim,
-        .q_norm = normed ? cuda_pointer(&c->q_norm) : NULL,
-        .k_norm = normed ? cuda_pointer(&c->k_norm) : NULL,
-        .eps = (float)ROPE_EPS,
-        .raw = normed ? cuda_pointer(&c->raw) : NULL,
-        .raw_stride = raw_stride,
-    };
+    struct rope_cuda rope = rope_case_of(c, stride, n_heads, n_kv_heads, head_dim, normed);
+    rope.raw = normed ? cuda_pointer(&c->raw) : NULL;
+    rope.raw_stride = raw_stride;
+    return rope;
 }
 
 /* A head's gradient. Turned back, a value errs by 4 roundings (cos, sin, two products and a sum) of
@@ -251,7 +188,7 @@ static void check_rope(size_t which, bool normed)
     size_t raw_stride = turned + (size_t)heads[which].raw_behind;
     size_t size = (size_t)n * stride, raw_size = (size_t)n * raw_stride;
     float *x = normal(size, (int)which, 1.5f), *dy = normal(size, 99 + (int)which, 1.0f);
-    open_rope(&c, n, head_dim);
+    rope_case_open(&c, n, head_dim);
     c.x = cuda_send(PRECISION_BF16, x, size);
     c.raw = cuda_spoiled(PRECISION_BF16, raw_size);
     struct rope_cuda rope =
@@ -282,7 +219,7 @@ static void check_rope(size_t which, bool normed)
                        c.inv_freq, head_dim, which);
         }
     }
-    close_rope(&c);
+    rope_case_close(&c);
     free(got), free(raw), free(x), free(dy);
 }
 
@@ -313,7 +250,7 @@ START_TEST(rope_bwd_does_not_see_others)
         fill_normal(raw, N * ALL, 2, 1.0f);
         x[BAD] = NAN;
         raw[3 * ALL + 1] = NAN; /* row 3, head 0 */
-        open_rope(&all, N, DIM), open_rope(&one, N, DIM);
+        rope_case_open(&all, N, DIM), rope_case_open(&one, N, DIM);
         all.x = cuda_send(PRECISION_BF16, x, N * STRIDE);
         all.raw = cuda_send(PRECISION_BF16, raw, N * ALL);
         one.x = cuda_send(PRECISION_BF16, x + ROW * STRIDE, STRIDE);
@@ -331,7 +268,7 @@ START_TEST(rope_bwd_does_not_see_others)
             if (isnan(among[i]) != bad)
                 ck_abort_msg("norms %d: element %d is %g", normed, i, (double)among[i]);
         }
-        close_rope(&all), close_rope(&one);
+        rope_case_close(&all), rope_case_close(&one);
         cuda_drop(&all.raw), cuda_drop(&one.raw);
         free(among), free(alone);
     }
@@ -381,7 +318,7 @@ static void check_swiglu(int n, int d, float spread, enum place place)
     struct halves from = halves_of(n, d, place, 3), to = halves_of(n, d, place, 5);
     if (place == OVER_INPUTS)
         to = from;
-    float *in = floats(from.size), *dy = floats(size);
+    float *in = test_floats(from.size), *dy = test_floats(size);
     double *dy64 = zero_doubles(size), *gate64 = zero_doubles(size), *up64 = zero_doubles(size);
     double *dgate = zero_doubles(size), *dup = zero_doubles(size), *magnitude = zero_doubles(size);
     for (size_t i = 0; i < from.size; i++)
@@ -400,11 +337,11 @@ static void check_swiglu(int n, int d, float spread, enum place place)
         dy64[i] = dy[i], gate64[i] = in[at], up64[i] = in[at + from.second];
     }
     swiglu_bwd_ref(dgate, dup, magnitude, dy64, gate64, up64, n, d);
-    void *gate = cuda_pointer(&of_in), *up = element(&of_in, from.second);
+    void *gate = cuda_pointer(&of_in), *up = cuda_element(&of_in, from.second);
     void *to_gate = place == OVER_INPUTS ? gate
                     : place == OVER_DY   ? cuda_pointer(&of_dy)
                                          : cuda_pointer(&out);
-    void *to_up = place == OVER_INPUTS ? up : element(&out, to.second);
+    void *to_up = place == OVER_INPUTS ? up : cuda_element(&out, to.second);
     cuda_good(
         to.stride == width && from.stride == width
             ? swiglu_bwd(&cuda_test, to_gate, to_up, cuda_pointer(&of_dy), gate, up, n, d, &err)

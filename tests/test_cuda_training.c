@@ -65,16 +65,6 @@ static float *first_moment(const struct training_options *options, int64_t *n,
     return m;
 }
 
-static double apart(const float *got, const float *want, int64_t n)
-{
-    double difference = 0, size = 0;
-    for (int64_t i = 0; i < n; i++) {
-        difference += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
-        size += (double)want[i] * want[i];
-    }
-    return sqrt(difference / size);
-}
-
 static void check_step(const char *model, enum objective_kind objective, enum precision precision)
 {
     struct training_options options = training_defaults(model);
@@ -87,7 +77,7 @@ static void check_step(const char *model, enum objective_kind objective, enum pr
     options.gpu = true;
     float *got = first_moment(&options, &m, &gpu);
     ck_assert_int_eq(n, m);
-    double gradients = apart(got, want, n);
+    double gradients = relative_distance(got, want, (size_t)n);
     ck_assert_msg(gradients <= NEAR_ENOUGH, "%s: the gradient is %.4f off",
                   objective_name(objective), gradients);
     ck_assert_double_eq_tol(gpu.loss, cpu.loss, NEAR_ENOUGH * cpu.loss);

@@ -3,7 +3,6 @@
  * tests/golden/make_families.py. */
 #include "tests/support.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,15 +119,9 @@ static void check_states(const float *got, const struct family *family, const ch
     const float *want = npy.data;
     size_t d = (size_t)npy.columns;
     for (size_t row = 0; row < (size_t)npy.rows; row++) {
-        double error = 0, norm = 0;
-        for (size_t j = row * d; j < (row + 1) * d; j++) {
-            double difference = (double)got[j] - (double)want[j];
-            error += difference * difference;
-            norm += (double)want[j] * (double)want[j];
-        }
-        if (!(sqrt(error) <= 1e-4 * sqrt(norm)))
-            ck_abort_msg("%s, %s: row %zu: relative error %g", family->config, what, row,
-                         sqrt(error / norm));
+        double error = relative_distance(got + row * d, want + row * d, d);
+        if (!(error <= 1e-4))
+            ck_abort_msg("%s, %s: row %zu: relative error %g", family->config, what, row, error);
     }
     npy_close(&npy);
 }

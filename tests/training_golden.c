@@ -194,17 +194,6 @@ bool training_golden_has_sums(const struct training_golden *golden)
     return golden->sums[0].data != NULL;
 }
 
-static double exact_distance(const float *got, const float *want, int64_t n)
-{
-    double difference = 0, norm = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double d = (double)got[i] - (double)want[i];
-        difference += d * d;
-        norm += (double)want[i] * (double)want[i];
-    }
-    return sqrt(difference / norm);
-}
-
 double training_golden_estimate(const struct training_golden *golden,
                                 enum training_golden_quantity quantity, int tensor,
                                 const float *got)
@@ -232,8 +221,8 @@ double training_golden_distance(const struct training_golden *golden,
     const struct training_golden_tensor *t = &golden->tensors[tensor];
     if (t->whole < 0)
         return training_golden_estimate(golden, quantity, tensor, got);
-    return exact_distance(got + t->first, (const float *)golden->whole[quantity].data + t->whole,
-                          size_of(t));
+    return relative_distance(got + t->first, (const float *)golden->whole[quantity].data + t->whole,
+                             (size_t)size_of(t));
 }
 
 double training_golden_largest_distance(const struct training_golden *golden,

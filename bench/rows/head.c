@@ -26,11 +26,13 @@ static const char *refuse(const int64_t *size)
                : NULL;
 }
 
-/* first and second: (rows, columns) read. */
-static enum status prepare_two(struct trial *trial, int64_t first, int64_t second, struct err *err)
+/* Values: `written` of the result, how it is written, and those of two factors that are read. */
+static enum status prepare_three(struct trial *trial, enum tensor_role role, int64_t written,
+                                 int64_t first, int64_t second, struct err *err)
 {
     trial->operations =
         2.0 * (double)trial->size[N] * (double)trial->size[LABELS] * (double)trial->size[D];
+    TRY(trial_tensor(trial, TENSOR_F32, role, written, role == TENSOR_UPDATED, err));
     TRY(trial_tensor(trial, TENSOR_F32, TENSOR_READ, first, 1, err));
     return trial_tensor(trial, TENSOR_F32, TENSOR_READ, second, 1, err);
 }
@@ -43,35 +45,52 @@ static void verify_shares(struct verdict *verdict, const float *got, const doubl
         verdict_value(verdict, got[i], want[i], tolerance * magnitude[i]);
 }
 
-/* ---- head_fwd ------------------------------------------------------------------------------- */
+/* ---- products with the head ----------------------------------------------------------------- */
 
-enum { Y, X, HEAD };
+enum { RESULT, ROWS, HEAD };
 
-static enum status prepare(struct trial *trial, struct err *err)
+typedef enum status head_product(struct device *device, float *result, const float *rows,
+                                 const float *head, int n, int n_labels, int d, struct err *err);
+
+static enum status run_product(struct trial *trial, head_product *product, struct err *err)
+{
+    return product(trial->device, trial_at(trial, RESULT), trial_at(trial, ROWS),
+                   trial_at(trial, HEAD), (int)trial->size[N], (int)trial->size[LABELS],
+                   (int)trial->size[D], err);
+}
+
+typedef void head_reference(double *result, double *magnitude, const double *rows,
+                            const double *head, int n, int n_labels, int d, bool add);
+
+static enum status verify_product(struct trial *trial, struct verdict *verdict,
+                                  head_reference *reference, int64_t size, double tolerance,
+                                  struct err *err)
+{
+    double *rows = trial_doubles(trial, ROWS), *head = trial_doubles(trial, HEAD);
+    double *want = trial_wanted(trial, size), *magnitude = trial_wanted(trial, size);
+    if (!rows || !head || !want || !magnitude)
+        return err_no_memory(err, "a reference", 0);
+    reference(want, magnitude, rows, head, (int)trial->size[N], (int)trial->size[LABELS],
+              (int)trial->size[D], false);
+    verify_shares(verdict, trial->tensors[RESULT].host, want, magnitude, size, tolerance);
+    return STATUS_OK;
+}
+
+static enum status prepare_fwd(struct trial *trial, struct err *err)
 {
     int64_t n = trial->size[N], n_labels = trial->size[LABELS], d = trial->size[D];
-    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_WRITTEN, n * n_labels, 0, err));
-    return prepare_two(trial, n * d, n_labels * d, err);
+    return prepare_three(trial, TENSOR_WRITTEN, n * n_labels, n * d, n_labels * d, err);
 }
 
-static enum status run(struct trial *trial, struct err *err)
+static enum status run_fwd(struct trial *trial, struct err *err)
 {
-    return head_fwd_cuda(trial->device, trial_at(trial, Y), trial_at(trial, X),
-                         trial_at(trial, HEAD), (int)trial->size[N], (int)trial->size[LABELS],
-                         (int)trial->size[D], err);
+    return run_product(trial, head_fwd_cuda, err);
 }
 
-static enum status verify(struct trial *trial, struct verdict *verdict, struct err *err)
+static enum status verify_fwd(struct trial *trial, struct verdict *verdict, struct err *err)
 {
-    int n = (int)trial->size[N], n_labels = (int)trial->size[LABELS], d = (int)trial->size[D];
-    int64_t n_y = (int64_t)n * n_labels;
-    double *x = trial_doubles(trial, X), *head = trial_doubles(trial, HEAD);
-    double *want = trial_wanted(trial, n_y), *magnitude = trial_wanted(trial, n_y);
-    if (!x || !head || !want || !magnitude)
-        return err_no_memory(err, "a reference", 0);
-    matmul_fwd_ref(want, magnitude, x, head, n, n_labels, d, false);
-    verify_shares(verdict, trial->tensors[Y].host, want, magnitude, n_y, head_fwd_tolerance(d));
-    return STATUS_OK;
+    return verify_product(trial, verdict, matmul_fwd_ref, trial->size[N] * trial->size[LABELS],
+                          head_fwd_tolerance((int)trial->size[D]), err);
 }
 
 const struct bench_operation bench_head = {
@@ -83,41 +102,26 @@ const struct bench_operation bench_head = {
     .no_activations = true,
     .shapes = shapes,
     .refuse = refuse,
-    .prepare = prepare,
-    .run = run,
-    .verify = verify,
+    .prepare = prepare_fwd,
+    .run = run_fwd,
+    .verify = verify_fwd,
 };
-
-/* ---- head_bwd_input ------------------------------------------------------------------------- */
-
-enum { INPUT_DX, INPUT_DY, INPUT_HEAD };
 
 static enum status prepare_input(struct trial *trial, struct err *err)
 {
     int64_t n = trial->size[N], n_labels = trial->size[LABELS], d = trial->size[D];
-    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_WRITTEN, n * d, 0, err));
-    return prepare_two(trial, n * n_labels, n_labels * d, err);
+    return prepare_three(trial, TENSOR_WRITTEN, n * d, n * n_labels, n_labels * d, err);
 }
 
 static enum status run_input(struct trial *trial, struct err *err)
 {
-    return head_bwd_input_cuda(trial->device, trial_at(trial, INPUT_DX), trial_at(trial, INPUT_DY),
-                               trial_at(trial, INPUT_HEAD), (int)trial->size[N],
-                               (int)trial->size[LABELS], (int)trial->size[D], err);
+    return run_product(trial, head_bwd_input_cuda, err);
 }
 
 static enum status verify_input(struct trial *trial, struct verdict *verdict, struct err *err)
 {
-    int n = (int)trial->size[N], n_labels = (int)trial->size[LABELS], d = (int)trial->size[D];
-    int64_t n_x = (int64_t)n * d;
-    double *dy = trial_doubles(trial, INPUT_DY), *head = trial_doubles(trial, INPUT_HEAD);
-    double *want = trial_wanted(trial, n_x), *magnitude = trial_wanted(trial, n_x);
-    if (!dy || !head || !want || !magnitude)
-        return err_no_memory(err, "a reference", 0);
-    matmul_bwd_input_ref(want, magnitude, dy, head, n, n_labels, d, false);
-    verify_shares(verdict, trial->tensors[INPUT_DX].host, want, magnitude, n_x,
-                  head_bwd_input_tolerance(n_labels));
-    return STATUS_OK;
+    return verify_product(trial, verdict, matmul_bwd_input_ref, trial->size[N] * trial->size[D],
+                          head_bwd_input_tolerance((int)trial->size[LABELS]), err);
 }
 
 const struct bench_operation bench_head_bwd_input = {
@@ -142,8 +146,7 @@ enum { DHEAD, DY, OF_X, UNITS };
 static enum status prepare_gradient(struct trial *trial, struct err *err)
 {
     int64_t n = trial->size[N], n_labels = trial->size[LABELS], d = trial->size[D];
-    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_UPDATED, n_labels * d, 1, err));
-    TRY(prepare_two(trial, n * n_labels, n * d, err));
+    TRY(prepare_three(trial, TENSOR_UPDATED, n_labels * d, n * n_labels, n * d, err));
     TRY(trial_tensor(trial, TENSOR_I32, TENSOR_READ, N_UNITS + 1, 0, err));
     int32_t *units = trial->tensors[UNITS].host;
     units[1] = (int32_t)(n / 2), units[2] = (int32_t)n;
