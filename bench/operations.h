@@ -46,8 +46,10 @@
     X(nf4_quantize)                                                                                \
     X(nf4_quantize_absmax)                                                                         \
     X(nf4_dequantize)                                                                              \
+    X(candidate_distance)                                                                          \
     X(squared_distance)                                                                            \
-    X(nearest)
+    X(nearest)                                                                                     \
+    X(cluster_sums)
 
 #define BENCH_DECLARE(name) extern const struct bench_operation bench_##name;
 BENCH_OPERATIONS(BENCH_DECLARE)
