@@ -18,6 +18,7 @@ enum tensor_type {
     TENSOR_F64,
     TENSOR_BF16,
     TENSOR_I32,
+    TENSOR_I64,
     TENSOR_U8,
 };
 

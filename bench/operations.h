@@ -49,6 +49,7 @@
     X(nf4_quantize)                                                                                \
     X(nf4_quantize_absmax)                                                                         \
     X(nf4_dequantize)                                                                              \
+    X(candidate_distance)                                                                          \
     X(squared_distance)                                                                            \
     X(nearest)                                                                                     \
     X(nearest_clusters)                                                                            \

@@ -20,6 +20,7 @@ static size_t host_bytes(enum tensor_type type)
     case TENSOR_I32:
         return 4;
     case TENSOR_F64:
+    case TENSOR_I64:
         return 8;
     case TENSOR_BF16:
         return 2;

@@ -249,6 +249,8 @@ static void spoil(struct tensor *tensor)
         ((uint8_t *)tensor->host)[i] ^= 1;
     else if (tensor->type == TENSOR_I32)
         ((int32_t *)tensor->host)[i]++;
+    else if (tensor->type == TENSOR_I64)
+        ((int64_t *)tensor->host)[i]++;
     else if (tensor->type == TENSOR_F64)
         ((double *)tensor->host)[i] *= 1.02;
     else

@@ -1,225 +1,318 @@
-/* Sums of clusters: the reference's bits, and totals that see neither threads nor chunks. */
-#include "kernels/cluster_sums.h"
+/* Sums of clusters: the reference's bytes, in whatever pieces rows come, by any number of threads.
+ */
+#include "tests/support.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "host/cluster_totals.h"
-#include "tests/support.h"
+#include "kernels/cluster_sums.h"
 
-struct shape {
+/* Who goes where. */
+enum pattern {
+    EVERY_ROW,   /* from nowhere, each to a cluster */
+    SOME,        /* many stay; some come from nowhere, some go there */
+    FEW,         /* nearly all stay */
+    ONE_CLUSTER, /* nine of ten into the last cluster, the rest anywhere */
+    LEAVING,     /* all to nowhere */
+};
+
+/* n rows, k clusters, d columns: none, one; around vectors of 4 and 16 columns, four rows, parts of
+ * 4,096 rows and chunks of 262,144; k = 1, k = n, clusters that are sorted by two and by three
+ * digits; columns that are divided among threads. Rows in order are those of one thread with few
+ * short sums. */
+static const struct {
     int n, k, d;
-    bool skewed; /* nearly all rows in one cluster */
+    enum pattern pattern;
+} cases[] = {
+    {0, 3, 5, EVERY_ROW},         {1, 1, 1, EVERY_ROW},        {1, 7, 3, SOME},
+    {2, 2, 2, EVERY_ROW},         {5, 1, 17, EVERY_ROW},       {9, 9, 16, EVERY_ROW},
+    {33, 33, 31, SOME},           {70, 2, 15, LEAVING},        {300, 20, 64, SOME},
+    {4095, 100, 7, SOME},         {4096, 20, 33, EVERY_ROW},   {4097, 3, 129, ONE_CLUSTER},
+    {8193, 2048, 5, SOME},        {8192, 2049, 130, SOME},     {12300, 100, 20, FEW},
+    {3000, 5000000, 1, SOME},     {20000, 20000, 1, SOME},     {9000, 1, 150, EVERY_ROW},
+    {9000, 5, 600, ONE_CLUSTER},  {6000, 40, 577, SOME},       {700, 20, 4099, SOME},
+    {262143, 50, 1, SOME},        {262145, 7, 3, ONE_CLUSTER}, {530000, 1000, 2, FEW},
+    {70000, 300, 140, EVERY_ROW}, {40000, 2, 33, LEAVING},
 };
-static const struct shape shapes[] = {
-    {0, 3, 5, false},    {1, 1, 1, false},    {7, 7, 3, false},   {200, 5, 2, false},
-    {300, 20, 64, true}, {500, 3, 65, false}, {90, 2, 300, true}, {40, 1000, 7, false},
-};
-#define N_SHAPES (sizeof shapes / sizeof *shapes)
+#define N_CASES (sizeof cases / sizeof *cases)
 
-/* Clusters from -1 to k - 1; of one another in every third row. */
-static void fill_clusters(int32_t *from, int32_t *to, const struct shape *s, uint64_t seed)
+/* Of sizes so different that float64 rounds their sums: float32 of like size add up exactly, in any
+ * order. */
+static void fill_wide(float *x, size_t n, uint64_t seed)
 {
-    for (int i = 0; i < s->n; i++) {
-        uint64_t draw = mix64(seed, (uint64_t)i);
-        bool usual = s->skewed && draw % 16 != 0;
-        from[i] = usual ? 0 : (int32_t)(draw >> 8) % (s->k + 1) - 1;
-        if (from[i] < -1)
-            from[i] = -1;
-        to[i] = draw % 3 == 0 ? (int32_t)((draw >> 40) % (uint64_t)s->k) : from[i];
-    }
+    fill_normal(x, n, seed, 1.0f);
+    for (size_t i = 0; i < n; i++)
+        x[i] = ldexpf(x[i], (int)(mix64(seed, i) % 61) - 30);
 }
 
-START_TEST(sums_are_those_of_the_reference)
-{
-    const struct shape *s = &shapes[_i];
-    size_t size = (size_t)s->k * (size_t)s->d, rows = (size_t)s->n * (size_t)s->d;
-    float *x = guarded_floats(rows);
-    fill_normal(x, rows, 1, 10.0f);
-    for (size_t j = 0; j < rows; j++)
-        x[j] *= ldexpf(1, (int)(mix64(4, j) % 60) - 30);
-    double *x64 = to_doubles(x, rows), *want = test_alloc(size * sizeof *want);
-    double *magnitude = test_alloc(size * sizeof *magnitude), *got = test_alloc(size * sizeof *got);
-    int32_t *from = test_alloc((size_t)s->n * sizeof *from + 1),
-            *to = test_alloc((size_t)s->n * sizeof *to + 1);
-    fill_clusters(from, to, s, 2);
-    struct device device;
-    struct err err;
-    for (int i = 0; test_device(i, &device); i++) {
-        for (size_t j = 0; j < size; j++)
-            want[j] = got[j] = (double)(j % 7), magnitude[j] = 0;
-        cluster_sums_add_ref(want, magnitude, x64, from, to, s->n, s->d);
-        ck_assert_int_eq(cluster_sums_add(&device, got, x, from, to, s->n, s->k, s->d, &err),
-                         STATUS_OK);
-        /* One chain of float64 additions in the rows' order, here and there. */
-        ck_assert_mem_eq(got, want, size * sizeof *want);
-        device_close(&device);
-    }
-    free(x64), free(want), free(magnitude), free(got), free(from), free(to);
-    check_guarded(x, rows);
-}
-END_TEST
-
-START_TEST(rows_in_no_cluster_before_need_no_array)
-{
-    enum { N = 50, K = 4, D = 9 };
-    float x[N * D];
-    int32_t none[N], to[N];
-    double want[K * D] = {0}, got[K * D] = {0};
-    struct device device;
-    struct err err;
-    fill_normal(x, N * D, 3, 1.0f);
-    for (int i = 0; i < N; i++)
-        none[i] = -1, to[i] = i % 5 - 1;
-    ck_assert(test_device(0, &device));
-    ck_assert_int_eq(cluster_sums_add(&device, want, x, none, to, N, K, D, &err), STATUS_OK);
-    ck_assert_int_eq(cluster_sums_add(&device, got, x, NULL, to, N, K, D, &err), STATUS_OK);
-    ck_assert_mem_eq(got, want, sizeof want);
-    device_close(&device);
-}
-END_TEST
-
-/* A row that does not change may hold anything. */
-START_TEST(rows_that_stay_are_not_read)
-{
-    float x[3 * 2] = {1, 2, NAN, NAN, 5, 6};
-    const int32_t from[3] = {0, 1, -1}, to[3] = {1, 1, 0};
-    double sums[2 * 2] = {10, 10, 0, 0};
-    static const double want[] = {14, 14, 1, 2};
-    struct device device;
-    struct err err;
-    ck_assert(test_device(0, &device));
-    ck_assert_int_eq(cluster_sums_add(&device, sums, x, from, to, 3, 2, 2, &err), STATUS_OK);
-    ck_assert_mem_eq(sums, want, sizeof want);
-    device_close(&device);
-}
-END_TEST
-
-/* ---- totals ---------------------------------------------------------------------------------- */
-
-/* Two blocks and a bit; labels of three walks. */
-enum { N = 2 * CLUSTER_BLOCK_ROWS + 1000, K = 13, D = 3, WALKS = 3 };
-
-struct walk {
+struct input {
+    int n, k, d;
     float *x;
-    int32_t *labels[WALKS];
+    int32_t *from, *to; /* from NULL: EVERY_ROW */
 };
 
-static void open_walk(struct walk *walk)
+static int32_t any_cluster(uint64_t bits, int k)
 {
-    walk->x = test_alloc((size_t)N * D * sizeof *walk->x);
-    fill_normal(walk->x, (size_t)N * D, 5, 1.0f);
-    for (size_t j = 0; j < (size_t)N * D; j++) /* so that float64 has something to round */
-        walk->x[j] *= ldexpf(1, (int)(mix64(6, j) % 60) - 30);
-    for (int w = 0; w < WALKS; w++) {
-        walk->labels[w] = test_alloc(N * sizeof *walk->labels[w]);
-        for (int i = 0; i < N; i++) {
-            uint64_t draw = mix64(17 + (uint64_t)w, (uint64_t)i);
-            walk->labels[w][i] =
-                w > 0 && draw % 4 ? walk->labels[w - 1][i] : (int32_t)(draw >> 32) & 7;
-        }
+    return (int32_t)((bits >> 20) % (uint64_t)k);
+}
+
+static void fill_labels(struct input *in, enum pattern pattern)
+{
+    for (int i = 0; i < in->n; i++) {
+        uint64_t bits = mix64(77, (uint64_t)i), dice = bits % 10;
+        int32_t to = any_cluster(bits, in->k), from = any_cluster(mix64(78, (uint64_t)i), in->k);
+        if (pattern == ONE_CLUSTER && dice > 0)
+            to = in->k - 1;
+        if (pattern == FEW && (bits >> 8 & 255) > 2)
+            from = to;
+        if (pattern == SOME)
+            from = dice < 4 ? to : dice < 5 ? -1 : from, to = dice == 5 ? -1 : dice == 6 ? -3 : to;
+        if (pattern == LEAVING)
+            to = -1;
+        in->to[i] = to;
+        if (in->from)
+            in->from[i] = from;
     }
 }
 
-static void close_walk(struct walk *walk)
+static struct input input_of(size_t which)
 {
-    free(walk->x);
-    for (int w = 0; w < WALKS; w++)
-        free(walk->labels[w]);
+    struct input in = {.n = cases[which].n, .k = cases[which].k, .d = cases[which].d};
+    size_t size = (size_t)in.n * (size_t)in.d;
+    in.x = guarded_floats(size);
+    fill_wide(in.x, size, which);
+    in.to = test_alloc((size_t)in.n * sizeof *in.to);
+    if (cases[which].pattern != EVERY_ROW)
+        in.from = test_alloc((size_t)in.n * sizeof *in.from);
+    fill_labels(&in, cases[which].pattern);
+    return in;
 }
 
-/* All walks, in steps of some rows. */
-static void run_walks(struct cluster_totals *totals, const struct walk *walk, int step)
+static void input_free(struct input *in)
 {
-    struct err err;
-    for (int w = 0; w < WALKS; w++) {
-        cluster_totals_begin(totals, w == 0);
-        for (int first = 0, n; first < N; first += n) {
-            n = step > 0 ? step : 1 + (int)(mix64(3, (uint64_t)first) % 40000);
-            n = N - first < n ? N - first : n;
-            ck_assert_int_eq(cluster_totals_add(totals, walk->x + (size_t)first * D,
-                                                w > 0 ? walk->labels[w - 1] + first : NULL,
-                                                walk->labels[w] + first, n, &err),
+    check_guarded(in->x, (size_t)in->n * (size_t)in->d);
+    free(in->from), free(in->to);
+}
+
+/* Sums and counts to begin with, some of them not zero, and a canary behind each. */
+struct output {
+    size_t size;
+    int k;
+    double *sums;
+    int64_t *counts;
+    bool *touched;
+};
+
+static struct output output_of(int k, int d)
+{
+    struct output out = {.size = (size_t)k * (size_t)d, .k = k};
+    out.sums = test_alloc((out.size + 1) * sizeof *out.sums);
+    out.counts = test_alloc(((size_t)k + 1) * sizeof *out.counts);
+    out.touched = test_alloc((size_t)k * sizeof *out.touched);
+    for (size_t i = 0; i <= out.size; i++)
+        out.sums[i] = i % 3 ? (double)i * 0.37 : 0;
+    for (int c = 0; c <= k; c++)
+        out.counts[c] = c % 5;
+    memset(out.touched, 0, (size_t)k * sizeof *out.touched);
+    return out;
+}
+
+static void check_output(struct output *got, const struct output *want, const struct device *device,
+                         const struct input *in, const char *what)
+{
+    for (size_t i = 0; i <= got->size; i++)
+        if (memcmp(&got->sums[i], &want->sums[i], sizeof(double)) != 0)
+            ck_abort_msg("%s, %s with %d threads, %d x %d, %d clusters: element %zu: %a, want %a",
+                         what, test_device_name(device), threads_size(device->threads), in->n,
+                         in->d, in->k, i, got->sums[i], want->sums[i]);
+    ck_assert_mem_eq(got->counts, want->counts, ((size_t)got->k + 1) * sizeof *got->counts);
+    for (int c = 0; c < got->k; c++)
+        if (got->touched[c] != want->touched[c])
+            ck_abort_msg("%s: cluster %d of %d: touched %d", what, c, got->k, got->touched[c]);
+}
+
+static void output_free(struct output *out)
+{
+    free(out->sums), free(out->counts), free(out->touched);
+}
+
+static struct output reference(const struct input *in)
+{
+    struct output want = output_of(in->k, in->d);
+    double *x = to_doubles(in->x, (size_t)in->n * (size_t)in->d);
+    cluster_sums_add_ref(want.sums, want.counts, x, in->from, in->to, in->n, in->d);
+    for (int i = 0; i < in->n; i++) {
+        int32_t from = in->from ? in->from[i] : -1;
+        if (from >= 0 && from != in->to[i])
+            want.touched[from] = true;
+        if (in->to[i] >= 0 && from != in->to[i])
+            want.touched[in->to[i]] = true;
+    }
+    free(x);
+    return want;
+}
+
+static void *scratch_of(int n)
+{
+    size_t size = cluster_sums_bytes(n);
+    void *scratch = aligned_alloc(64, size + 64); /* a multiple of 64 */
+    ck_assert_ptr_nonnull(scratch);
+    memset(scratch, 0xA5, size + 64);
+    return scratch;
+}
+
+static void scratch_free(char *scratch, int n)
+{
+    for (size_t i = cluster_sums_bytes(n); i < cluster_sums_bytes(n) + 64; i++)
+        if ((unsigned char)scratch[i] != 0xA5)
+            ck_abort_msg("written behind the scratch of %d rows", n);
+    free(scratch);
+}
+
+START_TEST(sums_are_the_reference)
+{
+    struct device device;
+    for (size_t t = 0; t < N_CASES; t++) {
+        struct input in = input_of(t);
+        struct output want = reference(&in);
+        for (int i = 0; test_device(i, &device); i++) {
+            struct output got = output_of(in.k, in.d);
+            void *scratch = scratch_of(in.n);
+            struct err err;
+            ck_assert_int_eq(cluster_sums_add(&device, got.sums, got.counts, got.touched, in.x,
+                                              in.from, in.to, in.n, in.k, in.d, scratch, &err),
                              STATUS_OK);
+            check_output(&got, &want, &device, &in, "whole");
+            scratch_free(scratch, in.n);
+            output_free(&got);
+            device_close(&device);
         }
-        cluster_totals_end(totals);
+        output_free(&want);
+        input_free(&in);
     }
-}
-
-/* Block after block, each a chain from zero. */
-static void naive_totals(double *sums, const struct walk *walk)
-{
-    double *x = to_doubles(walk->x, (size_t)N * D), magnitude[K * D] = {0};
-    int32_t *none = test_alloc(N * sizeof *none);
-    memset(none, 0xff, N * sizeof *none);
-    memset(sums, 0, K * D * sizeof *sums);
-    for (int w = 0; w < WALKS; w++)
-        for (int first = 0; first < N; first += CLUSTER_BLOCK_ROWS) {
-            int n = N - first < CLUSTER_BLOCK_ROWS ? N - first : CLUSTER_BLOCK_ROWS;
-            const int32_t *from = w > 0 ? walk->labels[w - 1] : none;
-            double partial[K * D] = {0};
-            cluster_sums_add_ref(partial, magnitude, x + (size_t)first * D, from + first,
-                                 walk->labels[w] + first, n, D);
-            for (int j = 0; j < K * D; j++)
-                sums[j] += partial[j];
-        }
-    free(x), free(none);
-}
-
-START_TEST(totals_do_not_depend_on_chunks_and_threads)
-{
-    static const int steps[] = {N, CLUSTER_BLOCK_ROWS, 512, 0, 0};
-    struct walk walk;
-    open_walk(&walk);
-    double sums[K * D];
-    struct err err;
-    naive_totals(sums, &walk);
-    for (int run = 0; run < 5; run++) {
-        struct device device;
-        struct cluster_totals totals;
-        ck_assert_int_eq(device_open(&device, "cpu", 1 + run % 4, &err), STATUS_OK);
-        ck_assert_int_eq(cluster_totals_open(&totals, &device, K, D, &err), STATUS_OK);
-        run_walks(&totals, &walk, steps[run]);
-        ck_assert_mem_eq(totals.sums, sums, sizeof sums);
-        cluster_totals_close(&totals);
-        device_close(&device);
-    }
-    close_walk(&walk);
 }
 END_TEST
 
-/* Totals that were kept up are those of the rows that are there, within the rounding of the chain.
- */
-START_TEST(totals_are_those_of_the_clusters)
+/* The same rows in calls of any number of rows, none among them; without `touched`. */
+START_TEST(rows_may_come_in_any_pieces)
 {
-    struct walk walk;
     struct device device;
-    struct cluster_totals totals;
-    struct err err;
-    double want[K * D] = {0}, magnitude[K * D] = {0};
-    int64_t counts[K] = {0};
-    open_walk(&walk);
-    ck_assert(test_device(0, &device));
-    ck_assert_int_eq(cluster_totals_open(&totals, &device, K, D, &err), STATUS_OK);
-    run_walks(&totals, &walk, 10000);
-    for (int i = 0; i < N; i++) {
-        int c = walk.labels[WALKS - 1][i];
-        counts[c]++;
-        for (int w = 0; w < WALKS; w++)
-            for (int j = 0; j < D; j++) {
-                double value = (double)walk.x[i * D + j];
-                want[c * D + j] += w == 0 ? value : 0;
-                magnitude[walk.labels[w][i] * D + j] += 2 * fabs(value); /* it came, and it left */
+    for (size_t t = 0; t < N_CASES; t++) {
+        struct input in = input_of(t);
+        struct output want = reference(&in);
+        void *scratch = scratch_of(in.n);
+        memset(want.touched, 0, (size_t)in.k * sizeof *want.touched);
+        for (int i = 0; test_device(i, &device); i++) {
+            struct output got = output_of(in.k, in.d);
+            for (int row = 0, call = 0, n; row < in.n; row += n, call++) {
+                uint64_t dice = mix64(t, (uint64_t)call);
+                n = (int)(dice % (uint64_t)(in.n / 5 + 2));
+                n = n < in.n - row ? n : in.n - row;
+                cluster_sums_add_cpu(
+                    &device, got.sums, got.counts, NULL, in.x + (size_t)row * (size_t)in.d,
+                    in.from ? in.from + row : NULL, in.to + row, n, in.k, in.d, scratch);
             }
+            check_output(&got, &want, &device, &in, "pieces");
+            output_free(&got);
+            device_close(&device);
+        }
+        scratch_free(scratch, in.n);
+        output_free(&want);
+        input_free(&in);
     }
-    ck_assert_mem_eq(totals.counts, counts, sizeof counts);
-    for (int j = 0; j < K * D; j++)
-        /* Each addition errs by 2^-53 of a sum that is never above the magnitudes': N of them. */
-        ck_assert(fabs(totals.sums[j] - want[j]) <= 0x1p-53 * N * magnitude[j]);
-    ck_assert(counts[K - 1] == 0 && totals.sums[K * D - 1] == 0);
-    cluster_totals_close(&totals);
-    close_walk(&walk);
-    device_close(&device);
+}
+END_TEST
+
+/* More threads than clusters, columns or shares. */
+START_TEST(any_number_of_threads_will_do)
+{
+    static const int threads[] = {2, 8, 70};
+    for (size_t t = 0; t < N_CASES; t++) {
+        struct input in = input_of(t);
+        struct output want = reference(&in);
+        void *scratch = scratch_of(in.n);
+        for (int i = 0; i < 3; i++) {
+            struct device device;
+            struct err err;
+            ck_assert_int_eq(device_open(&device, "cpu", threads[i], &err), STATUS_OK);
+            struct output got = output_of(in.k, in.d);
+            cluster_sums_add_cpu(&device, got.sums, got.counts, got.touched, in.x, in.from, in.to,
+                                 in.n, in.k, in.d, scratch);
+            check_output(&got, &want, &device, &in, "threads");
+            output_free(&got);
+            device_close(&device);
+        }
+        scratch_free(scratch, in.n);
+        output_free(&want);
+        input_free(&in);
+    }
+}
+END_TEST
+
+/* NaN in rows that stay where they are, or that are nowhere. */
+START_TEST(rows_that_stay_do_not_matter)
+{
+    struct device device;
+    for (size_t t = 0; t < N_CASES; t++) {
+        struct input in = input_of(t);
+        struct output want = reference(&in);
+        void *scratch = scratch_of(in.n);
+        for (int i = 0; i < in.n; i++)
+            if (in.from ? in.from[i] == in.to[i] || (in.from[i] < 0 && in.to[i] < 0) : in.to[i] < 0)
+                for (int j = 0; j < in.d; j++)
+                    in.x[(size_t)i * (size_t)in.d + (size_t)j] = NAN;
+        for (int i = 0; test_device(i, &device); i++) {
+            struct output got = output_of(in.k, in.d);
+            cluster_sums_add_cpu(&device, got.sums, got.counts, got.touched, in.x, in.from, in.to,
+                                 in.n, in.k, in.d, scratch);
+            check_output(&got, &want, &device, &in, "NaN");
+            output_free(&got);
+            device_close(&device);
+        }
+        scratch_free(scratch, in.n);
+        output_free(&want);
+        input_free(&in);
+    }
+}
+END_TEST
+
+/* A row that moves takes NaN and infinities with it, to its columns of its clusters only. */
+START_TEST(what_is_not_finite_keeps_to_its_column)
+{
+    enum { N = 200, K = 6, D = 37, BAD_ROW = 101, BAD_COLUMN = 5 };
+    struct device device;
+    for (int i = 0; test_device(i, &device); i++) {
+        for (int bad = 0; bad < 2; bad++) {
+            struct input in = {.n = N, .k = K, .d = D, .x = guarded_floats(N * D)};
+            in.from = test_alloc(N * sizeof *in.from), in.to = test_alloc(N * sizeof *in.to);
+            fill_normal(in.x, N * D, 3, 1.0f);
+            fill_labels(&in, ONE_CLUSTER);
+            in.x[BAD_ROW * D + BAD_COLUMN] = bad ? INFINITY : NAN;
+            in.from[BAD_ROW] = 1, in.to[BAD_ROW] = 4;
+            void *scratch = scratch_of(N);
+            struct output got = output_of(K, D);
+            cluster_sums_add_cpu(&device, got.sums, got.counts, got.touched, in.x, in.from, in.to,
+                                 N, K, D, scratch);
+            for (int c = 0; c < K; c++)
+                for (int j = 0; j < D; j++)
+                    ck_assert_int_eq(isfinite(got.sums[c * D + j]) == 0,
+                                     (c == 1 || c == 4) && j == BAD_COLUMN);
+            scratch_free(scratch, N);
+            output_free(&got);
+            input_free(&in);
+        }
+        device_close(&device);
+    }
+}
+END_TEST
+
+START_TEST(scratch_is_bounded)
+{
+    for (int64_t n = 0; n <= INT32_MAX; n += 1 + n / 3) {
+        ck_assert_uint_le(cluster_sums_bytes((int)n), (size_t)9 << 20);
+        ck_assert_uint_eq(cluster_sums_bytes((int)n) % 64, 0);
+    }
+    ck_assert_uint_le(cluster_sums_bytes(INT32_MAX), (size_t)9 << 20);
 }
 END_TEST
 
@@ -227,11 +320,12 @@ int main(void)
 {
     Suite *suite = suite_create("cluster_sums");
     TCase *tests = tcase_create("cluster_sums");
-    tcase_add_loop_test(tests, sums_are_those_of_the_reference, 0, N_SHAPES);
-    tcase_add_test(tests, rows_in_no_cluster_before_need_no_array);
-    tcase_add_test(tests, rows_that_stay_are_not_read);
-    tcase_add_test(tests, totals_do_not_depend_on_chunks_and_threads);
-    tcase_add_test(tests, totals_are_those_of_the_clusters);
+    tcase_add_test(tests, sums_are_the_reference);
+    tcase_add_test(tests, rows_may_come_in_any_pieces);
+    tcase_add_test(tests, any_number_of_threads_will_do);
+    tcase_add_test(tests, rows_that_stay_do_not_matter);
+    tcase_add_test(tests, what_is_not_finite_keeps_to_its_column);
+    tcase_add_test(tests, scratch_is_bounded);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -1,21 +1,22 @@
-/* Sums of clusters, row after row. */
+/* Sums of clusters, row by row. */
 #include "kernels/cluster_sums.h"
 
-#include <math.h>
-
-void cluster_sums_add_ref(double *sums, double *magnitude, const double *x, const int32_t *from,
+void cluster_sums_add_ref(double *sums, int64_t *counts, const double *x, const int32_t *from,
                           const int32_t *to, int n, int d)
 {
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < d && from[i] != to[i]; j++) {
-            double value = x[(size_t)i * (size_t)d + (size_t)j];
-            if (from[i] >= 0) {
-                sums[(size_t)from[i] * (size_t)d + (size_t)j] -= value;
-                magnitude[(size_t)from[i] * (size_t)d + (size_t)j] += fabs(value);
-            }
-            if (to[i] >= 0) {
-                sums[(size_t)to[i] * (size_t)d + (size_t)j] += value;
-                magnitude[(size_t)to[i] * (size_t)d + (size_t)j] += fabs(value);
-            }
+    for (int i = 0; i < n; i++) {
+        int old = from ? from[i] : -1;
+        if (old == to[i])
+            continue;
+        if (old >= 0)
+            counts[old]--;
+        if (to[i] >= 0)
+            counts[to[i]]++;
+        for (int j = 0; j < d; j++) {
+            if (old >= 0)
+                sums[(int64_t)old * d + j] -= x[(int64_t)i * d + j];
+            if (to[i] >= 0)
+                sums[(int64_t)to[i] * d + j] += x[(int64_t)i * d + j];
         }
+    }
 }

@@ -1,7 +1,5 @@
-/* What k-means does beside its assignment, in the harness: sums of clusters, and rows' distances to
- * their centres. */
+/* Rows' distances to their own centres, in the harness. */
 #include "bench/operations.h"
-#include "kernels/cluster_sums.h"
 #include "kernels/own_distance.h"
 #include "kernels/squared_distance.h"
 
@@ -25,47 +23,6 @@ static enum status take_labels(struct trial *trial, int tensor, struct err *err)
         label[i] = (int32_t)((uint64_t)i * 2654435761u % (uint64_t)trial->size[K]);
     return STATUS_OK;
 }
-
-/* ---- sums ----------------------------------------------------------------------------------- */
-
-enum { SUMS, ROWS, TO };
-
-static enum status prepare_sums(struct trial *trial, struct err *err)
-{
-    int64_t n = trial->size[N], d = trial->size[D];
-    TRY(trial_tensor(trial, TENSOR_F64, TENSOR_UPDATED, trial->size[K] * d, 1, err));
-    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_READ, n * d, 1, err));
-    trial->operations = (double)n * (double)d;
-    return take_labels(trial, TO, err);
-}
-
-static enum status run_sums(struct trial *trial, struct err *err)
-{
-    return cluster_sums_add(trial->device, trial_at(trial, SUMS), trial_at(trial, ROWS), NULL,
-                            trial_at(trial, TO), (int)trial->size[N], (int)trial->size[K],
-                            (int)trial->size[D], err);
-}
-
-/* To the bit: the order of the additions is the contract's. */
-static enum status verify_sums(struct trial *trial, struct verdict *verdict, struct err *err)
-{
-    int64_t n = trial->size[N], size = trial->size[K] * trial->size[D];
-    double *x = trial_doubles(trial, ROWS), *want = trial_doubles(trial, SUMS);
-    double *magnitude = trial_wanted(trial, size);
-    int32_t *from = trial_alloc(trial, n, sizeof *from);
-    if (!x || !want || !magnitude || !from)
-        return err_no_memory(err, "a reference", 0);
-    for (int64_t i = 0; i < n; i++)
-        from[i] = -1;
-    cluster_sums_add_ref(want, magnitude, x, from, trial->tensors[TO].host, (int)n,
-                         (int)trial->size[D]);
-    const double *got = trial->tensors[SUMS].host;
-    for (int64_t i = 0; i < size; i++)
-        verdict_value(verdict, got[i], want[i], 0);
-    return STATUS_OK;
-}
-
-/* ---- distances ------------------------------------------------------------------------------ */
 
 enum { X, CENTRES, LABEL, DISTANCE };
 
@@ -99,16 +56,6 @@ static enum status verify_distance(struct trial *trial, struct verdict *verdict,
         verdict_value(verdict, got[i], want[i], squared_distance_fwd_tolerance(d) * want[i]);
     return STATUS_OK;
 }
-
-const struct bench_operation bench_cluster_sums = {
-    .name = "cluster_sums_add",
-    .dtype = "f32",
-    .dimensions = {"n", "k", "d"},
-    .shapes = shapes,
-    .prepare = prepare_sums,
-    .run = run_sums,
-    .verify = verify_sums,
-};
 
 const struct bench_operation bench_own_distance = {
     .name = "own_distance_fwd",
