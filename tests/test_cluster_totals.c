@@ -128,7 +128,7 @@ START_TEST(totals_are_their_blocks)
     for (size_t t = 0; t < N_CASES; t++) {
         struct input in = input_of(t);
         size_t size = (size_t)in.k * (size_t)in.d;
-        for (int i = 0; test_device(i, &device); i++)
+        for (int i = 0; test_device(i, &device); i++) {
             for (int m = 0; m < 4; m++) {
                 struct cluster_totals totals;
                 struct err err;
@@ -145,7 +145,8 @@ START_TEST(totals_are_their_blocks)
                 cluster_totals_close(&totals);
                 free(sums), free(counts);
             }
-        device_close(&device);
+            device_close(&device);
+        }
         input_free(&in);
     }
 }
