@@ -32,6 +32,7 @@ struct kmeans {
     int farthest;          /* the centre that has drifted most */
     float drift_of_others; /* the largest drift but its */
     bool tighten;
+    bool moved;             /* rows, to empty clusters since the assignment */
     int32_t *chunk_labels;  /* of a chunk */
     double *chunk_distance; /* of a chunk */
     struct nearest_centres packed;
@@ -112,6 +113,7 @@ static enum status assign(struct kmeans *km, struct assignment *assignment)
                          km->d);
     assignment->tighten = km->tighten || assignment->iteration % TIGHTEN_AGAIN == 0;
     km->n_assigned += km->n;
+    km->moved = false;
     cluster_totals_begin(&km->totals, assignment->is_first);
     TRY(for_chunks(km, assign_chunk, assignment));
     cluster_totals_end(&km->totals);
@@ -207,7 +209,9 @@ static enum status move_row(struct kmeans *km, int row, int c)
     km->totals.counts[km->labels[row]] -= 1;
     km->totals.counts[c] = 1;
     km->labels[row] = c;
-    km->upper[row] = INFINITY; /* it is compared with all centres */
+    /* It is compared with all centres: lower was of the others than its old one. */
+    km->upper[row] = INFINITY, km->lower[row] = 0;
+    km->moved = true;
     return STATUS_OK;
 }
 
@@ -325,7 +329,7 @@ static enum status run(struct kmeans *km, int restart, struct kmeans_result *res
     while (!result->converged && state.iteration < km->settings->max_iterations)
         TRY(iterate(km, &state, &result->converged));
     result->iterations = state.iteration;
-    if (state.shift > 0) {
+    if (state.shift > 0 || km->moved) {
         struct assignment last = {.iteration = state.iteration + 1};
         TRY(assign(km, &last));
     }
