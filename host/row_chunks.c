@@ -288,7 +288,7 @@ void row_chunks_close(struct row_chunks *rows)
 
 void row_chunks_transform(struct row_chunks *rows, const struct transform *transform)
 {
-    assert(rows->parts && !rows->spherical);
+    assert(rows->parts && !rows->spherical && !rows->normalised);
     if (transform_is_identity(transform))
         return;
     if (rows->owned)
@@ -329,7 +329,10 @@ static void normalise(const struct row_chunks *rows, float *x, int n)
 enum status row_chunks_normalise(struct row_chunks *rows, struct err *err)
 {
     if (rows->owned) {
-        normalise(rows, rows->owned, rows->n);
+        /* A second time would change a bit here and there. */
+        if (!rows->normalised)
+            normalise(rows, rows->owned, rows->n);
+        rows->normalised = true;
         return STATUS_OK;
     }
     rows->spherical = true;

@@ -26,10 +26,11 @@ struct row_chunks {
     float *buffer;  /* (rows_per_chunk, d): of rows that are not as they lie in memory */
     const struct embedding_parts *parts;
     const struct transform *transform; /* of rows that come from the parts; NULL: none */
-    bool spherical;
-    int64_t *first_row;    /* (parts->n + 1) of all rows, blank ones too */
-    uint64_t *blank;       /* a bit a row of all */
-    int32_t *blank_before; /* (rows / 64 + 1) blank rows before a word of blank */
+    bool spherical;                    /* rows are normalised when they are read */
+    bool normalised;                   /* owned ones have been, once and for all */
+    int64_t *first_row;                /* (parts->n + 1) of all rows, blank ones too */
+    uint64_t *blank;                   /* a bit a row of all */
+    int32_t *blank_before;             /* (rows / 64 + 1) blank rows before a word of blank */
 };
 
 /* The rows x (n, d) in memory, borrowed. To be closed only after row_chunks_normalise. */
@@ -49,8 +50,8 @@ enum status row_chunks_check(struct row_chunks *rows, struct err *err);
 /* From now on rows are read transformed; where they stay in memory they are transformed there.
  * transform is borrowed. Not for rows that the caller owns. */
 void row_chunks_transform(struct row_chunks *rows, const struct transform *transform);
-/* From now on rows are read l2-normalised, after a transform. The caller's rows are not touched.
- * STATUS_RESOURCE: no memory. */
+/* From now on rows are read l2-normalised, after a transform: once, however often this is called.
+ * The caller's rows are not touched. STATUS_RESOURCE: no memory. */
 enum status row_chunks_normalise(struct row_chunks *rows, struct err *err);
 
 /* *x (n, d) = the rows first .. first + n - 1, borrowed until the next read; 0 <= n <=

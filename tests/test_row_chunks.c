@@ -105,7 +105,8 @@ START_TEST(rows_of_parts_are_those_of_the_files)
 }
 END_TEST
 
-/* Transformed and normalised rows have the same bits from memory and from files. */
+/* Transformed and normalised rows have the same bits from memory and from files, also where two ask
+ * for normalised ones. */
 START_TEST(rows_are_transformed_and_normalised)
 {
     struct device device;
@@ -129,7 +130,7 @@ START_TEST(rows_are_transformed_and_normalised)
                 row_chunks_open(&rows, &device, &w.parts, resident ? SIZE_MAX : 0, &err),
                 STATUS_OK);
             row_chunks_transform(&rows, &transform);
-            if (spherical)
+            for (int times = 0; spherical && times < 2; times++)
                 ck_assert_int_eq(row_chunks_normalise(&rows, &err), STATUS_OK);
             check_rows(&rows, want, 500);
             row_chunks_close(&rows);
