@@ -79,6 +79,18 @@ struct assignment {
     struct nearest_counts counts;
 };
 
+/* Rows were looked at before they were first used, but not since. */
+static enum status refuse_unlabelled(const struct kmeans *km, int first, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (km->chunk_labels[i] < 0)
+            return err_set(km->err, STATUS_BAD_DATA,
+                           "row %d of those that are not blank is not finite any more: its "
+                           "transform is beyond float32, or another program writes the file",
+                           first + i + 1);
+    return STATUS_OK;
+}
+
 static enum status assign_chunk(struct kmeans *km, const float *x, int first, int n, void *context)
 {
     struct assignment *assignment = context;
@@ -94,6 +106,7 @@ static enum status assign_chunk(struct kmeans *km, const float *x, int first, in
     }
     TRY(nearest_bounded_fwd(km->device, km->chunk_labels, x, &km->packed, &bounds, n,
                             &assignment->counts, km->err));
+    TRY(refuse_unlabelled(km, first, n));
     TRY(cluster_totals_add(&km->totals, x, assignment->is_first ? NULL : labels, km->chunk_labels,
                            n, km->err));
     assignment->changed |= assignment->is_first || memcmp(labels, km->chunk_labels, bytes) != 0;

@@ -65,9 +65,9 @@ struct kmeans_result {
  * every row lies on its centre: fewer than k distinct rows leave clusters empty. With
  * settings->spherical the rows are read normalised from then on (row_chunks_normalise).
  * STATUS_USAGE: k < 1, or more clusters than rows; the text names both numbers.
- * STATUS_BAD_DATA: a row or a centre of initial with NaN or an infinity, by its number from 1; what
- * reading rows says. STATUS_RESOURCE: no memory. STATUS_INTERRUPTED. After a failure centres and
- * labels hold anything. */
+ * STATUS_BAD_DATA: a row or a centre of initial with NaN or an infinity, by its number from 1, or a
+ * row that a transform makes one; what reading rows says. STATUS_RESOURCE: no memory.
+ * STATUS_INTERRUPTED. After a failure centres and labels hold anything. */
 enum status kmeans_fit(struct kmeans_result *result, struct row_chunks *rows, const float *initial,
                        const struct kmeans_settings *settings, struct err *err);
 

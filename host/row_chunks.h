@@ -48,7 +48,8 @@ void row_chunks_close(struct row_chunks *rows); /* a zeroed struct is allowed */
 enum status row_chunks_check(struct row_chunks *rows, struct err *err);
 
 /* From now on rows are read transformed; where they stay in memory they are transformed there.
- * transform is borrowed. Not for rows that the caller owns. */
+ * transform is borrowed. Not for rows that the caller owns. Numbers near float32's largest may
+ * become infinite: nothing here looks at them again. */
 void row_chunks_transform(struct row_chunks *rows, const struct transform *transform);
 /* From now on rows are read l2-normalised, after a transform: once, however often this is called.
  * The caller's rows are not touched. STATUS_RESOURCE: no memory. */
