@@ -33,7 +33,8 @@ struct row_chunks {
     int32_t *blank_before;             /* (rows / 64 + 1) blank rows before a word of blank */
 };
 
-/* The rows x (n, d) in memory, borrowed. To be closed only after row_chunks_normalise. */
+/* The rows x (n, d) in memory, borrowed; n <= EMBEDDING_MOST_ROWS. To be closed only after
+ * row_chunks_normalise. */
 struct row_chunks row_chunks_of(struct device *device, const float *x, int n, int d);
 
 /* The rows of parts (embedding_parts_measure), borrowed. They stay in memory where they take at
