@@ -386,6 +386,14 @@ static enum status measure_rows(struct kmeans *km)
     return STATUS_OK;
 }
 
+/* What allocate takes, but for the totals. */
+static size_t own_bytes(int n, int d, int k, size_t chunk)
+{
+    size_t centres = (2 * (size_t)k + 1) * (size_t)d + (size_t)k;
+    return centres * sizeof(float) + nearest_centres_bytes(k, d) + 3 * (size_t)n * sizeof(float) +
+           chunk * (sizeof(int32_t) + sizeof(double));
+}
+
 static enum status allocate(struct kmeans *km, struct arena *arena)
 {
     size_t d = (size_t)km->d, k = (size_t)km->k, chunk = (size_t)km->rows->rows_per_chunk;
@@ -402,18 +410,14 @@ static enum status allocate(struct kmeans *km, struct arena *arena)
     km->packed_memory = arena_alloc(arena, packed, 1);
     if (!km->shift || !km->centres || !km->updated || !km->labels || !km->upper || !km->lower ||
         !km->drift || !km->chunk_labels || !km->chunk_distance || !km->packed_memory)
-        return err_no_memory(km->err, "k-means",
-                             ((2 * k + 1) * d + k) * sizeof(float) + packed +
-                                 (3 * (size_t)km->n + chunk) * sizeof(int32_t) +
-                                 chunk * sizeof(double));
+        return err_no_memory(km->err, "k-means", own_bytes(km->n, km->d, km->k, chunk));
     return cluster_totals_open(&km->totals, km->device, km->k, km->d, km->err);
 }
 
 size_t kmeans_bytes(int n, int d, int k)
 {
-    size_t kd = (size_t)k * (size_t)d;
-    return (2 * kd + (size_t)d) * sizeof(float) + nearest_centres_bytes(k, d) +
-           4 * (size_t)n * sizeof(float) + cluster_totals_bytes(k, d) +
+    return own_bytes(n, d, k, (size_t)row_chunks_size(n, d)) + cluster_totals_bytes(k, d) +
+           (size_t)n * sizeof(double) + /* fill_empty_clusters */
            kmeans_seeder_bytes(n, d, k);
 }
 

@@ -71,7 +71,8 @@ struct kmeans_result {
 enum status kmeans_fit(struct kmeans_result *result, struct row_chunks *rows, const float *initial,
                        const struct kmeans_settings *settings, struct err *err);
 
-/* Bytes that kmeans_fit takes of n rows of d numbers, beside the rows. */
+/* The most bytes that kmeans_fit takes of n rows of d numbers, beside the rows and what
+ * row_chunks.h takes to read them; but for a few sums of d numbers a thread. */
 size_t kmeans_bytes(int n, int d, int k);
 
 #endif

@@ -15,7 +15,7 @@
 #define CHUNK_BYTES ((size_t)32 << 20)
 #define WORD_ROWS   64 /* rows in a word of the blank ones' bits, and in a task */
 
-static int chunk_rows(int n, int d)
+int row_chunks_size(int n, int d)
 {
     size_t rows = CHUNK_BYTES / ((size_t)d * sizeof(float)) / ROWS_PER_BLOCK * ROWS_PER_BLOCK;
     size_t all = ((size_t)n + ROWS_PER_BLOCK - 1) / ROWS_PER_BLOCK * ROWS_PER_BLOCK;
@@ -28,7 +28,7 @@ static int chunk_rows(int n, int d)
 struct row_chunks row_chunks_of(struct device *device, const float *x, int n, int d)
 {
     return (struct row_chunks){
-        .device = device, .n = n, .d = d, .rows_per_chunk = chunk_rows(n, d), .x = x};
+        .device = device, .n = n, .d = d, .rows_per_chunk = row_chunks_size(n, d), .x = x};
 }
 
 /* ---- which rows are blank -------------------------------------------------------------------- */
@@ -262,7 +262,7 @@ enum status row_chunks_open(struct row_chunks *rows, struct device *device,
 {
     *rows = (struct row_chunks){.device = device, .d = parts->width, .parts = parts};
     size_t n_words = parts->n_rows / WORD_ROWS + 1;
-    rows->rows_per_chunk = chunk_rows((int)parts->n_rows, rows->d);
+    rows->rows_per_chunk = row_chunks_size((int)parts->n_rows, rows->d);
     rows->first_row = mem_alloc_zero((size_t)parts->n + 1, sizeof *rows->first_row);
     rows->blank = mem_alloc_zero(n_words, sizeof *rows->blank);
     rows->blank_before = mem_alloc_zero(n_words, sizeof *rows->blank_before);

@@ -33,6 +33,9 @@ struct row_chunks {
     int32_t *blank_before;             /* (rows / 64 + 1) blank rows before a word of blank */
 };
 
+/* Rows of a chunk of n rows of d numbers: rows_per_chunk as it is at first. */
+int row_chunks_size(int n, int d);
+
 /* The rows x (n, d) in memory, borrowed; n <= EMBEDDING_MOST_ROWS. To be closed only after
  * row_chunks_normalise. */
 struct row_chunks row_chunks_of(struct device *device, const float *x, int n, int d);

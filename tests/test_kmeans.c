@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include "host/base/memory.h"
 #include "host/base/philox.h"
 #include "host/kmeans.h"
 #include "kernels/nearest.h"
@@ -662,6 +663,35 @@ START_TEST(kmeans_reports_lack_of_memory)
 }
 END_TEST
 
+#ifndef __SANITIZE_ADDRESS__ /* which takes memory of its own */
+/* Many short rows of two kinds and three clusters: one is empty, which takes distances of all rows.
+ * The seeder needs no copy of rows that are in memory. */
+START_TEST(kmeans_takes_no_more_memory_than_it_says)
+{
+    enum { N = 1 << 20, D = 2, SLACK = 4 << 20 /* the threads' scratch, allocation */ };
+    struct device device;
+    ck_assert(test_device(0, &device));
+    float *x = guarded_floats((size_t)N * D), centres[3 * D];
+    for (int i = 0; i < N * D; i++)
+        x[i] = (float)(i / D % 2);
+    int32_t *labels = calloc(N, sizeof *labels);
+    memset(labels, 1, N * sizeof *labels);
+    struct kmeans_result result = {.centres = centres, .labels = labels};
+    struct kmeans_settings settings = defaults(3);
+    struct err err;
+    size_t before = mem_peak_resident();
+    ck_assert_int_eq(fit_rows(&device, &result, x, N, D, NULL, &settings, &err), STATUS_OK);
+    size_t taken = mem_peak_resident() - before;
+    size_t said = kmeans_bytes(N, D, 3) - (size_t)N * D * sizeof *x;
+    ck_assert_msg(taken <= said + SLACK, "%zu bytes, not %zu", taken, said);
+    ck_assert_msg(said <= 2 * taken, "%zu bytes, not %zu", taken, said); /* not all at once */
+    free(labels);
+    check_guarded(x, (size_t)N * D);
+    device_close(&device);
+}
+END_TEST
+#endif
+
 int main(void)
 {
     Suite *suite = suite_create("kmeans");
@@ -685,6 +715,9 @@ int main(void)
     tcase_add_test(tests, kmeans_names_the_first_bad_row);
     tcase_add_test(tests, kmeans_refuses_rows_that_a_transform_makes_infinite);
     tcase_add_test(tests, kmeans_reports_lack_of_memory);
+#ifndef __SANITIZE_ADDRESS__
+    tcase_add_test(tests, kmeans_takes_no_more_memory_than_it_says);
+#endif
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -75,8 +75,10 @@ static enum status read_initial(struct job *job, struct kmeans_settings *setting
 /* What --memory leaves for the rows. */
 static enum status memory_for_rows(struct job *job, int k, size_t *bytes, struct err *err)
 {
-    size_t own =
-        kmeans_bytes((int)job->parts.n_rows, job->parts.width, k > 0 ? k : TOPIC_COUNT_LARGEST);
+    int n_centres = k > 0 ? k : TOPIC_COUNT_LARGEST;
+    size_t own = kmeans_bytes((int)job->parts.n_rows, job->parts.width, n_centres);
+    own += (size_t)n_centres * (size_t)job->parts.width * sizeof *job->centres +
+           job->parts.n_rows * sizeof *job->labels;
     TRY(parse_memory(bytes, job->options->memory, &job->device, err));
     *bytes = *bytes > own ? *bytes - own : 0;
     return STATUS_OK;
