@@ -62,6 +62,11 @@ static enum status read_initial(struct job *job, struct kmeans_settings *setting
     if (parts.width != job->parts.width)
         return err_set(err, STATUS_BAD_DATA, "%s: centres of %d numbers, but the rows have %d",
                        path, parts.width, job->parts.width);
+    if (parts.n_rows == 0)
+        return err_set(err, STATUS_BAD_DATA, "%s: no centres", path);
+    if (job->options->topics_given && settings->k == 0)
+        return err_set(err, STATUS_USAGE, "--topics auto: --init %s has %zu centres; leave one out",
+                       path, parts.n_rows);
     if (job->options->topics_given && (size_t)settings->k != parts.n_rows)
         return err_set(err, STATUS_USAGE, "--topics %d: --init %s has %zu centres; leave one out",
                        settings->k, path, parts.n_rows);
@@ -96,6 +101,12 @@ static enum status open_rows(struct job *job, struct kmeans_settings *settings, 
     if (n_blank > 0)
         meter_note(&job->meter, "%zu row%s zero (blank texts): label -1", n_blank,
                    n_blank == 1 ? " is" : "s are");
+    if (rows->n == 0)
+        return err_set(err, STATUS_BAD_DATA, "%s: no rows to cluster%s", o->arguments[0],
+                       n_blank > 0 ? ": all are zero" : "");
+    if (settings->k > rows->n && o->init)
+        return err_set(err, STATUS_USAGE, "--init %s has %d centres: there are %d rows", o->init,
+                       settings->k, rows->n);
     if (settings->k > rows->n)
         return err_set(err, STATUS_USAGE, "--topics %d: there are %d rows; ask for fewer",
                        settings->k, rows->n);
