@@ -1,119 +1,12 @@
-/* k-means against scikit-learn, and what it promises by itself: random numbers by counter,
- * consistent labels, the same bytes for any number of threads, errors and lack of memory. */
-#include "tests/cluster_inputs.h"
+/* k-means against scikit-learn, and what it promises by itself: consistent labels, the same bytes
+ * for any number of threads and any chunks, errors and lack of memory. */
+#include "tests/kmeans_fits.h"
 
-#include <math.h>
 #include <stdio.h>
 #include "host/base/memory.h"
-#include "host/base/philox.h"
-#include "host/kmeans.h"
-#include "kernels/nearest.h"
 #include "loaders/npy.h"
 
-/* ---- Philox ---------------------------------------------------------------------------------- */
-
-/* The known answers of Random123 for philox4x32, 10 rounds: counter, key, output. */
-static const uint32_t known_answers[][10] = {
-    {0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
-    {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x408f276d, 0x41c83b0e,
-     0xa20bc7c6, 0x6d5451fd},
-    {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb,
-     0x5001e420, 0x24126ea1},
-};
-
-START_TEST(philox_gives_the_known_answers)
-{
-    for (size_t i = 0; i < sizeof known_answers / sizeof *known_answers; i++) {
-        uint32_t out[4];
-        philox4x32(out, known_answers[i], known_answers[i] + 4);
-        ck_assert_mem_eq(out, known_answers[i] + 6, sizeof out);
-    }
-    uint32_t out[4]; /* the third again, by its parts */
-    philox_words(out, 0x299f31d0a4093822, 0x13198a2e, 0x03707344, 0x85a308d3243f6a88);
-    ck_assert_mem_eq(out, known_answers[2] + 6, sizeof out);
-}
-END_TEST
-
-START_TEST(philox_uniform_is_uniform)
-{
-    enum { N = 100000, BINS = 16 };
-    int bins[BINS] = {0};
-    double sum = 0;
-    for (int i = 0; i < N; i++) {
-        double value = philox_uniform(1, 2, 3, (uint64_t)i);
-        ck_assert(value >= 0 && value < 1);
-        bins[(int)(value * BINS)]++;
-        sum += value;
-    }
-    ck_assert(fabs(sum / N - 0.5) < 5 / sqrt(12.0 * N));
-    for (int b = 0; b < BINS; b++)
-        ck_assert(abs(bins[b] - N / BINS) < 5 * (int)sqrt(N / BINS));
-    ck_assert(philox_uniform(1, 2, 3, 4) != philox_uniform(1, 2, 4, 3));
-    ck_assert(philox_uniform(1, 2, 3, 4) != philox_uniform(1, 3, 3, 4));
-    ck_assert(philox_uniform(1, 2, 3, 4) != philox_uniform((uint64_t)1 << 32 | 1, 2, 3, 4));
-}
-END_TEST
-
 /* ---- scikit-learn ---------------------------------------------------------------------------- */
-
-static struct kmeans_settings defaults(int k)
-{
-    struct kmeans_settings settings = KMEANS_DEFAULTS;
-    settings.k = k;
-    return settings;
-}
-
-static void open_result(struct kmeans_result *result, int n, int k, int d)
-{
-    *result = (struct kmeans_result){0};
-    result->labels = malloc((size_t)n * sizeof *result->labels);
-    result->centres = guarded_floats((size_t)k * (size_t)d);
-    ck_assert_ptr_nonnull(result->labels);
-}
-
-static void close_result(struct kmeans_result *result, int k, int d)
-{
-    free(result->labels);
-    check_guarded(result->centres, (size_t)k * (size_t)d);
-}
-
-static enum status fit_rows(struct device *device, struct kmeans_result *result, const float *x,
-                            int n, int d, const float *initial,
-                            const struct kmeans_settings *settings, struct err *err)
-{
-    struct row_chunks rows = row_chunks_of(device, x, n, d);
-    enum status status = kmeans_fit(result, &rows, initial, settings, err);
-    row_chunks_close(&rows);
-    return status;
-}
-
-static void must_fit(struct device *device, struct kmeans_result *result, const float *x,
-                     const struct cluster_case *c, const float *initial,
-                     const struct kmeans_settings *settings)
-{
-    struct err err;
-    if (fit_rows(device, result, x, c->n, c->d, initial, settings, &err) != STATUS_OK)
-        ck_abort_msg("%s", err.text);
-}
-
-/* Labels are the arg-min to the centres that came out, and inertia is the sum of the distances. */
-static void check_consistent(const struct kmeans_result *result, const float *x,
-                             const struct cluster_case *c)
-{
-    double *x64 = to_doubles(x, (size_t)c->n * (size_t)c->d);
-    double *centres = to_doubles(result->centres, (size_t)c->k * (size_t)c->d);
-    int32_t *labels = malloc((size_t)c->n * sizeof *labels);
-    double *distance = malloc((size_t)c->n * sizeof *distance);
-    double *second = malloc((size_t)c->n * sizeof *second), inertia = 0;
-    nearest_fwd_ref(labels, distance, second, x64, centres, c->n, c->k, c->d);
-    for (int i = 0; i < c->n; i++) {
-        ck_assert_int_eq(result->labels[i], labels[i]);
-        inertia += distance[i];
-    }
-    /* float64: n + d additions in another order, 2^-53 * 2,000 = 2e-13. */
-    ck_assert(fabs(result->inertia - inertia) <= 1e-12 * inertia);
-    free(x64), free(centres), free(labels), free(distance), free(second);
-}
 
 static void check_golden(const char *path, bool spherical)
 {
@@ -372,114 +265,6 @@ START_TEST(kmeans_stops_when_told)
 }
 END_TEST
 
-/* 40 rows of 10 different points: every point a centre, inertia 0, and 5 clusters stay empty. */
-START_TEST(kmeans_allows_fewer_points_than_clusters)
-{
-    struct cluster_case c = {"duplicates", 40, 3, 15, 73, 1.0};
-    struct device device;
-    for (int i = 0; test_device(i, &device); i++)
-        for (int spherical = 0; spherical < 2; spherical++) {
-            float *x = cluster_rows(&c);
-            struct kmeans_settings settings = defaults(c.k);
-            settings.spherical = spherical;
-            struct kmeans_result result;
-            open_result(&result, c.n, c.k, c.d);
-            must_fit(&device, &result, x, &c, NULL, &settings);
-            ck_assert(result.inertia < 1e-12);
-            ck_assert(result.converged);
-            for (int a = 0; a < c.n; a++)
-                for (int b = 0; b < a; b++)
-                    ck_assert_int_eq(result.labels[a] == result.labels[b], a % 10 == b % 10);
-            for (int j = 0; j < c.k * c.d; j++)
-                ck_assert(isfinite(result.centres[j]));
-            close_result(&result, c.k, c.d);
-            free(x);
-            if (spherical)
-                device_close(&device);
-        }
-}
-END_TEST
-
-/* Three centres that no row is nearest to: each gets a row, and all clusters end with some. */
-START_TEST(kmeans_fills_empty_clusters)
-{
-    struct device device;
-    ck_assert(test_device(0, &device));
-    struct cluster_case c = {"blobs", 200, 4, 6, 75, 2.0};
-    float *x = cluster_rows(&c), initial[6 * 4];
-    for (int j = 0; j < 6 * 4; j++)
-        initial[j] = j / 4 < 3 ? x[j] : 1e5f + (float)j;
-    struct kmeans_settings settings = defaults(c.k);
-    struct kmeans_result result;
-    open_result(&result, c.n, c.k, c.d);
-    must_fit(&device, &result, x, &c, initial, &settings);
-    int counts[6] = {0};
-    for (int i = 0; i < c.n; i++)
-        counts[result.labels[i]]++;
-    for (int i = 0; i < c.k; i++)
-        ck_assert_int_gt(counts[i], 0);
-    check_consistent(&result, x, &c);
-    close_result(&result, c.k, c.d);
-    device_close(&device);
-    free(x);
-}
-END_TEST
-
-/* After one assignment, by hand. All rows go to the first centre: the farthest row becomes the
- * second cluster, the lowest of the two next the third. Then row 4 is alone in its cluster and
- * stays, though it is the farthest: row 3 is taken. */
-START_TEST(kmeans_moves_the_farthest_rows)
-{
-    static const struct {
-        float x[4], initial[3], want[3];
-    } moves[] = {
-        {{0, 1, 2, 10}, {1, 1e6f, 2e6f}, {1.5f, 10, 0}},
-        {{0, 1, 2, 130}, {0, 100, 1e6f}, {0.5f, 130, 2}},
-    };
-    struct device device;
-    ck_assert(test_device(0, &device));
-    struct cluster_case c = {"by hand", 4, 1, 3, 0, 0};
-    struct kmeans_settings settings = defaults(c.k);
-    settings.max_iterations = 1;
-    for (size_t i = 0; i < sizeof moves / sizeof *moves; i++) {
-        struct kmeans_result result;
-        open_result(&result, c.n, c.k, c.d);
-        must_fit(&device, &result, moves[i].x, &c, moves[i].initial, &settings);
-        ck_assert_mem_eq(result.centres, moves[i].want, sizeof moves[i].want);
-        close_result(&result, c.k, c.d);
-    }
-    device_close(&device);
-}
-END_TEST
-
-/* Equal rows and two clusters: the second centre is far away, or all start on the rows. One row is
- * given to the cluster that is empty, and both centres come to lie together: that is a tie, and the
- * lowest index has it. One unit row in a hundred is not quite what it becomes when it is normalised
- * again, as centres are. */
-START_TEST(kmeans_gives_a_moved_row_back_in_a_tie)
-{
-    struct device device;
-    ck_assert(test_device(0, &device));
-    for (int way = 0; way < 4; way++)
-        for (uint64_t trial = 0; trial < 500; trial++) {
-            struct cluster_case c = {"equal rows", 3, 3, 2, 0, 0};
-            float x[3 * 3], initial[2 * 3] = {0, 1, 0, 1000, -1000, 1000};
-            fill_normal(x, 3, trial, 1.0f);
-            memcpy(x + 3, x, 3 * sizeof *x), memcpy(x + 6, x, 3 * sizeof *x);
-            struct kmeans_settings settings = defaults(c.k);
-            settings.spherical = way % 2;
-            struct kmeans_result result;
-            open_result(&result, c.n, c.k, c.d);
-            must_fit(&device, &result, x, &c, way < 2 ? initial : NULL, &settings);
-            for (int i = 0; settings.spherical && i < c.n; i++)
-                row_normalise(x + i * c.d, c.d);
-            check_consistent(&result, x, &c);
-            close_result(&result, c.k, c.d);
-        }
-    device_close(&device);
-}
-END_TEST
-
 /* Rows of any length, and zero rows: clusters by direction, centres of length 1. */
 START_TEST(kmeans_spherical_ignores_length)
 {
@@ -696,8 +481,6 @@ int main(void)
 {
     Suite *suite = suite_create("kmeans");
     TCase *tests = tcase_create("kmeans");
-    tcase_add_test(tests, philox_gives_the_known_answers);
-    tcase_add_test(tests, philox_uniform_is_uniform);
     tcase_add_test(tests, kmeans_matches_scikit_learn);
     tcase_add_test(tests, kmeans_spherical_matches_numpy);
     tcase_add_test(tests, kmeans_seeds_as_well_as_scikit_learn);
@@ -705,10 +488,6 @@ int main(void)
     tcase_add_loop_test(tests, kmeans_does_not_depend_on_chunks, 0, 2);
     tcase_add_test(tests, kmeans_keeps_the_best_restart);
     tcase_add_test(tests, kmeans_stops_when_told);
-    tcase_add_test(tests, kmeans_allows_fewer_points_than_clusters);
-    tcase_add_test(tests, kmeans_fills_empty_clusters);
-    tcase_add_test(tests, kmeans_moves_the_farthest_rows);
-    tcase_add_test(tests, kmeans_gives_a_moved_row_back_in_a_tie);
     tcase_add_test(tests, kmeans_spherical_ignores_length);
     tcase_add_test(tests, kmeans_takes_rows_of_any_size);
     tcase_add_test(tests, kmeans_refuses);
