@@ -235,6 +235,7 @@ static enum status give_rows(struct kmeans *km, double *distance)
     for (int c = 0; c < km->k; c++) {
         if (km->totals.counts[c] > 0)
             continue;
+        TRY(interrupt_check(km->err));
         int farthest = -1;
         double largest = 0;
         for (int i = 0; i < km->n; i++)
@@ -351,14 +352,6 @@ static enum status run(struct kmeans *km, int restart, struct kmeans_result *res
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-static void add_rows(void *context, const float *x, int first, int last, double *partial)
-{
-    const struct kmeans *km = context;
-    for (int i = first; i < last; i++)
-        for (int j = 0; j < km->d; j++)
-            partial[j] += (double)x[(size_t)i * (size_t)km->d + (size_t)j];
-}
-
 static void add_scatter(void *context, const float *x, int first, int last, double *partial)
 {
     const struct kmeans *km = context;
@@ -376,9 +369,9 @@ static enum status measure_rows(struct kmeans *km)
     double *mean = mem_alloc((size_t)km->d, sizeof *mean);
     if (!mean)
         return err_no_memory(km->err, "the mean", (size_t)km->d * sizeof *mean);
-    enum status status = row_chunks_sum(km->rows, mean, (size_t)km->d, add_rows, km, km->err);
+    enum status status = row_chunks_mean(km->rows, mean, km->err);
     for (int j = 0; j < km->d && status == STATUS_OK; j++)
-        km->shift[j] = (float)(mean[j] / km->n);
+        km->shift[j] = (float)mean[j];
     mem_free(mean);
     TRY(status);
     TRY(row_chunks_sum(km->rows, &km->scatter, 1, add_scatter, km, km->err));

@@ -19,10 +19,10 @@
 struct kmeans_state {
     int restart;   /* from 0 */
     int iteration; /* from 1; 0 after each centre of the seeding */
-    double
-        inertia;  /* of the rows to the centres before the iteration; in seeding to those so far */
-    double shift; /* how far the centres have moved then: the root of the sum of squares; 0 in
-                     seeding */
+    /* Of the rows to the centres before the iteration; in seeding to those so far. */
+    double inertia;
+    /* How far the centres have moved then: the root of the sum of squares; 0 in seeding. */
+    double shift;
 };
 /* After each iteration and each centre of the seeding. May return a status to stop with
  * (STATUS_INTERRUPTED), which kmeans_fit passes on. */

@@ -419,6 +419,22 @@ enum status row_chunks_sum(struct row_chunks *rows, double *total, size_t width,
     return status;
 }
 
+static void add_rows(void *context, const float *x, int first, int last, double *partial)
+{
+    const struct row_chunks *rows = context;
+    for (int i = first; i < last; i++)
+        for (int j = 0; j < rows->d; j++)
+            partial[j] += (double)x[(size_t)i * (size_t)rows->d + (size_t)j];
+}
+
+enum status row_chunks_mean(struct row_chunks *rows, double *mean, struct err *err)
+{
+    TRY(row_chunks_sum(rows, mean, (size_t)rows->d, add_rows, rows, err));
+    for (int j = 0; j < rows->d; j++)
+        mean[j] /= rows->n;
+    return STATUS_OK;
+}
+
 size_t row_chunks_all(const struct row_chunks *rows)
 {
     return rows->parts ? rows->parts->n_rows : (size_t)rows->n;

@@ -2,8 +2,9 @@
  *
  * They lie in memory, or in the .npy parts of one array (float32 or float16). Rows of zeros there
  * are blank texts and are left out: what follows counts the rows that are used. Parts that fit in
- * the memory allowed are read once and stay; else they are mapped, read and unmapped for each
- * chunk, so that no more than a chunk of them is in memory. Every way gives the same numbers. */
+ * the memory allowed stay there once they are open; else they are mapped, read and unmapped for
+ * each chunk, so that no more than a chunk of them is in memory. Every way gives the same numbers.
+ */
 #ifndef MIDASHI_HOST_ROW_CHUNKS_H
 #define MIDASHI_HOST_ROW_CHUNKS_H
 
@@ -75,6 +76,9 @@ enum status row_chunks_sample(struct row_chunks *rows, float *out, int size, uin
 typedef void row_chunk_add(void *context, const float *x, int first, int last, double *partial);
 enum status row_chunks_sum(struct row_chunks *rows, double *total, size_t width, row_chunk_add *add,
                            void *context, struct err *err);
+
+/* mean (d), of n > 0 rows: such a sum, divided. */
+enum status row_chunks_mean(struct row_chunks *rows, double *mean, struct err *err);
 
 /* Rows that are used and blank ones; whether one of all these rows is blank. */
 size_t row_chunks_all(const struct row_chunks *rows);

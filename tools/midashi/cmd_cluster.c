@@ -227,8 +227,7 @@ const struct command command_cluster = {
         "Several files are parts of one array, in order. A row of zeros is a blank text and "
         "gets the label -1. --normalise auto is none here, --remove-components auto is 0: the "
         "numbers are clustered as they are. Rows that do not fit in --memory are read anew for "
-        "each "
-        "iteration: slower, with the same bytes. Defaults are scikit-learn's KMeans's: greedy "
+        "each iteration: slower, with the same bytes. Defaults are scikit-learn's KMeans's: greedy "
         "k-means++, 1 start, 300 iterations, tolerance 1e-4; but 20 topics, where it has 8.",
     .options = option_names,
     .least_arguments = 1,
