@@ -265,6 +265,54 @@ START_TEST(kmeans_stops_when_told)
 }
 END_TEST
 
+/* Stopped after any iteration, labels are the arg-min to the centres: bounds that missed a centre
+ * which has moved farthest, whichever it is, would leave others. */
+START_TEST(kmeans_labels_are_right_after_any_iteration)
+{
+    struct device device;
+    ck_assert(test_device(0, &device));
+    for (int trial = 0; trial < 1200; trial++) {
+        struct cluster_case c = {"uniform", 60, 1 + trial % 2, 2 + trial % 3, 0, 0};
+        struct kmeans_settings settings = defaults(c.k);
+        struct kmeans_result result;
+        float initial[4 * 2];
+        c.seed = (uint64_t)trial;
+        settings.max_iterations = 1 + trial % 5;
+        float *x = cluster_rows(&c);
+        for (int j = 0; j < c.k * c.d; j++) /* poor ones, that move far */
+            initial[j] = x[j] * x[j] * (trial % 7 < 3 ? 0.2f : 1);
+        open_result(&result, c.n, c.k, c.d);
+        must_fit(&device, &result, x, &c, initial, &settings);
+        check_consistent(&result, x, &c);
+        close_result(&result, c.k, c.d);
+        free(x);
+    }
+    device_close(&device);
+}
+END_TEST
+
+/* Two rows 2^27 from their centre, then 2,000 rows 1 from theirs: each is below half a unit of what
+ * has been summed before it. */
+START_TEST(kmeans_inertia_is_compensated)
+{
+    enum { N = 2002 };
+    struct device device;
+    ck_assert(test_device(0, &device));
+    struct cluster_case c = {"by hand", N, 1, 2, 0, 0};
+    struct kmeans_settings settings = defaults(c.k);
+    struct kmeans_result result;
+    float x[N] = {0x1p30f + 0x1p27f, 0x1p30f - 0x1p27f};
+    const float initial[2] = {0x1p30f, 0};
+    for (int i = 2; i < N; i++)
+        x[i] = i % 2 ? 1 : -1;
+    open_result(&result, N, c.k, c.d);
+    must_fit(&device, &result, x, &c, initial, &settings);
+    ck_assert(result.inertia == 0x1p55 + 2000);
+    close_result(&result, c.k, c.d);
+    device_close(&device);
+}
+END_TEST
+
 /* Rows of any length, and zero rows: clusters by direction, centres of length 1. */
 START_TEST(kmeans_spherical_ignores_length)
 {
@@ -488,6 +536,8 @@ int main(void)
     tcase_add_loop_test(tests, kmeans_does_not_depend_on_chunks, 0, 2);
     tcase_add_test(tests, kmeans_keeps_the_best_restart);
     tcase_add_test(tests, kmeans_stops_when_told);
+    tcase_add_test(tests, kmeans_labels_are_right_after_any_iteration);
+    tcase_add_test(tests, kmeans_inertia_is_compensated);
     tcase_add_test(tests, kmeans_spherical_ignores_length);
     tcase_add_test(tests, kmeans_takes_rows_of_any_size);
     tcase_add_test(tests, kmeans_refuses);
