@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -57,6 +56,14 @@ def make_parts(options):
     return paths
 
 
+def remove(paths, folder):
+    """What was written, and the folder if nothing else lies in it."""
+    for path in filter(os.path.exists, paths):
+        os.remove(path)
+    if not os.listdir(folder):
+        os.rmdir(folder)
+
+
 def run(command):
     """The report of a command, and the most memory that it had: VmHWM, sampled to its end."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -91,9 +98,11 @@ def main():
     labels = os.path.join(options.work, "labels.npy")
     command = [MIDASHI, "cluster", *paths, "--topics", str(options.topics), "--output", labels,
                "--max-iterations", str(options.iterations), "--memory", options.memory, "--json"]
-    report, largest = run(command)
-    if not options.keep:
-        shutil.rmtree(options.work)
+    try:
+        report, largest = run(command)
+    finally:
+        if not options.keep:
+            remove([*paths, labels], options.work)
     print(f"{options.rows:,} x {options.width} float16, {bytes_on_disk / 1e9:.1f} GB on disk, "
           f"k = {options.topics}, {report['iterations']} iterations, --memory {options.memory}")
     print(f"at most {largest / 1e6:.0f} MB of memory; {report['seconds']:.1f} s, "

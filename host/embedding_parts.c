@@ -23,8 +23,9 @@ static enum status measure(struct embedding_parts *parts, const struct npy *npy,
         return err_set(err, STATUS_BAD_DATA,
                        "%s: rows of %lld numbers, but %s has %d; give parts of one array", path,
                        (long long)npy->columns, parts->paths[0], parts->width);
-    if (npy->rows > INT_MAX - (int64_t)parts->n_rows)
-        return err_set(err, STATUS_BAD_DATA, "%s: more than %d rows in all", path, INT_MAX);
+    if (npy->rows > EMBEDDING_MOST_ROWS - (int64_t)parts->n_rows)
+        return err_set(err, STATUS_BAD_DATA, "%s: more than %d rows in all", path,
+                       EMBEDDING_MOST_ROWS);
     parts->width = (int)npy->columns;
     parts->n_rows += (size_t)npy->rows;
     return STATUS_OK;

@@ -5,6 +5,10 @@
 #include <stddef.h>
 #include "host/base/status.h"
 
+/* Below INT_MAX by more than a chunk of rows, so that what steps over them in chunks need not look
+ * out for its end. */
+#define EMBEDDING_MOST_ROWS 2000000000
+
 struct embedding_parts {
     const char *const *paths; /* borrowed, in the order of their rows */
     int n;
@@ -13,7 +17,8 @@ struct embedding_parts {
 };
 
 /* Opens each of n > 0 files for its shape. STATUS_MISSING; STATUS_BAD_DATA: no .npy of float32 or
- * float16 with two dimensions, another width than the first part's, more than INT_MAX rows. */
+ * float16 with two dimensions, another width than the first part's, more than
+ * EMBEDDING_MOST_ROWS rows. */
 enum status embedding_parts_measure(struct embedding_parts *parts, const char *const *paths, int n,
                                     struct err *err);
 

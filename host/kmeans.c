@@ -32,6 +32,7 @@ struct kmeans {
     int farthest;          /* the centre that has drifted most */
     float drift_of_others; /* the largest drift but its */
     bool tighten;
+    bool moved;             /* rows, to empty clusters since the assignment */
     int32_t *chunk_labels;  /* of a chunk */
     double *chunk_distance; /* of a chunk */
     struct nearest_centres packed;
@@ -78,6 +79,18 @@ struct assignment {
     struct nearest_counts counts;
 };
 
+/* Rows were looked at before they were first used, but not since. */
+static enum status refuse_unlabelled(const struct kmeans *km, int first, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (km->chunk_labels[i] < 0)
+            return err_set(km->err, STATUS_BAD_DATA,
+                           "row %d of those that are not blank is not finite any more: its "
+                           "transform is beyond float32, or another program writes the file",
+                           first + i + 1);
+    return STATUS_OK;
+}
+
 static enum status assign_chunk(struct kmeans *km, const float *x, int first, int n, void *context)
 {
     struct assignment *assignment = context;
@@ -93,6 +106,7 @@ static enum status assign_chunk(struct kmeans *km, const float *x, int first, in
     }
     TRY(nearest_bounded_fwd(km->device, km->chunk_labels, x, &km->packed, &bounds, n,
                             &assignment->counts, km->err));
+    TRY(refuse_unlabelled(km, first, n));
     TRY(cluster_totals_add(&km->totals, x, assignment->is_first ? NULL : labels, km->chunk_labels,
                            n, km->err));
     assignment->changed |= assignment->is_first || memcmp(labels, km->chunk_labels, bytes) != 0;
@@ -112,6 +126,7 @@ static enum status assign(struct kmeans *km, struct assignment *assignment)
                          km->d);
     assignment->tighten = km->tighten || assignment->iteration % TIGHTEN_AGAIN == 0;
     km->n_assigned += km->n;
+    km->moved = false;
     cluster_totals_begin(&km->totals, assignment->is_first);
     TRY(for_chunks(km, assign_chunk, assignment));
     cluster_totals_end(&km->totals);
@@ -207,7 +222,9 @@ static enum status move_row(struct kmeans *km, int row, int c)
     km->totals.counts[km->labels[row]] -= 1;
     km->totals.counts[c] = 1;
     km->labels[row] = c;
-    km->upper[row] = INFINITY; /* it is compared with all centres */
+    /* It is compared with all centres: lower was of the others than its old one. */
+    km->upper[row] = INFINITY, km->lower[row] = 0;
+    km->moved = true;
     return STATUS_OK;
 }
 
@@ -218,6 +235,7 @@ static enum status give_rows(struct kmeans *km, double *distance)
     for (int c = 0; c < km->k; c++) {
         if (km->totals.counts[c] > 0)
             continue;
+        TRY(interrupt_check(km->err));
         int farthest = -1;
         double largest = 0;
         for (int i = 0; i < km->n; i++)
@@ -325,7 +343,7 @@ static enum status run(struct kmeans *km, int restart, struct kmeans_result *res
     while (!result->converged && state.iteration < km->settings->max_iterations)
         TRY(iterate(km, &state, &result->converged));
     result->iterations = state.iteration;
-    if (state.shift > 0) {
+    if (state.shift > 0 || km->moved) {
         struct assignment last = {.iteration = state.iteration + 1};
         TRY(assign(km, &last));
     }
@@ -333,14 +351,6 @@ static enum status run(struct kmeans *km, int restart, struct kmeans_result *res
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
-
-static void add_rows(void *context, const float *x, int first, int last, double *partial)
-{
-    const struct kmeans *km = context;
-    for (int i = first; i < last; i++)
-        for (int j = 0; j < km->d; j++)
-            partial[j] += (double)x[(size_t)i * (size_t)km->d + (size_t)j];
-}
 
 static void add_scatter(void *context, const float *x, int first, int last, double *partial)
 {
@@ -359,14 +369,22 @@ static enum status measure_rows(struct kmeans *km)
     double *mean = mem_alloc((size_t)km->d, sizeof *mean);
     if (!mean)
         return err_no_memory(km->err, "the mean", (size_t)km->d * sizeof *mean);
-    enum status status = row_chunks_sum(km->rows, mean, (size_t)km->d, add_rows, km, km->err);
+    enum status status = row_chunks_mean(km->rows, mean, km->err);
     for (int j = 0; j < km->d && status == STATUS_OK; j++)
-        km->shift[j] = (float)(mean[j] / km->n);
+        km->shift[j] = (float)mean[j];
     mem_free(mean);
     TRY(status);
     TRY(row_chunks_sum(km->rows, &km->scatter, 1, add_scatter, km, km->err));
     km->largest_shift = km->settings->tolerance * (km->scatter / km->n / km->d);
     return STATUS_OK;
+}
+
+/* What allocate takes, but for the totals. */
+static size_t own_bytes(int n, int d, int k, size_t chunk)
+{
+    size_t centres = (2 * (size_t)k + 1) * (size_t)d + (size_t)k;
+    return centres * sizeof(float) + nearest_centres_bytes(k, d) + 3 * (size_t)n * sizeof(float) +
+           chunk * (sizeof(int32_t) + sizeof(double));
 }
 
 static enum status allocate(struct kmeans *km, struct arena *arena)
@@ -385,18 +403,14 @@ static enum status allocate(struct kmeans *km, struct arena *arena)
     km->packed_memory = arena_alloc(arena, packed, 1);
     if (!km->shift || !km->centres || !km->updated || !km->labels || !km->upper || !km->lower ||
         !km->drift || !km->chunk_labels || !km->chunk_distance || !km->packed_memory)
-        return err_no_memory(km->err, "k-means",
-                             ((2 * k + 1) * d + k) * sizeof(float) + packed +
-                                 (3 * (size_t)km->n + chunk) * sizeof(int32_t) +
-                                 chunk * sizeof(double));
+        return err_no_memory(km->err, "k-means", own_bytes(km->n, km->d, km->k, chunk));
     return cluster_totals_open(&km->totals, km->device, km->k, km->d, km->err);
 }
 
 size_t kmeans_bytes(int n, int d, int k)
 {
-    size_t kd = (size_t)k * (size_t)d;
-    return (2 * kd + (size_t)d) * sizeof(float) + nearest_centres_bytes(k, d) +
-           4 * (size_t)n * sizeof(float) + cluster_totals_bytes(k, d) +
+    return own_bytes(n, d, k, (size_t)row_chunks_size(n, d)) + cluster_totals_bytes(k, d) +
+           (size_t)n * sizeof(double) + /* fill_empty_clusters */
            kmeans_seeder_bytes(n, d, k);
 }
 

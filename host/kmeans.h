@@ -19,10 +19,10 @@
 struct kmeans_state {
     int restart;   /* from 0 */
     int iteration; /* from 1; 0 after each centre of the seeding */
-    double
-        inertia;  /* of the rows to the centres before the iteration; in seeding to those so far */
-    double shift; /* how far the centres have moved then: the root of the sum of squares; 0 in
-                     seeding */
+    /* Of the rows to the centres before the iteration; in seeding to those so far. */
+    double inertia;
+    /* How far the centres have moved then: the root of the sum of squares; 0 in seeding. */
+    double shift;
 };
 /* After each iteration and each centre of the seeding. May return a status to stop with
  * (STATUS_INTERRUPTED), which kmeans_fit passes on. */
@@ -65,13 +65,14 @@ struct kmeans_result {
  * every row lies on its centre: fewer than k distinct rows leave clusters empty. With
  * settings->spherical the rows are read normalised from then on (row_chunks_normalise).
  * STATUS_USAGE: k < 1, or more clusters than rows; the text names both numbers.
- * STATUS_BAD_DATA: a row or a centre of initial with NaN or an infinity, by its number from 1; what
- * reading rows says. STATUS_RESOURCE: no memory. STATUS_INTERRUPTED. After a failure centres and
- * labels hold anything. */
+ * STATUS_BAD_DATA: a row or a centre of initial with NaN or an infinity, by its number from 1, or a
+ * row that a transform makes one; what reading rows says. STATUS_RESOURCE: no memory.
+ * STATUS_INTERRUPTED. After a failure centres and labels hold anything. */
 enum status kmeans_fit(struct kmeans_result *result, struct row_chunks *rows, const float *initial,
                        const struct kmeans_settings *settings, struct err *err);
 
-/* Bytes that kmeans_fit takes of n rows of d numbers, beside the rows. */
+/* The most bytes that kmeans_fit takes of n rows of d numbers, beside the rows and what
+ * row_chunks.h takes to read them; but for a few sums of d numbers a thread. */
 size_t kmeans_bytes(int n, int d, int k);
 
 #endif

@@ -193,7 +193,8 @@ static int n_trials(int k)
 size_t kmeans_seeder_bytes(int n, int d, int k)
 {
     size_t size = (size_t)sample_size(n, d, k), trials = (size_t)n_trials(k);
-    return (size * (size_t)d + size * (trials + 1) + trials * (size_t)d) * sizeof(float);
+    return (size * (size_t)d + size * (trials + 1) + trials * (size_t)d) * sizeof(float) +
+           ((size_t)blocks_of((int)size) * (trials + 1) + WIDE_ROWS * trials) * sizeof(double);
 }
 
 enum status kmeans_seeder_open(struct kmeans_seeder *s, struct row_chunks *rows, double variance,

@@ -29,7 +29,7 @@ struct kmeans_seeder {
     double *block_sum; /* (blocks) of distance */
 };
 
-/* About the bytes that it takes of n rows of d numbers, a copy of the rows included. */
+/* The most bytes that it takes of n rows of d numbers, a copy of the rows or a sample included. */
 size_t kmeans_seeder_bytes(int n, int d, int k);
 
 /* variance: the mean squared distance of the rows from their mean. Reads the sample.

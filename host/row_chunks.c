@@ -15,7 +15,7 @@
 #define CHUNK_BYTES ((size_t)32 << 20)
 #define WORD_ROWS   64 /* rows in a word of the blank ones' bits, and in a task */
 
-static int chunk_rows(int n, int d)
+int row_chunks_size(int n, int d)
 {
     size_t rows = CHUNK_BYTES / ((size_t)d * sizeof(float)) / ROWS_PER_BLOCK * ROWS_PER_BLOCK;
     size_t all = ((size_t)n + ROWS_PER_BLOCK - 1) / ROWS_PER_BLOCK * ROWS_PER_BLOCK;
@@ -28,7 +28,7 @@ static int chunk_rows(int n, int d)
 struct row_chunks row_chunks_of(struct device *device, const float *x, int n, int d)
 {
     return (struct row_chunks){
-        .device = device, .n = n, .d = d, .rows_per_chunk = chunk_rows(n, d), .x = x};
+        .device = device, .n = n, .d = d, .rows_per_chunk = row_chunks_size(n, d), .x = x};
 }
 
 /* ---- which rows are blank -------------------------------------------------------------------- */
@@ -262,7 +262,7 @@ enum status row_chunks_open(struct row_chunks *rows, struct device *device,
 {
     *rows = (struct row_chunks){.device = device, .d = parts->width, .parts = parts};
     size_t n_words = parts->n_rows / WORD_ROWS + 1;
-    rows->rows_per_chunk = chunk_rows((int)parts->n_rows, rows->d);
+    rows->rows_per_chunk = row_chunks_size((int)parts->n_rows, rows->d);
     rows->first_row = mem_alloc_zero((size_t)parts->n + 1, sizeof *rows->first_row);
     rows->blank = mem_alloc_zero(n_words, sizeof *rows->blank);
     rows->blank_before = mem_alloc_zero(n_words, sizeof *rows->blank_before);
@@ -288,7 +288,7 @@ void row_chunks_close(struct row_chunks *rows)
 
 void row_chunks_transform(struct row_chunks *rows, const struct transform *transform)
 {
-    assert(rows->parts && !rows->spherical);
+    assert(rows->parts && !rows->spherical && !rows->normalised);
     if (transform_is_identity(transform))
         return;
     if (rows->owned)
@@ -329,7 +329,10 @@ static void normalise(const struct row_chunks *rows, float *x, int n)
 enum status row_chunks_normalise(struct row_chunks *rows, struct err *err)
 {
     if (rows->owned) {
-        normalise(rows, rows->owned, rows->n);
+        /* A second time would change a bit here and there. */
+        if (!rows->normalised)
+            normalise(rows, rows->owned, rows->n);
+        rows->normalised = true;
         return STATUS_OK;
     }
     rows->spherical = true;
@@ -414,6 +417,22 @@ enum status row_chunks_sum(struct row_chunks *rows, double *total, size_t width,
     }
     row_sum_close(&sum);
     return status;
+}
+
+static void add_rows(void *context, const float *x, int first, int last, double *partial)
+{
+    const struct row_chunks *rows = context;
+    for (int i = first; i < last; i++)
+        for (int j = 0; j < rows->d; j++)
+            partial[j] += (double)x[(size_t)i * (size_t)rows->d + (size_t)j];
+}
+
+enum status row_chunks_mean(struct row_chunks *rows, double *mean, struct err *err)
+{
+    TRY(row_chunks_sum(rows, mean, (size_t)rows->d, add_rows, rows, err));
+    for (int j = 0; j < rows->d; j++)
+        mean[j] /= rows->n;
+    return STATUS_OK;
 }
 
 size_t row_chunks_all(const struct row_chunks *rows)

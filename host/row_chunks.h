@@ -2,8 +2,9 @@
  *
  * They lie in memory, or in the .npy parts of one array (float32 or float16). Rows of zeros there
  * are blank texts and are left out: what follows counts the rows that are used. Parts that fit in
- * the memory allowed are read once and stay; else they are mapped, read and unmapped for each
- * chunk, so that no more than a chunk of them is in memory. Every way gives the same numbers. */
+ * the memory allowed stay there once they are open; else they are mapped, read and unmapped for
+ * each chunk, so that no more than a chunk of them is in memory. Every way gives the same numbers.
+ */
 #ifndef MIDASHI_HOST_ROW_CHUNKS_H
 #define MIDASHI_HOST_ROW_CHUNKS_H
 
@@ -26,13 +27,18 @@ struct row_chunks {
     float *buffer;  /* (rows_per_chunk, d): of rows that are not as they lie in memory */
     const struct embedding_parts *parts;
     const struct transform *transform; /* of rows that come from the parts; NULL: none */
-    bool spherical;
-    int64_t *first_row;    /* (parts->n + 1) of all rows, blank ones too */
-    uint64_t *blank;       /* a bit a row of all */
-    int32_t *blank_before; /* (rows / 64 + 1) blank rows before a word of blank */
+    bool spherical;                    /* rows are normalised when they are read */
+    bool normalised;                   /* owned ones have been, once and for all */
+    int64_t *first_row;                /* (parts->n + 1) of all rows, blank ones too */
+    uint64_t *blank;                   /* a bit a row of all */
+    int32_t *blank_before;             /* (rows / 64 + 1) blank rows before a word of blank */
 };
 
-/* The rows x (n, d) in memory, borrowed. To be closed only after row_chunks_normalise. */
+/* Rows of a chunk of n rows of d numbers: rows_per_chunk as it is at first. */
+int row_chunks_size(int n, int d);
+
+/* The rows x (n, d) in memory, borrowed; n <= EMBEDDING_MOST_ROWS. To be closed only after
+ * row_chunks_normalise. */
 struct row_chunks row_chunks_of(struct device *device, const float *x, int n, int d);
 
 /* The rows of parts (embedding_parts_measure), borrowed. They stay in memory where they take at
@@ -47,10 +53,11 @@ void row_chunks_close(struct row_chunks *rows); /* a zeroed struct is allowed */
 enum status row_chunks_check(struct row_chunks *rows, struct err *err);
 
 /* From now on rows are read transformed; where they stay in memory they are transformed there.
- * transform is borrowed. Not for rows that the caller owns. */
+ * transform is borrowed. Not for rows that the caller owns. Numbers near float32's largest may
+ * become infinite: nothing here looks at them again. */
 void row_chunks_transform(struct row_chunks *rows, const struct transform *transform);
-/* From now on rows are read l2-normalised, after a transform. The caller's rows are not touched.
- * STATUS_RESOURCE: no memory. */
+/* From now on rows are read l2-normalised, after a transform: once, however often this is called.
+ * The caller's rows are not touched. STATUS_RESOURCE: no memory. */
 enum status row_chunks_normalise(struct row_chunks *rows, struct err *err);
 
 /* *x (n, d) = the rows first .. first + n - 1, borrowed until the next read; 0 <= n <=
@@ -69,6 +76,9 @@ enum status row_chunks_sample(struct row_chunks *rows, float *out, int size, uin
 typedef void row_chunk_add(void *context, const float *x, int first, int last, double *partial);
 enum status row_chunks_sum(struct row_chunks *rows, double *total, size_t width, row_chunk_add *add,
                            void *context, struct err *err);
+
+/* mean (d), of n > 0 rows: such a sum, divided. */
+enum status row_chunks_mean(struct row_chunks *rows, double *mean, struct err *err);
 
 /* Rows that are used and blank ones; whether one of all these rows is blank. */
 size_t row_chunks_all(const struct row_chunks *rows);

@@ -249,8 +249,6 @@ static enum status cluster_rows(struct topics *topics, struct device *device, fl
     kmeans.progress_context = &report;
     struct kmeans_result result = {.centres = topics->centres, .labels = topics->topic};
     size_t width = (size_t)topics->width;
-    for (size_t i = 0; kmeans.spherical && i < topics->n_used + topics->n_held_out; i++)
-        row_normalise(x + i * width, topics->width);
     progress_report(progress, "cluster", "restarts", 0, (size_t)kmeans.restarts);
     struct row_chunks rows = row_chunks_of(device, x, (int)topics->n_used, topics->width);
     enum status status = kmeans_fit(&result, &rows, NULL, &kmeans, err);
@@ -258,6 +256,8 @@ static enum status cluster_rows(struct topics *topics, struct device *device, fl
     TRY(status);
     progress_report(progress, "cluster", "restarts", (size_t)kmeans.restarts,
                     (size_t)kmeans.restarts);
+    for (size_t i = 0; kmeans.spherical && i < topics->n_used + topics->n_held_out; i++)
+        row_normalise(x + i * width, topics->width);
     topics->inertia = result.inertia;
     topics->iterations = result.iterations;
     topics->converged = result.converged;
@@ -320,7 +320,9 @@ static enum status find(struct topics *topics, struct device *device, const stru
     struct row_chunks rows = row_chunks_of(device, x, (int)topics->n_used, topics->width);
     TRY(transform_fit(&topics->transform, settings->normalise, settings->remove_components, &rows,
                       &topics->arena, err));
-    transform_apply(device, &topics->transform, x, (int)(topics->n_used + topics->n_held_out));
+    int n_transformed = (int)(topics->n_used + topics->n_held_out);
+    transform_apply(device, &topics->transform, x, n_transformed);
+    TRY(rows_check_finite(device, x, n_transformed, topics->width, err));
     if (topics->n_topics == 0)
         TRY(choose_count(topics, &rows, settings, progress, err));
     TRY(allocate(topics, err));

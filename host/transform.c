@@ -33,23 +33,12 @@ struct subspace {
 
 /* ---- the mean -------------------------------------------------------------------------------- */
 
-static void add_rows(void *context, const float *x, int first, int last, double *partial)
-{
-    const struct subspace *s = context;
-    for (int i = first; i < last; i++)
-        for (int j = 0; j < s->d; j++)
-            partial[j] += (double)x[(size_t)i * (size_t)s->d + (size_t)j];
-}
-
 static enum status find_mean(struct subspace *s, struct err *err)
 {
     if (s->rows->n == 0)
         return err_set(err, STATUS_BAD_DATA,
                        "no row to take the mean of: all are blank; use --normalise none");
-    TRY(row_chunks_sum(s->rows, s->mean, (size_t)s->d, add_rows, s, err));
-    for (int j = 0; j < s->d; j++)
-        s->mean[j] /= s->rows->n;
-    return STATUS_OK;
+    return row_chunks_mean(s->rows, s->mean, err);
 }
 
 /* ---- principal directions -------------------------------------------------------------------- */

@@ -4,8 +4,9 @@
  *     for each chunk of at most 48 candidates
  *       for each block of rows, for each piece of columns
  *         pack the candidates' piece: [tile][8 columns][candidate][8]                    in L1
- *         for each tile of at most 12 candidates: for each row: eight sums a candidate, in
- * registers eight sums to one, for eight elements at a time
+ *         for each tile of at most 12 candidates, for each row
+ *           eight sums a candidate, in registers
+ *       eight sums to one, for eight elements at a time
  *
  * Where rows are wider than a piece, what is packed serves a block of 64 of them, and their sums
  * wait in scratch from piece to piece. Else it serves the whole task, and blocks are of 16 rows,

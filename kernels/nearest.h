@@ -83,8 +83,9 @@ struct nearest_counts {
     int64_t rechecked, scored, tightened, kept;
 };
 
-/* label (n) becomes what nearest_fwd gives, from what it was with the centres before they drifted;
- * bounds are kept up. So a row's label and bounds depend on it, its bounds and the centres only. */
+/* label (n) becomes what nearest_fwd gives, from what it was with the centres before they drifted:
+ * 0 to k - 1 then, so a row that got -1 must not come back. Bounds are kept up. So a row's label
+ * and bounds depend on it, its bounds and the centres only. */
 enum status nearest_bounded_fwd(struct device *device, int32_t *label, const float *x,
                                 const struct nearest_centres *centres,
                                 const struct nearest_bounds *bounds, int n,

@@ -105,7 +105,8 @@ START_TEST(rows_of_parts_are_those_of_the_files)
 }
 END_TEST
 
-/* Transformed and normalised rows have the same bits from memory and from files. */
+/* Transformed and normalised rows have the same bits from memory and from files, also where two ask
+ * for normalised ones. */
 START_TEST(rows_are_transformed_and_normalised)
 {
     struct device device;
@@ -129,7 +130,7 @@ START_TEST(rows_are_transformed_and_normalised)
                 row_chunks_open(&rows, &device, &w.parts, resident ? SIZE_MAX : 0, &err),
                 STATUS_OK);
             row_chunks_transform(&rows, &transform);
-            if (spherical)
+            for (int times = 0; spherical && times < 2; times++)
                 ck_assert_int_eq(row_chunks_normalise(&rows, &err), STATUS_OK);
             check_rows(&rows, want, 500);
             row_chunks_close(&rows);
@@ -255,6 +256,36 @@ START_TEST(rows_that_cannot_be_used_are_refused)
 }
 END_TEST
 
+/* A file that takes no room: its rows are a hole. */
+static void write_hole(char *path, size_t size, const char *name, long long rows)
+{
+    char header[128];
+    snprintf(path, size, "%s/%s.npy", temporary_folder(), name);
+    memset(header, ' ', sizeof header);
+    memcpy(header, "\x93NUMPY\x01\0\x76", 10);
+    int n = snprintf(header + 10, sizeof header - 10,
+                     "{'descr': '<f2', 'fortran_order': False, 'shape': (%lld, 1), }", rows);
+    header[10 + n] = ' ', header[127] = '\n';
+    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ck_assert_int_eq(write(file, header, sizeof header), sizeof header);
+    ck_assert_int_eq(ftruncate(file, (off_t)sizeof header + 2 * rows), 0);
+    ck_assert_int_eq(close(file), 0);
+}
+
+START_TEST(more_rows_than_can_be_numbered_are_refused)
+{
+    char paths[2][256];
+    const char *path[] = {paths[0], paths[1]};
+    struct embedding_parts parts;
+    struct err err;
+    write_hole(paths[0], sizeof paths[0], "most", EMBEDDING_MOST_ROWS);
+    write_hole(paths[1], sizeof paths[1], "one", 1);
+    ck_assert_int_eq(embedding_parts_measure(&parts, path, 1, &err), STATUS_OK);
+    check_error(embedding_parts_measure(&parts, path, 2, &err), &err, STATUS_BAD_DATA,
+                "one.npy: more than 2000000000 rows in all", "a row too many");
+}
+END_TEST
+
 struct opening {
     struct device device;
     struct written written;
@@ -293,6 +324,7 @@ int main(void)
     tcase_add_test(tests, rows_of_the_caller_stay_as_they_are);
     tcase_add_test(tests, sums_do_not_depend_on_chunks);
     tcase_add_test(tests, rows_that_cannot_be_used_are_refused);
+    tcase_add_test(tests, more_rows_than_can_be_numbered_are_refused);
     tcase_add_loop_test(tests, rows_report_lack_of_memory, 0, 2);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

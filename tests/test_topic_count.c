@@ -94,6 +94,34 @@ START_TEST(silhouettes_are_the_simplified_ones)
 }
 END_TEST
 
+/* The sample is normalised once, as rows that already are would be. */
+START_TEST(spherical_numbers_are_those_of_normalised_rows)
+{
+    struct device device;
+    struct kmeans_settings settings = defaults();
+    struct topic_count spherical, plain;
+    struct err err;
+    ck_assert(test_device(0, &device));
+    float *x = groups(5);
+    struct row_chunks rows = row_chunks_of(&device, x, N, D);
+    settings.spherical = true;
+    ck_assert_int_eq(topic_count_choose(&spherical, &rows, &settings, NULL, &err), STATUS_OK);
+    row_chunks_close(&rows);
+    for (int i = 0; i < N; i++)
+        row_normalise(x + i * D, D);
+    rows = row_chunks_of(&device, x, N, D);
+    settings.spherical = false;
+    ck_assert_int_eq(topic_count_choose(&plain, &rows, &settings, NULL, &err), STATUS_OK);
+    ck_assert_int_eq(spherical.n_tried, plain.n_tried);
+    for (int p = 0; p < plain.n_tried; p++) {
+        ck_assert_int_eq(spherical.tried[p], plain.tried[p]);
+        ck_assert(spherical.silhouette[p] == plain.silhouette[p]);
+    }
+    free(x);
+    device_close(&device);
+}
+END_TEST
+
 START_TEST(few_rows_and_equal_rows_have_a_number)
 {
     struct device device;
@@ -148,6 +176,7 @@ int main(void)
     TCase *tests = tcase_create("topic_count");
     tcase_add_test(tests, the_number_of_groups_is_found);
     tcase_add_test(tests, silhouettes_are_the_simplified_ones);
+    tcase_add_test(tests, spherical_numbers_are_those_of_normalised_rows);
     tcase_add_test(tests, few_rows_and_equal_rows_have_a_number);
     tcase_add_test(tests, lack_of_memory_is_reported);
     suite_add_tcase(suite, tests);

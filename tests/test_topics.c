@@ -212,6 +212,29 @@ static void expect_failure(const struct topics_settings *settings, enum status w
     device_close(&device);
 }
 
+/* Less the mean of the others, a row that is held out is no float32 any more: it has no topic. */
+START_TEST(rows_held_out_are_finite)
+{
+    struct device device;
+    struct corpus corpus;
+    float embeddings[N * WIDTH];
+    bool held_out[N] = {[2] = true};
+    struct topics_settings settings = default_settings();
+    struct topics topics;
+    struct err err;
+    ck_assert(test_device(0, &device));
+    plant(&corpus, embeddings);
+    embeddings[2 * WIDTH] = 3.4028e38f;
+    embeddings[3 * WIDTH] = -3e38f;
+    settings.held_out = held_out;
+    settings.normalise = NORMALISE_CENTRE;
+    check_error(topics_find(&topics, &device, &corpus, embeddings, WIDTH, &settings, NULL, &err),
+                &err, STATUS_BAD_DATA, "not a finite number", "a row held out");
+    release(&corpus);
+    device_close(&device);
+}
+END_TEST
+
 START_TEST(impossible_settings_are_refused)
 {
     struct topics_settings settings = default_settings();
@@ -307,6 +330,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, planted_topics_are_found);
     tcase_add_test(tests, rows_held_out_have_no_part);
+    tcase_add_test(tests, rows_held_out_are_finite);
     tcase_add_test(tests, impossible_settings_are_refused);
     tcase_add_test(tests, min_df_follows_the_size);
     tcase_add_test(tests, files_hold_what_was_found);

@@ -189,6 +189,12 @@ test_texts_that_are_alike() {
     expect_no_match "$stderr" 'empty'
 }
 
+# write_zeros ROWS COLUMNS: a .npy of float32
+write_zeros() {
+    printf '\223NUMPY\001\000v\000%-117s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': ($1, $2), }"
+    head -c $((4 * $1 * $2)) /dev/zero
+}
+
 test_cluster_reads_parts() {
     run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy"
     expect_code 0
@@ -205,7 +211,15 @@ assert 0 < r["seeding_seconds"] < r["seconds"] < 60, r' "$stdout" || fail 'secon
     run "$MIDASHI" cluster "$dir/l.npy" --topics 2 --output "$dir/m.npy"
     expect_error 65 'l\.npy: int32'
     run "$MIDASHI" cluster "$dir/e.npy" --topics 61 --output "$dir/m.npy"
-    expect_error 2 'there are 60 rows'
+    expect_error 2 '--topics 61: there are 60 rows'
+    write_zeros 0 2 >"$dir/none.npy"
+    write_zeros 5 2 >"$dir/zeros.npy"
+    for topics in 1 auto; do
+        run "$MIDASHI" cluster "$dir/none.npy" --topics $topics --output "$dir/m.npy"
+        expect_error 65 'none\.npy: no rows to cluster$'
+        run "$MIDASHI" cluster "$dir/zeros.npy" --topics $topics --output "$dir/m.npy" --quiet
+        expect_error 65 'zeros\.npy: no rows to cluster: all are zero$'
+    done
 }
 
 test_cluster_starts_where_it_is_told() {
@@ -222,12 +236,19 @@ test_cluster_starts_where_it_is_told() {
     expect_same "$dir/l.npy" "$dir/m.npy"
     run "$MIDASHI" cluster "$dir/e.npy" --topics 2 --init "$dir/c.npy" --output "$dir/m.npy"
     expect_error 2 'c\.npy has 3 centres'
-    printf '\223NUMPY\001\000v\000%-117s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }" >"$dir/narrow.npy"
-    printf '\0\0\0\0\0\0\0\0' >>"$dir/narrow.npy"
+    run "$MIDASHI" cluster "$dir/e.npy" --topics auto --init "$dir/c.npy" --output "$dir/m.npy"
+    expect_error 2 '--topics auto: --init .*c\.npy has 3 centres'
+    write_zeros 1 2 >"$dir/narrow.npy"
     run "$MIDASHI" cluster "$dir/e.npy" --init "$dir/narrow.npy" --output "$dir/m.npy"
     expect_error 65 'narrow\.npy: centres of 2 numbers'
     run "$MIDASHI" cluster "$dir/e.npy" --init "$dir/none.npy" --output "$dir/m.npy"
     expect_error 66 'none\.npy'
+    write_zeros 0 "$(python3 -c 'import re, sys
+print(re.search(rb", ([0-9]+)\)", open(sys.argv[1], "rb").read(128))[1].decode())' "$dir/e.npy")" >"$dir/none.npy"
+    run "$MIDASHI" cluster "$dir/e.npy" --init "$dir/none.npy" --output "$dir/m.npy"
+    expect_error 65 'none\.npy: no centres$'
+    run "$MIDASHI" cluster "$dir/c.npy" --init "$dir/e.npy" --output "$dir/m.npy"
+    expect_error 2 'e\.npy has 60 centres: there are 3 rows'
     run "$MIDASHI" cluster "$dir/e.npy" --init "$dir/c.npy" --output "$dir/c.npy"
     expect_error 2 'c\.npy'
 }
@@ -250,12 +271,13 @@ test_the_number_of_topics_is_chosen() {
 # Rows that are read anew for each iteration give the same bytes as rows that stay in memory.
 test_cluster_needs_no_more_memory_than_allowed() {
     run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy"
-    for options in '' '--normalise centre+l2 --remove-components 2' '--spherical'; do
+    for options in '--topics 3' '--topics 3 --normalise centre+l2 --remove-components 2' \
+        '--topics 3 --spherical' '--topics auto --spherical'; do
         # shellcheck disable=SC2086 # options are words
-        run "$MIDASHI" cluster "$dir/e.npy" "$dir/e.npy" --topics 3 --output "$dir/l.npy" --centres "$dir/c.npy" $options
+        run "$MIDASHI" cluster "$dir/e.npy" "$dir/e.npy" --output "$dir/l.npy" --centres "$dir/c.npy" $options
         expect_code 0
         # shellcheck disable=SC2086
-        run "$MIDASHI" cluster "$dir/e.npy" "$dir/e.npy" --topics 3 --output "$dir/m.npy" --centres "$dir/d.npy" \
+        run "$MIDASHI" cluster "$dir/e.npy" "$dir/e.npy" --output "$dir/m.npy" --centres "$dir/d.npy" \
             --memory 1K $options
         expect_code 0
         expect_match "$stderr" 'read anew for each iteration'

@@ -62,6 +62,11 @@ static enum status read_initial(struct job *job, struct kmeans_settings *setting
     if (parts.width != job->parts.width)
         return err_set(err, STATUS_BAD_DATA, "%s: centres of %d numbers, but the rows have %d",
                        path, parts.width, job->parts.width);
+    if (parts.n_rows == 0)
+        return err_set(err, STATUS_BAD_DATA, "%s: no centres", path);
+    if (job->options->topics_given && settings->k == 0)
+        return err_set(err, STATUS_USAGE, "--topics auto: --init %s has %zu centres; leave one out",
+                       path, parts.n_rows);
     if (job->options->topics_given && (size_t)settings->k != parts.n_rows)
         return err_set(err, STATUS_USAGE, "--topics %d: --init %s has %zu centres; leave one out",
                        settings->k, path, parts.n_rows);
@@ -75,8 +80,10 @@ static enum status read_initial(struct job *job, struct kmeans_settings *setting
 /* What --memory leaves for the rows. */
 static enum status memory_for_rows(struct job *job, int k, size_t *bytes, struct err *err)
 {
-    size_t own =
-        kmeans_bytes((int)job->parts.n_rows, job->parts.width, k > 0 ? k : TOPIC_COUNT_LARGEST);
+    int n_centres = k > 0 ? k : TOPIC_COUNT_LARGEST;
+    size_t own = kmeans_bytes((int)job->parts.n_rows, job->parts.width, n_centres);
+    own += (size_t)n_centres * (size_t)job->parts.width * sizeof *job->centres +
+           job->parts.n_rows * sizeof *job->labels;
     TRY(parse_memory(bytes, job->options->memory, &job->device, err));
     *bytes = *bytes > own ? *bytes - own : 0;
     return STATUS_OK;
@@ -94,6 +101,12 @@ static enum status open_rows(struct job *job, struct kmeans_settings *settings, 
     if (n_blank > 0)
         meter_note(&job->meter, "%zu row%s zero (blank texts): label -1", n_blank,
                    n_blank == 1 ? " is" : "s are");
+    if (rows->n == 0)
+        return err_set(err, STATUS_BAD_DATA, "%s: no rows to cluster%s", o->arguments[0],
+                       n_blank > 0 ? ": all are zero" : "");
+    if (settings->k > rows->n && o->init)
+        return err_set(err, STATUS_USAGE, "--init %s has %d centres: there are %d rows", o->init,
+                       settings->k, rows->n);
     if (settings->k > rows->n)
         return err_set(err, STATUS_USAGE, "--topics %d: there are %d rows; ask for fewer",
                        settings->k, rows->n);
@@ -214,8 +227,7 @@ const struct command command_cluster = {
         "Several files are parts of one array, in order. A row of zeros is a blank text and "
         "gets the label -1. --normalise auto is none here, --remove-components auto is 0: the "
         "numbers are clustered as they are. Rows that do not fit in --memory are read anew for "
-        "each "
-        "iteration: slower, with the same bytes. Defaults are scikit-learn's KMeans's: greedy "
+        "each iteration: slower, with the same bytes. Defaults are scikit-learn's KMeans's: greedy "
         "k-means++, 1 start, 300 iterations, tolerance 1e-4; but 20 topics, where it has 8.",
     .options = option_names,
     .least_arguments = 1,
