@@ -1,0 +1,220 @@
+/* The nearest centre on a GPU: its labels are those of float64 distances, bit for bit, whatever the
+ * tensor cores make of the scores. */
+#include "tests/cuda_support.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host/base/float16.h"
+#include "kernels/nearest_cuda.h"
+#include "kernels/squared_distance.h"
+
+/* ---- one call --------------------------------------------------------------------------------
+ */
+
+struct labels {
+    int32_t *label;
+    double *distance; /* NULL where not asked for */
+    int64_t n_rechecked;
+};
+
+struct call {
+    int n, k, d;
+    const float *x, *centres, *shift; /* shift NULL: none */
+    bool split, half, distances;      /* half: rows are float16, which x's values must be */
+};
+
+static struct cuda_tensor send_rows(const struct call *call)
+{
+    size_t size = (size_t)call->n * (size_t)call->d;
+    uint16_t *halves = test_alloc(size * sizeof *halves);
+    for (size_t i = 0; i < size && call->half; i++)
+        halves[i] = f16_from_float(call->x[i]);
+    struct cuda_tensor x = call->half ? cuda_send_bytes(halves, size * sizeof *halves)
+                                      : cuda_send_bytes(call->x, size * sizeof(float));
+    free(halves);
+    return x;
+}
+
+static struct labels run(const struct call *call)
+{
+    struct err err;
+    int n = call->n, k = call->k, d = call->d;
+    int64_t before = 1000;
+    struct cuda_tensor x = send_rows(call);
+    struct cuda_tensor centres =
+        cuda_send_bytes(call->centres, (size_t)k * (size_t)d * sizeof(float));
+    struct cuda_tensor shift =
+        cuda_send_bytes(call->shift, call->shift ? (size_t)d * sizeof(float) : 0);
+    struct cuda_tensor of_rows =
+        cuda_empty(PRECISION_NF4, nearest_rows_cuda_bytes(n, d, call->split));
+    struct cuda_tensor of_centres =
+        cuda_empty(PRECISION_NF4, nearest_centres_cuda_bytes(k, d, call->split));
+    struct cuda_tensor scratch = cuda_empty(PRECISION_NF4, nearest_cuda_scratch_bytes(n));
+    struct cuda_tensor label = cuda_empty(PRECISION_NF4, (size_t)n * sizeof(int32_t));
+    struct cuda_tensor distance =
+        cuda_empty(PRECISION_NF4, call->distances ? (size_t)n * sizeof(double) : 0);
+    struct cuda_tensor count = cuda_send_bytes(&before, sizeof before);
+    const float *of_shift = call->shift ? cuda_pointer(&shift) : NULL;
+    struct nearest_rows_cuda rows;
+    struct nearest_centres_cuda packed;
+    cuda_good(nearest_rows_cuda_prepare(&cuda_test, &rows, cuda_pointer(&of_rows), cuda_pointer(&x),
+                                        call->half ? NEAREST_ROWS_F16 : NEAREST_ROWS_F32, of_shift,
+                                        n, d, call->split, &err),
+              &err);
+    cuda_good(nearest_centres_cuda_pack(&cuda_test, &packed, cuda_pointer(&of_centres),
+                                        cuda_pointer(&centres), of_shift, k, d, call->split, &err),
+              &err);
+    cuda_good(nearest_fwd_cuda(&cuda_test, cuda_pointer(&label),
+                               call->distances ? cuda_pointer(&distance) : NULL, &rows, &packed,
+                               cuda_pointer(&scratch), cuda_pointer(&count), &err),
+              &err);
+    struct labels labels = {.label = cuda_download_bytes(&label)};
+    if (call->distances)
+        labels.distance = cuda_download_bytes(&distance);
+    else
+        cuda_drop(&distance);
+    int64_t *after = cuda_download_bytes(&count);
+    labels.n_rechecked = *after - before;
+    free(after);
+    cuda_drop(&x), cuda_drop(&centres), cuda_drop(&shift), cuda_drop(&of_rows);
+    cuda_drop(&of_centres), cuda_drop(&scratch);
+    return labels;
+}
+
+static void free_labels(struct labels *labels)
+{
+    free(labels->label), free(labels->distance);
+}
+
+/* The distances as the CPU has them, and the lowest index of the least. */
+static struct labels labels_of_cpu(const struct call *call)
+{
+    struct device cpu = device_cpu(&cuda_test);
+    size_t n = (size_t)call->n, k = (size_t)call->k;
+    double *all = test_alloc(n * k * sizeof *all);
+    struct labels want = {test_alloc(n * sizeof(int32_t)), test_alloc(n * sizeof(double)), 0};
+    squared_distance_fwd_cpu(&cpu, all, call->x, call->centres, call->n, call->k, call->d);
+    for (size_t i = 0; i < n; i++) {
+        want.label[i] = -1, want.distance[i] = INFINITY;
+        for (size_t c = 0; c < k; c++)
+            if (all[i * k + c] < want.distance[i])
+                want.distance[i] = all[i * k + c], want.label[i] = (int32_t)c;
+    }
+    free(all);
+    return want;
+}
+
+/* Returns how many rows were rechecked. Without AVX2 the CPU's float64 has other last bits, and
+ * only rows that it decides by more can be compared: such cases are skipped. */
+static int64_t check(const struct call *call, const char *what)
+{
+    struct labels got = run(call), want = labels_of_cpu(call);
+    for (int i = 0; i < call->n; i++) {
+        if (got.label[i] != want.label[i])
+            ck_abort_msg("%s, %d x %d x %d%s: label %d is %d and not %d", what, call->n, call->k,
+                         call->d, call->split ? ", split" : "", i, got.label[i], want.label[i]);
+        if (got.distance)
+            ck_assert_msg(memcmp(&got.distance[i], &want.distance[i], sizeof(double)) == 0,
+                          "%s: distance %d is %.17g and not %.17g", what, i, got.distance[i],
+                          want.distance[i]);
+    }
+    int64_t n_rechecked = got.n_rechecked;
+    ck_assert(n_rechecked >= 0 && n_rechecked <= call->n);
+    free_labels(&got), free_labels(&want);
+    return n_rechecked;
+}
+
+static bool can_compare(void)
+{
+    struct device cpu = device_cpu(&cuda_test);
+    return cpu.isa == CPU_AVX2;
+}
+
+#define DEVICE_OR_SKIP(setting)                                                                    \
+    do {                                                                                           \
+        if (!cuda_test_device(setting))                                                            \
+            SKIP("needs nvcc");                                                                    \
+        if (!can_compare()) {                                                                      \
+            device_close(&cuda_test);                                                              \
+            SKIP("needs AVX2, whose bits the GPU's float64 has");                                  \
+        }                                                                                          \
+    } while (0)
+
+/* ---- inputs ---------------------------------------------------------------------------------- */
+
+struct input {
+    struct call call;
+    float *x, *centres, *shift;
+};
+
+/* n rows round k points, those the centres, all round a common mean. */
+static struct input make_input(int n, int k, int d, float deviation, float mean)
+{
+    struct input in = {.call = {.n = n, .k = k, .d = d}};
+    size_t x_size = (size_t)n * (size_t)d, c_size = (size_t)k * (size_t)d;
+    in.x = test_alloc(x_size * sizeof *in.x);
+    in.centres = test_alloc(c_size * sizeof *in.centres);
+    in.shift = test_alloc((size_t)d * sizeof *in.shift);
+    fill_normal(in.x, x_size, 1, deviation);
+    fill_normal(in.centres, c_size, 2, 1.0f);
+    for (int j = 0; j < d; j++)
+        in.shift[j] = mean * (1 + (float)(j % 7) / 8);
+    for (size_t i = 0; i < c_size; i++)
+        in.centres[i] += in.shift[i % (size_t)d];
+    for (size_t i = 0; i < x_size; i++) {
+        size_t c = mix64(3, i / (size_t)d) % (size_t)k;
+        in.x[i] += in.centres[c * (size_t)d + i % (size_t)d];
+    }
+    in.call.x = in.x, in.call.centres = in.centres, in.call.shift = in.shift;
+    return in;
+}
+
+static void free_input(struct input *in)
+{
+    free(in->x), free(in->centres), free(in->shift);
+}
+
+/* ---- tests ----------------------------------------------------------------------------------- */
+
+/* n round the tiles of 64 and 128 rows, k round those of 32, 64, 128 and 256 centres, d round a
+ * step of 64 columns, whole vectors of four and not. */
+static const struct {
+    int n, k, d;
+    bool full;
+} cases[] = {
+    {0, 3, 5, false},     {1, 1, 1, false},     {3, 1, 4, false},     {65, 2, 2, false},
+    {64, 20, 64, false},  {63, 32, 65, false},  {130, 33, 63, false}, {70, 64, 128, false},
+    {129, 65, 33, false}, {40, 100, 64, false}, {127, 128, 8, false}, {33, 129, 130, false},
+    {66, 257, 5, false},  {20, 256, 64, false}, {9, 1000, 64, true},  {128, 1000, 2, false},
+    {5, 20, 4096, false}, {70, 100, 576, true}, {65, 256, 576, true}, {200, 513, 3, false},
+    {64, 20, 577, false},
+};
+
+START_TEST(nearest_is_what_float64_says)
+{
+    DEVICE_OR_SKIP(_i);
+    for (size_t t = 0; t < sizeof cases / sizeof *cases; t++) {
+        if (cases[t].full && !cuda_test_full())
+            continue;
+        struct input in = make_input(cases[t].n, cases[t].k, cases[t].d, 1.0f, 0.5f);
+        for (int split = 0; split < 2; split++) {
+            in.call.split = split, in.call.distances = (int)t % 2 == split;
+            in.call.shift = t % 3 == 2 ? NULL : in.shift;
+            check(&in.call, "normal");
+        }
+        free_input(&in);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("cuda_nearest");
+    TCase *tests = tcase_create("cuda_nearest");
+    tcase_set_timeout(tests, 240);
+    tcase_add_loop_test(tests, nearest_is_what_float64_says, 0, CUDA_TEST_SETTINGS);
+    suite_add_tcase(suite, tests);
+    return run_suite(suite);
+}
