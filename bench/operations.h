@@ -47,7 +47,9 @@
     X(nf4_quantize_absmax)                                                                         \
     X(nf4_dequantize)                                                                              \
     X(squared_distance)                                                                            \
-    X(nearest)
+    X(nearest)                                                                                     \
+    X(nearest_cuda)                                                                                \
+    X(nearest_split_cuda)
 
 #define BENCH_DECLARE(name) extern const struct bench_operation bench_##name;
 BENCH_OPERATIONS(BENCH_DECLARE)

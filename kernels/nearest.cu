@@ -464,12 +464,12 @@ static __device__ __forceinline__ void find_candidates(const nearest_job &job)
     {                                                                                              \
         what<product_shape<ROWS, WARP_COLUMNS, HIGH, WIDE, STAGES>, PARTS>(job);                   \
     }
-NEAREST(64x32, assign, 1, 64, 32, 4, 1, 4, 2)
+NEAREST(64x32, assign, 1, 64, 32, 4, 1, 3, 2)
 NEAREST(64x64, assign, 1, 64, 32, 2, 2, 2, 3)
 NEAREST(128x128, assign, 1, 128, 32, 2, 4, 2, 1)
 NEAREST(64x256, assign, 1, 64, 32, 1, 8, 2, 1)
 NEAREST(candidates, find_candidates, 1, 64, 32, 2, 2, 2, 3)
-NEAREST(split_64x32, assign, 3, 64, 32, 4, 1, 4, 2)
+NEAREST(split_64x32, assign, 3, 64, 32, 4, 1, 3, 2)
 NEAREST(split_64x64, assign, 3, 64, 32, 2, 2, 2, 3)
 NEAREST(split_128x128, assign, 3, 128, 32, 2, 4, 2, 1)
 NEAREST(split_64x256, assign, 3, 64, 32, 1, 8, 2, 1)

@@ -126,7 +126,7 @@ static const struct shape {
     const char *kernel, *split;
     int rows, centres, threads, warps_wide, stages;
 } shapes[NEAREST_SHAPES] = {
-    {"nearest_64x32", "nearest_split_64x32", 64, 32, 128, 1, 4},
+    {"nearest_64x32", "nearest_split_64x32", 64, 32, 128, 1, 3},
     {"nearest_64x64", "nearest_split_64x64", 64, 64, 128, 2, 2},
     {"nearest_128x128", "nearest_split_128x128", 128, 128, 256, 4, 2},
     {"nearest_64x256", "nearest_split_64x256", 64, 256, 256, 8, 2},

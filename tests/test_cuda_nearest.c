@@ -2,6 +2,7 @@
  * tensor cores make of the scores. */
 #include "tests/cuda_support.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,12 +210,201 @@ START_TEST(nearest_is_what_float64_says)
 }
 END_TEST
 
+/* Centres that differ by ulps, and rows half-way between two: nothing but float64 can tell. */
+START_TEST(near_ties_are_decided_in_float64)
+{
+    enum { N = 70, K = 39, D = 37 };
+    DEVICE_OR_SKIP(_i);
+    for (int split = 0; split < 2; split++) {
+        struct input in = make_input(N, K, D, 0.25f, 0.5f);
+        for (int c = 0; c < K; c++) /* triples, each an ulp or two from the other in one place */
+            for (int j = 0; j < D; j++) {
+                float value = in.centres[c / 3 * 3 * D + j];
+                if (j == c % D)
+                    value = nextafterf(value, c % 3 == 1 ? INFINITY : -INFINITY);
+                in.centres[c * D + j] = value;
+            }
+        for (int i = 0; i < N; i++)
+            for (int j = 0; j < D && i % 2; j++)
+                in.x[i * D + j] = (in.centres[i % K * D + j] + in.centres[(i + 1) % K * D + j]) / 2;
+        in.call.split = split, in.call.distances = true;
+        ck_assert_int_eq(check(&in.call, "near ties"), N);
+        free_input(&in);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* Of equal centres the lowest wins, of two, of as many as are listed, and of more. */
+START_TEST(equal_centres_go_to_the_lowest)
+{
+    enum { N = 66, K = 45, D = 20 };
+    static const int copies[] = {2, 7, 8, 9, K};
+    DEVICE_OR_SKIP(_i);
+    for (int split = 0; split < 2; split++)
+        for (size_t t = 0; t < sizeof copies / sizeof *copies; t++) {
+            struct input in = make_input(N, K, D, 0.5f, 0);
+            for (int c = 0; c < K; c++)
+                for (int j = 0; j < D; j++)
+                    in.centres[c * D + j] = in.centres[c % (K / copies[t]) * D + j];
+            in.call.split = split;
+            struct labels got = run(&in.call);
+            for (int i = 0; i < N; i++)
+                ck_assert_int_lt(got.label[i], K / copies[t]);
+            ck_assert_int_eq(got.n_rechecked, N);
+            free_labels(&got);
+            check(&in.call, "equal centres");
+            free_input(&in);
+        }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* With a mean of 1000 times the spread, the shift leaves scores that decide; without it nothing but
+ * float64 does. */
+START_TEST(shift_takes_a_large_mean)
+{
+    enum { N = 64, K = 20, D = 96 };
+    DEVICE_OR_SKIP(_i);
+    struct input in = make_input(N, K, D, 0.25f, 1000);
+    ck_assert_int_le(check(&in.call, "large mean"), N / 20);
+    in.call.shift = NULL;
+    ck_assert_int_ge(check(&in.call, "large mean, no shift"), N / 2);
+    in.call.split = true;
+    check(&in.call, "large mean, no shift");
+    free_input(&in);
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* Rows as k-means has them when clusters overlap: one product leaves many undecided, the split few.
+ * The bound is tight enough to be of use, 2^-16 or so. */
+START_TEST(split_decides_what_one_product_does_not)
+{
+    enum { N = 256, K = 30, D = 128 };
+    DEVICE_OR_SKIP(_i);
+    struct input in = make_input(N, K, D, 8.0f, 0);
+    int64_t one = check(&in.call, "overlapping");
+    ck_assert_int_ge(one, N / 20);
+    ck_assert(nearest_cuda_splits(false, one, N));
+    in.call.split = true;
+    int64_t split = check(&in.call, "overlapping");
+    ck_assert_int_le(split, one / 16);
+    free_input(&in);
+    ck_assert(!nearest_cuda_splits(false, 5, 100) && nearest_cuda_splits(false, 6, 100));
+    ck_assert(nearest_cuda_splits(true, 0, 100));
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* NaN and infinities give -1 and touch no other row; values that float32's squares cannot hold are
+ * left to float64, as are centres far away. */
+START_TEST(rows_of_any_size)
+{
+    enum { N = 67, K = 11, D = 12 };
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    DEVICE_OR_SKIP(_i);
+    for (int split = 0; split < 2; split++) {
+        struct input in = make_input(N, K, D, 1, 0.5f);
+        for (int i = 0; i < 3; i++)
+            in.x[(5 + 20 * i) * D + i] = bad[i];
+        in.x[9 * D] = 3e38f, in.x[10 * D + 1] = -0x1p70f, in.x[11 * D] = FLT_MAX;
+        for (int j = 0; j < D; j++) {
+            in.x[12 * D + j] *= 0x1p-140f;
+            in.x[13 * D + j] = 0, in.x[14 * D + j] = in.shift[j];
+        }
+        in.call.split = split, in.call.distances = true;
+        check(&in.call, "any size");
+        struct labels got = run(&in.call);
+        for (int i = 0; i < 3; i++)
+            ck_assert_int_eq(got.label[5 + 20 * i], -1);
+        free_labels(&got);
+        in.centres[3 * D] = 0x1p80f, in.centres[4 * D] = -FLT_MAX;
+        check(&in.call, "far centres");
+        for (int i = 0; i < K * D; i++) /* all scores below the least float */
+            in.centres[i] *= 0x1p-100f;
+        for (int i = 0; i < N * D; i++)
+            in.x[i] *= 0x1p-100f;
+        in.call.shift = NULL;
+        check(&in.call, "tiny");
+        free_input(&in);
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* One centre so far out that its rounding is larger than the others' distances: the bound goes by
+ * centre, so the rows of the others are decided none the less. */
+START_TEST(far_centre_spoils_no_other)
+{
+    enum { N = 100, K = 12, D = 64 };
+    DEVICE_OR_SKIP(_i);
+    struct input in = make_input(N, K, D, 0.125f, 0);
+    for (int j = 0; j < D; j++)
+        in.centres[5 * D + j] += 1e4f;
+    ck_assert_int_le(check(&in.call, "a far centre"), N / 4);
+    free_input(&in);
+    device_close(&cuda_test);
+}
+END_TEST
+
+START_TEST(rows_of_float16_are_widened)
+{
+    static const int columns[] = {64, 37, 68};
+    enum { N = 70, K = 21 };
+    DEVICE_OR_SKIP(_i);
+    for (size_t t = 0; t < 3; t++)
+        for (int split = 0; split < 2; split++) {
+            int d = columns[t];
+            struct input in = make_input(N, K, d, 2, 0.5f);
+            for (int i = 0; i < N * d; i++)
+                in.x[i] = f16_to_float(f16_from_float(in.x[i]));
+            in.call.half = true, in.call.split = split, in.call.distances = true;
+            check(&in.call, "float16");
+            free_input(&in);
+        }
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* A row's label, and whether it was rechecked, do not depend on those beside it. */
+START_TEST(rows_do_not_depend_on_company)
+{
+    enum { N = 150, K = 40, D = 24 };
+    DEVICE_OR_SKIP(_i);
+    struct input in = make_input(N, K, D, 3, 0);
+    struct labels all = run(&in.call);
+    int64_t n_rechecked = 0;
+    for (int first = 0, n = 1; first < N; first += n, n = n * 3 + 1) {
+        struct call part = in.call;
+        part.x = in.x + first * D, part.n = n < N - first ? n : N - first;
+        struct labels got = run(&part);
+        ck_assert_mem_eq(got.label, all.label + first, (size_t)part.n * sizeof *got.label);
+        n_rechecked += got.n_rechecked;
+        free_labels(&got);
+    }
+    ck_assert_int_eq(n_rechecked, all.n_rechecked);
+    ck_assert_int_gt(n_rechecked, 0);
+    free_labels(&all);
+    free_input(&in);
+    device_close(&cuda_test);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cuda_nearest");
     TCase *tests = tcase_create("cuda_nearest");
     tcase_set_timeout(tests, 240);
     tcase_add_loop_test(tests, nearest_is_what_float64_says, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, near_ties_are_decided_in_float64, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, equal_centres_go_to_the_lowest, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, shift_takes_a_large_mean, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, split_decides_what_one_product_does_not, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, rows_of_any_size, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, far_centre_spoils_no_other, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, rows_of_float16_are_widened, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, rows_do_not_depend_on_company, 0, CUDA_TEST_SETTINGS);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
