@@ -26,7 +26,7 @@ static int stride_of(int d)
 
 static unsigned blocks_of(int n, int size)
 {
-    return (unsigned)((n + size - 1) / size);
+    return (unsigned)(((int64_t)n + size - 1) / size);
 }
 
 /* Carves memory; of NULL, only counts. */

@@ -40,7 +40,7 @@ struct nearest_rows_cuda {
     const float *lost_split; /* (n) not below |X - hi - lo| */
 };
 
-/* n >= 0, d >= 1. split: with lo. */
+/* 0 <= n <= 2^30, d >= 1. split: with lo. */
 size_t nearest_rows_cuda_bytes(int n, int d, bool split);
 /* memory: 256-byte aligned, of nearest_rows_cuda_bytes. Rows whose type is float16 are widened,
  * exactly, whenever they are read. shift: finite, or NULL for zeros. x, shift and memory must stay

@@ -128,7 +128,7 @@ extern "C" __global__ void __launch_bounds__(32 * CENTRE_WARPS)
     }
     square = block_sum(square), lost = block_sum(lost);
     high_square = block_sum(high_square), low_square = block_sum(low_square);
-    bool scored = length_of(p, square) < NEAREST_LONGEST; /* NaN: no */
+    bool scored = length_of(p, square) < (double)NEAREST_LONGEST; /* NaN: no */
     if (there && !scored) /* by the threads that wrote them */
         for (int j = threadIdx.x; j < p.stride; j += 32 * CENTRE_WARPS) {
             hi[j] = __float2bfloat16_rn(0);
@@ -143,11 +143,12 @@ extern "C" __global__ void __launch_bounds__(32 * CENTRE_WARPS)
         return;
     }
     double least = square / 2 * (1 - p.rounding), most = square / 2 * (1 + p.rounding);
-    double low = length_of(p, low_square);
+    double length = length_of(p, square), low = length_of(p, low_square);
     float half = __double2float_ru(p.underflow - least);
     p.half[c] = half;
-    /* A row's low half is at most 2^-8 of it. */
-    p.lost[c] = __double2float_ru((length_of(p, lost) + 0x1p-8 * low) * (1 + 0x1p-50));
+    /* A row's low half is at most 2^-8 of it; differences in float64 are rounded too. */
+    double of_norm = length_of(p, lost) + 0x1p-8 * low + 0x1p-52 * length;
+    p.lost[c] = __double2float_ru(of_norm * (1 + 0x1p-50));
     p.length[c] = __double2float_ru((length_of(p, high_square) + low) * (1 + 0x1p-50));
     p.slack[c] = __double2float_ru(
         ((double)half + most + p.underflow + 2 * p.distance * most) * (1 + 0x1p-50));

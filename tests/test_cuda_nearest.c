@@ -367,6 +367,34 @@ START_TEST(rows_of_float16_are_widened)
 }
 END_TEST
 
+/* Nothing is lost to bfloat16 here, but cards that cut off what they add lose every small product
+ * beside 256, which is 63 * 2^-9 of the first centre and nothing of the second: there those stand
+ * in another step. The first is nearer, by the one small product that the second lacks. */
+START_TEST(what_sums_cut_off_is_allowed_for)
+{
+    enum { K = 2, D = 128, HALF = D / 2 };
+    const float small = 0x1.fcp-16f;
+    float x[D], centres[K * D] = {0};
+    DEVICE_OR_SKIP(_i);
+    for (int j = 0; j < D; j++)
+        x[j] = j < 2 * HALF - 1 ? 64 : 0; /* longer than the centres, whose squares are rounded */
+    centres[0] = centres[D + HALF] = 256;
+    for (int j = 0; j < HALF - 1; j++) {
+        centres[1 + j] = small;
+        centres[D + j] = j > 0 ? small : 0;
+    }
+    for (int split = 0; split < 2; split++) {
+        struct call call = {.n = 1, .k = K, .d = D, .x = x, .centres = centres, .split = split};
+        struct labels got = run(&call);
+        ck_assert_int_eq(got.label[0], 0);
+        ck_assert_int_eq(got.n_rechecked, 1);
+        free_labels(&got);
+        check(&call, "small products");
+    }
+    device_close(&cuda_test);
+}
+END_TEST
+
 /* A row's label, and whether it was rechecked, do not depend on those beside it. */
 START_TEST(rows_do_not_depend_on_company)
 {
@@ -404,6 +432,7 @@ int main(void)
     tcase_add_loop_test(tests, rows_of_any_size, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, far_centre_spoils_no_other, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, rows_of_float16_are_widened, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, what_sums_cut_off_is_allowed_for, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, rows_do_not_depend_on_company, 0, CUDA_TEST_SETTINGS);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
