@@ -48,6 +48,8 @@
     X(nf4_dequantize)                                                                              \
     X(squared_distance)                                                                            \
     X(nearest)                                                                                     \
+    X(nearest_clusters)                                                                            \
+    X(nearest_two)                                                                                 \
     X(nearest_cuda)                                                                                \
     X(nearest_split_cuda)
 

@@ -24,6 +24,7 @@ struct kmeans {
 
     float *centres;               /* (k, d) */
     float *updated;               /* (k, d) the centres after the iteration at hand */
+    void *packed;                 /* the centres as kernels/nearest.h wants them */
     double *sums;                 /* (k, d), then (k) the rows of each cluster */
     int32_t *labels, *labels_old; /* (n) */
     double *distance;             /* (n) squared, to the centre of the label; in seeding to the
@@ -211,8 +212,9 @@ static double shift_of(const struct kmeans *km)
 
 static enum status assign(struct kmeans *km, double *inertia)
 {
-    TRY(nearest_fwd(km->device, km->labels, km->distance, NULL, km->x, km->centres, km->n, km->k,
-                    km->d, km->err));
+    struct nearest_centres packed;
+    nearest_centres_pack(km->device, &packed, km->packed, km->centres, NULL, km->k, km->d);
+    TRY(nearest_fwd(km->device, km->labels, km->distance, km->x, &packed, km->n, NULL, km->err));
     *inertia = sum_of(km->distance, km->n);
     return STATUS_OK;
 }
@@ -278,6 +280,7 @@ static enum status allocate(struct kmeans *km, struct arena *arena)
     size_t n = (size_t)km->n, d = (size_t)km->d, k = (size_t)km->k, trials = (size_t)km->trials;
     km->centres = arena_alloc(arena, k * d, sizeof *km->centres);
     km->updated = arena_alloc(arena, k * d, sizeof *km->updated);
+    km->packed = arena_alloc(arena, 1, nearest_centres_bytes(km->k, km->d));
     km->sums = arena_alloc(arena, k * d + k, sizeof *km->sums);
     km->labels = arena_alloc(arena, n, sizeof *km->labels);
     km->labels_old = arena_alloc(arena, n, sizeof *km->labels_old);
@@ -285,8 +288,9 @@ static enum status allocate(struct kmeans *km, struct arena *arena)
     km->cumulative = arena_alloc(arena, n, sizeof *km->cumulative);
     km->candidates = arena_alloc(arena, trials * d, sizeof *km->candidates);
     km->candidate_distance = arena_alloc(arena, n * trials, sizeof *km->candidate_distance);
-    if (!km->centres || !km->updated || !km->sums || !km->labels || !km->labels_old ||
-        !km->distance || !km->cumulative || !km->candidates || !km->candidate_distance)
+    if (!km->centres || !km->updated || !km->packed || !km->sums || !km->labels ||
+        !km->labels_old || !km->distance || !km->cumulative || !km->candidates ||
+        !km->candidate_distance)
         return err_no_memory(km->err, "k-means",
                              (2 * k + trials) * d * sizeof(float) + (k * d + k) * sizeof(double) +
                                  n * (8 + (2 + trials) * sizeof(double)));

@@ -8,7 +8,7 @@
 #include "host/rows.h"
 #include "host/token_pattern.h"
 #include "host/word_vectors.h"
-#include "kernels/nearest.h"
+#include "kernels/nearest_two.h"
 #include "loaders/words.h"
 
 int topics_auto_min_df(size_t n_texts)
@@ -186,8 +186,8 @@ static enum status measure_rows(struct topics *topics, struct device *device, co
     double *squares = mem_alloc(2 * n, sizeof *squares), *second = squares + n;
     if (!squares)
         return err_no_memory(err, "the distances", 2 * n * sizeof *squares);
-    enum status status = nearest_fwd(device, topics->topic, squares, second, x, topics->centres,
-                                     (int)n, topics->n_topics, topics->width, err);
+    enum status status = nearest_two_fwd(device, topics->topic, squares, second, x, topics->centres,
+                                         (int)n, topics->n_topics, topics->width, err);
     for (size_t i = 0; i < n && status == STATUS_OK; i++) {
         topics->distance[i] = (float)sqrt(squares[i]);
         topics->margin[i] = topics->n_topics > 1 ? (float)(sqrt(second[i]) - sqrt(squares[i])) : 0;

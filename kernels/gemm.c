@@ -18,7 +18,6 @@
 #include "kernels/cpu.h"
 
 #define ROW_BLOCK 384
-#define TILE_ROWS 6
 /* Of a piece's copy; the 16 keep its rows apart in L1. */
 #define COPY_STRIDE (GEMM_DEPTH + 16)
 /* Addresses so far apart share a set of L1, on every processor of today. */
@@ -30,11 +29,7 @@
 /* A copy takes about as long as half a panel. */
 #define LEAST_PANELS_FOR_COPY 32
 
-/* y[i][r] = sum_k x[i][k] * panel[k][r], or += with add. y (rows, 16) with rows ldy apart, x (rows,
- * depth) with rows ldx apart, panel (depth, 16); a function for each number of rows. */
-typedef void tile_function(float *y, size_t ldy, const float *x, size_t ldx, const float *panel,
-                           int depth, bool add);
-
+/* A tile's function for each number of rows. */
 #define ROWS_1(row) row(0)
 #define ROWS_2(row) ROWS_1(row) row(1)
 #define ROWS_3(row) ROWS_2(row) row(2)
@@ -68,19 +63,20 @@ typedef void tile_function(float *y, size_t ldy, const float *x, size_t ldx, con
         _mm256_storeu_ps(out, left##i);                                                            \
         _mm256_storeu_ps(out + 8, right##i);                                                       \
     }
+#define AVX2_COLUMN(rows)                                                                          \
+    {                                                                                              \
+        __m256 w_left = _mm256_load_ps(panel + k * GEMM_PANEL);                                    \
+        __m256 w_right = _mm256_load_ps(panel + k * GEMM_PANEL + 8);                               \
+        ROWS_##rows(AVX2_STEP)                                                                     \
+    }
 #define AVX2_TILE(rows)                                                                            \
     TARGET_AVX2                                                                                    \
     static void tile_avx2_##rows(float *y, size_t ldy, const float *x, size_t ldx,                 \
                                  const float *panel, int depth, bool add)                          \
     {                                                                                              \
         ROWS_##rows(AVX2_START);                                                                   \
-        _Pragma("GCC unroll 4") for (int k = 0; k < depth; k++)                                    \
-        {                                                                                          \
-            __m256 w_left = _mm256_load_ps(panel + k * GEMM_PANEL);                                \
-            __m256 w_right = _mm256_load_ps(panel + k * GEMM_PANEL + 8);                           \
-            ROWS_##rows(AVX2_STEP)                                                                 \
-        }                                                                                          \
-        ROWS_##rows(AVX2_END)                                                                      \
+        _Pragma("GCC unroll 4") for (int k = 0; k < depth; k++) AVX2_COLUMN(rows)                  \
+            ROWS_##rows(AVX2_END)                                                                  \
     }
 AVX2_TILE(1)
 AVX2_TILE(2)
@@ -88,6 +84,43 @@ AVX2_TILE(3)
 AVX2_TILE(4)
 AVX2_TILE(5)
 AVX2_TILE(6)
+
+TARGET_AVX2
+static inline void fetch_line(struct gemm_ahead *ahead)
+{
+    if (ahead->row == ahead->end)
+        return;
+    __builtin_prefetch(*ahead->row + ahead->column, 0, 2); /* to L2: L1 holds the panel */
+    ahead->column += 16;
+    if (ahead->column >= ahead->n_columns)
+        ahead->column = 0, ahead->row++;
+}
+
+#define AVX2_TILE_AHEAD(rows)                                                                      \
+    TARGET_AVX2                                                                                    \
+    static void tile_ahead_avx2_##rows(float *y, size_t ldy, const float *x, size_t ldx,           \
+                                       const float *panel, int depth, bool add,                    \
+                                       struct gemm_ahead *ahead)                                   \
+    {                                                                                              \
+        ROWS_##rows(AVX2_START);                                                                   \
+        int k = 0;                                                                                 \
+        while (k + 4 <= depth) {                                                                   \
+            fetch_line(ahead);                                                                     \
+            AVX2_COLUMN(rows) k++;                                                                 \
+            AVX2_COLUMN(rows) k++;                                                                 \
+            AVX2_COLUMN(rows) k++;                                                                 \
+            AVX2_COLUMN(rows) k++;                                                                 \
+        }                                                                                          \
+        for (; k < depth; k++)                                                                     \
+            AVX2_COLUMN(rows)                                                                      \
+        ROWS_##rows(AVX2_END)                                                                      \
+    }
+AVX2_TILE_AHEAD(1)
+AVX2_TILE_AHEAD(2)
+AVX2_TILE_AHEAD(3)
+AVX2_TILE_AHEAD(4)
+AVX2_TILE_AHEAD(5)
+AVX2_TILE_AHEAD(6)
 #endif
 
 /* ---- portable ------------------------------------------------------------------------------- */
@@ -127,21 +160,29 @@ PORTABLE_TILE(3)
 
 /* ---- blocks --------------------------------------------------------------------------------- */
 
-/* The tile functions of an instruction set: by_rows[r - 1] takes r rows, r <= largest. */
-struct tiles {
-    int largest;
-    tile_function *by_rows[TILE_ROWS];
-};
-
-static const struct tiles portable_tiles = {3, {tile_portable_1, tile_portable_2, tile_portable_3}};
+static const struct gemm_tiles portable_tiles = {
+    3, {tile_portable_1, tile_portable_2, tile_portable_3}, {NULL}};
 #if CPU_X86
-static const struct tiles avx2_tiles = {
-    6, {tile_avx2_1, tile_avx2_2, tile_avx2_3, tile_avx2_4, tile_avx2_5, tile_avx2_6}};
+static const struct gemm_tiles avx2_tiles = {
+    6,
+    {tile_avx2_1, tile_avx2_2, tile_avx2_3, tile_avx2_4, tile_avx2_5, tile_avx2_6},
+    {tile_ahead_avx2_1, tile_ahead_avx2_2, tile_ahead_avx2_3, tile_ahead_avx2_4, tile_ahead_avx2_5,
+     tile_ahead_avx2_6}};
 #endif
+
+const struct gemm_tiles *gemm_tiles(enum cpu_isa isa)
+{
+#if CPU_X86
+    if (isa == CPU_AVX2)
+        return &avx2_tiles;
+#endif
+    (void)isa;
+    return &portable_tiles;
+}
 
 struct gemm_job {
     const struct device *device;
-    const struct tiles *tiles;
+    const struct gemm_tiles *tiles;
     const struct gemm_weight *w;
     float *y;
     const float *x;
@@ -160,12 +201,12 @@ static void multiply_panel(const struct gemm_job *job, float *y, const float *x,
     for (int i = 0; i < m; i += job->tiles->largest) {
         int rows = m - i < job->tiles->largest ? m - i : job->tiles->largest;
         float *out = y + (size_t)i * ldy;
-        tile_function *tile = job->tiles->by_rows[rows - 1];
+        gemm_tile *tile = job->tiles->by_rows[rows - 1];
         if (n == GEMM_PANEL) {
             tile(out, ldy, x + (size_t)i * ldx, ldx, panel, depth, add);
             continue;
         }
-        float edge[TILE_ROWS * GEMM_PANEL]; /* the last panel of W: not all 16 columns exist */
+        float edge[GEMM_TILE_ROWS * GEMM_PANEL]; /* the last panel of W: not all 16 columns exist */
         tile(edge, GEMM_PANEL, x + (size_t)i * ldx, ldx, panel, depth, false);
         for (int r = 0; r < rows; r++)
             for (int j = 0; j < n; j++) {
@@ -228,7 +269,7 @@ static int run_length(int n_panels, int n_blocks, int n_workers, int each)
 /* Row blocks of equal size, in whole tiles. Returns how many they are, at most n_blocks. */
 static int cut_rows(struct gemm_job *job, int n_blocks)
 {
-    job->rows_per_block = pieces(pieces(job->m, n_blocks), TILE_ROWS) * TILE_ROWS;
+    job->rows_per_block = pieces(pieces(job->m, n_blocks), GEMM_TILE_ROWS) * GEMM_TILE_ROWS;
     return pieces(job->m, job->rows_per_block);
 }
 
@@ -261,11 +302,7 @@ void gemm_cpu(struct device *device, float *y, const float *x, const struct gemm
     if (m <= 0)
         return;
     struct gemm_job job = {.device = device, .w = w, .y = y, .x = x, .m = m, .add = add};
-    job.tiles = &portable_tiles;
-#if CPU_X86
-    if (device->isa == CPU_AVX2)
-        job.tiles = &avx2_tiles;
-#endif
+    job.tiles = gemm_tiles(device->isa);
     int n_blocks = pieces(m, ROW_BLOCK), n_panels = pieces(w->rows, GEMM_PANEL);
     int n_workers = threads_size(device->threads);
     if (n_workers > 1 && n_panels < LEAST_PANELS * n_workers) {

@@ -7,9 +7,8 @@
 
 #include <stdbool.h>
 #include "host/base/device.h"
+#include "kernels/gemm_tile.h"
 
-/* Rows of W in a panel: two AVX2 vectors. */
-#define GEMM_PANEL 16
 /* Columns of W in a panel. A sum over k is cut at multiples of it: each piece is summed from its
  * first to its last product, and the pieces are added in order. A multiple of 64, so that pieces
  * begin at NF4 blocks. */

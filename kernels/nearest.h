@@ -1,28 +1,69 @@
-/* The nearest centre of each row: label[i] = arg min_c sum_j (x[i,j] - centres[c,j])^2
+/* The nearest centre of each row: label[i] = arg min_c D[i,c], the lowest index of equals, where
  *
- * The assignment step of k-means (Lloyd 1982), and of `assign` to saved topics. Distances are those
- * of kernels/squared_distance.h: float64, differences squared. Equal distances go to the lowest
- * index. */
+ *     D[i,c] = sum_j (x[i,j] - centres[c,j])^2   in float64, as kernels/squared_distance.h has it
+ *
+ * The assignment step of k-means (Lloyd 1982). Labels are exactly those, but most rows never see a
+ * float64 distance: with a shift mu near the rows' mean, X = x - mu, C = c - mu,
+ *
+ *     |x - c|^2 = |X|^2 - 2 S,   S = X.C - |C|^2 / 2
+ *
+ * the largest score S wins, scores are one float32 matrix product, and a proven bound of what they
+ * err by (docs/numerics.md, "The nearest centre") tells which rows they decide. The others, near
+ * ties, are decided in float64 among the centres that the bound leaves. The shift changes no label,
+ * only how tight the bound is: with a mean of 100 times the spread and no shift, nothing but
+ * near ties would be left. */
 #ifndef MIDASHI_KERNELS_NEAREST_H
 #define MIDASHI_KERNELS_NEAREST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "host/base/device.h"
 
-/* label    (n)     the nearest centre; -1 for a row with NaN or an infinity
- * distance (n)     squared distance to it; INFINITY where label is -1. NULL where not wanted
- * second   (n)     squared distance to the second nearest, equal to distance in a tie; INFINITY for
- *                  k = 1 or where label is -1. NULL where not wanted
- * x        (n, d)  float32
- * centres  (k, d)  float32, all finite
- * n >= 0, k >= 1, d >= 1; no overlap. Bitwise the same for any n and any number of threads. */
-enum status nearest_fwd(struct device *device, int32_t *label, double *distance, double *second,
-                        const float *x, const float *centres, int n, int k, int d, struct err *err);
+/* Centres packed for the kernel: once for any number of calls. */
+struct nearest_centres {
+    int k, d;
+    const float *centres; /* (k, d), borrowed */
+    const float *shift;   /* (d) or NULL for zeros, borrowed */
+    /* The kernel's own (kernels/nearest_pack.h): in the memory that nearest_centres_pack is given,
+     * but for the scalars. */
+    const float *panels;
+    const float *slack;
+    size_t stride;
+    int piece, n_pieces;
+    bool bounded;
+    struct nearest_bound {
+        double row, square_growth, square_least, distance;
+    } bound;
+};
 
-void nearest_fwd_cpu(struct device *device, int32_t *label, double *distance, double *second,
-                     const float *x, const float *centres, int n, int k, int d);
+/* Bytes of memory that packing (k, d) centres wants; SIZE_MAX where that is no number of bytes.
+ * k >= 1, d >= 1. */
+size_t nearest_centres_bytes(int k, int d);
 
-/* The same in float64, naive; no argument may be NULL. Tests and bench only (tests/reference). */
+/* Packs centres (k, d), finite, for `memory`, 64-byte aligned, of nearest_centres_bytes(k, d).
+ * Memory, centres and shift must stay as they are for as long as `packed` is used. shift (d),
+ * finite, or NULL. On the CPU, by all threads. */
+void nearest_centres_pack(struct device *device, struct nearest_centres *packed, void *memory,
+                          const float *centres, const float *shift, int k, int d);
+
+/* label       (n)     the nearest centre; -1 for a row with NaN or an infinity
+ * distance    (n)     D to it, float64; INFINITY where label is -1. NULL where not wanted: it costs
+ *                     as much as five to ten centres
+ * x           (n, d)  float32, d of the centres
+ * n_rechecked         the number of rows that float64 had to decide is added, those that are not
+ *                     finite among them; NULL where not wanted
+ * n >= 0; no overlap. A row's label, its distance and whether it was rechecked depend on the row
+ * and the packed centres only: not on n, on the row's place or on the number of threads. */
+enum status nearest_fwd(struct device *device, int32_t *label, double *distance, const float *x,
+                        const struct nearest_centres *centres, int n, int64_t *n_rechecked,
+                        struct err *err);
+
+void nearest_fwd_cpu(struct device *device, int32_t *label, double *distance, const float *x,
+                     const struct nearest_centres *centres, int n, int64_t *n_rechecked);
+
+/* The two nearest in float64, naive; no argument may be NULL. second: the squared distance to the
+ * second nearest, INFINITY where there is none. Of nearest_two_fwd too. Tests and bench only
+ * (tests/reference). */
 void nearest_fwd_ref(int32_t *label, double *distance, double *second, const double *x,
                      const double *centres, int n, int k, int d);
 

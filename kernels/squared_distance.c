@@ -38,6 +38,7 @@ static void rows_portable(double *out, size_t out_stride, const float *x, const 
 #if CPU_X86
 #define TILE_ROWS    2
 #define TILE_CENTRES 4
+#define TILE_PAIRS   4
 
 TARGET_AVX2
 static inline __m256d load4(const float *x)
@@ -111,7 +112,47 @@ static void rows_avx2(double *out, size_t out_stride, const float *x, const floa
         }
     }
 }
+
+/* Four pairs side by side: their sums are chains that do not wait for one another. */
+TARGET_AVX2
+static void pairs_avx2(double *out, const float *const *x, const float *const *centres, int n,
+                       int d)
+{
+    for (int i = 0; i < n; i += TILE_PAIRS) {
+        const float *a[TILE_PAIRS], *b[TILE_PAIRS];
+        for (int p = 0; p < TILE_PAIRS; p++) {
+            a[p] = x[i + p < n ? i + p : n - 1];
+            b[p] = centres[i + p < n ? i + p : n - 1];
+        }
+        __m256d s0 = _mm256_setzero_pd(), s1 = s0, s2 = s0, s3 = s0;
+        int j = 0;
+        for (; j + 4 <= d; j += 4) {
+            s0 = add_square(s0, load4(a[0] + j), load4(b[0] + j));
+            s1 = add_square(s1, load4(a[1] + j), load4(b[1] + j));
+            s2 = add_square(s2, load4(a[2] + j), load4(b[2] + j));
+            s3 = add_square(s3, load4(a[3] + j), load4(b[3] + j));
+        }
+        double distance[TILE_PAIRS] = {finish(s0, a[0], b[0], j, d), finish(s1, a[1], b[1], j, d),
+                                       finish(s2, a[2], b[2], j, d), finish(s3, a[3], b[3], j, d)};
+        for (int p = 0; p < TILE_PAIRS && i + p < n; p++)
+            out[i + p] = distance[p];
+    }
+}
 #endif
+
+void squared_distance_pairs_cpu(enum cpu_isa isa, double *out, const float *const *x,
+                                const float *const *centres, int n, int d)
+{
+#if CPU_X86
+    if (isa == CPU_AVX2) {
+        pairs_avx2(out, x, centres, n, d);
+        return;
+    }
+#endif
+    (void)isa;
+    for (int i = 0; i < n; i++)
+        out[i] = distance_portable(x[i], centres[i], d);
+}
 
 void squared_distance_rows_cpu(enum cpu_isa isa, double *out, size_t out_stride, const float *x,
                                const float *centres, int n, int k, int d)

@@ -24,6 +24,10 @@ void squared_distance_fwd_cpu(struct device *device, double *out, const float *x
 void squared_distance_rows_cpu(enum cpu_isa isa, double *out, size_t out_stride, const float *x,
                                const float *centres, int n, int k, int d);
 
+/* out[i] is the distance of x[i] (d) and centres[i] (d), bit for bit the same; i < n. */
+void squared_distance_pairs_cpu(enum cpu_isa isa, double *out, const float *const *x,
+                                const float *const *centres, int n, int d);
+
 /* The same in float64, naive. Tests and bench only (tests/reference). */
 void squared_distance_fwd_ref(double *out, const double *x, const double *centres, int n, int k,
                               int d);

@@ -177,7 +177,7 @@ START_TEST(errors_are_one_line)
                      STATUS_RESOURCE);
     ck_assert_str_eq(err.text, "cuda: cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY: out of memory");
     /* An operation that has no kernel yet. */
-    ck_assert_int_eq(nearest_fwd(&cuda_test, NULL, NULL, NULL, NULL, NULL, 1, 1, 1, &err),
+    ck_assert_int_eq(nearest_fwd(&cuda_test, NULL, NULL, NULL, NULL, 1, NULL, &err),
                      STATUS_RESOURCE);
     ck_assert_str_eq(err.text, "nearest: no kernel for this device");
     device_close(&cuda_test);

@@ -1,17 +1,31 @@
-/* k-means' assignment in the harness: squared distances, and the nearest centre. */
+/* k-means' assignment in the harness: squared distances, the nearest centre, and the two nearest.
+ */
 #include "kernels/nearest.h"
 #include "bench/operations.h"
+#include "kernels/nearest_two.h"
 #include "kernels/squared_distance.h"
 
 enum { N, K, D };
 enum { X, CENTRES, DISTANCE, LABEL, SECOND };
 
+/* Few rows, for distances that are computed and stored one by one. */
 static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full)
 {
     static const int centres[] = {20, 100, 1000};
     int n = full ? 3 : 1;
     for (int i = 0; i < n; i++)
         shapes[i][N] = 2000, shapes[i][K] = centres[i], shapes[i][D] = model->hidden;
+    return n;
+}
+
+/* And k-means' own sizes: embeddings of SmolLM2, many narrow ones, titles by a 7B model. */
+static int nearest_shapes(int64_t out[][SHAPE_DIMENSIONS], const struct model_sizes *model,
+                          bool full)
+{
+    static const int own[][3] = {{100000, 100, 576}, {1000000, 1000, 64}, {5894, 20, 4096}};
+    int n = shapes(out, model, full);
+    for (int i = 0; full && i < 3; i++, n++)
+        out[n][N] = own[i][0], out[n][K] = own[i][1], out[n][D] = own[i][2];
     return n;
 }
 
@@ -30,7 +44,7 @@ static enum status prepare_distance(struct trial *trial, struct err *err)
     return prepare(trial, trial->size[N] * trial->size[K], err);
 }
 
-static enum status prepare_nearest(struct trial *trial, struct err *err)
+static enum status prepare_two(struct trial *trial, struct err *err)
 {
     TRY(prepare(trial, trial->size[N], err));
     TRY(trial_tensor(trial, TENSOR_I32, TENSOR_WRITTEN, trial->size[N], 0, err));
@@ -44,11 +58,11 @@ static enum status run_distance(struct trial *trial, struct err *err)
                                 (int)trial->size[D], err);
 }
 
-static enum status run_nearest(struct trial *trial, struct err *err)
+static enum status run_two(struct trial *trial, struct err *err)
 {
-    return nearest_fwd(trial->device, trial_at(trial, LABEL), trial_at(trial, DISTANCE),
-                       trial_at(trial, SECOND), trial_at(trial, X), trial_at(trial, CENTRES),
-                       (int)trial->size[N], (int)trial->size[K], (int)trial->size[D], err);
+    return nearest_two_fwd(trial->device, trial_at(trial, LABEL), trial_at(trial, DISTANCE),
+                           trial_at(trial, SECOND), trial_at(trial, X), trial_at(trial, CENTRES),
+                           (int)trial->size[N], (int)trial->size[K], (int)trial->size[D], err);
 }
 
 static enum status verify_distance(struct trial *trial, struct verdict *verdict, struct err *err)
@@ -66,7 +80,7 @@ static enum status verify_distance(struct trial *trial, struct verdict *verdict,
 }
 
 /* Where two centres are as near as rounding, either is right. */
-static enum status verify_nearest(struct trial *trial, struct verdict *verdict, struct err *err)
+static enum status verify_two(struct trial *trial, struct verdict *verdict, struct err *err)
 {
     int n = (int)trial->size[N], k = (int)trial->size[K], d = (int)trial->size[D];
     double tolerance = squared_distance_fwd_tolerance(d);
@@ -99,12 +113,98 @@ const struct bench_operation bench_squared_distance = {
     .verify = verify_distance,
 };
 
+const struct bench_operation bench_nearest_two = {
+    .name = "nearest_two_fwd",
+    .dtype = "f32",
+    .dimensions = {"n", "k", "d"},
+    .shapes = shapes,
+    .prepare = prepare_two,
+    .run = run_two,
+    .verify = verify_two,
+};
+
+/* ---- labels alone --------------------------------------------------------------------------- */
+
+enum { LABELS_X, LABELS_CENTRES, LABELS_SHIFT, LABELS_LABEL };
+
+/* A run packs the centres too, as an iteration of k-means does. */
+static enum status prepare_labels(struct trial *trial, struct err *err)
+{
+    int64_t n = trial->size[N], k = trial->size[K], d = trial->size[D];
+    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_READ, n * d, 1, err));
+    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_READ, k * d, 1, err));
+    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_READ, d, 0.01, err));
+    TRY(trial_tensor(trial, TENSOR_I32, TENSOR_WRITTEN, n, 0, err));
+    trial->operations = 2.0 * (double)n * (double)k * (double)d;
+    size_t bytes = nearest_centres_bytes((int)k, (int)d);
+    trial->own = trial_alloc(trial, 1, bytes);
+    return trial->own ? STATUS_OK : err_no_memory(err, "a bench row's operands", bytes);
+}
+
+/* Each row lies about a centre, not much nearer to it than to others. */
+static enum status prepare_clusters(struct trial *trial, struct err *err)
+{
+    TRY(prepare_labels(trial, err));
+    int64_t n = trial->size[N], k = trial->size[K], d = trial->size[D];
+    float *x = trial->tensors[LABELS_X].host;
+    const float *centres = trial->tensors[LABELS_CENTRES].host;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < d; j++)
+            x[i * d + j] = 2 * x[i * d + j] + centres[i * 7 % k * d + j];
+    return STATUS_OK;
+}
+
+static enum status run_labels(struct trial *trial, struct err *err)
+{
+    struct nearest_centres packed;
+    nearest_centres_pack(trial->device, &packed, trial->own, trial_at(trial, LABELS_CENTRES),
+                         trial_at(trial, LABELS_SHIFT), (int)trial->size[K], (int)trial->size[D]);
+    return nearest_fwd(trial->device, trial_at(trial, LABELS_LABEL), NULL,
+                       trial_at(trial, LABELS_X), &packed, (int)trial->size[N], NULL, err);
+}
+
+/* Rows that are compared, the first and the last among them. */
+#define SAMPLE 128
+
+static enum status verify_labels(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    int k = (int)trial->size[K], d = (int)trial->size[D];
+    int64_t n = trial->size[N], sample = n < SAMPLE ? n : SAMPLE;
+    double tolerance = squared_distance_fwd_tolerance(d);
+    double *centres = trial_doubles(trial, LABELS_CENTRES), *row = trial_wanted(trial, d);
+    const float *x = trial->tensors[LABELS_X].host;
+    const int32_t *got = trial->tensors[LABELS_LABEL].host;
+    if (!centres || !row)
+        return err_no_memory(err, "a reference", 0);
+    for (int64_t s = 0; s < sample; s++) {
+        int64_t i = sample > 1 ? s * (n - 1) / (sample - 1) : 0;
+        int32_t label;
+        double distance, second;
+        for (int j = 0; j < d; j++)
+            row[j] = x[i * d + j];
+        nearest_fwd_ref(&label, &distance, &second, row, centres, 1, k, d);
+        if (k == 1 || second - distance > 2 * tolerance * second)
+            verdict_value(verdict, got[i], label, 0);
+    }
+    return STATUS_OK;
+}
+
 const struct bench_operation bench_nearest = {
     .name = "nearest_fwd",
     .dtype = "f32",
     .dimensions = {"n", "k", "d"},
-    .shapes = shapes,
-    .prepare = prepare_nearest,
-    .run = run_nearest,
-    .verify = verify_nearest,
+    .shapes = nearest_shapes,
+    .prepare = prepare_labels,
+    .run = run_labels,
+    .verify = verify_labels,
+};
+
+const struct bench_operation bench_nearest_clusters = {
+    .name = "nearest_fwd",
+    .dtype = "f32 clusters",
+    .dimensions = {"n", "k", "d"},
+    .shapes = nearest_shapes,
+    .prepare = prepare_clusters,
+    .run = run_labels,
+    .verify = verify_labels,
 };
