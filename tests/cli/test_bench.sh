@@ -90,7 +90,7 @@ PYTHON
     MIDASHI_CUDA_DRIVER=$driver SOFTCUDA_REPORT=$dir/report.json run "$MIDASHI" bench rmsnorm_fwd --device cuda
     expect_code 2
     expect_match "$stderr" 'SOFTCUDA_REPORT counts the whole process'
-    MIDASHI_CUDA_DRIVER=$driver run "$MIDASHI" bench nearest --device cuda
+    MIDASHI_CUDA_DRIVER=$driver run "$MIDASHI" bench squared_distance --device cuda
     expect_code 2
     expect_match "$stderr" 'no row that is chosen runs on --device cuda'
 }
