@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "host/base/float16.h"
+#include "kernels/nearest.h"
 #include "kernels/nearest_cuda.h"
 #include "kernels/squared_distance.h"
 
@@ -126,6 +127,34 @@ static int64_t check(const struct call *call, const char *what)
     return n_rechecked;
 }
 
+/* nearest_fwd_cpu's labels too, and, where rounding cannot matter, the reference's. */
+static void check_against_others(const struct call *call)
+{
+    struct device cpu = device_cpu(&cuda_test);
+    int n = call->n, k = call->k, d = call->d;
+    double tolerance = squared_distance_fwd_tolerance(d);
+    struct nearest_centres packed;
+    void *memory;
+    ck_assert_int_eq(posix_memalign(&memory, 64, nearest_centres_bytes(k, d)), 0);
+    struct labels got = run(call);
+    int32_t *of_cpu = test_alloc((size_t)n * sizeof *of_cpu);
+    int32_t *of_ref = test_alloc((size_t)n * sizeof *of_ref);
+    double *distance = test_alloc((size_t)n * sizeof *distance);
+    double *second = test_alloc((size_t)n * sizeof *second);
+    double *x = to_doubles(call->x, (size_t)n * (size_t)d);
+    double *centres = to_doubles(call->centres, (size_t)k * (size_t)d);
+    nearest_centres_pack(&cpu, &packed, memory, call->centres, call->shift, k, d);
+    nearest_fwd_cpu(&cpu, of_cpu, NULL, call->x, &packed, n, NULL);
+    nearest_fwd_ref(of_ref, distance, second, x, centres, n, k, d);
+    for (int i = 0; i < n; i++) {
+        ck_assert_int_eq(got.label[i], of_cpu[i]);
+        if (second[i] - distance[i] > 2 * tolerance * second[i])
+            ck_assert_int_eq(got.label[i], of_ref[i]);
+    }
+    free_labels(&got);
+    free(memory), free(of_cpu), free(of_ref), free(distance), free(second), free(x), free(centres);
+}
+
 static bool can_compare(void)
 {
     struct device cpu = device_cpu(&cuda_test);
@@ -204,6 +233,8 @@ START_TEST(nearest_is_what_float64_says)
             in.call.shift = t % 3 == 2 ? NULL : in.shift;
             check(&in.call, "normal");
         }
+        if (t % 4 == 0)
+            check_against_others(&in.call);
         free_input(&in);
     }
     device_close(&cuda_test);
