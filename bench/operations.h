@@ -52,8 +52,11 @@
     X(candidate_distance)                                                                          \
     X(squared_distance)                                                                            \
     X(nearest)                                                                                     \
+    X(nearest_bounded)                                                                             \
     X(nearest_clusters)                                                                            \
     X(nearest_two)                                                                                 \
+    X(nearest_cuda)                                                                                \
+    X(nearest_split_cuda)                                                                          \
     X(own_distance)                                                                                \
     X(cluster_sums)
 

@@ -60,6 +60,16 @@ static __device__ __forceinline__ void mma(float *d, const unsigned *a, unsigned
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/* d (16, 8) = a (16, 16) b (16, 8): the first link of a chain. */
+static __device__ __forceinline__ void mma_first(float *d, const unsigned *a, unsigned b0,
+                                                 unsigned b1)
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+                 "{%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
+                 : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(0.0f));
+}
+
 static __device__ __forceinline__ unsigned pack(float low, float high)
 {
     __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);

@@ -163,6 +163,29 @@ static enum status run_labels(struct trial *trial, struct err *err)
                        trial_at(trial, LABELS_X), &packed, (int)trial->size[N], NULL, err);
 }
 
+/* The first iteration: all rows are scored, and their bounds are made. */
+enum { BOUNDED_UPPER = LABELS_LABEL + 1, BOUNDED_LOWER };
+
+static enum status prepare_bounded(struct trial *trial, struct err *err)
+{
+    TRY(prepare_clusters(trial, err));
+    TRY(trial_tensor(trial, TENSOR_F32, TENSOR_WRITTEN, trial->size[N], 0, err));
+    return trial_tensor(trial, TENSOR_F32, TENSOR_WRITTEN, trial->size[N], 0, err);
+}
+
+static enum status run_bounded(struct trial *trial, struct err *err)
+{
+    struct nearest_centres packed;
+    struct nearest_counts counts = {0};
+    const struct nearest_bounds bounds = {.upper = trial_at(trial, BOUNDED_UPPER),
+                                          .lower = trial_at(trial, BOUNDED_LOWER)};
+    nearest_centres_pack(trial->device, &packed, trial->own, trial_at(trial, LABELS_CENTRES),
+                         trial_at(trial, LABELS_SHIFT), (int)trial->size[K], (int)trial->size[D]);
+    return nearest_bounded_fwd(trial->device, trial_at(trial, LABELS_LABEL),
+                               trial_at(trial, LABELS_X), &packed, &bounds, (int)trial->size[N],
+                               &counts, err);
+}
+
 /* Rows that are compared, the first and the last among them. */
 #define SAMPLE 128
 
@@ -206,5 +229,15 @@ const struct bench_operation bench_nearest_clusters = {
     .shapes = nearest_shapes,
     .prepare = prepare_clusters,
     .run = run_labels,
+    .verify = verify_labels,
+};
+
+const struct bench_operation bench_nearest_bounded = {
+    .name = "nearest_bounded_fwd",
+    .dtype = "f32 clusters",
+    .dimensions = {"n", "k", "d"},
+    .shapes = nearest_shapes,
+    .prepare = prepare_bounded,
+    .run = run_bounded,
     .verify = verify_labels,
 };

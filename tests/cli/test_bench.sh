@@ -106,7 +106,7 @@ for row in rows:
 PYTHON
     MIDASHI_CUDA_DRIVER=$driver run "$MIDASHI" bench --device cuda --shape m=20,n=72,k=64,parts=4,rank=8
     expect_error 2 'a matrix has at most 3 parts'
-    MIDASHI_CUDA_DRIVER=$driver run "$MIDASHI" bench nearest --device cuda
+    MIDASHI_CUDA_DRIVER=$driver run "$MIDASHI" bench squared_distance --device cuda
     expect_code 2
     expect_match "$stderr" 'no row that is chosen runs on --device cuda'
 }

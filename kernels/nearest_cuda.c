@@ -1,0 +1,307 @@
+/* The nearest centre on a GPU: launches, and the constants of the bound. See nearest_cuda.h. */
+#include "kernels/nearest_cuda.h"
+
+#include <assert.h>
+#include <math.h>
+#include "host/base/cuda_device.h"
+#include "kernels/nearest_job.h"
+
+#define U 0x1p-24
+
+static float rounded_up(double value)
+{
+    float rounded = (float)value;
+    return (double)rounded < value ? nextafterf(rounded, INFINITY) : rounded;
+}
+
+static int rounded_to(int n, int step)
+{
+    return (n + step - 1) / step * step;
+}
+
+static int stride_of(int d)
+{
+    return rounded_to(d, NEAREST_COLUMNS);
+}
+
+static unsigned blocks_of(int n, int size)
+{
+    return (unsigned)(((int64_t)n + size - 1) / size);
+}
+
+/* Carves memory; of NULL, only counts. */
+struct carver {
+    char *memory;
+    size_t at;
+};
+
+static void *carve(struct carver *carver, size_t count, size_t size)
+{
+    void *piece = carver->memory ? carver->memory + carver->at : NULL;
+    carver->at += (count * size + 255) & ~(size_t)255;
+    return piece;
+}
+
+static enum status launch(struct device *device, const char *image, const char *name,
+                          unsigned blocks, unsigned threads, unsigned shared, void *job,
+                          struct err *err)
+{
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = image,
+                           .name = name,
+                           .grid = {blocks, 1, 1},
+                           .block = {threads, 1, 1},
+                           .shared = shared,
+                           .values = (void *[]){job},
+                       },
+                       err);
+}
+
+/* What float64's distances err by, of a square, as a share of it: as kernels/nearest_pack.c. */
+static double distance_error(int d)
+{
+    return 4 * ((double)d / 4 + 16) * 0x1p-53;
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+static void carve_rows(struct nearest_rows_cuda *rows, struct carver *carver, bool split)
+{
+    size_t n = (size_t)rows->n, size = n * (size_t)rows->stride;
+    rows->hi = carve(carver, size, 2);
+    rows->lo = split ? carve(carver, size, 2) : NULL;
+    rows->norm = carve(carver, n, sizeof(float));
+    rows->lost = carve(carver, n, sizeof(float));
+    rows->lost_split = carve(carver, n, sizeof(float));
+}
+
+size_t nearest_rows_cuda_bytes(int n, int d, bool split)
+{
+    struct nearest_rows_cuda rows = {.n = n, .d = d, .stride = stride_of(d)};
+    struct carver carver = {0};
+    carve_rows(&rows, &carver, split);
+    return carver.at;
+}
+
+enum status nearest_rows_cuda_prepare(struct device *device, struct nearest_rows_cuda *rows,
+                                      void *memory, const void *x, enum nearest_rows_type type,
+                                      const float *shift, int n, int d, bool split, struct err *err)
+{
+    static const char *const names[2][2] = {
+        {"nearest_rows_f32_by_elements", "nearest_rows_f32_by_fours"},
+        {"nearest_rows_f16_by_elements", "nearest_rows_f16_by_fours"},
+    };
+    struct carver carver = {.memory = memory};
+    *rows = (struct nearest_rows_cuda){
+        .n = n, .d = d, .stride = stride_of(d), .type = type, .x = x, .shift = shift};
+    carve_rows(rows, &carver, split);
+    if (n == 0)
+        return STATUS_OK;
+    /* A lane's chain of squares, filled up to whole vectors, and a butterfly. */
+    double roundings = (d / 32.0 + 4 + 6) * U;
+    struct nearest_rows_job job = {
+        .hi = (void *)rows->hi,
+        .lo = (void *)rows->lo,
+        .norm = (float *)rows->norm,
+        .lost = (float *)rows->lost,
+        .lost_split = (float *)rows->lost_split,
+        .x = x,
+        .shift = shift,
+        .n = n,
+        .d = d,
+        .stride = rows->stride,
+        .growth = rounded_up(1 / (1 - roundings)),
+        .smallest = rounded_up(d * 0x1p-149),
+    };
+    return launch(device, "nearest_rows", names[type][d % 4 == 0], blocks_of(n, NEAREST_WARP_ROWS),
+                  32 * NEAREST_WARP_ROWS, 0, &job, err);
+}
+
+/* ---- centres --------------------------------------------------------------------------------- */
+
+/* Those of nearest.cu. */
+#define NEAREST_SHAPES 4
+static const struct shape {
+    const char *kernel, *split;
+    int rows, centres, threads, warps_wide, stages;
+} shapes[NEAREST_SHAPES] = {
+    {"nearest_64x32", "nearest_split_64x32", 64, 32, 128, 1, 3},
+    {"nearest_64x64", "nearest_split_64x64", 64, 64, 128, 2, 2},
+    {"nearest_128x128", "nearest_split_128x128", 128, 128, 256, 4, 2},
+    {"nearest_64x256", "nearest_split_64x256", 64, 256, 256, 8, 2},
+};
+static const struct shape of_candidates = {
+    "nearest_candidates", "nearest_split_candidates", 64, 64, 128, 2, 2};
+
+/* Centres that fill up the last tile are in vain, but a tile of 256 reads the rows half as often as
+ * one of 128: it is taken unless it would do a tenth more. */
+static int shape_of(int k)
+{
+    if (k <= 128)
+        return k <= 32 ? 0 : k <= 64 ? 1 : 2;
+    return rounded_to(k, 256) <= rounded_to(k, 128) * 1.1 ? 3 : 2;
+}
+
+static void carve_centres(struct nearest_centres_cuda *packed, struct carver *carver, int k, int d,
+                          bool split)
+{
+    *packed = (struct nearest_centres_cuda){.k = k, .d = d, .split = split};
+    packed->stride = stride_of(d);
+    packed->shape = shape_of(k);
+    int tile = shapes[packed->shape].centres;
+    packed->k_padded = rounded_to(k, tile < of_candidates.centres ? of_candidates.centres : tile);
+    size_t n = (size_t)packed->k_padded, size = n * (size_t)packed->stride;
+    packed->hi = carve(carver, size, 2);
+    packed->lo = split ? carve(carver, size, 2) : NULL;
+    packed->half = carve(carver, n, sizeof(float));
+    packed->lost = carve(carver, n, sizeof(float));
+    packed->length = carve(carver, n, sizeof(float));
+    packed->slack = carve(carver, n, sizeof(float));
+}
+
+size_t nearest_centres_cuda_bytes(int k, int d, bool split)
+{
+    struct nearest_centres_cuda packed;
+    struct carver carver = {0};
+    carve_centres(&packed, &carver, k, d, split);
+    return carver.at;
+}
+
+enum status nearest_centres_cuda_pack(struct device *device, struct nearest_centres_cuda *packed,
+                                      void *memory, const float *centres, const float *shift, int k,
+                                      int d, bool split, struct err *err)
+{
+    struct carver carver = {.memory = memory};
+    carve_centres(packed, &carver, k, d, split);
+    packed->centres = centres;
+    struct nearest_centres_job job = {
+        .hi = (void *)packed->hi,
+        .lo = (void *)packed->lo,
+        .half = (float *)packed->half,
+        .lost = (float *)packed->lost,
+        .length = (float *)packed->length,
+        .slack = (float *)packed->slack,
+        .centres = centres,
+        .shift = shift,
+        .k = k,
+        .d = d,
+        .stride = packed->stride,
+        .rounding = ((double)d + 16) * 0x1p-53,
+        /* A card may take a product or a sum below the least normal float for 0. */
+        .underflow = 2 * ((double)packed->stride * (split ? 3 : 1)) * 0x1p-126,
+        .distance = distance_error(d),
+    };
+    return launch(device, "nearest_rows", "nearest_centres", (unsigned)packed->k_padded, 256, 0,
+                  &job, err);
+}
+
+/* ---- labels ---------------------------------------------------------------------------------- */
+
+static void carve_list(struct nearest_list *list, struct carver *carver, int n)
+{
+    size_t rows = (size_t)n;
+    list->n = carve(carver, 1, sizeof(int32_t));
+    list->row = carve(carver, rows, sizeof(int32_t));
+    list->least = carve(carver, rows, sizeof(float));
+    list->n_candidates = carve(carver, rows, sizeof(int32_t));
+    list->candidates = carve(carver, rows, NEAREST_CANDIDATES * sizeof(int32_t));
+}
+
+size_t nearest_cuda_scratch_bytes(int n)
+{
+    struct nearest_list list;
+    struct carver carver = {0};
+    carve_list(&list, &carver, n);
+    return carver.at;
+}
+
+/* What a sum errs by, of |X| |C| as the bound has it: 160 u in each step of 64 columns (10 cuts of
+ * 2^-23 for 8 products, tests/reference/matmul_ref.c), one u for each step's sum and each before
+ * it; 1.02 for halves that are longer than what they halve. */
+static float chain_error(int stride, bool split)
+{
+    double steps = (double)(stride / NEAREST_COLUMNS) * (split ? 3 : 1);
+    double error = (160 + steps + 2) * U;
+    return error < 0.125 ? rounded_up(1.02 * error / (1 - error)) : INFINITY;
+}
+
+static unsigned shared_bytes(const struct shape *shape, bool candidates)
+{
+    int ring = shape->stages * (shape->rows + shape->centres) * 2 * NEAREST_COLUMNS;
+    int of_row = candidates ? 12 : 8 + 12 * shape->warps_wide;
+    return (unsigned)(ring + shape->rows * of_row);
+}
+
+static enum status score(struct device *device, const struct shape *shape,
+                         const struct nearest_centres_cuda *centres, struct nearest_job *job,
+                         bool candidates, struct err *err)
+{
+    job->n_tiles = (int)blocks_of(centres->k, shape->centres);
+    return launch(device, "nearest", centres->split ? shape->split : shape->kernel,
+                  blocks_of(job->n, shape->rows), (unsigned)shape->threads,
+                  shared_bytes(shape, candidates), job, err);
+}
+
+static int64_t elements_between(const void *from, const void *to)
+{
+    return ((const char *)to - (const char *)from) / 2;
+}
+
+enum status nearest_fwd_cuda(struct device *device, int32_t *label, double *distance,
+                             const struct nearest_rows_cuda *rows,
+                             const struct nearest_centres_cuda *centres, void *scratch,
+                             int64_t *n_rechecked, struct err *err)
+{
+    static const char *const decide[] = {"nearest_decide_f32", "nearest_decide_f16"};
+    static const char *const distances[] = {"nearest_distances_f32", "nearest_distances_f16"};
+    struct cuda_device *cuda = device->cuda;
+    struct carver carver = {.memory = scratch};
+    struct nearest_list list;
+    bool split = centres->split;
+    assert(rows->d == centres->d && (!split || rows->lo));
+    if (rows->n == 0)
+        return STATUS_OK;
+    carve_list(&list, &carver, rows->n);
+    struct nearest_job job = {
+        .x = rows->hi,
+        .centres = centres->hi,
+        .x_low = split ? elements_between(rows->hi, rows->lo) : 0,
+        .centres_low = split ? elements_between(centres->hi, centres->lo) : 0,
+        .norm = rows->norm,
+        .lost = split ? rows->lost_split : rows->lost,
+        .terms = {centres->half, centres->lost, centres->length, centres->slack},
+        .n = rows->n,
+        .k = centres->k,
+        .stride = rows->stride,
+        .chain = chain_error(rows->stride, split),
+        .distance = rounded_up(distance_error(rows->d)),
+        .label = label,
+        .list = list,
+    };
+    struct nearest_decide_job of_list = {
+        .x = rows->x,
+        .centres = centres->centres,
+        .n = rows->n,
+        .k = centres->k,
+        .d = rows->d,
+        .label = label,
+        .distance = distance,
+        .n_rechecked = n_rechecked,
+        .list = list,
+    };
+    unsigned quads = blocks_of(rows->n, NEAREST_QUAD_ROWS), threads = 4 * NEAREST_QUAD_ROWS;
+    CUDA_TRY(&cuda->driver, err, MemsetD8Async, (CUdeviceptr)(uintptr_t)list.n, 0, sizeof *list.n,
+             cuda->stream);
+    TRY(score(device, &shapes[centres->shape], centres, &job, false, err));
+    TRY(score(device, &of_candidates, centres, &job, true, err));
+    TRY(launch(device, "nearest_rows", decide[rows->type], quads, threads, 0, &of_list, err));
+    if (!distance)
+        return STATUS_OK;
+    return launch(device, "nearest_rows", distances[rows->type], quads, threads, 0, &of_list, err);
+}
+
+bool nearest_cuda_splits(bool split, int64_t n_rechecked, int64_t n)
+{
+    return split || n_rechecked * 20 > n;
+}

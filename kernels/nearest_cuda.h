@@ -1,0 +1,89 @@
+/* The nearest centre on a GPU: kernels/nearest.h's labels, bit for bit those of the CPU with AVX2.
+ *
+ *     label[i] = arg min_c sum_j (x[i,j] - centres[c,j])^2   in float64, ties to the lowest index
+ *
+ * With X = x - shift, C = c - shift the largest score X.C - |C|^2 / 2 wins. Scores are products of
+ * tensor cores in bfloat16 with a proven bound of what they err by (docs/numerics.md, "The nearest
+ * centre on a GPU"); rows that the bound leaves undecided are compared in float64 with the centres
+ * that it leaves. Two kinds:
+ *
+ *     one product   hi.hi                  errs by about 2^-8 of |X| |C|
+ *     split         hi.hi + hi.lo + lo.hi  by about 2^-15.5: three times the work
+ *
+ * where hi is X in bfloat16 and lo what is left of it, in bfloat16. The split pays where one
+ * product would leave many rows undecided: nearest_cuda_splits says so from the count.
+ *
+ * All pointers are the device's, multiples of 16 bytes, unless said. Everything is queued on the
+ * device's stream, and nothing waits for it. */
+#ifndef MIDASHI_KERNELS_NEAREST_CUDA_H
+#define MIDASHI_KERNELS_NEAREST_CUDA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "host/base/device.h"
+
+enum nearest_rows_type {
+    NEAREST_ROWS_F32,
+    NEAREST_ROWS_F16,
+};
+
+/* Rows as the tensor cores read them, for any number of calls. Columns behind d are zeros up to
+ * `stride`, a multiple of 64. */
+struct nearest_rows_cuda {
+    int n, d, stride;
+    enum nearest_rows_type type;
+    const void *x;           /* (n, d), borrowed: float64 reads them */
+    const float *shift;      /* (d) or NULL, borrowed */
+    const void *hi, *lo;     /* (n, stride) bfloat16; lo NULL: it cannot be split */
+    const float *norm;       /* (n) not below |X| */
+    const float *lost;       /* (n) not below |X - hi| */
+    const float *lost_split; /* (n) not below |X - hi - lo| */
+};
+
+/* 0 <= n <= 2^30, d >= 1. split: with lo. */
+size_t nearest_rows_cuda_bytes(int n, int d, bool split);
+/* memory: 256-byte aligned, of nearest_rows_cuda_bytes. Rows whose type is float16 are widened,
+ * exactly, whenever they are read. shift: finite, or NULL for zeros. x, shift and memory must stay
+ * as they are for as long as *rows is used. Queues the work on them. */
+enum status nearest_rows_cuda_prepare(struct device *device, struct nearest_rows_cuda *rows,
+                                      void *memory, const void *x, enum nearest_rows_type type,
+                                      const float *shift, int n, int d, bool split,
+                                      struct err *err);
+
+/* Centres, packed once an iteration. */
+struct nearest_centres_cuda {
+    int k, d, stride;
+    int k_padded; /* a multiple of the tile's centres */
+    int shape;    /* of the tile */
+    bool split;
+    const float *centres;                      /* (k, d), borrowed */
+    const void *hi, *lo;                       /* (k_padded, stride); lo NULL: not split */
+    const float *half, *lost, *length, *slack; /* (k_padded); see nearest_job.h */
+};
+
+/* k >= 1, d >= 1. */
+size_t nearest_centres_cuda_bytes(int k, int d, bool split);
+/* centres (k, d) float32, finite; shift: that of the rows. memory: 256-byte aligned. */
+enum status nearest_centres_cuda_pack(struct device *device, struct nearest_centres_cuda *packed,
+                                      void *memory, const float *centres, const float *shift, int k,
+                                      int d, bool split, struct err *err);
+
+/* Bytes of scratch memory that n rows want. */
+size_t nearest_cuda_scratch_bytes(int n);
+
+/* label       (n) int32   -1 for a row with NaN or an infinity
+ * distance    (n) float64 to the label's centre, INFINITY where that is -1; or NULL: it reads x
+ * once more, and float64 is slow on GeForce cards rows        with lo, where the centres are split
+ * scratch     256-byte aligned, of nearest_cuda_scratch_bytes(n)
+ * n_rechecked one int64; the number of rows that float64 decided is added. Or NULL
+ * What a row gets depends on the row and the packed centres only. */
+enum status nearest_fwd_cuda(struct device *device, int32_t *label, double *distance,
+                             const struct nearest_rows_cuda *rows,
+                             const struct nearest_centres_cuda *centres, void *scratch,
+                             int64_t *n_rechecked, struct err *err);
+
+/* Whether the next call should be split, when the last one rechecked so many of n rows: more than
+ * 5 % by one product. Once split, it stays so: `split` is what the last one was. */
+bool nearest_cuda_splits(bool split, int64_t n_rechecked, int64_t n);
+
+#endif

@@ -1,0 +1,258 @@
+/* The nearest centre on a GPU, what is not scores: see nearest_cuda.h and nearest.cu.
+ *
+ *   nearest_rows_...    rows for the tensor cores, once for all iterations       a warp a row
+ *   nearest_centres     the centres of an iteration                              a block a centre
+ *   nearest_decide      listed rows, in float64, among their candidates          a quad a row
+ *   nearest_distances   of all rows to their centres, in float64                 a quad a row
+ *
+ * float64 distances have the order of kernels/squared_distance.h, bit for bit: lane m of a quad has
+ * the partial sum of the columns j = m modulo 4. GeForce cards have 2 units of float64 a
+ * multiprocessor and a column takes four of their steps (two conversions, the difference, the
+ * multiply-add), so what counts is how few pairs there are; candidates are two or three a row. */
+#include <cuda_fp16.h>
+#include <math.h>
+#include "kernels/cuda.cuh"
+#include "kernels/nearest_job.h"
+
+static __device__ float to_float(__half x)
+{
+    return __half2float(x);
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+/* Lengths are rounded up. x - hi and that less lo are exact, being shorter than x; the difference
+ * from the shift is rounded once, by up to 2^-24 of itself, which both lost parts hold too. */
+template <typename T, int W> static __device__ void prepare_row(const nearest_rows_job &p)
+{
+    int row = blockIdx.x * NEAREST_WARP_ROWS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= p.n)
+        return;
+    const T *x = (const T *)p.x + (size_t)row * p.d;
+    __nv_bfloat16 *hi = (__nv_bfloat16 *)p.hi + (size_t)row * p.stride;
+    __nv_bfloat16 *lo = (__nv_bfloat16 *)p.lo + (size_t)row * p.stride;
+    float square = 0, lost = 0, lost_split = 0;
+    for (int j = lane * W; j < p.stride; j += 32 * W) {
+        floats<W> v = {}, shift = {}, low;
+        if (j < p.d) {
+            v = load_floats<W>(x + j);
+            if (p.shift)
+                shift = load_floats<W>(p.shift + j);
+        }
+#pragma unroll
+        for (int e = 0; e < W; e++) {
+            float value = v.of[e] - shift.of[e];
+            float high = to_float(__float2bfloat16_rn(value)), rest = value - high;
+            float rest_high = to_float(__float2bfloat16_rn(rest)), rest_low = rest - rest_high;
+            square = fmaf(value, value, square);
+            lost = fmaf(rest, rest, lost);
+            lost_split = fmaf(rest_low, rest_low, lost_split);
+            v.of[e] = high, low.of[e] = rest_high;
+        }
+        store_floats(hi + j, v);
+        if (p.lo)
+            store_floats(lo + j, low);
+    }
+    square = warp_sum(square), lost = warp_sum(lost), lost_split = warp_sum(lost_split);
+    if (lane > 0)
+        return;
+    float norm = __fsqrt_ru(__fmul_ru(__fadd_ru(square, p.smallest), p.growth));
+    norm = __fmul_ru(norm, 1 + 0x1p-23f);
+    lost = __fsqrt_ru(__fmul_ru(__fadd_ru(lost, p.smallest), p.growth));
+    lost_split = __fsqrt_ru(__fmul_ru(__fadd_ru(lost_split, p.smallest), p.growth));
+    p.norm[row] = norm;
+    p.lost[row] = __fmaf_ru(norm, 0x1p-24f, lost);
+    p.lost_split[row] = __fmaf_ru(norm, 0x1p-24f, lost_split);
+}
+
+#define NEAREST_ROWS(name, T, W)                                                                   \
+    extern "C" __global__ void __launch_bounds__(32 * NEAREST_WARP_ROWS)                           \
+        nearest_rows_##name(const __grid_constant__ nearest_rows_job p)                            \
+    {                                                                                              \
+        prepare_row<T, W>(p);                                                                      \
+    }
+NEAREST_ROWS(f32_by_fours, float, 4)
+NEAREST_ROWS(f32_by_elements, float, 1)
+NEAREST_ROWS(f16_by_fours, __half, 4)
+NEAREST_ROWS(f16_by_elements, __half, 1)
+
+/* ---- centres --------------------------------------------------------------------------------- */
+
+#define CENTRE_WARPS 8
+
+/* Over all threads of the block, the same in each. */
+static __device__ double block_sum(double value)
+{
+    __shared__ double of_warp[CENTRE_WARPS];
+    int lane = threadIdx.x % 32;
+    value = warp_sum(value);
+    __syncthreads(); /* the sum before has been read */
+    if (lane == 0)
+        of_warp[threadIdx.x / 32] = value;
+    __syncthreads();
+    return warp_sum(lane < CENTRE_WARPS ? of_warp[lane] : 0.0);
+}
+
+static __device__ double length_of(const nearest_centres_job &p, double square)
+{
+    return sqrt(square * (1 + p.rounding)) * (1 + 0x1p-50);
+}
+
+/* Of a centre: C = c - shift, exactly; high and low, its halves; and the sums of squares of C, of
+ * what the halves leave of it, and of the halves. Centres behind the last are never best; one that
+ * is too long is as good as possible for every row, so that none is sure. */
+extern "C" __global__ void __launch_bounds__(32 * CENTRE_WARPS)
+    nearest_centres(const __grid_constant__ nearest_centres_job p)
+{
+    int c = blockIdx.x;
+    bool there = c < p.k;
+    const float *centre = p.centres + (size_t)c * p.d;
+    __nv_bfloat16 *hi = (__nv_bfloat16 *)p.hi + (size_t)c * p.stride;
+    __nv_bfloat16 *lo = (__nv_bfloat16 *)p.lo + (size_t)c * p.stride;
+    double square = 0, lost = 0, high_square = 0, low_square = 0;
+    for (int j = threadIdx.x; j < p.stride; j += 32 * CENTRE_WARPS) {
+        float x = there && j < p.d ? centre[j] : 0, shift = j < p.d && p.shift ? p.shift[j] : 0;
+        if (!there)
+            shift = 0;
+        float value = x - shift, low = 0;
+        float high = to_float(__float2bfloat16_rn(value));
+        hi[j] = __float2bfloat16_rn(high);
+        if (p.lo) {
+            lo[j] = __float2bfloat16_rn(value - high);
+            low = to_float(lo[j]);
+        }
+        double exact = (double)x - (double)shift, rest = exact - (double)high - (double)low;
+        square = fma(exact, exact, square), lost = fma(rest, rest, lost);
+        high_square = fma((double)high, (double)high, high_square);
+        low_square = fma((double)low, (double)low, low_square);
+    }
+    square = block_sum(square), lost = block_sum(lost);
+    high_square = block_sum(high_square), low_square = block_sum(low_square);
+    bool scored = length_of(p, square) < (double)NEAREST_LONGEST; /* NaN: no */
+    if (there && !scored) /* by the threads that wrote them */
+        for (int j = threadIdx.x; j < p.stride; j += 32 * CENTRE_WARPS) {
+            hi[j] = __float2bfloat16_rn(0);
+            if (p.lo)
+                lo[j] = __float2bfloat16_rn(0);
+        }
+    if (threadIdx.x > 0)
+        return;
+    if (!there || !scored) {
+        p.half[c] = there ? INFINITY : -INFINITY;
+        p.lost[c] = p.length[c] = p.slack[c] = 0;
+        return;
+    }
+    double least = square / 2 * (1 - p.rounding), most = square / 2 * (1 + p.rounding);
+    double length = length_of(p, square), low = length_of(p, low_square);
+    float half = __double2float_ru(p.underflow - least);
+    p.half[c] = half;
+    /* A row's low half is at most 2^-8 of it; differences in float64 are rounded too. */
+    double of_norm = length_of(p, lost) + 0x1p-8 * low + 0x1p-52 * length;
+    p.lost[c] = __double2float_ru(of_norm * (1 + 0x1p-50));
+    p.length[c] = __double2float_ru((length_of(p, high_square) + low) * (1 + 0x1p-50));
+    p.slack[c] = __double2float_ru(
+        ((double)half + most + p.underflow + 2 * p.distance * most) * (1 + 0x1p-50));
+}
+
+/* ---- float64 --------------------------------------------------------------------------------- */
+
+/* By the four lanes of a quad, the same in each; the whole warp must come. */
+template <typename T>
+static __device__ double quad_distance(const T *x, const float *centre, int d)
+{
+    int m = threadIdx.x % 4, first = threadIdx.x % 32 - m, whole = d / 4 * 4;
+    double partial = 0;
+#pragma unroll 8
+    for (int j = m; j < whole; j += 4) {
+        double difference = (double)to_float(x[j]) - (double)centre[j];
+        partial = fma(difference, difference, partial);
+    }
+    double sum = __shfl_sync(0xFFFFFFFF, partial, first);
+#pragma unroll
+    for (int i = 1; i < 4; i++)
+        sum += __shfl_sync(0xFFFFFFFF, partial, first + i);
+    for (int j = whole; j < d; j++) {
+        double difference = (double)to_float(x[j]) - (double)centre[j];
+        sum = __dadd_rn(sum, __dmul_rn(difference, difference));
+    }
+    return sum;
+}
+
+struct nearest_so_far {
+    double distance;
+    int label;
+
+    /* The lowest index of equals, in any order; NaN and infinities pass by. */
+    __device__ void add(double other, int of)
+    {
+        if (other < distance || (other == distance && of < label))
+            distance = other, label = of;
+    }
+};
+
+/* A warp's eight listed rows, a quad each; those with more candidates than are listed by the whole
+ * warp, one after another, a quad a centre. */
+template <typename T> static __device__ void decide(const nearest_decide_job &p)
+{
+    int n = *p.list.n, lane = threadIdx.x % 32, quad = lane / 4;
+    int first = blockIdx.x * NEAREST_QUAD_ROWS + threadIdx.x / 32 * 8;
+    if (blockIdx.x == 0 && threadIdx.x == 0 && p.n_rechecked)
+        *p.n_rechecked += n;
+    if (first >= n)
+        return;
+    int entry = min(first + quad, n - 1), row = p.list.row[entry];
+    int n_candidates = p.list.n_candidates[entry];
+    bool all = n_candidates < 1 || n_candidates > NEAREST_CANDIDATES;
+    const int32_t *candidates = p.list.candidates + (size_t)entry * NEAREST_CANDIDATES;
+    const T *x = (const T *)p.x;
+    nearest_so_far nearest = {INFINITY, -1};
+    int own = all ? 0 : n_candidates, most = own;
+    for (int step = 4; step < 32; step *= 2)
+        most = max(most, __shfl_xor_sync(0xFFFFFFFF, most, step));
+    for (int i = 0; i < most; i++) {
+        int c = i < own ? candidates[i] : 0;
+        double distance = quad_distance(x + (size_t)row * p.d, p.centres + (size_t)c * p.d, p.d);
+        if (i < own)
+            nearest.add(distance, c);
+    }
+    for (int other = 0; other < 8; other++) {
+        if (!__shfl_sync(0xFFFFFFFF, all, 4 * other))
+            continue;
+        int its_row = __shfl_sync(0xFFFFFFFF, row, 4 * other);
+        nearest_so_far of = {INFINITY, -1};
+        for (int c = quad; c - quad < p.k; c += 8) {
+            int there = min(c, p.k - 1);
+            of.add(quad_distance(x + (size_t)its_row * p.d, p.centres + (size_t)there * p.d, p.d),
+                   there);
+        }
+        for (int step = 4; step < 32; step *= 2) {
+            double distance = __shfl_xor_sync(0xFFFFFFFF, of.distance, step);
+            of.add(distance, __shfl_xor_sync(0xFFFFFFFF, of.label, step));
+        }
+        if (quad == other)
+            nearest = of;
+    }
+    if (lane % 4 == 0 && first + quad < n)
+        p.label[row] = nearest.label;
+}
+
+template <typename T> static __device__ void distances(const nearest_decide_job &p)
+{
+    int row = blockIdx.x * NEAREST_QUAD_ROWS + threadIdx.x / 4, there = min(row, p.n - 1);
+    int label = p.label[there];
+    double distance = quad_distance((const T *)p.x + (size_t)there * p.d,
+                                    p.centres + (size_t)max(label, 0) * p.d, p.d);
+    if (row < p.n && threadIdx.x % 4 == 0)
+        p.distance[row] = label < 0 ? INFINITY : distance;
+}
+
+#define NEAREST_FLOAT64(name, what, T)                                                             \
+    extern "C" __global__ void __launch_bounds__(4 * NEAREST_QUAD_ROWS)                            \
+        nearest_##name(const __grid_constant__ nearest_decide_job p)                               \
+    {                                                                                              \
+        what<T>(p);                                                                                \
+    }
+NEAREST_FLOAT64(decide_f32, decide, float)
+NEAREST_FLOAT64(decide_f16, decide, __half)
+NEAREST_FLOAT64(distances_f32, distances, float)
+NEAREST_FLOAT64(distances_f16, distances, __half)
