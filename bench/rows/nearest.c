@@ -1,6 +1,7 @@
 /* k-means' assignment in the harness: squared distances, the nearest centre, and the two nearest.
  */
 #include "kernels/nearest.h"
+#include <math.h>
 #include "bench/operations.h"
 #include "kernels/nearest_two.h"
 #include "kernels/squared_distance.h"
@@ -189,7 +190,9 @@ static enum status run_bounded(struct trial *trial, struct err *err)
 /* Rows that are compared, the first and the last among them. */
 #define SAMPLE 128
 
-static enum status verify_labels(struct trial *trial, struct verdict *verdict, struct err *err)
+/* bounded: the bounds too, which are to lie close; of a near tie there are none. */
+static enum status verify_rows(struct trial *trial, struct verdict *verdict, bool bounded,
+                               struct err *err)
 {
     int k = (int)trial->size[K], d = (int)trial->size[D];
     int64_t n = trial->size[N], sample = n < SAMPLE ? n : SAMPLE;
@@ -208,8 +211,26 @@ static enum status verify_labels(struct trial *trial, struct verdict *verdict, s
         nearest_fwd_ref(&label, &distance, &second, row, centres, 1, k, d);
         if (k == 1 || second - distance > 2 * tolerance * second)
             verdict_value(verdict, got[i], label, 0);
+        if (!bounded || isinf(((const float *)trial->tensors[BOUNDED_UPPER].host)[i]))
+            continue;
+        double own = sqrt(distance), next = sqrt(second);
+        verdict_value(verdict, ((const float *)trial->tensors[BOUNDED_UPPER].host)[i], own,
+                      0.005 * (own + 0.1));
+        if (k > 1)
+            verdict_value(verdict, ((const float *)trial->tensors[BOUNDED_LOWER].host)[i], next,
+                          0.005 * (next + 0.1));
     }
     return STATUS_OK;
+}
+
+static enum status verify_labels(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    return verify_rows(trial, verdict, false, err);
+}
+
+static enum status verify_bounded(struct trial *trial, struct verdict *verdict, struct err *err)
+{
+    return verify_rows(trial, verdict, true, err);
 }
 
 const struct bench_operation bench_nearest = {
@@ -239,5 +260,5 @@ const struct bench_operation bench_nearest_bounded = {
     .shapes = nearest_shapes,
     .prepare = prepare_bounded,
     .run = run_bounded,
-    .verify = verify_labels,
+    .verify = verify_bounded,
 };
