@@ -2,7 +2,8 @@
 """Projects the report's fine-tuning, 500 steps of Llama-2-7B, from one counted step of two layers.
 
     python3 bench/report_run.py --titles livedoor_titles.tsv --tokenizer llama2_spm.model \\
-        [--work /tmp/report-run] [--tokens 352,624,704] [--cards rtx4090,rtx3080] [--passes 512,1024]
+        [--work /tmp/report-run] [--tokens 352,624,704] [--cards rtx4090,rtx3080] \\
+        [--passes 512,1024]
 
 `midashi train` runs on softcuda, with the report's settings, a model of two layers in a 7B's shapes
 and titles with so many tokens together, one pass; a run that was counted is kept in the work folder.
