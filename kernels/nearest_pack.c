@@ -51,7 +51,7 @@ static float rounded_up(double value)
 }
 
 /* What a score's sum errs by, relative to the sum of its terms' magnitudes: a term passes its
- * product, its piece and the pieces behind, and one more for what the comparison rounds. */
+ * product, its piece and the pieces behind, and two more for what the comparison rounds. */
 static double sum_error(const struct nearest_centres *packed)
 {
     double m = packed->piece + NEAREST_EXTRA + packed->n_pieces + 2;
