@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <math.h>
 #include "host/base/cuda_device.h"
+#include "host/base/divide_up.h"
 #include "kernels/adamw_coefficients.h"
 #include "kernels/cpu.h"
 
@@ -209,7 +210,7 @@ void adamw_step_cpu(struct device *device, float *parameters, float *gradients, 
 
 int64_t gradient_norm_scratch(int64_t n)
 {
-    return n / NORM_BLOCK + (n % NORM_BLOCK != 0);
+    return divide_up(n, NORM_BLOCK);
 }
 
 enum status gradient_norm_cuda(struct device *device, struct step_record *record, int32_t *stopped,
@@ -248,7 +249,7 @@ enum status adamw_step_cuda(struct device *device, float *parameters, float *gra
     struct adamw_arrays arrays = {parameters, gradients, m, v};
     struct adamw_coefficients coefficients = coefficients_of(adamw);
     long long length = n;
-    int64_t per_block = 4 * CUDA_THREADS, n_blocks = n / per_block + (n % per_block != 0);
+    int64_t n_blocks = divide_up(n, 4 * CUDA_THREADS);
     assert(adamw->step >= 1 && n_blocks <= INT32_MAX);
     if (n == 0)
         return STATUS_OK;

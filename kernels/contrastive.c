@@ -17,6 +17,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include "host/base/cuda_device.h"
+#include "host/base/divide_up.h"
 #include "kernels/cpu.h"
 
 #define SHORTEST 1e-8 /* torch's eps */
@@ -203,11 +204,6 @@ struct contrastive_parameters {
     double *dots, *g;
 };
 
-static unsigned blocks_of(int n, unsigned size)
-{
-    return ((unsigned)n + size - 1) / size;
-}
-
 static enum status launch(struct device *device, const char *name, const unsigned grid[3],
                           unsigned threads, struct contrastive_parameters *parameters,
                           struct err *err)
@@ -251,12 +247,13 @@ enum status contrastive_cuda(struct device *device, float *losses, float *dancho
     TRY(launch(device, fours ? "contrastive_lengths_by_fours" : "contrastive_lengths_by_elements",
                (unsigned[]){rows, 2, 1}, 32, &p, err));
     TRY(launch(device, fours ? "contrastive_dots_by_fours" : "contrastive_dots_by_elements",
-               (unsigned[]){blocks_of(n, 4), blocks_of(n, 4), 1}, 32, &p, err));
+               (unsigned[]){(unsigned)divide_up(n, 4), (unsigned)divide_up(n, 4), 1}, 32, &p, err));
     TRY(launch(device, "contrastive_losses", (unsigned[]){rows, 1, 1}, 32, &p, err));
     if (!danchor)
         return STATUS_OK;
     return launch(device, "contrastive_gradients",
-                  (unsigned[]){blocks_of(n, 4), blocks_of(d, 256), 2}, 256, &p, err);
+                  (unsigned[]){(unsigned)divide_up(n, 4), (unsigned)divide_up(d, 256), 2}, 256, &p,
+                  err);
 }
 
 /* ---- dispatch ------------------------------------------------------------------------------- */

@@ -32,16 +32,6 @@ struct contrastive_parameters { /* contrastive.c's */
     double *dots, *g;   /* (n, n) each */
 };
 
-/* Over all 32 lanes, the same in each. */
-static __device__ double warp_largest(double value)
-{
-    for (int step = 16; step > 0; step /= 2) {
-        double other = __shfl_xor_sync(0xFFFFFFFF, value, step);
-        value = other > value ? other : value;
-    }
-    return value;
-}
-
 /* By a choice, since an index would have the parameters copied to local memory. */
 template <typename T> static __device__ T *of_side(T *const (&of)[2], int side)
 {

@@ -60,13 +60,6 @@ static __device__ row_sum sum_of_thread(const T *x, int d, int label, float own)
     return row;
 }
 
-static __device__ float warp_largest(float value)
-{
-    for (int step = 16; step > 0; step /= 2)
-        value = fmaxf(value, __shfl_xor_sync(0xFFFFFFFF, value, step));
-    return value;
-}
-
 /* The same over the block, in each thread; its largest is at least `least`. */
 static __device__ row_sum sum_of_block(row_sum row, float least)
 {

@@ -1,4 +1,4 @@
-/* What the GPU kernels share: elements as float, vectors of 16 bytes, sums over a warp. */
+/* What the GPU kernels share: elements as float, vectors of 16 bytes, what a warp has together. */
 #ifndef MIDASHI_KERNELS_CUDA_CUH
 #define MIDASHI_KERNELS_CUDA_CUH
 
@@ -92,6 +92,14 @@ template <typename T> static __device__ T warp_sum(T value)
 {
     for (int step = 16; step > 0; step /= 2)
         value += __shfl_xor_sync(0xFFFFFFFF, value, step);
+    return value;
+}
+
+/* The largest of all 32 lanes' likewise; one that is NaN is passed over. */
+template <typename T> static __device__ T warp_largest(T value)
+{
+    for (int step = 16; step > 0; step /= 2)
+        value = max(value, __shfl_xor_sync(0xFFFFFFFF, value, step));
     return value;
 }
 

@@ -4,6 +4,8 @@
 #ifndef MIDASHI_KERNELS_CUDA_ROWS_H
 #define MIDASHI_KERNELS_CUDA_ROWS_H
 
+#include "host/base/divide_up.h"
+
 struct cuda_row_blocks {
     unsigned threads, n; /* whole warps, and how many blocks of them cover a row */
 };
@@ -13,7 +15,7 @@ static inline struct cuda_row_blocks cuda_row_blocks(int d, int width, unsigned 
 {
     unsigned n_pieces = (unsigned)(d / width);
     unsigned threads = n_pieces >= most ? most : (n_pieces + 31) / 32 * 32;
-    return (struct cuda_row_blocks){threads, (n_pieces + threads - 1) / threads};
+    return (struct cuda_row_blocks){threads, (unsigned)divide_up(n_pieces, threads)};
 }
 
 #endif

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <math.h>
 #include "host/base/cuda_device.h"
+#include "host/base/divide_up.h"
 #include "host/base/philox.h"
 #include "kernels/cpu.h"
 
@@ -212,14 +213,14 @@ enum status dropout_fwd_cuda(struct device *device, void *y, const void *x,
         of = *dropout;
     else
         rows.first = 0;
-    size_t n_groups = (rows.first % GROUP + rows.n + GROUP - 1) / GROUP;
+    int64_t n_groups = divide_up((int64_t)(rows.first % GROUP + rows.n), GROUP);
     if (rows.n == 0)
         return STATUS_OK;
     return cuda_launch(device->cuda,
                        &(struct cuda_launch){
                            .image = "dropout",
                            .name = "dropout_bf16",
-                           .grid = {(unsigned)((n_groups + THREADS - 1) / THREADS), 1, 1},
+                           .grid = {(unsigned)divide_up(n_groups, THREADS), 1, 1},
                            .block = {THREADS, 1, 1},
                            .values = (void *[]){&rows, &of},
                        },

@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include "host/base/cuda_device.h"
+#include "host/base/divide_up.h"
 #include "kernels/cuda_rows.h"
 
 /* Whether rows of d from here on can be read and written by fours. */
@@ -22,7 +23,7 @@ enum status head_fwd_cuda(struct device *device, float *y, const float *x, const
         &(struct cuda_launch){
             .image = "head",
             .name = by_fours(x, head, d) ? "head_fwd_by_fours" : "head_fwd_by_elements",
-            .grid = {(unsigned)n_labels, ((unsigned)n + 7) / 8, 1},
+            .grid = {(unsigned)n_labels, (unsigned)divide_up(n, 8), 1},
             .block = {32 * warps, 1, 1},
             .values = (void *[]){&y, &x, &head, &n, &n_labels, &d},
         },

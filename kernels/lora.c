@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include "host/base/cuda_device.h"
+#include "host/base/divide_up.h"
 #include "kernels/cpu.h"
 #include "kernels/matmul.h"
 #include "kernels/weight_gradient.h"
@@ -86,11 +87,6 @@ void lora_bwd_cpu(struct device *device, float *dx, float *da, float *db, float 
 #define COPY_RANKS    32
 #define COPY_LENGTH   128
 
-static unsigned divided(int a, int b)
-{
-    return (unsigned)((a + b - 1) / b);
-}
-
 enum status lora_copy_cuda(struct device *device, const struct lora_parts *tables, int n_tables,
                            int longest, int most_ranks, struct err *err)
 {
@@ -102,7 +98,8 @@ enum status lora_copy_cuda(struct device *device, const struct lora_parts *table
                        &(struct cuda_launch){
                            .image = "lora",
                            .name = "lora_copy",
-                           .grid = {divided(longest, COPY_LENGTH), divided(most_ranks, COPY_RANKS),
+                           .grid = {(unsigned)divide_up(longest, COPY_LENGTH),
+                                    (unsigned)divide_up(most_ranks, COPY_RANKS),
                                     2 * LORA_PARTS * (unsigned)n_tables},
                            .block = {COPY_THREADS, 1, 1},
                            .values = values,
@@ -121,9 +118,9 @@ struct ranks_kernels {
  * what is read. */
 static bool large_blocks(const struct device *device, bool masks, int m, unsigned chunks)
 {
-    unsigned n_sms = (unsigned)device->cuda->info.n_sms;
-    unsigned large = (divided(m, 16) * chunks + n_sms - 1) / n_sms;
-    unsigned small = (divided(m, 8) * chunks + n_sms - 1) / n_sms;
+    int n_sms = device->cuda->info.n_sms;
+    int64_t large = divide_up(divide_up(m, 16) * chunks, n_sms);
+    int64_t small = divide_up(divide_up(m, 8) * chunks, n_sms);
     return 100 * 2 * large <= (masks ? 110 : 135) * small;
 }
 
@@ -134,7 +131,7 @@ static enum status launch_ranks(struct device *device, const struct ranks_kernel
 {
     unsigned chunks = 0;
     for (int i = 0; i < parts->n_parts; i++)
-        chunks += divided(parts->parts[i].padded, BLOCK_RANKS);
+        chunks += (unsigned)divide_up(parts->parts[i].padded, BLOCK_RANKS);
     if (m == 0 || chunks == 0)
         return STATUS_OK;
     bool large = vectors && large_blocks(device, masks, m, chunks);
@@ -144,7 +141,7 @@ static enum status launch_ranks(struct device *device, const struct ranks_kernel
                            .name = !vectors ? kernels->any
                                    : large  ? kernels->large
                                             : kernels->small,
-                           .grid = {divided(m, large ? 16 : 8), chunks, 1},
+                           .grid = {(unsigned)divide_up(m, large ? 16 : 8), chunks, 1},
                            .block = {BLOCK_THREADS, 1, 1},
                            .values = values,
                        },

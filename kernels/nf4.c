@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include "host/base/cuda_device.h"
+#include "host/base/divide_up.h"
 #include "host/base/float16.h"
 #include "kernels/cpu.h"
 #include "kernels/nf4_tables.h"
@@ -285,7 +286,7 @@ static enum status launch(struct device *device, const char *name, int64_t n_thr
                        &(struct cuda_launch){
                            .image = "nf4",
                            .name = name,
-                           .grid = {(unsigned)((n_threads + THREADS - 1) / THREADS), 1, 1},
+                           .grid = {(unsigned)divide_up(n_threads, THREADS), 1, 1},
                            .block = {THREADS, 1, 1},
                            .values = values,
                        },
@@ -295,8 +296,7 @@ static enum status launch(struct device *device, const char *name, int64_t n_thr
 /* A thread takes 16 bytes of the values. */
 static int64_t threads_for(int64_t n, int bytes_of_value)
 {
-    int width = 16 / bytes_of_value;
-    return (n + width - 1) / width;
+    return divide_up(n, 16 / bytes_of_value);
 }
 
 enum status nf4_quantize_cuda(struct device *device, uint8_t *codes, float *absmax, const void *x,

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include "host/base/cuda_device.h"
+#include "host/base/divide_up.h"
 
 #define PLACE_AT 256 /* bytes: what every array begins at a multiple of */
 
@@ -63,7 +64,7 @@ size_t nf4_tiles_plan(struct nf4_tiles *tiles, const struct nf4_matrix *const *p
 {
     assert(n_parts >= 1 && n_parts <= NF4_SEGMENTS);
     *tiles = (struct nf4_tiles){.columns = parts[0]->columns, .n_segments = n_parts};
-    tiles->n_steps = (tiles->columns + NF4_TILE_COLUMNS - 1) / NF4_TILE_COLUMNS;
+    tiles->n_steps = (int)divide_up(tiles->columns, NF4_TILE_COLUMNS);
     tiles->flat = tiles->columns % NF4_TILE_COLUMNS != 0;
     for (int i = 0; i < n_parts; i++) {
         struct nf4_segment *segment = &tiles->segments[i];
@@ -72,7 +73,7 @@ size_t nf4_tiles_plan(struct nf4_tiles *tiles, const struct nf4_matrix *const *p
         segment->first_row = tiles->rows;
         segment->first_group = tiles->n_groups;
         tiles->rows += segment->rows;
-        tiles->n_groups += (segment->rows + NF4_TILE_ROWS - 1) / NF4_TILE_ROWS;
+        tiles->n_groups += (int)divide_up(segment->rows, NF4_TILE_ROWS);
         if (parts[i]->absmax)
             tiles->flat = true;
         else /* an address to come: which segments have one is all that place() asks */
@@ -96,17 +97,16 @@ enum status nf4_tiles_pack_cuda(struct device *device, const struct nf4_tiles *t
 {
     struct nf4_tiles whole = *tiles;
     void *values[] = {&whole, &segment, &codes, &absmax_codes};
-    int n_groups = (tiles->segments[segment].rows + NF4_TILE_ROWS - 1) / NF4_TILE_ROWS;
-    int64_t n_tiles = (int64_t)n_groups * tiles->n_steps;
+    int64_t n_groups = divide_up(tiles->segments[segment].rows, NF4_TILE_ROWS);
+    int64_t n_tiles = n_groups * tiles->n_steps;
     bool aligned = tiles->columns % NF4_TILE_COLUMNS == 0;
-    return cuda_launch(
-        device->cuda,
-        &(struct cuda_launch){
-            .image = "nf4_tiles",
-            .name = aligned ? "nf4_tiles_pack" : "nf4_tiles_pack_any",
-            .grid = {(unsigned)((n_tiles + TILES_PER_BLOCK - 1) / TILES_PER_BLOCK), 1, 1},
-            .block = {32 * TILES_PER_BLOCK, 1, 1},
-            .values = values,
-        },
-        err);
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "nf4_tiles",
+                           .name = aligned ? "nf4_tiles_pack" : "nf4_tiles_pack_any",
+                           .grid = {(unsigned)divide_up(n_tiles, TILES_PER_BLOCK), 1, 1},
+                           .block = {32 * TILES_PER_BLOCK, 1, 1},
+                           .values = values,
+                       },
+                       err);
 }

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <string.h>
 #include "host/base/cuda_device.h"
+#include "host/base/divide_up.h"
 #include "kernels/cpu.h"
 #include "kernels/cuda_rows.h"
 
@@ -209,7 +210,7 @@ enum status pooling_bwd_cuda(struct device *device, void *dhidden, const float *
         &(struct cuda_launch){
             .image = "pooling",
             .name = width == 8 ? "pooling_bwd_by_vectors" : "pooling_bwd_by_elements",
-            .grid = {(unsigned)(n / ROWS_OF_BLOCK + (n % ROWS_OF_BLOCK != 0)), blocks.n, 1},
+            .grid = {(unsigned)divide_up(n, ROWS_OF_BLOCK), blocks.n, 1},
             .block = {blocks.threads, 1, 1},
             .values = (void *[]){&parameters},
         },

@@ -6,6 +6,8 @@
  * says what they rest on); what they decide is speed, not results. */
 #include "kernels/product_shape.h"
 
+#include "host/base/divide_up.h"
+
 #define K_STEP 64
 /* Elements of X and Y for whose sake CTAs go down so far before they go on to the next columns. */
 #define TALL_ROWS 1024
@@ -60,11 +62,6 @@ unsigned product_shared_bytes(const struct product_shape *shape,
     return (unsigned)(shape->stages * stage + weight->more_bytes * shape->columns);
 }
 
-static int64_t divided(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
 int product_shape_choose(const struct product_shape *shapes, int n_shapes,
                          const struct product_weight *weight, const struct cuda_info *info, int m,
                          int width)
@@ -74,12 +71,12 @@ int product_shape_choose(const struct product_shape *shapes, int n_shapes,
     double least = 0;
     m = m > 0 ? m : 1;
     for (int i = 0; i < n_shapes; i++) {
-        int64_t n = divided(m, shapes[i].rows) * divided(width, shapes[i].columns);
+        int64_t n = divide_up(m, shapes[i].rows) * divide_up(width, shapes[i].columns);
         /* 1 KB of each CTA is the system's. */
         int64_t fit = rates.shared / ((int)product_shared_bytes(&shapes[i], weight) + 1024);
         fit = fit < shapes[i].side_by_side ? fit : shapes[i].side_by_side;
-        int64_t side = divided(n, info->n_sms) < fit ? divided(n, info->n_sms) : fit;
-        int64_t waves = divided(n, side * info->n_sms);
+        int64_t side = divide_up(n, info->n_sms) < fit ? divide_up(n, info->n_sms) : fit;
+        int64_t waves = divide_up(n, side * info->n_sms);
         double all = (double)waves * step_clocks(&shapes[i], weight, &rates, (int)side);
         if (i == 0 || all < least)
             least = all, best = i;
@@ -102,7 +99,7 @@ enum status product_launch(struct cuda_device *cuda, const char *image,
                            struct err *err)
 {
     void *values[] = {product, weight_argument};
-    int64_t down = divided(product->m, shape->rows), across = divided(width, shape->columns);
+    int64_t down = divide_up(product->m, shape->rows), across = divide_up(width, shape->columns);
     int tall = TALL_ROWS / shape->rows;
     product->tall = tall < down ? tall : (int)down;
     if (down * across > INT32_MAX)

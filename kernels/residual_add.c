@@ -3,6 +3,7 @@
 #include "kernels/residual_add.h"
 
 #include "host/base/cuda_device.h"
+#include "host/base/divide_up.h"
 #include "kernels/vector_math.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
@@ -51,7 +52,7 @@ enum status residual_add_fwd_cuda(struct device *device, enum precision type, vo
         &(struct cuda_launch){
             .image = "residual_add",
             .name = type == PRECISION_BF16 ? "residual_add_bf16" : "residual_add_f32",
-            .grid = {(unsigned)((n_threads + THREADS - 1) / THREADS), 1, 1},
+            .grid = {(unsigned)divide_up((int64_t)n_threads, THREADS), 1, 1},
             .block = {THREADS, 1, 1},
             .values = values,
         },

@@ -3,14 +3,10 @@
 #include <assert.h>
 #include <stdbool.h>
 #include "host/base/cuda_device.h"
+#include "host/base/divide_up.h"
 #include "kernels/lora.h"
 #include "kernels/weight_gradient.h"
 #include "kernels/weight_gradient_parts.h"
-
-static int pieces(int n, int size)
-{
-    return n / size + (n % size != 0);
-}
 
 /* Rows of n columns, `stride` apart, are whole vectors of 8. */
 static bool is_vectors(const void *matrix, int stride, int n)
@@ -44,8 +40,8 @@ static enum status launch(struct device *device, struct gradient_parts *all, str
     for (int p = 0; p < all->n_parts; p++) {
         struct gradient_part *part = &all->parts[p];
         part->first_tile = (int)n_tiles;
-        part->narrow_tiles = pieces(part->n_narrow, narrow);
-        n_tiles += (int64_t)pieces(part->n_wide, GRADIENT_WIDE) * part->narrow_tiles;
+        part->narrow_tiles = (int)divide_up(part->n_narrow, narrow);
+        n_tiles += divide_up(part->n_wide, GRADIENT_WIDE) * part->narrow_tiles;
         if (n_tiles > INT32_MAX)
             return err_set(err, STATUS_RESOURCE, "weight_gradient: (%d, %d) is too large",
                            part->n_wide, part->n_narrow);
