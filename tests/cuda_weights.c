@@ -180,10 +180,28 @@ void check_rows_alone(product_rows *product, const void *context, const float *a
         check_part(product, context, all, CHOSEN, row, 1, width);
 }
 
-void check_nan_in_row(float *y, int m, int width, int row)
+void check_nan_stays_in_its_row(nf4_product *product, bool backwards)
 {
-    for (int i = 0; i < m * width; i++)
-        if (isnan(y[i]) != (i / width == row))
-            ck_abort_msg("row %d, column %d: %g", i / width, i % width, (double)y[i]);
-    free(y);
+    enum { M = 20, BAD = 11 };
+    const int rows = 48, columns = 128;
+    int width = backwards ? columns : rows, from_width = backwards ? rows : columns;
+    size_t n = (size_t)(M * width), from_n = (size_t)(M * from_width);
+    struct err err;
+    struct joined w = join(&rows, 1, columns, true);
+    struct nf4_matrix matrix = {.rows = rows, .columns = columns, .tiles = &w.tiles};
+    float *from = test_floats(from_n);
+    fill_normal(from, from_n, 1, 1.0f);
+    from[BAD * from_width + 37] = NAN;
+    struct cuda_tensor of_from = cuda_send(PRECISION_BF16, from, from_n);
+    struct cuda_tensor result = cuda_empty(PRECISION_BF16, n);
+    cuda_good(
+        product(&cuda_test, cuda_pointer(&result), cuda_pointer(&of_from), &matrix, M, false, &err),
+        &err);
+    float *got = cuda_download(&result);
+    for (int i = 0; i < M * width; i++)
+        if (isnan(got[i]) != (i / width == BAD))
+            ck_abort_msg("row %d, column %d: %g", i / width, i % width, (double)got[i]);
+    free(got), free(from);
+    cuda_drop(&of_from);
+    joined_free(&w);
 }

@@ -64,7 +64,11 @@ void check_shapes(product_rows *product, const void *context, const float *all, 
 void check_rows_alone(product_rows *product, const void *context, const float *all, int m,
                       int width);
 
-/* y (m, width) has NaN all over the row, and nowhere else. Frees y. */
-void check_nan_in_row(float *y, int m, int width, int row);
+/* nf4_matmul_fwd or nf4_matmul_bwd_input: a NaN in one of the rows that it reads, which are those
+ * of a matrix of 48 rows or of its 128 columns, is all over that row of the result, and nowhere
+ * else. */
+typedef enum status nf4_product(struct device *device, void *result, const void *from,
+                                const struct nf4_matrix *w, int m, bool add, struct err *err);
+void check_nan_stays_in_its_row(nf4_product *product, bool backwards);
 
 #endif

@@ -383,24 +383,9 @@ END_TEST
 /* Through the dispatcher, which knows no adapters. */
 START_TEST(nan_stays_in_its_row)
 {
-    enum { ROWS = 48, COLUMNS = 128, M = 20 };
-    static const int rows[] = {ROWS};
-    struct err err;
-    float dy[M * ROWS];
     if (!cuda_test_device(_i))
         SKIP("needs nvcc");
-    struct joined w = join(rows, 1, COLUMNS, true);
-    struct nf4_matrix matrix = {.rows = ROWS, .columns = COLUMNS, .tiles = &w.tiles};
-    fill_normal(dy, M * ROWS, 1, 1.0f);
-    dy[11 * ROWS + 37] = NAN;
-    struct cuda_tensor of_dy = cuda_send(PRECISION_BF16, dy, M * ROWS);
-    struct cuda_tensor of_dx = cuda_empty(PRECISION_BF16, M * COLUMNS);
-    cuda_good(nf4_matmul_bwd_input(&cuda_test, cuda_pointer(&of_dx), cuda_pointer(&of_dy), &matrix,
-                                   M, false, &err),
-              &err);
-    cuda_drop(&of_dy);
-    check_nan_in_row(cuda_download(&of_dx), M, COLUMNS, 11);
-    joined_free(&w);
+    check_nan_stays_in_its_row(nf4_matmul_bwd_input, true);
     device_close(&cuda_test);
 }
 END_TEST

@@ -41,6 +41,16 @@ wait_for() {
     done
 }
 
+# What a run of classify leaves when it has come to its end.
+expect_adapter() { # FOLDER LINES_OF_LOG
+    for file in adapter_config.json adapter_model.safetensors labels.json training.jsonl \
+        training.json loss.svg; do
+        expect_file "$1/$file"
+    done
+    expect_absent "$1/checkpoint.safetensors"
+    expect_line_count "$1/training.jsonl" "$2"
+}
+
 lines_of() { # FILE
     if [ -e "$1" ]; then wc -l <"$1"; else echo 0; fi
 }
