@@ -39,6 +39,15 @@ int token_shapes(int64_t shapes[][SHAPE_DIMENSIONS], int64_t d, bool full)
     return n;
 }
 
+int cluster_shapes(int64_t shapes[][SHAPE_DIMENSIONS], int64_t n, int64_t d, bool full)
+{
+    static const int clusters[] = {20, 100, 1000};
+    int n_shapes = full ? 3 : 1;
+    for (int i = 0; i < n_shapes; i++)
+        shapes[i][0] = n, shapes[i][1] = clusters[i], shapes[i][2] = d;
+    return n_shapes;
+}
+
 enum status shape_parse(struct named_shape *shape, const char *text, struct err *err)
 {
     *shape = (struct named_shape){.n = 0};

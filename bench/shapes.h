@@ -28,6 +28,9 @@ int token_counts(int64_t counts[TOKEN_COUNTS_LARGEST], bool full);
 /* Shapes of (tokens, d): the first two dimensions. Returns how many. */
 int token_shapes(int64_t shapes[][SHAPE_DIMENSIONS], int64_t d, bool full);
 
+/* Shapes of (n, clusters, d): 20 clusters, with full 100 and 1,000 too. Returns how many. */
+int cluster_shapes(int64_t shapes[][SHAPE_DIMENSIONS], int64_t n, int64_t d, bool full);
+
 /* Sizes by name, as --shape gives them: "m=704,n=4096,k=4096". */
 struct named_shape {
     struct {

@@ -109,6 +109,13 @@ void fill_normal(float *x, size_t n, uint64_t seed, float deviation)
     }
 }
 
+void fill_wide(float *x, size_t n, uint64_t seed)
+{
+    fill_normal(x, n, seed, 1.0f);
+    for (size_t i = 0; i < n; i++)
+        x[i] = ldexpf(x[i], (int)(mix64(seed, i) % 61) - 30);
+}
+
 /* ---- buffers and comparison ----------------------------------------------------------------- */
 
 #define CANARIES 64

@@ -31,6 +31,9 @@ const char *test_device_name(const struct device *device);
 void fill_uniform(float *x, size_t n, uint64_t seed, float low, float high);
 /* Gaussian, mean 0. */
 void fill_normal(float *x, size_t n, uint64_t seed, float deviation);
+/* Normal, times powers of two from 2^-30 to 2^30: sums of them are rounded in float64 too, where
+ * float32 of like size add up exactly, in any order. */
+void fill_wide(float *x, size_t n, uint64_t seed);
 uint64_t mix64(uint64_t seed, uint64_t index);
 
 /* Garbage, a byte at least; fails the test where there is no memory. The caller frees. */

@@ -36,15 +36,6 @@ static const struct {
 };
 #define N_CASES (sizeof cases / sizeof *cases)
 
-/* Of sizes so different that float64 rounds their sums: float32 of like size add up exactly, in any
- * order. */
-static void fill_wide(float *x, size_t n, uint64_t seed)
-{
-    fill_normal(x, n, seed, 1.0f);
-    for (size_t i = 0; i < n; i++)
-        x[i] = ldexpf(x[i], (int)(mix64(seed, i) % 61) - 30);
-}
-
 struct input {
     int n, k, d;
     float *x;

@@ -18,20 +18,6 @@ static const struct {
 };
 #define N_CASES (sizeof cases / sizeof *cases)
 
-static int32_t *labels_of(int n)
-{
-    int32_t *labels = malloc((size_t)n * sizeof *labels + 1);
-    ck_assert_ptr_nonnull(labels);
-    return labels;
-}
-
-static double *doubles_of(size_t n)
-{
-    double *values = malloc(n * sizeof *values + 1);
-    ck_assert_ptr_nonnull(values);
-    return values;
-}
-
 START_TEST(squared_distance_matches_reference)
 {
     struct device device;
@@ -44,7 +30,8 @@ START_TEST(squared_distance_matches_reference)
             fill_normal(centres, c_size, 2, 1.0f);
             double *x64 = to_doubles(x, x_size), *c64 = to_doubles(centres, c_size);
             size_t size = (size_t)n * (size_t)k;
-            double *got = doubles_of(size + 1), *want = doubles_of(size);
+            double *got = test_alloc((size + 1) * sizeof(double)),
+                   *want = test_alloc(size * sizeof(double));
             got[size] = 12345; /* canary */
             squared_distance_fwd_ref(want, x64, c64, n, k, d);
             struct err err;
@@ -76,9 +63,12 @@ START_TEST(nearest_two_matches_reference)
             fill_normal(x, x_size, 3, 2.0f);
             fill_normal(centres, c_size, 4, 1.0f);
             double *x64 = to_doubles(x, x_size), *c64 = to_doubles(centres, c_size);
-            int32_t *got = labels_of(n), *want = labels_of(n);
-            double *distance = doubles_of((size_t)n), *second = doubles_of((size_t)n);
-            double *want_distance = doubles_of((size_t)n), *want_second = doubles_of((size_t)n);
+            int32_t *got = test_alloc((size_t)n * sizeof(int32_t)),
+                    *want = test_alloc((size_t)n * sizeof(int32_t));
+            double *distance = test_alloc((size_t)n * sizeof(double)),
+                   *second = test_alloc((size_t)n * sizeof(double));
+            double *want_distance = test_alloc((size_t)n * sizeof(double)),
+                   *want_second = test_alloc((size_t)n * sizeof(double));
             nearest_fwd_ref(want, want_distance, want_second, x64, c64, n, k, d);
             struct err err;
             ck_assert_int_eq(

@@ -9,11 +9,7 @@ enum { SUMS, COUNTS, X, LABELS, SCRATCH };
 
 static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full)
 {
-    static const int clusters[] = {20, 100, 1000};
-    int n = full ? 3 : 1;
-    for (int i = 0; i < n; i++)
-        shapes[i][N] = 20000, shapes[i][K] = clusters[i], shapes[i][D] = model->hidden;
-    return n;
+    return cluster_shapes(shapes, 20000, model->hidden, full);
 }
 
 static enum status prepare(struct trial *trial, struct err *err)

@@ -12,11 +12,7 @@ enum { X, CENTRES, DISTANCE, LABEL, SECOND };
 /* Few rows, for distances that are computed and stored one by one. */
 static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full)
 {
-    static const int centres[] = {20, 100, 1000};
-    int n = full ? 3 : 1;
-    for (int i = 0; i < n; i++)
-        shapes[i][N] = 2000, shapes[i][K] = centres[i], shapes[i][D] = model->hidden;
-    return n;
+    return cluster_shapes(shapes, 2000, model->hidden, full);
 }
 
 /* And k-means' own sizes: embeddings of SmolLM2, many narrow ones, titles by a 7B model. */

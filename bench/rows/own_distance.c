@@ -7,11 +7,7 @@ enum { N, K, D };
 
 static int shapes(int64_t shapes[][SHAPE_DIMENSIONS], const struct model_sizes *model, bool full)
 {
-    static const int counts[] = {20, 100, 1000};
-    int n = full ? 3 : 1;
-    for (int i = 0; i < n; i++)
-        shapes[i][N] = 20000, shapes[i][K] = counts[i], shapes[i][D] = model->hidden;
-    return n;
+    return cluster_shapes(shapes, 20000, model->hidden, full);
 }
 
 /* Clusters in no order. */
