@@ -40,23 +40,6 @@ struct kmeans {
     struct cluster_totals totals; /* of the rows in each cluster of `labels` */
 };
 
-/* What is done with a chunk of rows. */
-typedef enum status chunk_function(struct kmeans *km, const float *x, int first, int n,
-                                   void *context);
-
-static enum status for_chunks(struct kmeans *km, chunk_function *run, void *context)
-{
-    int size = km->rows->rows_per_chunk;
-    for (int first = 0; first < km->n; first += size) {
-        int n = km->n - first < size ? km->n - first : size;
-        const float *x;
-        TRY(interrupt_check(km->err));
-        TRY(row_chunks_read(km->rows, first, n, &x, km->err));
-        TRY(run(km, x, first, n, context));
-    }
-    return STATUS_OK;
-}
-
 static enum status report(struct kmeans *km, const struct kmeans_state *state)
 {
     const struct kmeans_settings *settings = km->settings;
@@ -74,6 +57,7 @@ static float *centre_of(float *centres, const struct kmeans *km, int c)
 
 /* *changed becomes true where a label has. Before the first iteration no row has one. */
 struct assignment {
+    struct kmeans *km;
     int iteration; /* from 1 */
     bool is_first, tighten, changed;
     struct nearest_counts counts;
@@ -91,9 +75,10 @@ static enum status refuse_unlabelled(const struct kmeans *km, int first, int n)
     return STATUS_OK;
 }
 
-static enum status assign_chunk(struct kmeans *km, const float *x, int first, int n, void *context)
+static enum status assign_chunk(void *context, const float *x, int first, int n, struct err *err)
 {
     struct assignment *assignment = context;
+    struct kmeans *km = assignment->km;
     int32_t *labels = km->labels + first;
     size_t bytes = (size_t)n * sizeof *labels;
     struct nearest_bounds bounds = {.upper = km->upper + first, .lower = km->lower + first};
@@ -105,10 +90,10 @@ static enum status assign_chunk(struct kmeans *km, const float *x, int first, in
         memcpy(km->chunk_labels, labels, bytes);
     }
     TRY(nearest_bounded_fwd(km->device, km->chunk_labels, x, &km->packed, &bounds, n,
-                            &assignment->counts, km->err));
+                            &assignment->counts, err));
     TRY(refuse_unlabelled(km, first, n));
     TRY(cluster_totals_add(&km->totals, x, assignment->is_first ? NULL : labels, km->chunk_labels,
-                           n, km->err));
+                           n, err));
     assignment->changed |= assignment->is_first || memcmp(labels, km->chunk_labels, bytes) != 0;
     memcpy(labels, km->chunk_labels, bytes);
     return STATUS_OK;
@@ -120,15 +105,16 @@ static enum status assign_chunk(struct kmeans *km, const float *x, int first, in
 #define TIGHTEN_AGAIN 8
 
 /* Labels all rows by km->centres, and keeps the totals. */
-static enum status assign(struct kmeans *km, struct assignment *assignment)
+static enum status assign(struct assignment *assignment)
 {
+    struct kmeans *km = assignment->km;
     nearest_centres_pack(km->device, &km->packed, km->packed_memory, km->centres, km->shift, km->k,
                          km->d);
     assignment->tighten = km->tighten || assignment->iteration % TIGHTEN_AGAIN == 0;
     km->n_assigned += km->n;
     km->moved = false;
     cluster_totals_begin(&km->totals, assignment->is_first);
-    TRY(for_chunks(km, assign_chunk, assignment));
+    TRY(row_chunks_walk(km->rows, assign_chunk, assignment, km->err));
     cluster_totals_end(&km->totals);
     /* Only counts decide what pays, so that every run does the same. */
     const struct nearest_counts *counts = &assignment->counts;
@@ -171,21 +157,27 @@ static void compensated_add(struct compensated *total, double value)
     total->sum = sum;
 }
 
-static enum status measure_chunk(struct kmeans *km, const float *x, int first, int n, void *context)
+struct measuring {
+    const struct kmeans *km;
+    struct compensated total;
+};
+
+static enum status measure_chunk(void *context, const float *x, int first, int n, struct err *err)
 {
-    struct compensated *total = context;
+    struct measuring *measuring = context;
+    const struct kmeans *km = measuring->km;
     TRY(own_distance_fwd(km->device, km->chunk_distance, x, km->centres, km->labels + first, n,
-                         km->d, km->err));
+                         km->d, err));
     for (int i = 0; i < n; i++)
-        compensated_add(total, km->chunk_distance[i]);
+        compensated_add(&measuring->total, km->chunk_distance[i]);
     return STATUS_OK;
 }
 
 static enum status measure_inertia(struct kmeans *km, double *inertia)
 {
-    struct compensated total = {0};
-    TRY(for_chunks(km, measure_chunk, &total));
-    *inertia = total.sum + total.lost;
+    struct measuring measuring = {.km = km};
+    TRY(row_chunks_walk(km->rows, measure_chunk, &measuring, km->err));
+    *inertia = measuring.total.sum + measuring.total.lost;
     return STATUS_OK;
 }
 
@@ -199,12 +191,17 @@ static bool some_empty(const struct kmeans *km)
     return false;
 }
 
-static enum status distances_chunk(struct kmeans *km, const float *x, int first, int n,
-                                   void *context)
+struct distances {
+    const struct kmeans *km;
+    double *of_row; /* (n) */
+};
+
+static enum status distances_chunk(void *context, const float *x, int first, int n, struct err *err)
 {
-    double *distance = context; /* (n) of all rows */
-    return own_distance_fwd(km->device, distance + first, x, km->centres, km->labels + first, n,
-                            km->d, km->err);
+    const struct distances *distances = context;
+    const struct kmeans *km = distances->km;
+    return own_distance_fwd(km->device, distances->of_row + first, x, km->centres,
+                            km->labels + first, n, km->d, err);
 }
 
 /* Makes row the only one of cluster c. */
@@ -253,13 +250,13 @@ static enum status fill_empty_clusters(struct kmeans *km)
 {
     if (!some_empty(km))
         return STATUS_OK;
-    double *distance = mem_alloc((size_t)km->n, sizeof *distance);
-    if (!distance)
-        return err_no_memory(km->err, "distances of rows", (size_t)km->n * sizeof *distance);
-    enum status status = for_chunks(km, distances_chunk, distance);
+    struct distances distances = {km, mem_alloc((size_t)km->n, sizeof(double))};
+    if (!distances.of_row)
+        return err_no_memory(km->err, "distances of rows", (size_t)km->n * sizeof(double));
+    enum status status = row_chunks_walk(km->rows, distances_chunk, &distances, km->err);
     if (status == STATUS_OK)
-        status = give_rows(km, distance);
-    mem_free(distance);
+        status = give_rows(km, distances.of_row);
+    mem_free(distances.of_row);
     return status;
 }
 
@@ -318,9 +315,9 @@ static double move_centres(struct kmeans *km)
  * no label changed, the centres are left as they are, since they are the means of these labels. */
 static enum status iterate(struct kmeans *km, struct kmeans_state *state, bool *converged)
 {
-    struct assignment assignment = {.iteration = ++state->iteration};
+    struct assignment assignment = {.km = km, .iteration = ++state->iteration};
     assignment.is_first = assignment.iteration == 1;
-    TRY(assign(km, &assignment));
+    TRY(assign(&assignment));
     state->inertia = inertia_of_totals(km);
     state->shift = 0;
     *converged = !assignment.changed;
@@ -344,8 +341,8 @@ static enum status run(struct kmeans *km, int restart, struct kmeans_result *res
         TRY(iterate(km, &state, &result->converged));
     result->iterations = state.iteration;
     if (state.shift > 0 || km->moved) {
-        struct assignment last = {.iteration = state.iteration + 1};
-        TRY(assign(km, &last));
+        struct assignment last = {.km = km, .iteration = state.iteration + 1};
+        TRY(assign(&last));
     }
     return measure_inertia(km, &result->inertia);
 }

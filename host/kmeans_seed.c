@@ -17,11 +17,6 @@
 #define VARIANCE_LEAST   0x1p-60
 #define VARIANCE_LARGEST 0x1p60
 
-static int blocks_of(int n)
-{
-    return (int)(((int64_t)n + ROWS_PER_BLOCK - 1) / ROWS_PER_BLOCK);
-}
-
 static const float *row_of(const struct kmeans_seeder *s, int i)
 {
     return s->x + (size_t)i * (size_t)s->d;
@@ -73,6 +68,7 @@ static float nearer(float distance, float candidate)
 
 struct seed_job {
     struct kmeans_seeder *s;
+    int trials; /* in s->trial */
     int best;
 };
 
@@ -97,7 +93,7 @@ static void keep_task(void *context, int block, int worker)
     (void)worker;
     const struct seed_job *job = context;
     struct kmeans_seeder *s = job->s;
-    size_t trials = (size_t)s->n_trials;
+    size_t trials = (size_t)job->trials;
     int first = block * ROWS_PER_BLOCK;
     int last = s->n - first < ROWS_PER_BLOCK ? s->n : first + ROWS_PER_BLOCK;
     double sum = 0;
@@ -113,7 +109,7 @@ static void keep_task(void *context, int block, int worker)
 static int drawn_row(const struct kmeans_seeder *s, double total, double draw)
 {
     double place = draw * total, before = 0;
-    int n_blocks = blocks_of(s->n), block = 0, drawn = -1;
+    int n_blocks = row_blocks(s->n), block = 0, drawn = -1;
     while (block < n_blocks - 1 && before + s->block_sum[block] <= place)
         before += s->block_sum[block++];
     for (int i = block * ROWS_PER_BLOCK; i < s->n && i / ROWS_PER_BLOCK == block; i++) {
@@ -132,9 +128,9 @@ static int drawn_row(const struct kmeans_seeder *s, double total, double draw)
 static enum status choose_centre(struct kmeans_seeder *s, float *centre, int restart, int c,
                                  double *left, struct err *err)
 {
-    struct seed_job job = {.s = s};
+    struct seed_job job = {.s = s, .trials = s->n_trials};
     size_t d = (size_t)s->d;
-    int n_blocks = blocks_of(s->n), trials = s->n_trials;
+    int n_blocks = row_blocks(s->n), trials = s->n_trials;
     double total = 0;
     for (int block = 0; block < n_blocks; block++)
         total += s->block_sum[block];
@@ -162,17 +158,13 @@ enum status kmeans_seed(struct kmeans_seeder *s, float *centres, int restart, st
 {
     const struct kmeans_settings *settings = s->settings;
     size_t d = (size_t)s->d;
-    int n_blocks = blocks_of(s->n);
     double draw = philox_uniform(settings->seed, (uint32_t)restart, KMEANS_STREAM, 0);
     memcpy(centres, row_of(s, (int)(draw * s->n)), d * sizeof *centres);
-    TRY(measure(s, s->distance, centres, 1, err));
-    for (int block = 0; block < n_blocks; block++) {
-        s->block_sum[block] = 0;
-        for (int i = block * ROWS_PER_BLOCK; i < s->n && i / ROWS_PER_BLOCK == block; i++) {
-            s->distance[i] = nearer(s->distance[i], FLT_MAX);
-            s->block_sum[block] += (double)s->distance[i];
-        }
-    }
+    for (int i = 0; i < s->n; i++)
+        s->distance[i] = FLT_MAX;
+    TRY(measure(s, s->trial, centres, 1, err));
+    threads_run(s->device->threads, row_blocks(s->n), keep_task,
+                &(struct seed_job){.s = s, .trials = 1});
     for (int c = 1; c < settings->k; c++) {
         struct kmeans_state state = {.restart = restart};
         TRY(choose_centre(s, centres + (size_t)c * d, restart, c, &state.inertia, err));
@@ -194,7 +186,7 @@ size_t kmeans_seeder_bytes(int n, int d, int k)
 {
     size_t size = (size_t)sample_size(n, d, k), trials = (size_t)n_trials(k);
     return (size * (size_t)d + size * (trials + 1) + trials * (size_t)d) * sizeof(float) +
-           ((size_t)blocks_of((int)size) * (trials + 1) + WIDE_ROWS * trials) * sizeof(double);
+           ((size_t)row_blocks((int)size) * (trials + 1) + WIDE_ROWS * trials) * sizeof(double);
 }
 
 enum status kmeans_seeder_open(struct kmeans_seeder *s, struct row_chunks *rows, double variance,
@@ -204,7 +196,7 @@ enum status kmeans_seeder_open(struct kmeans_seeder *s, struct row_chunks *rows,
     s->n = sample_size(rows->n, rows->d, settings->k);
     s->d = rows->d;
     s->n_trials = n_trials(settings->k);
-    size_t n = (size_t)s->n, trials = (size_t)s->n_trials, blocks = (size_t)blocks_of(s->n);
+    size_t n = (size_t)s->n, trials = (size_t)s->n_trials, blocks = (size_t)row_blocks(s->n);
     bool wide = variance > 0 && (variance < VARIANCE_LEAST || variance > VARIANCE_LARGEST);
     if (rows->x && !rows->spherical && s->n == rows->n)
         s->x = rows->x;

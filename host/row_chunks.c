@@ -31,6 +31,13 @@ struct row_chunks row_chunks_of(struct device *device, const float *x, int n, in
         .device = device, .n = n, .d = d, .rows_per_chunk = row_chunks_size(n, d), .x = x};
 }
 
+/* Rows of the chunk that begins there. */
+static int chunk_at(const struct row_chunks *rows, int first)
+{
+    int left = rows->n - first;
+    return left < rows->rows_per_chunk ? left : rows->rows_per_chunk;
+}
+
 /* ---- which rows are blank -------------------------------------------------------------------- */
 
 static bool is_blank(const struct row_chunks *rows, int64_t row)
@@ -250,7 +257,7 @@ static enum status keep(struct row_chunks *rows, size_t memory, struct err *err)
     if (!rows->owned)
         return err_no_memory(err, "the embeddings", bytes);
     for (int first = 0; first < rows->n; first += rows->rows_per_chunk) {
-        int n = rows->n - first < rows->rows_per_chunk ? rows->n - first : rows->rows_per_chunk;
+        int n = chunk_at(rows, first);
         TRY(convert(rows, first, n, rows->owned + (size_t)first * d, err));
     }
     rows->x = rows->owned;
@@ -323,7 +330,7 @@ static void normalise_task(void *context, int task, int worker)
 static void normalise(const struct row_chunks *rows, float *x, int n)
 {
     struct normalise_job job = {x, n, rows->d};
-    threads_run(rows->device->threads, n / WORD_ROWS + (n % WORD_ROWS != 0), normalise_task, &job);
+    threads_run(rows->device->threads, (int)divide_up(n, WORD_ROWS), normalise_task, &job);
 }
 
 enum status row_chunks_normalise(struct row_chunks *rows, struct err *err)
@@ -370,30 +377,54 @@ static int sampled_row(int n, int size, int i, uint64_t seed)
     return first + (int)(draw * (last - first));
 }
 
-enum status row_chunks_sample(struct row_chunks *rows, float *out, int size, uint64_t seed,
-                              struct err *err)
+enum status row_chunks_walk(struct row_chunks *rows, row_chunk_visit *visit, void *context,
+                            struct err *err)
 {
-    size_t d = (size_t)rows->d;
-    int next = 0;
     for (int first = 0; first < rows->n; first += rows->rows_per_chunk) {
-        int n = rows->n - first < rows->rows_per_chunk ? rows->n - first : rows->rows_per_chunk;
+        int n = chunk_at(rows, first);
         const float *x;
         TRY(interrupt_check(err));
         TRY(row_chunks_read(rows, first, n, &x, err));
-        for (; next < size; next++) {
-            int row = sampled_row(rows->n, size, next, seed);
-            if (row >= first + n)
-                break;
-            memcpy(out + (size_t)next * d, x + (size_t)(row - first) * d, d * sizeof *out);
-        }
+        TRY(visit(context, x, first, n, err));
     }
     return STATUS_OK;
+}
+
+struct sample_job {
+    const struct row_chunks *rows;
+    float *out;
+    int size, next;
+    uint64_t seed;
+};
+
+/* The rows are taken as they come by. */
+static enum status sample_chunk(void *context, const float *x, int first, int n, struct err *err)
+{
+    (void)err;
+    struct sample_job *job = context;
+    size_t d = (size_t)job->rows->d;
+    for (; job->next < job->size; job->next++) {
+        int row = sampled_row(job->rows->n, job->size, job->next, job->seed);
+        if (row >= first + n)
+            break;
+        memcpy(job->out + (size_t)job->next * d, x + (size_t)(row - first) * d, d * sizeof *x);
+    }
+    return STATUS_OK;
+}
+
+enum status row_chunks_sample(struct row_chunks *rows, float *out, int size, uint64_t seed,
+                              struct err *err)
+{
+    struct sample_job job = {.rows = rows, .out = out, .size = size, .seed = seed};
+    return row_chunks_walk(rows, sample_chunk, &job, err);
 }
 
 struct sum_job {
     row_chunk_add *add;
     void *context;
-    const float *x;
+    struct row_sum sum;
+    double *total;
+    const float *x; /* of the chunk at hand */
 };
 
 static void add_block(void *context, int first, int last, double *partial)
@@ -402,20 +433,24 @@ static void add_block(void *context, int first, int last, double *partial)
     job->add(job->context, job->x, first, last, partial);
 }
 
+static enum status sum_chunk(void *context, const float *x, int first, int n, struct err *err)
+{
+    (void)first, (void)err;
+    struct sum_job *job = context;
+    job->x = x;
+    row_sum_add(&job->sum, job->total, n, add_block, job);
+    return STATUS_OK;
+}
+
 enum status row_chunks_sum(struct row_chunks *rows, double *total, size_t width, row_chunk_add *add,
                            void *context, struct err *err)
 {
-    struct row_sum sum;
-    struct sum_job job = {.add = add, .context = context};
-    enum status status = row_sum_open(&sum, rows->device, width, rows->n, err);
+    struct sum_job job = {.add = add, .context = context, .total = total};
     memset(total, 0, width * sizeof *total);
-    for (int first = 0; first < rows->n && status == STATUS_OK; first += rows->rows_per_chunk) {
-        int n = rows->n - first < rows->rows_per_chunk ? rows->n - first : rows->rows_per_chunk;
-        status = row_chunks_read(rows, first, n, &job.x, err);
-        if (status == STATUS_OK)
-            row_sum_add(&sum, total, n, add_block, &job);
-    }
-    row_sum_close(&sum);
+    enum status status = row_sum_open(&job.sum, rows->device, width, rows->n, err);
+    if (status == STATUS_OK)
+        status = row_chunks_walk(rows, sum_chunk, &job, err);
+    row_sum_close(&job.sum);
     return status;
 }
 

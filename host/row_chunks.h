@@ -65,6 +65,13 @@ enum status row_chunks_normalise(struct row_chunks *rows, struct err *err);
 enum status row_chunks_read(struct row_chunks *rows, int first, int n, const float **x,
                             struct err *err);
 
+/* Reads all rows, a chunk after another, and hands each to visit: x (n, d), the rows from `first`
+ * on. Ends with the first failure, visit's or row_chunks_read's; STATUS_INTERRUPTED. */
+typedef enum status row_chunk_visit(void *context, const float *x, int first, int n,
+                                    struct err *err);
+enum status row_chunks_walk(struct row_chunks *rows, row_chunk_visit *visit, void *context,
+                            struct err *err);
+
 /* out (size, d) = a sample in the rows' order, 1 <= size <= n: of size runs of neighbouring rows,
  * as long as one another, a row each that is drawn by the seed (Philox). All rows where size is n.
  */

@@ -10,15 +10,10 @@
 
 /* ---- sums ----------------------------------------------------------------------------------- */
 
-static int blocks_of(int n)
-{
-    return n / ROWS_PER_BLOCK + (n % ROWS_PER_BLOCK != 0);
-}
-
 enum status row_sum_open(struct row_sum *sum, struct device *device, size_t width, int n_rows,
                          struct err *err)
 {
-    int n_blocks = blocks_of(n_rows), wave = 2 * threads_size(device->threads);
+    int n_blocks = row_blocks(n_rows), wave = 2 * threads_size(device->threads);
     if (n_blocks < 1)
         n_blocks = 1;
     *sum = (struct row_sum){
@@ -75,7 +70,7 @@ static void total_task(void *context, int task, int worker)
 void row_sum_add(struct row_sum *sum, double *total, int n, row_block_add *add, void *context)
 {
     struct threads *threads = sum->device->threads;
-    int n_blocks = blocks_of(n);
+    int n_blocks = row_blocks(n);
     int n_total_tasks = (int)((sum->width + VALUES_PER_TASK - 1) / VALUES_PER_TASK);
     for (int block = 0; block < n_blocks; block += sum->n_partials) {
         struct row_sum_job job = {.sum = sum, .total = total, .add = add, .context = context};
@@ -150,7 +145,7 @@ enum status rows_check_finite(struct device *device, const float *x, int n, int 
 {
     struct finite_job job = {.x = x, .n = n, .d = d};
     atomic_init(&job.first_bad, n);
-    threads_run(device->threads, blocks_of(n), finite_task, &job);
+    threads_run(device->threads, row_blocks(n), finite_task, &job);
     int row = atomic_load(&job.first_bad);
     if (row == n)
         return STATUS_OK;

@@ -9,8 +9,15 @@
 
 #include <stddef.h>
 #include "host/base/device.h"
+#include "host/base/divide_up.h"
 
 #define ROWS_PER_BLOCK 512
+
+/* Blocks of n rows. */
+static inline int row_blocks(int n)
+{
+    return (int)divide_up(n, ROWS_PER_BLOCK);
+}
 
 /* Adds what the rows [first, last) give to partial (width), which starts at zero. Runs on any
  * thread. */

@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include "host/base/divide_up.h"
 #include "kernels/cpu.h"
 #ifdef __FP_FAST_FMAF
 #include <math.h>
@@ -250,12 +251,6 @@ static int at_most(int n, int limit)
     return n < limit ? n : limit;
 }
 
-/* n / size, rounded up. */
-static int pieces_of(int n, int size)
-{
-    return n / size + (n % size != 0);
-}
-
 #if CPU_X86
 /* Some columns of a chunk of candidates. */
 struct piece {
@@ -267,7 +262,7 @@ static void piece_avx2(struct block *block, const struct candidate_job *job,
                        const struct piece *piece, int row, int rows)
 {
     size_t d = (size_t)job->d;
-    int n_tiles = pieces_of(piece->n_trials, MOST_TRIALS);
+    int n_tiles = (int)divide_up(piece->n_trials, MOST_TRIALS);
     size_t row_bytes = (size_t)piece->n_columns * sizeof(float);
     struct tile tile = {
         .partial_stride = (size_t)piece->n_trials,
@@ -294,14 +289,14 @@ static void piece_avx2(struct block *block, const struct candidate_job *job,
 static void candidates_avx2(struct block *block, const struct candidate_job *job, int first,
                             int last)
 {
-    int n_chunks = pieces_of(job->t, MOST_CHUNK);
+    int n_chunks = (int)divide_up(job->t, MOST_CHUNK);
     struct piece piece = {.trial = 0};
     for (int i = 0; i < n_chunks; i++, piece.trial += piece.n_trials) {
         piece.n_trials = job->t / n_chunks + (i < job->t % n_chunks);
-        int widest = pieces_of(piece.n_trials, pieces_of(piece.n_trials, MOST_TRIALS));
+        int widest = (int)divide_up(piece.n_trials, divide_up(piece.n_trials, MOST_TRIALS));
         int most = PACKED / widest / (2 * LANES) * (2 * LANES);
-        int n_pieces = pieces_of(job->d, most);
-        int width = pieces_of(pieces_of(job->d, n_pieces), 2 * LANES) * 2 * LANES;
+        int n_pieces = (int)divide_up(job->d, most);
+        int width = (int)divide_up(divide_up(job->d, n_pieces), 2 * LANES) * 2 * LANES;
         int step = n_pieces == 1 ? BLOCK : BLOCK_PIECES;
         for (int row = first; row < last; row += step) {
             int rows = at_most(last - row, step), n = rows * piece.n_trials;
@@ -350,7 +345,7 @@ void candidate_distance_fwd_cpu(struct device *device, float *out, const float *
     if (rows > TASK_ROWS)
         job.rows_per_task = rows / TASK_ROWS * TASK_ROWS;
     if (t > 0)
-        threads_run(device->threads, pieces_of(n, job.rows_per_task), candidate_task, &job);
+        threads_run(device->threads, (int)divide_up(n, job.rows_per_task), candidate_task, &job);
 }
 
 /* ---- dispatch ------------------------------------------------------------------------------- */

@@ -21,6 +21,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include "host/base/divide_up.h"
 #include "kernels/cpu.h"
 
 #define CHUNK 262144
@@ -92,12 +93,6 @@ static int at_least(int n, int limit)
     return n > limit ? n : limit;
 }
 
-/* n / size, rounded up. */
-static int pieces_of(int n, int size)
-{
-    return n / size + (n % size != 0);
-}
-
 /* ---- moves ---------------------------------------------------------------------------------- */
 
 #define COMPARED 16 /* rows at once: most of them stay where they are */
@@ -136,7 +131,7 @@ static struct move *sort_moves(struct move *moves, struct move *spare, int n, in
     int bits = 1;
     while (bits < 31 && (k - 1) >> bits)
         bits++;
-    int width = pieces_of(bits, pieces_of(bits, DIGIT));
+    int width = (int)divide_up(bits, divide_up(bits, DIGIT));
     for (int shift = 0; shift < bits; shift += width) {
         uint32_t place[1 << DIGIT] = {0}, mask = (1u << width) - 1, before = 0;
         for (int i = 0; i < n; i++)
@@ -168,7 +163,7 @@ static int pieces_of_cluster(const struct sums_job *job, const struct window *wi
 {
     int64_t work = (int64_t)moves * job->n_threads, all = window->n_moves;
     int needed = (int)((work + all - 1) / all), better = (int)((2 * work + all - 1) / all);
-    return at_most(at_most(better, at_least(needed, job->d / WIDE)), pieces_of(job->d, LINE));
+    return at_most(at_most(better, at_least(needed, job->d / WIDE)), (int)divide_up(job->d, LINE));
 }
 
 /* Clusters one after another until they would be more than a share; one that is more by itself may
@@ -177,7 +172,7 @@ static void share_out(const struct sums_job *job, struct window *window)
 {
     const struct move *moves = window->moves;
     int d = job->d, run = 0; /* where it begins */
-    int share = at_least(pieces_of(window->n_moves, SHARES),
+    int share = at_least((int)divide_up(window->n_moves, SHARES),
                          at_least(LEAST_SHARE / (int)sizeof *job->x / d, 1));
     for (int i = 0, end; i < window->n_moves; i = end) {
         for (end = i + 1; end < window->n_moves && moves[end].cluster == moves[i].cluster; end++)
@@ -187,7 +182,8 @@ static void share_out(const struct sums_job *job, struct window *window)
             run = i;
         }
         if (end - i > share) {
-            int columns = pieces_of(pieces_of(d, LINE), pieces_of_cluster(job, window, end - i));
+            int columns =
+                (int)divide_up(divide_up(d, LINE), pieces_of_cluster(job, window, end - i));
             for (int j = 0; j < d; j += columns * LINE)
                 add_share(window, i, end, j, j + at_most(d - j, columns * LINE));
             run = end;
@@ -365,14 +361,14 @@ static size_t aligned(size_t bytes)
 
 size_t cluster_sums_bytes(int n)
 {
-    size_t rows = (size_t)at_most(n, CHUNK), parts = (size_t)pieces_of((int)rows, PART);
+    size_t rows = (size_t)at_most(n, CHUNK), parts = (size_t)divide_up((int64_t)rows, PART);
     return 2 * aligned(2 * rows * sizeof(struct move)) + aligned(parts * sizeof(struct window)) +
            aligned(parts * sizeof(int));
 }
 
 static void carve(struct sums_job *job, char *scratch, int n)
 {
-    size_t rows = (size_t)at_most(n, CHUNK), parts = (size_t)pieces_of((int)rows, PART);
+    size_t rows = (size_t)at_most(n, CHUNK), parts = (size_t)divide_up((int64_t)rows, PART);
     for (int i = 0; i < 2; i++) {
         job->moves[i] = (struct move *)(void *)scratch;
         scratch += aligned(2 * rows * sizeof(struct move));
@@ -397,7 +393,7 @@ void cluster_sums_add_cpu(struct device *device, double *sums, int64_t *counts, 
         job.from = from ? from + row : NULL;
         job.to = to + row;
         job.n = at_most(n - row, CHUNK);
-        threads_run(device->threads, pieces_of(job.n, PART), find_task, &job);
+        threads_run(device->threads, (int)divide_up(job.n, PART), find_task, &job);
         make_windows(&job);
         threads_run(device->threads, job.n_windows, sort_task, &job);
         for (int i = 0; i < job.n_windows; i++) {

@@ -15,8 +15,10 @@
 
 #include <math.h>
 #include <stdatomic.h>
+#include "host/base/divide_up.h"
 #include "kernels/cpu.h"
 #include "kernels/nearest_pack.h"
+#include "kernels/own_distance.h"
 #include "kernels/squared_distance.h"
 
 /* ---- CPU: scores ---------------------------------------------------------------------------- */
@@ -70,11 +72,6 @@ struct nearest_job {
     const struct nearest_bounds *bounds; /* of nearest_bounded_fwd; or NULL */
 };
 
-static int pieces(int n, int size)
-{
-    return n / size + (n % size != 0);
-}
-
 static int least(int a, int b)
 {
     return a < b ? a : b;
@@ -120,7 +117,7 @@ static void multiply_group(struct scoring *scoring, struct strip *strip, const f
     const struct gemm_tiles *tiles = scoring->job->tiles;
     bool last = piece + 1 == centres->n_pieces;
     int depth = nearest_piece_columns(centres, piece) + (last ? NEAREST_EXTRA : 0);
-    int n_tiles = pieces(n, tiles->largest), tiles_per_chunk = CHUNK / tiles->largest;
+    int n_tiles = (int)divide_up(n, tiles->largest), tiles_per_chunk = CHUNK / tiles->largest;
     int size = n / n_tiles, n_larger = n % n_tiles; /* the first n_larger tiles have one more */
     for (int t = 0, next = 0; t < n_tiles;) {
         int begin = next, end = least(t + tiles_per_chunk, n_tiles);
@@ -182,7 +179,7 @@ static void score_range(struct scoring *scoring, int first, int n)
     const struct nearest_centres *centres = scoring->job->centres;
     struct workspace *work = scoring->work;
     int most = (int)(GROUP_BYTES / (centres->stride * sizeof(float)));
-    int n_groups = pieces(n, most), group = pieces(n, n_groups);
+    int n_groups = (int)divide_up(n, most), group = (int)divide_up(n, n_groups);
     for (int piece = 0; piece < centres->n_pieces; piece++)
         for (int c = 0; c < n; c += group)
             for (int s = 0; s < scoring->n_strips; s++) {
@@ -416,7 +413,7 @@ static int assign_rows(struct nearest_job *job, struct workspace *work, const in
     const struct nearest_centres *centres = job->centres;
     const float *rows[ROWS_PER_TASK];
     struct recheck recheck = {.job = job, .pairs = &work->pairs};
-    int n_rechecked = 0, n_strips = pieces(n, GEMM_PANEL);
+    int n_rechecked = 0, n_strips = (int)divide_up(n, GEMM_PANEL);
     for (int r = 0; r < n_strips * GEMM_PANEL; r++) {
         /* The last row stands in behind it. */
         rows[r] = job->x + (size_t)index[least(r, n - 1)] * (size_t)centres->d;
@@ -462,25 +459,20 @@ static int assign_rows(struct nearest_job *job, struct workspace *work, const in
     return n_rechecked;
 }
 
-static void measure_rows(const struct nearest_job *job, struct pairs *pairs, int first, int n)
+static void measure_rows(const struct nearest_job *job, int first, int n)
 {
-    size_t d = (size_t)job->centres->d;
-    for (int i = 0; i < n; i++) {
-        int32_t label = job->label[first + i];
-        job->distance[first + i] = INFINITY;
-        if (label >= 0) {
-            int p = pairs->n++;
-            pairs->x[p] = job->x + (size_t)(first + i) * d;
-            pairs->centre[p] = job->centres->centres + (size_t)label * d;
-            pairs->row[p] = first + i;
-        }
-        if (pairs->n == PAIRS || i + 1 == n) {
-            measure_pairs(job, pairs);
-            for (int p = 0; p < pairs->n; p++)
-                job->distance[pairs->row[p]] = pairs->distance[p];
-            pairs->n = 0;
-        }
+    int32_t index[ROWS_PER_TASK];
+    double distance[ROWS_PER_TASK];
+    int n_labelled = 0;
+    for (int i = first; i < first + n; i++) {
+        job->distance[i] = INFINITY;
+        if (job->label[i] >= 0)
+            index[n_labelled++] = i;
     }
+    own_distance_rows_cpu(job->device->isa, distance, job->x, job->centres->centres, job->label,
+                          index, n_labelled, job->centres->d);
+    for (int p = 0; p < n_labelled; p++)
+        job->distance[index[p]] = distance[p];
 }
 
 /* Labels of any number of rows. Returns how many needed float64. */
@@ -517,7 +509,7 @@ static void nearest_task(void *context, int task, int worker)
         index[i] = first + i;
     int n_rechecked = label_rows(job, work, index, n);
     if (job->distance)
-        measure_rows(job, &work->pairs, first, n);
+        measure_rows(job, first, n);
     if (n_rechecked)
         atomic_fetch_add_explicit(&job->n_rechecked, n_rechecked, memory_order_relaxed);
 }
@@ -531,7 +523,7 @@ void nearest_fwd_cpu(struct device *device, int32_t *label, double *distance, co
     /* Several tasks for each worker, where there are rows enough. */
     int strips = n / (4 * threads_size(device->threads) * GEMM_PANEL);
     job.rows_per_task = (strips < 1 ? 1 : least(strips, STRIPS)) * GEMM_PANEL;
-    threads_run(device->threads, pieces(n, job.rows_per_task), nearest_task, &job);
+    threads_run(device->threads, (int)divide_up(n, job.rows_per_task), nearest_task, &job);
     if (n_rechecked)
         *n_rechecked += atomic_load(&job.n_rechecked);
 }

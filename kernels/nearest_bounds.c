@@ -6,8 +6,9 @@
  * label. */
 #include <math.h>
 #include <stdatomic.h>
+#include "host/base/divide_up.h"
 #include "kernels/nearest_pack.h"
-#include "kernels/squared_distance.h"
+#include "kernels/own_distance.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
 
@@ -47,18 +48,13 @@ static bool keeps_label(const struct nearest_bounds *bounds, int i, int32_t labe
 static int tighten(const struct bounded_job *job, int32_t *index, int n)
 {
     const struct nearest_bounds *bounds = job->bounds;
-    size_t d = (size_t)job->centres->d;
+    const struct nearest_centres *centres = job->centres;
+    double distance[PAIRS];
     int left = 0;
     for (int first = 0; first < n; first += PAIRS) {
-        const float *x[PAIRS], *centre[PAIRS];
-        double distance[PAIRS];
         int n_pairs = least(n - first, PAIRS);
-        for (int p = 0; p < n_pairs; p++) {
-            size_t row = (size_t)index[first + p];
-            x[p] = job->x + row * d;
-            centre[p] = job->centres->centres + (size_t)job->label[row] * d;
-        }
-        squared_distance_pairs_cpu(job->device->isa, distance, x, centre, n_pairs, (int)d);
+        own_distance_rows_cpu(job->device->isa, distance, job->x, centres->centres, job->label,
+                              index + first, n_pairs, centres->d);
         for (int p = 0; p < n_pairs; p++) {
             int i = index[first + p];
             bounds->upper[i] = (float)sqrt(distance[p]) * NEAREST_UP;
@@ -101,8 +97,7 @@ void nearest_bounded_fwd_cpu(struct device *device, int32_t *label, const float 
     struct bounded_job job = {device, label, x, centres, bounds, .n = n};
     int rows = n / (8 * threads_size(device->threads));
     job.rows_per_task = rows < LEAST_ROWS ? LEAST_ROWS : least(rows, MOST_ROWS);
-    threads_run(device->threads, n / job.rows_per_task + (n % job.rows_per_task != 0), bounded_task,
-                &job);
+    threads_run(device->threads, (int)divide_up(n, job.rows_per_task), bounded_task, &job);
     counts->rechecked += atomic_load(&job.rechecked);
     counts->scored += atomic_load(&job.scored);
     counts->tightened += atomic_load(&job.tightened);

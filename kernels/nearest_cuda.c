@@ -3,43 +3,21 @@
 
 #include <assert.h>
 #include <math.h>
-#include "host/base/cuda_device.h"
+#include "host/base/cuda_memory.h"
+#include "host/base/divide_up.h"
+#include "kernels/nearest_bound.h"
 #include "kernels/nearest_job.h"
 
 #define U 0x1p-24
 
-static float rounded_up(double value)
-{
-    float rounded = (float)value;
-    return (double)rounded < value ? nextafterf(rounded, INFINITY) : rounded;
-}
-
 static int rounded_to(int n, int step)
 {
-    return (n + step - 1) / step * step;
+    return (int)divide_up(n, step) * step;
 }
 
 static int stride_of(int d)
 {
     return rounded_to(d, NEAREST_COLUMNS);
-}
-
-static unsigned blocks_of(int n, int size)
-{
-    return (unsigned)(((int64_t)n + size - 1) / size);
-}
-
-/* Carves memory; of NULL, only counts. */
-struct carver {
-    char *memory;
-    size_t at;
-};
-
-static void *carve(struct carver *carver, size_t count, size_t size)
-{
-    void *piece = carver->memory ? carver->memory + carver->at : NULL;
-    carver->at += (count * size + 255) & ~(size_t)255;
-    return piece;
 }
 
 static enum status launch(struct device *device, const char *image, const char *name,
@@ -58,30 +36,24 @@ static enum status launch(struct device *device, const char *image, const char *
                        err);
 }
 
-/* What float64's distances err by, of a square, as a share of it: as kernels/nearest_pack.c. */
-static double distance_error(int d)
-{
-    return 4 * ((double)d / 4 + 16) * 0x1p-53;
-}
-
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-static void carve_rows(struct nearest_rows_cuda *rows, struct carver *carver, bool split)
+static void carve_rows(struct nearest_rows_cuda *rows, struct cuda_arena *arena, bool split)
 {
     size_t n = (size_t)rows->n, size = n * (size_t)rows->stride;
-    rows->hi = carve(carver, size, 2);
-    rows->lo = split ? carve(carver, size, 2) : NULL;
-    rows->norm = carve(carver, n, sizeof(float));
-    rows->lost = carve(carver, n, sizeof(float));
-    rows->lost_split = carve(carver, n, sizeof(float));
+    rows->hi = cuda_arena_take(arena, size, 2);
+    rows->lo = split ? cuda_arena_take(arena, size, 2) : NULL;
+    rows->norm = cuda_arena_take(arena, n, sizeof(float));
+    rows->lost = cuda_arena_take(arena, n, sizeof(float));
+    rows->lost_split = cuda_arena_take(arena, n, sizeof(float));
 }
 
 size_t nearest_rows_cuda_bytes(int n, int d, bool split)
 {
     struct nearest_rows_cuda rows = {.n = n, .d = d, .stride = stride_of(d)};
-    struct carver carver = {0};
-    carve_rows(&rows, &carver, split);
-    return carver.at;
+    struct cuda_arena arena = {0};
+    carve_rows(&rows, &arena, split);
+    return arena.used;
 }
 
 enum status nearest_rows_cuda_prepare(struct device *device, struct nearest_rows_cuda *rows,
@@ -92,10 +64,10 @@ enum status nearest_rows_cuda_prepare(struct device *device, struct nearest_rows
         {"nearest_rows_f32_by_elements", "nearest_rows_f32_by_fours"},
         {"nearest_rows_f16_by_elements", "nearest_rows_f16_by_fours"},
     };
-    struct carver carver = {.memory = memory};
+    struct cuda_arena arena = {.base = (CUdeviceptr)(uintptr_t)memory};
     *rows = (struct nearest_rows_cuda){
         .n = n, .d = d, .stride = stride_of(d), .type = type, .x = x, .shift = shift};
-    carve_rows(rows, &carver, split);
+    carve_rows(rows, &arena, split);
     if (n == 0)
         return STATUS_OK;
     /* A lane's chain of squares, filled up to whole vectors, and a butterfly. */
@@ -111,11 +83,11 @@ enum status nearest_rows_cuda_prepare(struct device *device, struct nearest_rows
         .n = n,
         .d = d,
         .stride = rows->stride,
-        .growth = rounded_up(1 / (1 - roundings)),
-        .smallest = rounded_up(d * 0x1p-149),
+        .growth = nearest_rounded_up(1 / (1 - roundings)),
+        .smallest = nearest_rounded_up(d * 0x1p-149),
     };
-    return launch(device, "nearest_rows", names[type][d % 4 == 0], blocks_of(n, NEAREST_WARP_ROWS),
-                  32 * NEAREST_WARP_ROWS, 0, &job, err);
+    return launch(device, "nearest_rows", names[type][d % 4 == 0],
+                  (unsigned)divide_up(n, NEAREST_WARP_ROWS), 32 * NEAREST_WARP_ROWS, 0, &job, err);
 }
 
 /* ---- centres --------------------------------------------------------------------------------- */
@@ -143,8 +115,8 @@ static int shape_of(int k)
     return rounded_to(k, 256) <= rounded_to(k, 128) * 1.1 ? 3 : 2;
 }
 
-static void carve_centres(struct nearest_centres_cuda *packed, struct carver *carver, int k, int d,
-                          bool split)
+static void carve_centres(struct nearest_centres_cuda *packed, struct cuda_arena *arena, int k,
+                          int d, bool split)
 {
     *packed = (struct nearest_centres_cuda){.k = k, .d = d, .split = split};
     packed->stride = stride_of(d);
@@ -152,28 +124,28 @@ static void carve_centres(struct nearest_centres_cuda *packed, struct carver *ca
     int tile = shapes[packed->shape].centres;
     packed->k_padded = rounded_to(k, tile < of_candidates.centres ? of_candidates.centres : tile);
     size_t n = (size_t)packed->k_padded, size = n * (size_t)packed->stride;
-    packed->hi = carve(carver, size, 2);
-    packed->lo = split ? carve(carver, size, 2) : NULL;
-    packed->half = carve(carver, n, sizeof(float));
-    packed->lost = carve(carver, n, sizeof(float));
-    packed->length = carve(carver, n, sizeof(float));
-    packed->slack = carve(carver, n, sizeof(float));
+    packed->hi = cuda_arena_take(arena, size, 2);
+    packed->lo = split ? cuda_arena_take(arena, size, 2) : NULL;
+    packed->half = cuda_arena_take(arena, n, sizeof(float));
+    packed->lost = cuda_arena_take(arena, n, sizeof(float));
+    packed->length = cuda_arena_take(arena, n, sizeof(float));
+    packed->slack = cuda_arena_take(arena, n, sizeof(float));
 }
 
 size_t nearest_centres_cuda_bytes(int k, int d, bool split)
 {
     struct nearest_centres_cuda packed;
-    struct carver carver = {0};
-    carve_centres(&packed, &carver, k, d, split);
-    return carver.at;
+    struct cuda_arena arena = {0};
+    carve_centres(&packed, &arena, k, d, split);
+    return arena.used;
 }
 
 enum status nearest_centres_cuda_pack(struct device *device, struct nearest_centres_cuda *packed,
                                       void *memory, const float *centres, const float *shift, int k,
                                       int d, bool split, struct err *err)
 {
-    struct carver carver = {.memory = memory};
-    carve_centres(packed, &carver, k, d, split);
+    struct cuda_arena arena = {.base = (CUdeviceptr)(uintptr_t)memory};
+    carve_centres(packed, &arena, k, d, split);
     packed->centres = centres;
     struct nearest_centres_job job = {
         .hi = (void *)packed->hi,
@@ -190,7 +162,7 @@ enum status nearest_centres_cuda_pack(struct device *device, struct nearest_cent
         .rounding = ((double)d + 16) * 0x1p-53,
         /* A card may take a product or a sum below the least normal float for 0. */
         .underflow = 2 * ((double)packed->stride * (split ? 3 : 1)) * 0x1p-126,
-        .distance = distance_error(d),
+        .distance = nearest_distance_error(d),
     };
     return launch(device, "nearest_rows", "nearest_centres", (unsigned)packed->k_padded, 256, 0,
                   &job, err);
@@ -198,22 +170,22 @@ enum status nearest_centres_cuda_pack(struct device *device, struct nearest_cent
 
 /* ---- labels ---------------------------------------------------------------------------------- */
 
-static void carve_list(struct nearest_list *list, struct carver *carver, int n)
+static void carve_list(struct nearest_list *list, struct cuda_arena *arena, int n)
 {
     size_t rows = (size_t)n;
-    list->n = carve(carver, 1, sizeof(int32_t));
-    list->row = carve(carver, rows, sizeof(int32_t));
-    list->least = carve(carver, rows, sizeof(float));
-    list->n_candidates = carve(carver, rows, sizeof(int32_t));
-    list->candidates = carve(carver, rows, NEAREST_CANDIDATES * sizeof(int32_t));
+    list->n = cuda_arena_take(arena, 1, sizeof(int32_t));
+    list->row = cuda_arena_take(arena, rows, sizeof(int32_t));
+    list->least = cuda_arena_take(arena, rows, sizeof(float));
+    list->n_candidates = cuda_arena_take(arena, rows, sizeof(int32_t));
+    list->candidates = cuda_arena_take(arena, rows, NEAREST_CANDIDATES * sizeof(int32_t));
 }
 
 size_t nearest_cuda_scratch_bytes(int n)
 {
     struct nearest_list list;
-    struct carver carver = {0};
-    carve_list(&list, &carver, n);
-    return carver.at;
+    struct cuda_arena arena = {0};
+    carve_list(&list, &arena, n);
+    return arena.used;
 }
 
 /* What a sum errs by, of |X| |C| as the bound has it: 160 u in each step of 64 columns (10 cuts of
@@ -223,7 +195,7 @@ static float chain_error(int stride, bool split)
 {
     double steps = (double)(stride / NEAREST_COLUMNS) * (split ? 3 : 1);
     double error = (160 + steps + 2) * U;
-    return error < 0.125 ? rounded_up(1.02 * error / (1 - error)) : INFINITY;
+    return error < 0.125 ? nearest_rounded_up(1.02 * error / (1 - error)) : INFINITY;
 }
 
 static unsigned shared_bytes(const struct shape *shape, bool candidates)
@@ -237,9 +209,9 @@ static enum status score(struct device *device, const struct shape *shape,
                          const struct nearest_centres_cuda *centres, struct nearest_job *job,
                          bool candidates, struct err *err)
 {
-    job->n_tiles = (int)blocks_of(centres->k, shape->centres);
+    job->n_tiles = (int)divide_up(centres->k, shape->centres);
     return launch(device, "nearest", centres->split ? shape->split : shape->kernel,
-                  blocks_of(job->n, shape->rows), (unsigned)shape->threads,
+                  (unsigned)divide_up(job->n, shape->rows), (unsigned)shape->threads,
                   shared_bytes(shape, candidates), job, err);
 }
 
@@ -255,14 +227,13 @@ enum status nearest_fwd_cuda(struct device *device, int32_t *label, double *dist
 {
     static const char *const decide[] = {"nearest_decide_f32", "nearest_decide_f16"};
     static const char *const distances[] = {"nearest_distances_f32", "nearest_distances_f16"};
-    struct cuda_device *cuda = device->cuda;
-    struct carver carver = {.memory = scratch};
+    struct cuda_arena arena = {.base = (CUdeviceptr)(uintptr_t)scratch};
     struct nearest_list list;
     bool split = centres->split;
     assert(rows->d == centres->d && (!split || rows->lo));
     if (rows->n == 0)
         return STATUS_OK;
-    carve_list(&list, &carver, rows->n);
+    carve_list(&list, &arena, rows->n);
     struct nearest_job job = {
         .x = rows->hi,
         .centres = centres->hi,
@@ -275,7 +246,7 @@ enum status nearest_fwd_cuda(struct device *device, int32_t *label, double *dist
         .k = centres->k,
         .stride = rows->stride,
         .chain = chain_error(rows->stride, split),
-        .distance = rounded_up(distance_error(rows->d)),
+        .distance = nearest_rounded_up(nearest_distance_error(rows->d)),
         .label = label,
         .list = list,
     };
@@ -290,9 +261,9 @@ enum status nearest_fwd_cuda(struct device *device, int32_t *label, double *dist
         .n_rechecked = n_rechecked,
         .list = list,
     };
-    unsigned quads = blocks_of(rows->n, NEAREST_QUAD_ROWS), threads = 4 * NEAREST_QUAD_ROWS;
-    CUDA_TRY(&cuda->driver, err, MemsetD8Async, (CUdeviceptr)(uintptr_t)list.n, 0, sizeof *list.n,
-             cuda->stream);
+    unsigned quads = (unsigned)divide_up(rows->n, NEAREST_QUAD_ROWS),
+             threads = 4 * NEAREST_QUAD_ROWS;
+    TRY(cuda_clear(device->cuda, list.n, sizeof *list.n, err));
     TRY(score(device, &shapes[centres->shape], centres, &job, false, err));
     TRY(score(device, &of_candidates, centres, &job, true, err));
     TRY(launch(device, "nearest_rows", decide[rows->type], quads, threads, 0, &of_list, err));

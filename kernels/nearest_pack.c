@@ -5,17 +5,19 @@
 
 #include <math.h>
 #include <string.h>
+#include "host/base/divide_up.h"
 #include "kernels/cpu.h"
+#include "kernels/nearest_bound.h"
 
 /* ---- shapes --------------------------------------------------------------------------------- */
 
 /* Of equal length, in whole vectors, so that the last one is not much shorter. */
 static void cut_columns(struct nearest_centres *packed)
 {
-    int n = packed->d / NEAREST_PIECE + (packed->d % NEAREST_PIECE != 0);
-    int piece = packed->d / n + (packed->d % n != 0);
+    int n = (int)divide_up(packed->d, NEAREST_PIECE);
+    int piece = (int)divide_up(packed->d, n);
     packed->piece = (piece + 7) / 8 * 8;
-    packed->n_pieces = packed->d / packed->piece + (packed->d % packed->piece != 0);
+    packed->n_pieces = (int)divide_up(packed->d, packed->piece);
     /* An odd number of cache lines: rows that a tile reads side by side lie in different sets. */
     int lines = (packed->piece + NEAREST_EXTRA + 15) / 16;
     packed->stride = (size_t)(lines | 1) * 16;
@@ -44,12 +46,6 @@ size_t nearest_centres_bytes(int k, int d)
 /* For what the bound's own computing rounds, a few u. */
 #define SLACK (1 + 0x1p-16)
 
-static float rounded_up(double value)
-{
-    float rounded = (float)value;
-    return (double)rounded < value ? nextafterf(rounded, INFINITY) : rounded;
-}
-
 /* What a score's sum errs by, relative to the sum of its terms' magnitudes: a term passes its
  * product, its piece and the pieces behind, and two more for what the comparison rounds. */
 static double sum_error(const struct nearest_centres *packed)
@@ -65,7 +61,7 @@ static void set_bound(struct nearest_centres *packed)
     bound->square_growth = 1 / (1 - e);
     bound->square_least = d * 0x1p-149;
     bound->row = (e + 2 * U + U * U) / (1 - e) * sqrt(bound->square_growth) * SLACK;
-    bound->distance = 4 * (d / 4 + 16) * 0x1p-53;
+    bound->distance = nearest_distance_error(packed->d);
 }
 
 /* The two columns behind a centre's last, and its slack, from half the square of its length. */
@@ -75,9 +71,9 @@ static void bound_centre(const struct nearest_centres *packed, float extra[NEARE
     double e = sum_error(packed), d = packed->d, rounding = (d + 8) * 0x1p-53;
     double least = half * (1 - rounding), most = half * (1 + rounding);
     double allowance = e / (1 - e) * SLACK * most + (d + NEAREST_EXTRA) * 0x1p-149;
-    extra[0] = rounded_up(allowance - least);
-    extra[1] = rounded_up(sqrt(2 * most) * (1 + 2 * U));
-    *slack = rounded_up(2 * (extra[0] + most) * SLACK + packed->bound.distance * 2 * most);
+    extra[0] = nearest_rounded_up(allowance - least);
+    extra[1] = nearest_rounded_up(sqrt(2 * most) * (1 + 2 * U));
+    *slack = nearest_rounded_up(2 * (extra[0] + most) * SLACK + packed->bound.distance * 2 * most);
 }
 
 void nearest_reach(const struct nearest_centres *centres, float reach[GEMM_PANEL],
@@ -167,7 +163,7 @@ void nearest_centres_pack(struct device *device, struct nearest_centres *packed,
     packed->panels = panels;
     packed->slack = slack;
     struct pack_job job = {packed, panels, slack};
-    int n_tasks = k / CENTRES_PER_TASK + (k % CENTRES_PER_TASK != 0);
+    int n_tasks = (int)divide_up(k, CENTRES_PER_TASK);
     threads_run(device->threads, n_tasks, pack_centres_task, &job);
 
     int last = packed->n_pieces - 1, length = nearest_piece_columns(packed, last) + 1;

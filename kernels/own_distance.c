@@ -1,9 +1,25 @@
 /* See own_distance.h. A row is read once and its centre is near: what binds is memory. */
 #include "kernels/own_distance.h"
 
+#include "host/base/divide_up.h"
 #include "kernels/squared_distance.h"
 
 #define ROWS_PER_TASK 64
+
+void own_distance_rows_cpu(enum cpu_isa isa, double *distance, const float *x, const float *centres,
+                           const int32_t *label, const int32_t *index, int n, int d)
+{
+    const float *row[ROWS_PER_TASK], *centre[ROWS_PER_TASK];
+    for (int first = 0, size; first < n; first += size) {
+        size = n - first < ROWS_PER_TASK ? n - first : ROWS_PER_TASK;
+        for (int i = 0; i < size; i++) {
+            size_t at = (size_t)index[first + i];
+            row[i] = x + at * (size_t)d;
+            centre[i] = centres + (size_t)label[at] * (size_t)d;
+        }
+        squared_distance_pairs_cpu(isa, distance + first, row, centre, size, d);
+    }
+}
 
 struct own_distance_job {
     double *distance;
@@ -17,24 +33,22 @@ static void own_distance_task(void *context, int task, int worker)
 {
     (void)worker;
     const struct own_distance_job *job = context;
-    size_t d = (size_t)job->d, first = (size_t)task * ROWS_PER_TASK;
-    size_t left = (size_t)job->n - first;
-    int n = left < ROWS_PER_TASK ? (int)left : ROWS_PER_TASK;
-    const float *x[ROWS_PER_TASK], *centres[ROWS_PER_TASK];
-    for (int i = 0; i < n; i++) {
-        x[i] = job->x + (first + (size_t)i) * d;
-        centres[i] = job->centres + (size_t)job->label[first + (size_t)i] * d;
-    }
-    squared_distance_pairs_cpu(job->isa, job->distance + first, x, centres, n, job->d);
+    int32_t index[ROWS_PER_TASK];
+    int first = task * ROWS_PER_TASK, n = 0;
+    for (; n < ROWS_PER_TASK && n < job->n - first; n++)
+        index[n] = first + n;
+    own_distance_rows_cpu(job->isa, job->distance + first, job->x, job->centres, job->label, index,
+                          n, job->d);
 }
 
 void own_distance_fwd_cpu(struct device *device, double *distance, const float *x,
                           const float *centres, const int32_t *label, int n, int d)
 {
     struct own_distance_job job = {distance, x, centres, label, n, d, device->isa};
-    threads_run(device->threads, n / ROWS_PER_TASK + (n % ROWS_PER_TASK != 0), own_distance_task,
-                &job);
+    threads_run(device->threads, (int)divide_up(n, ROWS_PER_TASK), own_distance_task, &job);
 }
+
+/* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status own_distance_fwd(struct device *device, double *distance, const float *x,
                              const float *centres, const int32_t *label, int n, int d,

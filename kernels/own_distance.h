@@ -20,6 +20,11 @@ enum status own_distance_fwd(struct device *device, double *distance, const floa
 void own_distance_fwd_cpu(struct device *device, double *distance, const float *x,
                           const float *centres, const int32_t *label, int n, int d);
 
+/* distance (n) of the rows index[0 .. n-1], on the calling thread, for operations that build on it;
+ * x, centres and label as above, distance in the order of index. */
+void own_distance_rows_cpu(enum cpu_isa isa, double *distance, const float *x, const float *centres,
+                           const int32_t *label, const int32_t *index, int n, int d);
+
 /* The same in float64, naive. Tests and bench only (tests/reference). */
 void own_distance_fwd_ref(double *distance, const double *x, const double *centres,
                           const int32_t *label, int n, int d);
