@@ -1,18 +1,19 @@
 /* See kmeans_seed.h. */
 #include "host/kmeans_seed.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 #include "host/base/memory.h"
 #include "host/base/philox.h"
 #include "kernels/candidate_distance.h"
+#include "kernels/potential.h"
 #include "kernels/squared_distance.h"
 
 #define KMEANS_STREAM 0x6B6D6E73u /* "kmns": draws that no tensor shares */
 #define SAMPLE_VALUES ((int64_t)1 << 26)
 #define ROWS_A_CENTRE 8
 #define WIDE_ROWS     4096
+#define MOST_TRIALS   32 /* 2 + log(k), and k is an int */
 /* Mean squared distances outside are as if they were 1: float32 holds their squares then. */
 #define VARIANCE_LEAST   0x1p-60
 #define VARIANCE_LARGEST 0x1p60
@@ -60,66 +61,35 @@ static enum status measure(struct kmeans_seeder *s, float *out, const float *can
     return STATUS_OK;
 }
 
-static float nearer(float distance, float candidate)
+/* ---- draws ----------------------------------------------------------------------------------- */
+
+/* Where a draw in [0, 1) falls, when rows have shares of the total in proportion to their distance.
+ * A row on a centre has no share, so it is not drawn while another is left. */
+static struct potential_draw draw_of(const struct kmeans_seeder *s, double total, double draw)
 {
-    float least = candidate < distance ? candidate : distance;
-    return least < FLT_MAX ? least : FLT_MAX; /* a sum of them is finite */
+    struct potential_draw of = {.place = draw * total};
+    while (of.block < potential_blocks(s->n) - 1 && of.before + s->block_sum[of.block] <= of.place)
+        of.before += s->block_sum[of.block++];
+    return of;
 }
 
-struct seed_job {
-    struct kmeans_seeder *s;
-    int trials; /* in s->trial */
-    int best;
-};
-
-/* What each trial would leave of the distances in a block of rows. */
-static void trials_task(void *context, int block, int worker)
+/* Of n_trials in s->trial the one that leaves the lowest sum becomes part of the distances. */
+static enum status keep_best(struct kmeans_seeder *s, int n_trials, int *best, double *left,
+                             struct err *err)
 {
-    (void)worker;
-    struct kmeans_seeder *s = ((struct seed_job *)context)->s;
-    size_t trials = (size_t)s->n_trials;
-    double *sums = s->sums + (size_t)block * trials;
-    int first = block * ROWS_PER_BLOCK;
-    int last = s->n - first < ROWS_PER_BLOCK ? s->n : first + ROWS_PER_BLOCK;
-    memset(sums, 0, trials * sizeof *sums);
-    for (int i = first; i < last; i++)
-        for (size_t t = 0; t < trials; t++)
-            sums[t] += (double)nearer(s->distance[i], s->trial[(size_t)i * trials + t]);
-}
-
-/* The distances with the trial that was kept. */
-static void keep_task(void *context, int block, int worker)
-{
-    (void)worker;
-    const struct seed_job *job = context;
-    struct kmeans_seeder *s = job->s;
-    size_t trials = (size_t)job->trials;
-    int first = block * ROWS_PER_BLOCK;
-    int last = s->n - first < ROWS_PER_BLOCK ? s->n : first + ROWS_PER_BLOCK;
-    double sum = 0;
-    for (int i = first; i < last; i++) {
-        s->distance[i] = nearer(s->distance[i], s->trial[(size_t)i * trials + (size_t)job->best]);
-        sum += (double)s->distance[i];
+    int n_blocks = potential_blocks(s->n);
+    size_t trials = (size_t)n_trials;
+    TRY(potential_fwd(s->device, s->sums, s->distance, s->trial, s->n, 1, n_trials, err));
+    for (int t = 0; t < n_trials; t++) {
+        double sum = 0;
+        for (int block = 0; block < n_blocks; block++)
+            sum += s->sums[(size_t)block * trials + (size_t)t];
+        if (t == 0 || sum < *left)
+            *best = t, *left = sum;
     }
-    s->block_sum[block] = sum;
-}
-
-/* The row that a draw in [0, 1) falls on, when rows have shares of the total in proportion to their
- * distance. A row on a centre has no share, so it is not drawn while another is left. */
-static int drawn_row(const struct kmeans_seeder *s, double total, double draw)
-{
-    double place = draw * total, before = 0;
-    int n_blocks = row_blocks(s->n), block = 0, drawn = -1;
-    while (block < n_blocks - 1 && before + s->block_sum[block] <= place)
-        before += s->block_sum[block++];
-    for (int i = block * ROWS_PER_BLOCK; i < s->n && i / ROWS_PER_BLOCK == block; i++) {
-        if (s->distance[i] > 0 || drawn < 0)
-            drawn = i;
-        before += (double)s->distance[i];
-        if (before > place)
-            break;
-    }
-    return drawn;
+    for (int block = 0; block < n_blocks; block++)
+        s->block_sum[block] = s->sums[(size_t)block * trials + (size_t)*best];
+    return potential_keep(s->device, s->distance, s->trial, best, s->n, 1, n_trials, err);
 }
 
 /* ---- the centres ----------------------------------------------------------------------------- */
@@ -128,29 +98,22 @@ static int drawn_row(const struct kmeans_seeder *s, double total, double draw)
 static enum status choose_centre(struct kmeans_seeder *s, float *centre, int restart, int c,
                                  double *left, struct err *err)
 {
-    struct seed_job job = {.s = s, .trials = s->n_trials};
+    struct potential_draw draws[MOST_TRIALS];
     size_t d = (size_t)s->d;
-    int n_blocks = row_blocks(s->n), trials = s->n_trials;
+    int trials = s->n_trials, best;
     double total = 0;
-    for (int block = 0; block < n_blocks; block++)
+    for (int block = 0; block < potential_blocks(s->n); block++)
         total += s->block_sum[block];
     for (int t = 0; t < trials; t++) {
         uint64_t index = (uint64_t)c * (uint64_t)trials + (uint64_t)t;
-        double draw = philox_uniform(s->settings->seed, (uint32_t)restart, KMEANS_STREAM, index);
-        memcpy(s->candidates + (size_t)t * d, row_of(s, drawn_row(s, total, draw)),
-               d * sizeof *s->candidates);
+        draws[t] = draw_of(
+            s, total, philox_uniform(s->settings->seed, (uint32_t)restart, KMEANS_STREAM, index));
     }
+    TRY(potential_draw(s->device, s->candidates, s->x, s->distance, draws, s->n, 1, trials, s->d,
+                       err));
     TRY(measure(s, s->trial, s->candidates, trials, err));
-    threads_run(s->device->threads, n_blocks, trials_task, &job);
-    for (int t = 0; t < trials; t++) {
-        double sum = 0;
-        for (int block = 0; block < n_blocks; block++)
-            sum += s->sums[(size_t)block * (size_t)trials + (size_t)t];
-        if (t == 0 || sum < *left)
-            job.best = t, *left = sum;
-    }
-    threads_run(s->device->threads, n_blocks, keep_task, &job);
-    memcpy(centre, s->candidates + (size_t)job.best * d, d * sizeof *centre);
+    TRY(keep_best(s, trials, &best, left, err));
+    memcpy(centre, s->candidates + (size_t)best * d, d * sizeof *centre);
     return STATUS_OK;
 }
 
@@ -158,13 +121,12 @@ enum status kmeans_seed(struct kmeans_seeder *s, float *centres, int restart, st
 {
     const struct kmeans_settings *settings = s->settings;
     size_t d = (size_t)s->d;
-    double draw = philox_uniform(settings->seed, (uint32_t)restart, KMEANS_STREAM, 0);
+    double draw = philox_uniform(settings->seed, (uint32_t)restart, KMEANS_STREAM, 0), left;
+    int best;
     memcpy(centres, row_of(s, (int)(draw * s->n)), d * sizeof *centres);
-    for (int i = 0; i < s->n; i++)
-        s->distance[i] = FLT_MAX;
+    TRY(potential_begin(s->device, s->distance, s->n, 1, err));
     TRY(measure(s, s->trial, centres, 1, err));
-    threads_run(s->device->threads, row_blocks(s->n), keep_task,
-                &(struct seed_job){.s = s, .trials = 1});
+    TRY(keep_best(s, 1, &best, &left, err));
     for (int c = 1; c < settings->k; c++) {
         struct kmeans_state state = {.restart = restart};
         TRY(choose_centre(s, centres + (size_t)c * d, restart, c, &state.inertia, err));
@@ -186,7 +148,8 @@ size_t kmeans_seeder_bytes(int n, int d, int k)
 {
     size_t size = (size_t)sample_size(n, d, k), trials = (size_t)n_trials(k);
     return (size * (size_t)d + size * (trials + 1) + trials * (size_t)d) * sizeof(float) +
-           ((size_t)row_blocks((int)size) * (trials + 1) + WIDE_ROWS * trials) * sizeof(double);
+           ((size_t)potential_blocks((int)size) * (trials + 1) + WIDE_ROWS * trials) *
+               sizeof(double);
 }
 
 enum status kmeans_seeder_open(struct kmeans_seeder *s, struct row_chunks *rows, double variance,
@@ -196,7 +159,7 @@ enum status kmeans_seeder_open(struct kmeans_seeder *s, struct row_chunks *rows,
     s->n = sample_size(rows->n, rows->d, settings->k);
     s->d = rows->d;
     s->n_trials = n_trials(settings->k);
-    size_t n = (size_t)s->n, trials = (size_t)s->n_trials, blocks = (size_t)row_blocks(s->n);
+    size_t n = (size_t)s->n, trials = (size_t)s->n_trials, blocks = (size_t)potential_blocks(s->n);
     bool wide = variance > 0 && (variance < VARIANCE_LEAST || variance > VARIANCE_LARGEST);
     if (rows->x && !rows->spherical && s->n == rows->n)
         s->x = rows->x;
