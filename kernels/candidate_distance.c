@@ -1,4 +1,4 @@
-/* Distances to a few candidates: CPU code and dispatch.
+/* Distances to a few candidates: CPU code, CUDA launch and dispatch.
  *
  *   task: some rows
  *     for each chunk of at most 48 candidates
@@ -21,7 +21,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include "host/base/cuda_device.h"
 #include "host/base/divide_up.h"
+#include "kernels/candidate_distance_job.h"
 #include "kernels/cpu.h"
 #ifdef __FP_FAST_FMAF
 #include <math.h>
@@ -348,6 +350,36 @@ void candidate_distance_fwd_cpu(struct device *device, float *out, const float *
         threads_run(device->threads, (int)divide_up(n, job.rows_per_task), candidate_task, &job);
 }
 
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+enum status candidate_distance_fwd_cuda(struct device *device, float *out, const float *x,
+                                        const float *c, int n, int t, int d, struct err *err)
+{
+    static const char *const names[CANDIDATE_MOST] = {
+        "candidate_distance_1", "candidate_distance_2", "candidate_distance_3",
+        "candidate_distance_4", "candidate_distance_5", "candidate_distance_6",
+        "candidate_distance_7", "candidate_distance_8"};
+    if (n == 0 || t == 0)
+        return STATUS_OK;
+    int per_chunk = (int)divide_up(t, divide_up(t, CANDIDATE_MOST * CANDIDATE_PAIRS));
+    int n_chunks = (int)divide_up(t, per_chunk), pairs = 1;
+    while (pairs * CANDIDATE_MOST < per_chunk)
+        pairs *= 2;
+    int of_thread = (int)divide_up(per_chunk, pairs);
+    int stage = CANDIDATE_ROWS * CANDIDATE_STRIDE + pairs * of_thread * CANDIDATE_COLUMNS;
+    struct candidate_distance_job job = {out, x, c, n, t, d, n_chunks, per_chunk};
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "candidate_distance",
+                           .name = names[of_thread - 1],
+                           .grid = {(unsigned)(divide_up(n, CANDIDATE_ROWS) * n_chunks), 1, 1},
+                           .block = {(unsigned)(64 * pairs), 1, 1},
+                           .shared = (unsigned)(CANDIDATE_STAGES * stage) * (unsigned)sizeof(float),
+                           .values = (void *[]){&job},
+                       },
+                       err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status candidate_distance_fwd(struct device *device, float *out, const float *x,
@@ -358,7 +390,7 @@ enum status candidate_distance_fwd(struct device *device, float *out, const floa
         candidate_distance_fwd_cpu(device, out, x, c, n, t, d);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return candidate_distance_fwd_cuda(device, out, x, c, n, t, d, err);
     }
     return device_lacks("candidate_distance", err);
 }

@@ -26,12 +26,18 @@
  * set, but for which NaN it is: NaN in row i or candidate t makes out[i,t] NaN, so do infinities of
  * one sign at one place in both; another infinity, or a difference, square or sum beyond float32,
  * makes it +infinity. A difference of 2^-75 or less has a square below float32's least: it is lost.
- * Nothing else of out is touched by any of that. */
+ * Nothing else of out is touched by any of that.
+ *
+ * On a GPU pointers are the device's, multiples of 16 bytes; a call is queued, and nothing waits.
+ */
 enum status candidate_distance_fwd(struct device *device, float *out, const float *x,
                                    const float *c, int n, int t, int d, struct err *err);
 
 void candidate_distance_fwd_cpu(struct device *device, float *out, const float *x, const float *c,
                                 int n, int t, int d);
+
+enum status candidate_distance_fwd_cuda(struct device *device, float *out, const float *x,
+                                        const float *c, int n, int t, int d, struct err *err);
 
 /* The same in float64, naive. Tests and bench only (tests/reference). */
 void candidate_distance_fwd_ref(double *out, const double *x, const double *c, int n, int t, int d);

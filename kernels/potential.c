@@ -1,8 +1,9 @@
-/* Potentials of k-means++: CPU code and dispatch. See potential.h. */
+/* Potentials of k-means++: CPU code, CUDA launches and dispatch. See potential.h. */
 #include "kernels/potential.h"
 
 #include <float.h>
 #include <string.h>
+#include "host/base/cuda_device.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------- */
 
@@ -105,6 +106,77 @@ void potential_draw_cpu(float *candidates, const float *x, const float *distance
     }
 }
 
+/* ---- CUDA ------------------------------------------------------------------------------------ */
+
+static enum status launch(struct device *device, const char *name, int64_t blocks, void *job,
+                          struct err *err)
+{
+    if (blocks == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "potential",
+                           .name = name,
+                           .grid = {(unsigned)blocks, 1, 1},
+                           .block = {POTENTIAL_THREADS, 1, 1},
+                           .values = (void *[]){job},
+                       },
+                       err);
+}
+
+enum status potential_begin_cuda(struct device *device, float *distance, int n, int runs,
+                                 struct err *err)
+{
+    struct potential_keep_job job = {.distance = distance, .n = n, .runs = runs};
+    return launch(device, "potential_begin", divide_up(n, POTENTIAL_THREADS) * runs, &job, err);
+}
+
+enum status potential_fwd_cuda(struct device *device, double *sums, const float *distance,
+                               const float *trial, int n, int runs, int trials, struct err *err)
+{
+    int columns = runs * trials;
+    int width = (int)divide_up(columns, divide_up(columns, POTENTIAL_COLUMNS));
+    int n_groups = (int)divide_up(columns, width);
+    struct potential_fwd_job job = {
+        .sums = sums,
+        .distance = distance,
+        .trial = trial,
+        .n = n,
+        .runs = runs,
+        .trials = trials,
+        .n_groups = n_groups,
+        .width = width,
+    };
+    return launch(device, "potential_sums", (int64_t)potential_blocks(n) * n_groups, &job, err);
+}
+
+enum status potential_keep_cuda(struct device *device, float *distance, const float *trial,
+                                const int *best, int n, int runs, int trials, struct err *err)
+{
+    struct potential_keep_job job = {
+        .distance = distance, .trial = trial, .n = n, .runs = runs, .trials = trials};
+    memcpy(job.best, best, (size_t)runs * sizeof *best);
+    return launch(device, "potential_keep", divide_up(n, POTENTIAL_THREADS) * runs, &job, err);
+}
+
+enum status potential_draw_cuda(struct device *device, float *candidates, const float *x,
+                                const float *distance, const struct potential_draw *draws, int n,
+                                int runs, int trials, int d, struct err *err)
+{
+    struct potential_draw_job job = {
+        .candidates = candidates, .x = x, .distance = distance, .n = n, .trials = trials, .d = d};
+    for (; job.first < runs * trials; job.first += POTENTIAL_DRAWS) {
+        int left = runs * trials - job.first;
+        int size = left < POTENTIAL_DRAWS ? left : POTENTIAL_DRAWS;
+        for (int i = 0; i < size; i++) {
+            const struct potential_draw *draw = &draws[job.first + i];
+            job.block[i] = draw->block, job.before[i] = draw->before, job.place[i] = draw->place;
+        }
+        TRY(launch(device, "potential_draw", size, &job, err));
+    }
+    return STATUS_OK;
+}
+
 /* ---- dispatch -------------------------------------------------------------------------------- */
 
 enum status potential_begin(struct device *device, float *distance, int n, int runs,
@@ -116,7 +188,7 @@ enum status potential_begin(struct device *device, float *distance, int n, int r
             distance[i] = FLT_MAX;
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return potential_begin_cuda(device, distance, n, runs, err);
     }
     return device_lacks("potential", err);
 }
@@ -129,7 +201,7 @@ enum status potential_fwd(struct device *device, double *sums, const float *dist
         potential_fwd_cpu(device, sums, distance, trial, n, runs, trials);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return potential_fwd_cuda(device, sums, distance, trial, n, runs, trials, err);
     }
     return device_lacks("potential", err);
 }
@@ -142,7 +214,7 @@ enum status potential_keep(struct device *device, float *distance, const float *
         potential_keep_cpu(device, distance, trial, best, n, runs, trials);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return potential_keep_cuda(device, distance, trial, best, n, runs, trials, err);
     }
     return device_lacks("potential", err);
 }
@@ -156,7 +228,7 @@ enum status potential_draw(struct device *device, float *candidates, const float
         potential_draw_cpu(candidates, x, distance, draws, n, runs, trials, d);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return potential_draw_cuda(device, candidates, x, distance, draws, n, runs, trials, d, err);
     }
     return device_lacks("potential", err);
 }

@@ -67,6 +67,17 @@ void potential_keep_cpu(struct device *device, float *distance, const float *tri
 void potential_draw_cpu(float *candidates, const float *x, const float *distance,
                         const struct potential_draw *draws, int n, int runs, int trials, int d);
 
+/* On a GPU. */
+enum status potential_begin_cuda(struct device *device, float *distance, int n, int runs,
+                                 struct err *err);
+enum status potential_fwd_cuda(struct device *device, double *sums, const float *distance,
+                               const float *trial, int n, int runs, int trials, struct err *err);
+enum status potential_keep_cuda(struct device *device, float *distance, const float *trial,
+                                const int *best, int n, int runs, int trials, struct err *err);
+enum status potential_draw_cuda(struct device *device, float *candidates, const float *x,
+                                const float *distance, const struct potential_draw *draws, int n,
+                                int runs, int trials, int d, struct err *err);
+
 /* Sums in float64, naive, of the float32 operands. Tests and bench only (tests/reference). A sum
  * may differ from it by potential_fwd_tolerance() of itself. */
 void potential_fwd_ref(double *sums, const double *distance, const double *trial, int n, int runs,

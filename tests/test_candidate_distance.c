@@ -1,6 +1,6 @@
 /* Distances to candidates: against the float64 reference, and bit for bit in the order that the
  * header promises. */
-#include "tests/support.h"
+#include "tests/candidate_inputs.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -62,20 +62,6 @@ static float element(const float *x, const float *c, int d)
             p[l] = fmaf(difference, difference, p[l]);
         }
     return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]));
-}
-
-/* Values of either sign and of any size between 2^low and 2^high, with few bits set in some: sums
- * that are near the middle between two float32, exact, or far below what they are added to. */
-static void fill_any_size(float *x, size_t n, uint64_t seed, int low, int high)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint64_t bits = mix64(seed, i);
-        uint32_t fraction = (uint32_t)bits & 0x7FFFFF;
-        fraction &= bits >> 40 & 1 ? 0x7FFFFF : 0x700001;
-        float value = ldexpf(1 + (float)fraction * 0x1p-23f,
-                             low + (int)((bits >> 44) % (uint64_t)(high - low)));
-        x[i] = bits >> 63 ? -value : value;
-    }
 }
 
 static void check_bits(const struct device *device, const float *got, const float *x,
