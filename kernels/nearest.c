@@ -541,5 +541,5 @@ enum status nearest_fwd(struct device *device, int32_t *label, double *distance,
     case DEVICE_CUDA:
         break;
     }
-    return err_set(err, STATUS_RESOURCE, "nearest: no kernel for this device");
+    return device_lacks("nearest", err);
 }

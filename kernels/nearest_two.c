@@ -76,5 +76,5 @@ enum status nearest_two_fwd(struct device *device, int32_t *label, double *dista
     case DEVICE_CUDA:
         break;
     }
-    return err_set(err, STATUS_RESOURCE, "nearest_two: no kernel for this device");
+    return device_lacks("nearest_two", err);
 }

@@ -207,5 +207,5 @@ enum status squared_distance_fwd(struct device *device, double *out, const float
     case DEVICE_CUDA:
         break;
     }
-    return err_set(err, STATUS_RESOURCE, "squared_distance: no kernel for this device");
+    return device_lacks("squared_distance", err);
 }

@@ -376,14 +376,23 @@ void npy_writer_discard(struct npy_writer *writer)
     out_file_discard(&writer->file);
 }
 
+enum status npy_write_aside(struct npy_writer *writer, const char *path, enum npy_type type,
+                            int n_dims, int64_t rows, int64_t columns, const void *values,
+                            struct err *err)
+{
+    TRY(npy_writer_open(writer, path, type, n_dims, rows, columns, err));
+    enum status status = npy_writer_add(writer, values, rows, err);
+    if (status == STATUS_OK)
+        status = out_file_sync(&writer->file, err);
+    if (status != STATUS_OK)
+        npy_writer_discard(writer);
+    return status;
+}
+
 enum status npy_write(const char *path, enum npy_type type, int n_dims, int64_t rows,
                       int64_t columns, const void *values, struct err *err)
 {
     struct npy_writer writer;
-    TRY(npy_writer_open(&writer, path, type, n_dims, rows, columns, err));
-    enum status status = npy_writer_add(&writer, values, rows, err);
-    if (status == STATUS_OK)
-        status = npy_writer_commit(&writer, err);
-    npy_writer_discard(&writer);
-    return status;
+    TRY(npy_write_aside(&writer, path, type, n_dims, rows, columns, values, err));
+    return npy_writer_commit(&writer, err);
 }

@@ -53,7 +53,14 @@ enum status npy_writer_add(struct npy_writer *writer, const void *values, int64_
 enum status npy_writer_commit(struct npy_writer *writer, struct err *err);
 void npy_writer_discard(struct npy_writer *writer);
 
-/* A whole array at once: open, add, commit. */
+/* A whole array at once, synced to the disk but without its name: open and add. Where files belong
+ * together, the first npy_writer_commit comes behind the last of these, so that all are there or
+ * none. On failure nothing is left. */
+enum status npy_write_aside(struct npy_writer *writer, const char *path, enum npy_type type,
+                            int n_dims, int64_t rows, int64_t columns, const void *values,
+                            struct err *err);
+
+/* The same, and commit. */
 enum status npy_write(const char *path, enum npy_type type, int n_dims, int64_t rows,
                       int64_t columns, const void *values, struct err *err);
 

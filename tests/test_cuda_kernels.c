@@ -179,7 +179,7 @@ START_TEST(errors_are_one_line)
     /* An operation that has no kernel yet. */
     ck_assert_int_eq(nearest_fwd(&cuda_test, NULL, NULL, NULL, NULL, 1, NULL, &err),
                      STATUS_RESOURCE);
-    ck_assert_str_eq(err.text, "nearest: no kernel for this device");
+    ck_assert_str_eq(err.text, "nearest: no kernel for this device; use --device cpu");
     device_close(&cuda_test);
     ck_assert_int_eq(device_open(&cuda_test, "cuda:1", 1, &err), STATUS_RESOURCE);
     ck_assert_str_eq(err.text, "cuda:1: this machine has 1 GPU; see midashi devices");

@@ -131,6 +131,18 @@ static int finish_writing(FILE *stream)
     return 0;
 }
 
+static enum status writing_failed(const struct out_file *file, int failure, struct err *err)
+{
+    return err_set(err, STATUS_RESOURCE, "%s: cannot write: %s", file->path,
+                   failure < 0 ? "a write failed; is the disk full?" : strerror(failure));
+}
+
+enum status out_file_sync(struct out_file *file, struct err *err)
+{
+    int failure = finish_writing(file->stream);
+    return failure == 0 ? STATUS_OK : writing_failed(file, failure, err);
+}
+
 enum status out_file_commit(struct out_file *file, struct err *err)
 {
     int failure = finish_writing(file->stream);
@@ -141,8 +153,7 @@ enum status out_file_commit(struct out_file *file, struct err *err)
     enum status status = STATUS_OK;
     if (failure != 0) {
         unlink(file->temporary);
-        status = err_set(err, STATUS_RESOURCE, "%s: cannot write: %s", file->path,
-                         failure < 0 ? "a write failed; is the disk full?" : strerror(failure));
+        status = writing_failed(file, failure, err);
     }
     forget(file);
     return status;

@@ -55,6 +55,9 @@ struct out_file {
  * is a folder, a device or the like, which a rename must not replace. */
 #define OUT_FILES_LARGEST 64
 enum status out_file_open(struct out_file *file, const char *path, struct err *err);
+/* Flushes and syncs what has been written: a commit that follows has nothing left but to rename.
+ * For files that belong together. Errors as out_file_commit's; the file stays open. */
+enum status out_file_sync(struct out_file *file, struct err *err);
 /* Flushes, syncs and renames over path. On failure (a full disk, say: STATUS_RESOURCE) the old file
  * stays and the temporary one is gone. Checks the errors of all writes before. */
 enum status out_file_commit(struct out_file *file, struct err *err);

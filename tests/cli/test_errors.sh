@@ -158,6 +158,34 @@ test_full_disk() {
     expect_match "$dir/error" 'standard output: cannot write'
 }
 
+# Labels and centres belong together: where one cannot be written, the other is not there either, and
+# of an earlier run both stay.
+test_cluster_writes_both_or_none() {
+    {
+        printf '\223NUMPY\001\000v\000%-117s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': (800, 2), }"
+        head -c 6400 /dev/zero | tr '\0' '?' # each number is 0.75
+    } >"$dir/e.npy"
+    set -- cluster "$dir/e.npy" --topics 1 --centres "$dir/c.npy"
+    run "$MIDASHI" "$@" --output "$dir/absent/l.npy"
+    expect_error 66 'l\.npy: cannot write: its folder is not there'
+    expect_absent "$dir/c.npy"
+    # 3 KB of labels reach the disk, and its limit of 1 KB (2 in some shells), when they are flushed.
+    run sh -c "ulimit -f 2; exec \"\$@\"" sh "$MIDASHI" "$@" --output "$dir/l.npy"
+    expect_error 71 'l\.npy: cannot write'
+    expect_absent "$dir/c.npy"
+    expect_absent "$dir/l.npy"
+    echo old | tee "$dir/c.npy" >"$dir/l.npy"
+    run sh -c "ulimit -f 2; exec \"\$@\"" sh "$MIDASHI" "$@" --output "$dir/l.npy"
+    expect_error 71 'l\.npy: cannot write'
+    expect_lines "$dir/c.npy" old
+    expect_lines "$dir/l.npy" old
+    [ -z "$(find "$dir" -name '*.tmp-*')" ] || fail 'a temporary file stayed'
+    run "$MIDASHI" "$@" --output "$dir/l.npy"
+    expect_code 0
+    [ "$(wc -c <"$dir/c.npy")" -eq $((128 + 8)) ] || fail 'centres'
+    [ "$(wc -c <"$dir/l.npy")" -eq $((128 + 3200)) ] || fail 'labels'
+}
+
 # A slip in --output must not cost the corpus or the embeddings.
 test_no_input_is_overwritten() {
     cp "$corpus" "$dir/c.tsv"

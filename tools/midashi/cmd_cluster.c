@@ -152,6 +152,27 @@ static enum status cluster(struct job *job, struct err *err)
     return STATUS_OK;
 }
 
+/* Both files or none. */
+static enum status write_result(const struct job *job, struct err *err)
+{
+    const struct options *o = job->options;
+    struct npy_writer centres = {0}, labels = {0};
+    enum status status = STATUS_OK;
+    if (o->centres)
+        status = npy_write_aside(&centres, o->centres, NPY_F32, 2, job->k, job->rows.d,
+                                 job->centres, err);
+    if (status == STATUS_OK)
+        status = npy_write_aside(&labels, o->output, NPY_I32, 1, (int64_t)job->parts.n_rows, 1,
+                                 job->labels, err);
+    if (status == STATUS_OK && o->centres)
+        status = npy_writer_commit(&centres, err);
+    if (status == STATUS_OK)
+        status = npy_writer_commit(&labels, err);
+    npy_writer_discard(&centres);
+    npy_writer_discard(&labels);
+    return status;
+}
+
 static enum status print_result(const struct job *job, struct err *err)
 {
     const struct kmeans_result *result = &job->result;
@@ -198,9 +219,7 @@ static enum status run_job(struct job *job, struct err *err)
     TRY(open_cpu_device(&job->device, o, err));
     TRY(cluster(job, err));
     meter_close(&job->meter);
-    if (o->centres)
-        TRY(npy_write(o->centres, NPY_F32, 2, job->k, job->rows.d, job->centres, err));
-    TRY(npy_write(o->output, NPY_I32, 1, (int64_t)job->parts.n_rows, 1, job->labels, err));
+    TRY(write_result(job, err));
     return print_result(job, err);
 }
 
