@@ -64,7 +64,8 @@ static __device__ __forceinline__ double add_squares(double sum, const unsigned 
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         simple = simple && is_finite(x[i]) && is_normal(centre[i]);
-        difference[i] = fma(shrunk(x[i]), SHRUNK_BY, -shrunk(centre[i], 896));
+        /* The centre less x, whose square is the same. */
+        difference[i] = fma(shrunk(x[i]), -SHRUNK_BY, shrunk(centre[i], 896));
     }
     if (!simple)
 #pragma unroll
