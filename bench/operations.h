@@ -57,6 +57,7 @@
     X(nearest_two)                                                                                 \
     X(nearest_cuda)                                                                                \
     X(nearest_split_cuda)                                                                          \
+    X(column_sums)                                                                                 \
     X(own_distance)                                                                                \
     X(cluster_sums)
 

@@ -1,7 +1,7 @@
 /* The nearest centre on tensor cores: see nearest_cuda.h, and docs/numerics.md for the bounds.
  *
- * A CTA takes a tile of rows and goes with it over all centres, a tile of those at a time; scores
- * stay in registers. A tile is a loop over 64 columns a step as in product.cuh, with its stages and
+ * A CTA takes a tile of rows and goes with it over all centres of a run, a tile of those at a time;
+ * scores stay in registers. A tile is a loop over 64 columns a step as in product.cuh, with its stages and
  * its swizzle; the ring of copies runs on from one tile of centres to the next.
  *
  *            warp 0   warp 1   warp 2   warp 3       rows: bfloat16 of x - shift (A)
@@ -29,7 +29,7 @@
  * only says where a row is listed. The list's rows are scored once more (the same sums), and
  * centres that are not below become candidates, for float64 (nearest_rows.cu). */
 #include <math.h>
-#include "kernels/nearest_job.h"
+#include "kernels/nearest.cuh"
 #include "kernels/product.cuh"
 
 /* ---- copies --------------------------------------------------------------------------------- */
@@ -68,10 +68,10 @@ template <int N, int THREADS> struct centre_rows {
     const __nv_bfloat16 *from;
     int stride, place;
 
-    __device__ __forceinline__ centre_rows(const void *matrix, int row_stride)
+    __device__ __forceinline__ centre_rows(const void *matrix, int row_stride, int first)
     {
         int vector = threadIdx.x % 8, row = threadIdx.x / 8;
-        from = (const __nv_bfloat16 *)matrix + (size_t)row * row_stride + 8 * vector;
+        from = (const __nv_bfloat16 *)matrix + (size_t)(first + row) * row_stride + 8 * vector;
         stride = row_stride;
         place = opaque(row * ROW_BYTES + 16 * (vector ^ row % 8));
     }
@@ -156,13 +156,14 @@ static __device__ __forceinline__ void add_step(float (*sums)[S::warp_columns / 
                 sums[i][j][e] += chain[i][j][e];
 }
 
-/* F: what is done with a tile's sums, in registers: tile(sums, first centre of the warp's). */
+/* F: what is done with a tile's sums, in registers: tile(sums, the warp's first centre of the run).
+ * at.column is the run's first centre among those of all runs. */
 template <typename S, int PARTS, typename X, typename F>
 static __device__ __forceinline__ void score(const nearest_job &job, const X &x, F &finish,
                                              const product_place &at, unsigned char *shared)
 {
     const int stage_bytes = S::x_bytes + S::columns * ROW_BYTES;
-    centre_rows<S::columns, S::threads> centres(job.centres, job.stride);
+    centre_rows<S::columns, S::threads> centres(job.centres, job.stride, at.column);
     int n_steps = job.stride / K_STEP * PARTS;
     unsigned of_x = opaque(shared_address(shared) + (at.warp_row + at.lane % 16) * ROW_BYTES +
                            16 * (at.lane / 16 ^ at.lane % 8));
@@ -208,7 +209,7 @@ struct centre_terms {
     float half, lost, length;
 };
 
-/* Of centres column and column + 1; column is even. */
+/* Of centres column and column + 1 among those of all runs; column is even. */
 static __device__ __forceinline__ void two_centres(centre_terms *of, const nearest_terms &terms,
                                                    int column)
 {
@@ -225,13 +226,14 @@ static __device__ __forceinline__ float upper(float sum, const centre_terms &cen
                      __fmaf_ru(row.y, centre.length, __fadd_ru(sum, centre.half)));
 }
 
-/* What the score is at least whose upper bound this is. -INFINITY where that is unknown. */
-static __device__ __forceinline__ float lower(const nearest_job &job, float bound, int label,
+/* What the score of a centre (among all runs') is at least whose upper bound this is. -INFINITY
+ * where that is unknown. */
+static __device__ __forceinline__ float lower(const nearest_job &job, float bound, int centre,
                                               float2 row)
 {
-    float reach = __fmaf_ru(row.x, job.terms.lost[label],
-                            __fmul_ru(row.y, job.terms.length[label]));
-    float less = __fmaf_ru(2.0001f, reach, job.terms.slack[label]);
+    float reach = __fmaf_ru(row.x, job.terms.lost[centre],
+                            __fmul_ru(row.y, job.terms.length[centre]));
+    float less = __fmaf_ru(2.0001f, reach, job.terms.slack[centre]);
     /* The bound was rounded up three times, its parts being below |bound| + reach. */
     less = __fmaf_ru(0x1p-21f, fabsf(bound), less);
     less = __fmaf_ru(__fmul_ru(job.distance, row.x), row.x, less);
@@ -300,7 +302,7 @@ template <typename S> struct keep_best {
         for (int j = 0; j < S::warp_columns / 8; j++) {
             int column = first + 8 * j + 2 * q;
             centre_terms centre[2];
-            two_centres(centre, job.terms, column);
+            two_centres(centre, job.terms, at.column + column);
 #pragma unroll
             for (int i = 0; i < 2 * m16; i++)
 #pragma unroll
@@ -332,6 +334,8 @@ template <typename S> struct keep_best {
         __syncthreads();
         if (threadIdx.x >= (S::rows + 31) / 32 * 32)
             return;
+        int run = run_of_block(job.runs);
+        nearest_list list = list_of_run(job.list, run, job.n);
         int i = threadIdx.x, row = at.row + i;
         bool listed = false;
         float least = 0;
@@ -340,19 +344,19 @@ template <typename S> struct keep_best {
 #pragma unroll
             for (int w = 1; w < S::warps_wide; w++)
                 all.add({best[w * S::rows + i], second[w * S::rows + i], label[w * S::rows + i]});
-            least = lower(job, all.best, all.label, terms[i]);
+            least = lower(job, all.best, at.column + all.label, terms[i]);
             listed = !(all.second < least);
-            job.label[row] = all.label;
+            job.label[run * job.label_stride + row] = all.label;
         }
         unsigned mask = __ballot_sync(0xFFFFFFFF, listed);
         int place = 0;
         if (at.lane == 0 && mask)
-            place = atomicAdd(job.list.n, __popc(mask));
+            place = atomicAdd(list.n, __popc(mask));
         place = __shfl_sync(0xFFFFFFFF, place, 0) + __popc(mask & ((1u << at.lane) - 1));
         if (listed) {
-            job.list.row[place] = row;
-            job.list.least[place] = least;
-            job.list.n_candidates[place] = 0;
+            list.row[place] = row;
+            list.least[place] = least;
+            list.n_candidates[place] = 0;
         }
     }
 };
@@ -364,20 +368,22 @@ template <typename S> struct list_candidates {
 
     const nearest_job &job;
     const product_place &at;
+    const nearest_list &list; /* the run's */
     float2 *terms;
     float *least;
     int n; /* rows listed */
 
     __device__ __forceinline__ list_candidates(const nearest_job &j, const product_place &place,
-                                               unsigned char *shared, int n_listed)
-        : job(j), at(place), n(n_listed)
+                                               const nearest_list &of_run, unsigned char *shared,
+                                               int n_listed)
+        : job(j), at(place), list(of_run), n(n_listed)
     {
         terms = (float2 *)shared;
         least = (float *)(terms + S::rows);
         for (int i = threadIdx.x; i < S::rows; i += S::threads) {
             int entry = min(at.row + i, n - 1);
-            terms[i] = row_terms(job, job.list.row[entry]);
-            least[i] = job.list.least[entry];
+            terms[i] = row_terms(job, list.row[entry]);
+            least[i] = list.least[entry];
         }
     }
 
@@ -385,9 +391,9 @@ template <typename S> struct list_candidates {
     {
         if (entry >= n || centre >= job.k)
             return;
-        int place = atomicAdd(job.list.n_candidates + entry, 1);
+        int place = atomicAdd(list.n_candidates + entry, 1);
         if (place < NEAREST_CANDIDATES)
-            job.list.candidates[(size_t)entry * NEAREST_CANDIDATES + place] = centre;
+            list.candidates[(size_t)entry * NEAREST_CANDIDATES + place] = centre;
     }
 
     __device__ __forceinline__ void tile(const float (*sums)[S::warp_columns / 8][4], int first)
@@ -397,7 +403,7 @@ template <typename S> struct list_candidates {
         for (int j = 0; j < S::warp_columns / 8; j++) {
             int column = first + 8 * j + 2 * q;
             centre_terms centre[2];
-            two_centres(centre, job.terms, column);
+            two_centres(centre, job.terms, at.column + column);
 #pragma unroll
             for (int i = 0; i < 2 * (S::warp_rows / 16); i++) {
                 int row = at.warp_row + 8 * i + g;
@@ -413,12 +419,13 @@ template <typename S> struct list_candidates {
 
 /* ---- kernels --------------------------------------------------------------------------------- */
 
-template <typename S> static __device__ __forceinline__ product_place place_of()
+template <typename S>
+static __device__ __forceinline__ product_place place_of(const nearest_job &job)
 {
     int warp = __shfl_sync(0xFFFFFFFF, threadIdx.x / 32, 0);
     product_place at;
-    at.row = blockIdx.x * S::rows;
-    at.column = 0;
+    at.row = piece_of_block(job.runs) * S::rows;
+    at.column = run_of_block(job.runs) * job.k_padded;
     at.warp_row = warp / S::warps_wide * S::warp_rows;
     at.warp_column = warp % S::warps_wide * S::warp_columns;
     at.lane = threadIdx.x % 32;
@@ -432,7 +439,7 @@ template <typename S, int PARTS>
 static __device__ __forceinline__ void assign(const nearest_job &job)
 {
     extern __shared__ __align__(128) unsigned char shared[];
-    product_place at = place_of<S>();
+    product_place at = place_of<S>(job);
     keep_best<S> finish(job, at, shared + ring_bytes<S>);
     /* Rows behind the last are the last again. */
     row_picks<S::rows, S::threads> x(job.x, job.stride,
@@ -445,14 +452,14 @@ template <typename S, int PARTS>
 static __device__ __forceinline__ void find_candidates(const nearest_job &job)
 {
     extern __shared__ __align__(128) unsigned char shared[];
-    product_place at = place_of<S>();
-    int n = *job.list.n;
+    product_place at = place_of<S>(job);
+    nearest_list list = list_of_run(job.list, run_of_block(job.runs), job.n);
+    int n = *list.n;
     if (at.row >= n)
         return;
-    list_candidates<S> finish(job, at, shared + ring_bytes<S>, n);
-    row_picks<S::rows, S::threads> x(job.x, job.stride, [&](int i) {
-        return job.list.row[min(at.row + i, n - 1)];
-    });
+    list_candidates<S> finish(job, at, list, shared + ring_bytes<S>, n);
+    row_picks<S::rows, S::threads> x(job.x, job.stride,
+                                     [&](int i) { return list.row[min(at.row + i, n - 1)]; });
     score<S, PARTS>(job, x, finish, at, shared);
 }
 

@@ -115,15 +115,15 @@ static int shape_of(int k)
     return rounded_to(k, 256) <= rounded_to(k, 128) * 1.1 ? 3 : 2;
 }
 
-static void carve_centres(struct nearest_centres_cuda *packed, struct cuda_arena *arena, int k,
-                          int d, bool split)
+static void carve_centres(struct nearest_centres_cuda *packed, struct cuda_arena *arena, int n_runs,
+                          int k, int d, bool split)
 {
-    *packed = (struct nearest_centres_cuda){.k = k, .d = d, .split = split};
+    *packed = (struct nearest_centres_cuda){.n_runs = n_runs, .k = k, .d = d, .split = split};
     packed->stride = stride_of(d);
     packed->shape = shape_of(k);
     int tile = shapes[packed->shape].centres;
     packed->k_padded = rounded_to(k, tile < of_candidates.centres ? of_candidates.centres : tile);
-    size_t n = (size_t)packed->k_padded, size = n * (size_t)packed->stride;
+    size_t n = (size_t)n_runs * (size_t)packed->k_padded, size = n * (size_t)packed->stride;
     packed->hi = cuda_arena_take(arena, size, 2);
     packed->lo = split ? cuda_arena_take(arena, size, 2) : NULL;
     packed->half = cuda_arena_take(arena, n, sizeof(float));
@@ -132,20 +132,21 @@ static void carve_centres(struct nearest_centres_cuda *packed, struct cuda_arena
     packed->slack = cuda_arena_take(arena, n, sizeof(float));
 }
 
-size_t nearest_centres_cuda_bytes(int k, int d, bool split)
+size_t nearest_centres_cuda_bytes(int n_runs, int k, int d, bool split)
 {
     struct nearest_centres_cuda packed;
     struct cuda_arena arena = {0};
-    carve_centres(&packed, &arena, k, d, split);
+    carve_centres(&packed, &arena, n_runs, k, d, split);
     return arena.used;
 }
 
 enum status nearest_centres_cuda_pack(struct device *device, struct nearest_centres_cuda *packed,
-                                      void *memory, const float *centres, const float *shift, int k,
-                                      int d, bool split, struct err *err)
+                                      void *memory, const float *centres, const float *shift,
+                                      int n_runs, int k, int d, bool split, struct err *err)
 {
     struct cuda_arena arena = {.base = (CUdeviceptr)(uintptr_t)memory};
-    carve_centres(packed, &arena, k, d, split);
+    assert(n_runs >= 1 && n_runs <= RUNS_LARGEST);
+    carve_centres(packed, &arena, n_runs, k, d, split);
     packed->centres = centres;
     struct nearest_centres_job job = {
         .hi = (void *)packed->hi,
@@ -157,6 +158,7 @@ enum status nearest_centres_cuda_pack(struct device *device, struct nearest_cent
         .centres = centres,
         .shift = shift,
         .k = k,
+        .k_padded = packed->k_padded,
         .d = d,
         .stride = packed->stride,
         .rounding = ((double)d + 16) * 0x1p-53,
@@ -164,27 +166,27 @@ enum status nearest_centres_cuda_pack(struct device *device, struct nearest_cent
         .underflow = 2 * ((double)packed->stride * (split ? 3 : 1)) * 0x1p-126,
         .distance = nearest_distance_error(d),
     };
-    return launch(device, "nearest_rows", "nearest_centres", (unsigned)packed->k_padded, 256, 0,
-                  &job, err);
+    return launch(device, "nearest_rows", "nearest_centres",
+                  (unsigned)n_runs * (unsigned)packed->k_padded, 256, 0, &job, err);
 }
 
 /* ---- labels ---------------------------------------------------------------------------------- */
 
-static void carve_list(struct nearest_list *list, struct cuda_arena *arena, int n)
+static void carve_list(struct nearest_list *list, struct cuda_arena *arena, int n, int n_runs)
 {
-    size_t rows = (size_t)n;
-    list->n = cuda_arena_take(arena, 1, sizeof(int32_t));
+    size_t rows = (size_t)n_runs * (size_t)n;
+    list->n = cuda_arena_take(arena, (size_t)n_runs, sizeof(int32_t));
     list->row = cuda_arena_take(arena, rows, sizeof(int32_t));
     list->least = cuda_arena_take(arena, rows, sizeof(float));
     list->n_candidates = cuda_arena_take(arena, rows, sizeof(int32_t));
     list->candidates = cuda_arena_take(arena, rows, NEAREST_CANDIDATES * sizeof(int32_t));
 }
 
-size_t nearest_cuda_scratch_bytes(int n)
+size_t nearest_cuda_scratch_bytes(int n, int n_runs)
 {
     struct nearest_list list;
     struct cuda_arena arena = {0};
-    carve_list(&list, &arena, n);
+    carve_list(&list, &arena, n, n_runs);
     return arena.used;
 }
 
@@ -211,8 +213,8 @@ static enum status score(struct device *device, const struct shape *shape,
 {
     job->n_tiles = (int)divide_up(centres->k, shape->centres);
     return launch(device, "nearest", centres->split ? shape->split : shape->kernel,
-                  (unsigned)divide_up(job->n, shape->rows), (unsigned)shape->threads,
-                  shared_bytes(shape, candidates), job, err);
+                  (unsigned)divide_up(job->n, shape->rows) * (unsigned)job->runs.n,
+                  (unsigned)shape->threads, shared_bytes(shape, candidates), job, err);
 }
 
 static int64_t elements_between(const void *from, const void *to)
@@ -220,20 +222,21 @@ static int64_t elements_between(const void *from, const void *to)
     return ((const char *)to - (const char *)from) / 2;
 }
 
-enum status nearest_fwd_cuda(struct device *device, int32_t *label, double *distance,
+enum status nearest_fwd_cuda(struct device *device, int32_t *label, int64_t label_stride,
                              const struct nearest_rows_cuda *rows,
-                             const struct nearest_centres_cuda *centres, void *scratch,
-                             int64_t *n_rechecked, struct err *err)
+                             const struct nearest_centres_cuda *centres,
+                             const struct run_list *runs, void *scratch, int64_t *n_rechecked,
+                             struct err *err)
 {
     static const char *const decide[] = {"nearest_decide_f32", "nearest_decide_f16"};
-    static const char *const distances[] = {"nearest_distances_f32", "nearest_distances_f16"};
     struct cuda_arena arena = {.base = (CUdeviceptr)(uintptr_t)scratch};
     struct nearest_list list;
     bool split = centres->split;
-    assert(rows->d == centres->d && (!split || rows->lo));
-    if (rows->n == 0)
+    assert(rows->d == centres->d && (!split || rows->lo) && label_stride >= rows->n);
+    assert(runs->n <= centres->n_runs);
+    if (rows->n == 0 || runs->n == 0)
         return STATUS_OK;
-    carve_list(&list, &arena, rows->n);
+    carve_list(&list, &arena, rows->n, centres->n_runs);
     struct nearest_job job = {
         .x = rows->hi,
         .centres = centres->hi,
@@ -244,11 +247,14 @@ enum status nearest_fwd_cuda(struct device *device, int32_t *label, double *dist
         .terms = {centres->half, centres->lost, centres->length, centres->slack},
         .n = rows->n,
         .k = centres->k,
+        .k_padded = centres->k_padded,
         .stride = rows->stride,
         .chain = chain_error(rows->stride, split),
         .distance = nearest_rounded_up(nearest_distance_error(rows->d)),
         .label = label,
+        .label_stride = label_stride,
         .list = list,
+        .runs = *runs,
     };
     struct nearest_decide_job of_list = {
         .x = rows->x,
@@ -257,19 +263,17 @@ enum status nearest_fwd_cuda(struct device *device, int32_t *label, double *dist
         .k = centres->k,
         .d = rows->d,
         .label = label,
-        .distance = distance,
+        .label_stride = label_stride,
         .n_rechecked = n_rechecked,
         .list = list,
+        .runs = *runs,
     };
-    unsigned quads = (unsigned)divide_up(rows->n, NEAREST_QUAD_ROWS),
-             threads = 4 * NEAREST_QUAD_ROWS;
-    TRY(cuda_clear(device->cuda, list.n, sizeof *list.n, err));
+    unsigned quads = (unsigned)divide_up(rows->n, NEAREST_QUAD_ROWS) * (unsigned)runs->n;
+    TRY(cuda_clear(device->cuda, list.n, (size_t)centres->n_runs * sizeof *list.n, err));
     TRY(score(device, &shapes[centres->shape], centres, &job, false, err));
     TRY(score(device, &of_candidates, centres, &job, true, err));
-    TRY(launch(device, "nearest_rows", decide[rows->type], quads, threads, 0, &of_list, err));
-    if (!distance)
-        return STATUS_OK;
-    return launch(device, "nearest_rows", distances[rows->type], quads, threads, 0, &of_list, err);
+    return launch(device, "nearest_rows", decide[rows->type], quads, 4 * NEAREST_QUAD_ROWS, 0,
+                  &of_list, err);
 }
 
 bool nearest_cuda_splits(bool split, int64_t n_rechecked, int64_t n)

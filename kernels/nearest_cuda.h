@@ -13,6 +13,9 @@
  * where hi is X in bfloat16 and lo what is left of it, in bfloat16. The split pays where one
  * product would leave many rows undecided: nearest_cuda_splits says so from the count.
  *
+ * Several runs, each with centres of its own, may go over the same rows at once: blocks of the same
+ * rows stand side by side and read them from memory once. What a run gets, it gets alone too.
+ *
  * All pointers are the device's, multiples of 16 bytes, unless said. Everything is queued on the
  * device's stream, and nothing waits for it. */
 #ifndef MIDASHI_KERNELS_NEAREST_CUDA_H
@@ -21,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "host/base/device.h"
+#include "kernels/run_list.h"
 
 enum nearest_rows_type {
     NEAREST_ROWS_F32,
@@ -50,37 +54,40 @@ enum status nearest_rows_cuda_prepare(struct device *device, struct nearest_rows
                                       const float *shift, int n, int d, bool split,
                                       struct err *err);
 
-/* Centres, packed once an iteration. */
+/* Centres of all runs, packed once an iteration. */
 struct nearest_centres_cuda {
-    int k, d, stride;
-    int k_padded; /* a multiple of the tile's centres */
+    int n_runs, k, d, stride;
+    int k_padded; /* centres of a run here: a multiple of the tile's */
     int shape;    /* of the tile */
     bool split;
-    const float *centres;                      /* (k, d), borrowed */
-    const void *hi, *lo;                       /* (k_padded, stride); lo NULL: not split */
-    const float *half, *lost, *length, *slack; /* (k_padded); see nearest_job.h */
+    const float *centres;                      /* (n_runs, k, d), borrowed */
+    const void *hi, *lo;                       /* (n_runs, k_padded, stride); lo NULL: not split */
+    const float *half, *lost, *length, *slack; /* (n_runs, k_padded); see nearest_job.h */
 };
 
-/* k >= 1, d >= 1. */
-size_t nearest_centres_cuda_bytes(int k, int d, bool split);
-/* centres (k, d) float32, finite; shift: that of the rows. memory: 256-byte aligned. */
+/* 1 <= n_runs <= RUNS_LARGEST, k >= 1, d >= 1. */
+size_t nearest_centres_cuda_bytes(int n_runs, int k, int d, bool split);
+/* centres (n_runs, k, d) float32, finite (of runs that are not listed later, anything); shift: that
+ * of the rows. memory: 256-byte aligned. */
 enum status nearest_centres_cuda_pack(struct device *device, struct nearest_centres_cuda *packed,
-                                      void *memory, const float *centres, const float *shift, int k,
-                                      int d, bool split, struct err *err);
+                                      void *memory, const float *centres, const float *shift,
+                                      int n_runs, int k, int d, bool split, struct err *err);
 
 /* Bytes of scratch memory that n rows want. */
-size_t nearest_cuda_scratch_bytes(int n);
+size_t nearest_cuda_scratch_bytes(int n, int n_runs);
 
-/* label       (n) int32   -1 for a row with NaN or an infinity
- * distance    (n) float64 to the label's centre, INFINITY where that is -1; or NULL: it reads x
- * once more, and float64 is slow on GeForce cards rows        with lo, where the centres are split
- * scratch     256-byte aligned, of nearest_cuda_scratch_bytes(n)
- * n_rechecked one int64; the number of rows that float64 decided is added. Or NULL
- * What a row gets depends on the row and the packed centres only. */
-enum status nearest_fwd_cuda(struct device *device, int32_t *label, double *distance,
+/* label       (n_runs, label_stride) int32, of which n a run; -1 for a row with NaN or an infinity
+ * rows        with lo, where the centres are split
+ * runs        of the centres' n_runs; labels and counts of others are not touched
+ * scratch     256-byte aligned, of nearest_cuda_scratch_bytes(n, n_runs)
+ * n_rechecked (n_runs) int64; the number of rows that float64 decided is added. Or NULL
+ * What a row gets of a run depends on the row and the run's centres only. Distances to the centres
+ * found: kernels/own_distance.h. */
+enum status nearest_fwd_cuda(struct device *device, int32_t *label, int64_t label_stride,
                              const struct nearest_rows_cuda *rows,
-                             const struct nearest_centres_cuda *centres, void *scratch,
-                             int64_t *n_rechecked, struct err *err);
+                             const struct nearest_centres_cuda *centres,
+                             const struct run_list *runs, void *scratch, int64_t *n_rechecked,
+                             struct err *err);
 
 /* Whether the next call should be split, when the last one rechecked so many of n rows: more than
  * 5 % by one product. Once split, it stays so: `split` is what the last one was. */

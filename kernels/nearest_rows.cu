@@ -3,21 +3,12 @@
  *   nearest_rows_...    rows for the tensor cores, once for all iterations       a warp a row
  *   nearest_centres     the centres of an iteration                              a block a centre
  *   nearest_decide      listed rows, in float64, among their candidates          a quad a row
- *   nearest_distances   of all rows to their centres, in float64                 a quad a row
  *
- * float64 distances have the order of kernels/squared_distance.h, bit for bit: lane m of a quad has
- * the partial sum of the columns j = m modulo 4. GeForce cards have 2 units of float64 a
- * multiprocessor and a column takes four of their steps (two conversions, the difference, the
- * multiply-add), so what counts is how few pairs there are; candidates are two or three a row. */
-#include <cuda_fp16.h>
+ * GeForce cards have 2 units of float64 a multiprocessor, so what counts is how few pairs are
+ * compared; candidates are two or three a row. */
 #include <math.h>
-#include "kernels/cuda.cuh"
-#include "kernels/nearest_job.h"
-
-static __device__ float to_float(__half x)
-{
-    return __half2float(x);
-}
+#include "kernels/nearest.cuh"
+#include "kernels/squared_distance.cuh"
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
@@ -100,13 +91,14 @@ static __device__ double length_of(const nearest_centres_job &p, double square)
 
 /* Of a centre: C = c - shift, exactly; high and low, its halves; and the sums of squares of C, of
  * what the halves leave of it, and of the halves. Centres behind the last are never best; one that
- * is too long is as good as possible for every row, so that none is sure. */
+ * is too long is as good as possible for every row, so that none is sure. Blocks go through the
+ * centres of all runs. */
 extern "C" __global__ void __launch_bounds__(32 * CENTRE_WARPS)
     nearest_centres(const __grid_constant__ nearest_centres_job p)
 {
-    int c = blockIdx.x;
-    bool there = c < p.k;
-    const float *centre = p.centres + (size_t)c * p.d;
+    int c = blockIdx.x, run = c / p.k_padded, of_run = c % p.k_padded;
+    bool there = of_run < p.k;
+    const float *centre = p.centres + ((size_t)run * p.k + of_run) * p.d;
     __nv_bfloat16 *hi = (__nv_bfloat16 *)p.hi + (size_t)c * p.stride;
     __nv_bfloat16 *lo = (__nv_bfloat16 *)p.lo + (size_t)c * p.stride;
     double square = 0, lost = 0, high_square = 0, low_square = 0;
@@ -156,28 +148,6 @@ extern "C" __global__ void __launch_bounds__(32 * CENTRE_WARPS)
 
 /* ---- float64 --------------------------------------------------------------------------------- */
 
-/* By the four lanes of a quad, the same in each; the whole warp must come. */
-template <typename T>
-static __device__ double quad_distance(const T *x, const float *centre, int d)
-{
-    int m = threadIdx.x % 4, first = threadIdx.x % 32 - m, whole = d / 4 * 4;
-    double partial = 0;
-#pragma unroll 8
-    for (int j = m; j < whole; j += 4) {
-        double difference = (double)to_float(x[j]) - (double)centre[j];
-        partial = fma(difference, difference, partial);
-    }
-    double sum = __shfl_sync(0xFFFFFFFF, partial, first);
-#pragma unroll
-    for (int i = 1; i < 4; i++)
-        sum += __shfl_sync(0xFFFFFFFF, partial, first + i);
-    for (int j = whole; j < d; j++) {
-        double difference = (double)to_float(x[j]) - (double)centre[j];
-        sum = __dadd_rn(sum, __dmul_rn(difference, difference));
-    }
-    return sum;
-}
-
 struct nearest_so_far {
     double distance;
     int label;
@@ -194,24 +164,27 @@ struct nearest_so_far {
  * warp, one after another, a quad a centre. */
 template <typename T> static __device__ void decide(const nearest_decide_job &p)
 {
-    int n = *p.list.n, lane = threadIdx.x % 32, quad = lane / 4;
-    int first = blockIdx.x * NEAREST_QUAD_ROWS + threadIdx.x / 32 * 8;
-    if (blockIdx.x == 0 && threadIdx.x == 0 && p.n_rechecked)
-        *p.n_rechecked += n;
+    int run = run_of_block(p.runs), piece = piece_of_block(p.runs);
+    nearest_list list = list_of_run(p.list, run, p.n);
+    int n = *list.n, lane = threadIdx.x % 32, quad = lane / 4;
+    int first = piece * NEAREST_QUAD_ROWS + threadIdx.x / 32 * 8;
+    if (piece == 0 && threadIdx.x == 0 && p.n_rechecked)
+        p.n_rechecked[run] += n;
     if (first >= n)
         return;
-    int entry = min(first + quad, n - 1), row = p.list.row[entry];
-    int n_candidates = p.list.n_candidates[entry];
+    int entry = min(first + quad, n - 1), row = list.row[entry];
+    int n_candidates = list.n_candidates[entry];
     bool all = n_candidates < 1 || n_candidates > NEAREST_CANDIDATES;
-    const int32_t *candidates = p.list.candidates + (size_t)entry * NEAREST_CANDIDATES;
+    const int32_t *candidates = list.candidates + (size_t)entry * NEAREST_CANDIDATES;
     const T *x = (const T *)p.x;
+    const float *centres = p.centres + (size_t)run * p.k * p.d;
     nearest_so_far nearest = {INFINITY, -1};
     int own = all ? 0 : n_candidates, most = own;
     for (int step = 4; step < 32; step *= 2)
         most = max(most, __shfl_xor_sync(0xFFFFFFFF, most, step));
     for (int i = 0; i < most; i++) {
         int c = i < own ? candidates[i] : 0;
-        double distance = quad_distance(x + (size_t)row * p.d, p.centres + (size_t)c * p.d, p.d);
+        double distance = quad_distance(x + (size_t)row * p.d, centres + (size_t)c * p.d, p.d);
         if (i < own)
             nearest.add(distance, c);
     }
@@ -222,7 +195,7 @@ template <typename T> static __device__ void decide(const nearest_decide_job &p)
         nearest_so_far of = {INFINITY, -1};
         for (int c = quad; c - quad < p.k; c += 8) {
             int there = min(c, p.k - 1);
-            of.add(quad_distance(x + (size_t)its_row * p.d, p.centres + (size_t)there * p.d, p.d),
+            of.add(quad_distance(x + (size_t)its_row * p.d, centres + (size_t)there * p.d, p.d),
                    there);
         }
         for (int step = 4; step < 32; step *= 2) {
@@ -233,26 +206,14 @@ template <typename T> static __device__ void decide(const nearest_decide_job &p)
             nearest = of;
     }
     if (lane % 4 == 0 && first + quad < n)
-        p.label[row] = nearest.label;
+        p.label[run * p.label_stride + row] = nearest.label;
 }
 
-template <typename T> static __device__ void distances(const nearest_decide_job &p)
-{
-    int row = blockIdx.x * NEAREST_QUAD_ROWS + threadIdx.x / 4, there = min(row, p.n - 1);
-    int label = p.label[there];
-    double distance = quad_distance((const T *)p.x + (size_t)there * p.d,
-                                    p.centres + (size_t)max(label, 0) * p.d, p.d);
-    if (row < p.n && threadIdx.x % 4 == 0)
-        p.distance[row] = label < 0 ? INFINITY : distance;
-}
-
-#define NEAREST_FLOAT64(name, what, T)                                                             \
+#define NEAREST_DECIDE(name, T)                                                                    \
     extern "C" __global__ void __launch_bounds__(4 * NEAREST_QUAD_ROWS)                            \
-        nearest_##name(const __grid_constant__ nearest_decide_job p)                               \
+        nearest_decide_##name(const __grid_constant__ nearest_decide_job p)                        \
     {                                                                                              \
-        what<T>(p);                                                                                \
+        decide<T>(p);                                                                              \
     }
-NEAREST_FLOAT64(decide_f32, decide, float)
-NEAREST_FLOAT64(decide_f16, decide, __half)
-NEAREST_FLOAT64(distances_f32, distances, float)
-NEAREST_FLOAT64(distances_f16, distances, __half)
+NEAREST_DECIDE(f32, float)
+NEAREST_DECIDE(f16, __half)

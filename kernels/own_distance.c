@@ -1,7 +1,9 @@
 /* See own_distance.h. A row is read once and its centre is near: what binds is memory. */
 #include "kernels/own_distance.h"
 
+#include "host/base/cuda_device.h"
 #include "host/base/divide_up.h"
+#include "kernels/own_distance_job.h"
 #include "kernels/squared_distance.h"
 
 #define ROWS_PER_TASK 64
@@ -48,6 +50,26 @@ void own_distance_fwd_cpu(struct device *device, double *distance, const float *
     threads_run(device->threads, (int)divide_up(n, ROWS_PER_TASK), own_distance_task, &job);
 }
 
+/* ---- CUDA ----------------------------------------------------------------------------------- */
+
+static enum status own_distance_fwd_cuda(struct device *device, double *distance, const float *x,
+                                         const float *centres, const int32_t *label, int n, int d,
+                                         struct err *err)
+{
+    struct own_distance_cuda_job job = {distance, x, centres, label, n, d};
+    if (n == 0)
+        return STATUS_OK;
+    return cuda_launch(device->cuda,
+                       &(struct cuda_launch){
+                           .image = "own_distance",
+                           .name = "own_distance",
+                           .grid = {(unsigned)divide_up(n, OWN_DISTANCE_ROWS), 1, 1},
+                           .block = {4 * OWN_DISTANCE_ROWS, 1, 1},
+                           .values = (void *[]){&job},
+                       },
+                       err);
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------- */
 
 enum status own_distance_fwd(struct device *device, double *distance, const float *x,
@@ -59,7 +81,7 @@ enum status own_distance_fwd(struct device *device, double *distance, const floa
         own_distance_fwd_cpu(device, distance, x, centres, label, n, d);
         return STATUS_OK;
     case DEVICE_CUDA:
-        break;
+        return own_distance_fwd_cuda(device, distance, x, centres, label, n, d, err);
     }
-    return device_lacks("own_distance", err);
+    return err_set(err, STATUS_RESOURCE, "own_distance: no kernel for this device");
 }

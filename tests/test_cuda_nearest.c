@@ -14,16 +14,16 @@
 /* ---- one call --------------------------------------------------------------------------------
  */
 
+/* Labels of one run. */
 struct labels {
     int32_t *label;
-    double *distance; /* NULL where not asked for */
     int64_t n_rechecked;
 };
 
 struct call {
     int n, k, d;
     const float *x, *centres, *shift; /* shift NULL: none */
-    bool split, half, distances;      /* half: rows are float16, which x's values must be */
+    bool split, half;                 /* half: rows are float16, which x's values must be */
 };
 
 static struct cuda_tensor send_rows(const struct call *call)
@@ -38,25 +38,35 @@ static struct cuda_tensor send_rows(const struct call *call)
     return x;
 }
 
-static struct labels run(const struct call *call)
+#define UNTOUCHED    (-77) /* a label that is not written */
+#define COUNT_BEFORE 1000
+
+/* Of centres (n_runs, k, d), those that `list` has: label is (n_runs, stride), n_rechecked
+ * (n_runs), both allocated here, as they are afterwards. */
+static void run_several(const struct call *call, int n_runs, const struct run_list *list,
+                        int stride, int32_t **label_out, int64_t **count_out)
 {
     struct err err;
     int n = call->n, k = call->k, d = call->d;
-    int64_t before = 1000;
+    size_t n_labels = (size_t)n_runs * (size_t)stride;
+    int32_t *labels = test_alloc(n_labels * sizeof *labels);
+    int64_t counts[RUNS_LARGEST];
+    for (size_t i = 0; i < n_labels; i++)
+        labels[i] = UNTOUCHED;
+    for (int r = 0; r < n_runs; r++)
+        counts[r] = COUNT_BEFORE + r;
     struct cuda_tensor x = send_rows(call);
     struct cuda_tensor centres =
-        cuda_send_bytes(call->centres, (size_t)k * (size_t)d * sizeof(float));
+        cuda_send_bytes(call->centres, (size_t)n_runs * (size_t)k * (size_t)d * sizeof(float));
     struct cuda_tensor shift =
         cuda_send_bytes(call->shift, call->shift ? (size_t)d * sizeof(float) : 0);
     struct cuda_tensor of_rows =
         cuda_empty(PRECISION_NF4, nearest_rows_cuda_bytes(n, d, call->split));
     struct cuda_tensor of_centres =
-        cuda_empty(PRECISION_NF4, nearest_centres_cuda_bytes(k, d, call->split));
-    struct cuda_tensor scratch = cuda_empty(PRECISION_NF4, nearest_cuda_scratch_bytes(n));
-    struct cuda_tensor label = cuda_empty(PRECISION_NF4, (size_t)n * sizeof(int32_t));
-    struct cuda_tensor distance =
-        cuda_empty(PRECISION_NF4, call->distances ? (size_t)n * sizeof(double) : 0);
-    struct cuda_tensor count = cuda_send_bytes(&before, sizeof before);
+        cuda_empty(PRECISION_NF4, nearest_centres_cuda_bytes(n_runs, k, d, call->split));
+    struct cuda_tensor scratch = cuda_empty(PRECISION_NF4, nearest_cuda_scratch_bytes(n, n_runs));
+    struct cuda_tensor label = cuda_send_bytes(labels, n_labels * sizeof *labels);
+    struct cuda_tensor count = cuda_send_bytes(counts, (size_t)n_runs * sizeof *counts);
     const float *of_shift = call->shift ? cuda_pointer(&shift) : NULL;
     struct nearest_rows_cuda rows;
     struct nearest_centres_cuda packed;
@@ -65,65 +75,73 @@ static struct labels run(const struct call *call)
                                         n, d, call->split, &err),
               &err);
     cuda_good(nearest_centres_cuda_pack(&cuda_test, &packed, cuda_pointer(&of_centres),
-                                        cuda_pointer(&centres), of_shift, k, d, call->split, &err),
+                                        cuda_pointer(&centres), of_shift, n_runs, k, d, call->split,
+                                        &err),
               &err);
-    cuda_good(nearest_fwd_cuda(&cuda_test, cuda_pointer(&label),
-                               call->distances ? cuda_pointer(&distance) : NULL, &rows, &packed,
+    cuda_good(nearest_fwd_cuda(&cuda_test, cuda_pointer(&label), stride, &rows, &packed, list,
                                cuda_pointer(&scratch), cuda_pointer(&count), &err),
               &err);
-    struct labels labels = {.label = cuda_download_bytes(&label)};
-    if (call->distances)
-        labels.distance = cuda_download_bytes(&distance);
-    else
-        cuda_drop(&distance);
-    int64_t *after = cuda_download_bytes(&count);
-    labels.n_rechecked = *after - before;
-    free(after);
+    *label_out = cuda_download_bytes(&label);
+    *count_out = cuda_download_bytes(&count);
+    free(labels);
     cuda_drop(&x), cuda_drop(&centres), cuda_drop(&shift), cuda_drop(&of_rows);
     cuda_drop(&of_centres), cuda_drop(&scratch);
+}
+
+static const struct run_list only_run = {.n = 1};
+
+static struct labels run(const struct call *call)
+{
+    struct labels labels;
+    int64_t *count;
+    run_several(call, 1, &only_run, call->n, &labels.label, &count);
+    labels.n_rechecked = *count - COUNT_BEFORE;
+    free(count);
     return labels;
 }
 
 static void free_labels(struct labels *labels)
 {
-    free(labels->label), free(labels->distance);
+    free(labels->label);
 }
 
-/* The distances as the CPU has them, and the lowest index of the least. */
-static struct labels labels_of_cpu(const struct call *call)
+/* By the distances as the CPU has them, the lowest index of the least. */
+static int32_t *labels_of_cpu(const struct call *call)
 {
     struct device cpu = device_cpu(&cuda_test);
     size_t n = (size_t)call->n, k = (size_t)call->k;
     double *all = test_alloc(n * k * sizeof *all);
-    struct labels want = {test_alloc(n * sizeof(int32_t)), test_alloc(n * sizeof(double)), 0};
+    int32_t *want = test_alloc(n * sizeof *want);
     squared_distance_fwd_cpu(&cpu, all, call->x, call->centres, call->n, call->k, call->d);
     for (size_t i = 0; i < n; i++) {
-        want.label[i] = -1, want.distance[i] = INFINITY;
+        double least = INFINITY;
+        want[i] = -1;
         for (size_t c = 0; c < k; c++)
-            if (all[i * k + c] < want.distance[i])
-                want.distance[i] = all[i * k + c], want.label[i] = (int32_t)c;
+            if (all[i * k + c] < least)
+                least = all[i * k + c], want[i] = (int32_t)c;
     }
     free(all);
     return want;
 }
 
-/* Returns how many rows were rechecked. Without AVX2 the CPU's float64 has other last bits, and
- * only rows that it decides by more can be compared: such cases are skipped. */
+static void check_labels(const int32_t *got, const struct call *call, const char *what)
+{
+    int32_t *want = labels_of_cpu(call);
+    for (int i = 0; i < call->n; i++)
+        if (got[i] != want[i])
+            ck_abort_msg("%s, %d x %d x %d%s: label %d is %d and not %d", what, call->n, call->k,
+                         call->d, call->split ? ", split" : "", i, got[i], want[i]);
+    free(want);
+}
+
+/* Returns how many rows were rechecked. */
 static int64_t check(const struct call *call, const char *what)
 {
-    struct labels got = run(call), want = labels_of_cpu(call);
-    for (int i = 0; i < call->n; i++) {
-        if (got.label[i] != want.label[i])
-            ck_abort_msg("%s, %d x %d x %d%s: label %d is %d and not %d", what, call->n, call->k,
-                         call->d, call->split ? ", split" : "", i, got.label[i], want.label[i]);
-        if (got.distance)
-            ck_assert_msg(memcmp(&got.distance[i], &want.distance[i], sizeof(double)) == 0,
-                          "%s: distance %d is %.17g and not %.17g", what, i, got.distance[i],
-                          want.distance[i]);
-    }
+    struct labels got = run(call);
+    check_labels(got.label, call, what);
     int64_t n_rechecked = got.n_rechecked;
     ck_assert(n_rechecked >= 0 && n_rechecked <= call->n);
-    free_labels(&got), free_labels(&want);
+    free_labels(&got);
     return n_rechecked;
 }
 
@@ -229,7 +247,7 @@ START_TEST(nearest_is_what_float64_says)
             continue;
         struct input in = make_input(cases[t].n, cases[t].k, cases[t].d, 1.0f, 0.5f);
         for (int split = 0; split < 2; split++) {
-            in.call.split = split, in.call.distances = (int)t % 2 == split;
+            in.call.split = split;
             in.call.shift = t % 3 == 2 ? NULL : in.shift;
             check(&in.call, "normal");
         }
@@ -258,7 +276,7 @@ START_TEST(near_ties_are_decided_in_float64)
         for (int i = 0; i < N; i++)
             for (int j = 0; j < D && i % 2; j++)
                 in.x[i * D + j] = (in.centres[i % K * D + j] + in.centres[(i + 1) % K * D + j]) / 2;
-        in.call.split = split, in.call.distances = true;
+        in.call.split = split;
         ck_assert_int_eq(check(&in.call, "near ties"), N);
         free_input(&in);
     }
@@ -344,7 +362,7 @@ START_TEST(rows_of_any_size)
             in.x[12 * D + j] *= 0x1p-140f;
             in.x[13 * D + j] = 0, in.x[14 * D + j] = in.shift[j];
         }
-        in.call.split = split, in.call.distances = true;
+        in.call.split = split;
         check(&in.call, "any size");
         struct labels got = run(&in.call);
         for (int i = 0; i < 3; i++)
@@ -390,7 +408,7 @@ START_TEST(rows_of_float16_are_widened)
             struct input in = make_input(N, K, d, 2, 0.5f);
             for (int i = 0; i < N * d; i++)
                 in.x[i] = f16_to_float(f16_from_float(in.x[i]));
-            in.call.half = true, in.call.split = split, in.call.distances = true;
+            in.call.half = true, in.call.split = split;
             check(&in.call, "float16");
             free_input(&in);
         }
@@ -450,6 +468,64 @@ START_TEST(rows_do_not_depend_on_company)
 }
 END_TEST
 
+/* Runs whose centres are some, or shifted a little, or far out, over the same rows; some are left
+ * out, and labels lie in longer rows. A run gets what it gets alone: label, and what is rechecked;
+ * nothing else is written. */
+START_TEST(runs_do_not_depend_on_company)
+{
+    enum { RUNS = 7, D = 68 };
+    static const struct {
+        int n, k, beyond;
+        struct run_list list;
+    } lists[] = {
+        {150, 20, 3, {.n = 4, .of = {1, 2, 4, 6}}},
+        {65, 40, 0, {.n = 7, .of = {0, 1, 2, 3, 4, 5, 6}}},
+        {70, 130, 58, {.n = 1, .of = {6}}},
+        {129, 257, 1, {.n = 2, .of = {0, 5}}},
+        {64, 33, 1, {.n = 0}},
+    };
+    DEVICE_OR_SKIP(_i);
+    for (size_t t = 0; t < sizeof lists / sizeof *lists; t++)
+        for (int split = 0; split < 2; split++) {
+            int n = lists[t].n, k = lists[t].k, stride = n + lists[t].beyond;
+            const struct run_list *list = &lists[t].list;
+            size_t size = (size_t)k * D;
+            struct input in = make_input(n, k, D, 3, 0.5f);
+            float *all = test_alloc(RUNS * size * sizeof *all);
+            fill_normal(all, RUNS * size, 9, 0.25f);
+            for (int r = 0; r < RUNS; r++) /* the same centres, in another order in each run */
+                for (size_t i = 0; i < size; i++)
+                    all[(size_t)r * size + i] += in.centres[(i + (size_t)r * 5 * D) % size];
+            in.call.split = split;
+            struct call together = in.call;
+            int32_t *label;
+            int64_t *count;
+            together.centres = all;
+            run_several(&together, RUNS, list, stride, &label, &count);
+            for (int r = 0, at = 0; r < RUNS; r++) {
+                bool listed = at < list->n && list->of[at] == r;
+                const int32_t *of_run = label + (size_t)r * (size_t)stride;
+                int64_t n_rechecked = count[r] - COUNT_BEFORE - r;
+                at += listed;
+                if (listed) {
+                    in.call.centres = all + (size_t)r * size;
+                    check_labels(of_run, &in.call, "several runs");
+                    struct labels alone = run(&in.call);
+                    ck_assert_int_eq(n_rechecked, alone.n_rechecked);
+                    ck_assert(split || n_rechecked > 0);
+                    free_labels(&alone);
+                } else
+                    ck_assert_int_eq(n_rechecked, 0);
+                for (int i = listed ? n : 0; i < stride; i++)
+                    ck_assert_int_eq(of_run[i], UNTOUCHED);
+            }
+            free(all), free(label), free(count);
+            free_input(&in);
+        }
+    device_close(&cuda_test);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cuda_nearest");
@@ -465,6 +541,7 @@ int main(void)
     tcase_add_loop_test(tests, rows_of_float16_are_widened, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, what_sums_cut_off_is_allowed_for, 0, CUDA_TEST_SETTINGS);
     tcase_add_loop_test(tests, rows_do_not_depend_on_company, 0, CUDA_TEST_SETTINGS);
+    tcase_add_loop_test(tests, runs_do_not_depend_on_company, 0, CUDA_TEST_SETTINGS);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
