@@ -58,7 +58,11 @@
     X(nearest_cuda)                                                                                \
     X(nearest_split_cuda)                                                                          \
     X(own_distance)                                                                                \
-    X(cluster_sums)
+    X(cluster_sums)                                                                                \
+    X(cluster_sums_cuda)                                                                           \
+    X(cluster_moves_cuda)                                                                          \
+    X(centre_update)                                                                               \
+    X(centre_gain)
 
 #define BENCH_DECLARE(name) extern const struct bench_operation bench_##name;
 BENCH_OPERATIONS(BENCH_DECLARE)
