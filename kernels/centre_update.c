@@ -48,7 +48,7 @@ INLINE void add_gain(double *restrict chain, const double *restrict sum,
                      const float *restrict centre, const float *restrict mean, double count, int n)
 {
     for (int l = 0; l < n; l++) {
-        double m = mean ? (double)mean[l] : 0, offset = (double)centre[l] - m;
+        double m = (double)mean[l], offset = (double)centre[l] - m;
         chain[l] += offset * (count * offset - 2 * (sum[l] - count * m));
     }
 }
@@ -90,11 +90,10 @@ INLINE double update_one(const struct centre_of_job *one)
 INLINE double gain_of_one(const struct centre_of_job *one)
 {
     double chain[CHAINS] = {0};
-    const float *mean = one->mean;
     int d = one->d, whole = d / CHAINS * CHAINS;
     for (int j = 0; j < whole; j += CHAINS)
-        add_gain(chain, one->sum + j, one->centre + j, mean ? mean + j : NULL, one->count, CHAINS);
-    add_gain(chain, one->sum + whole, one->centre + whole, mean ? mean + whole : NULL, one->count,
+        add_gain(chain, one->sum + j, one->centre + j, one->mean + j, one->count, CHAINS);
+    add_gain(chain, one->sum + whole, one->centre + whole, one->mean + whole, one->count,
              d - whole);
     return joined(chain);
 }

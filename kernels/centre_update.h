@@ -33,7 +33,7 @@ enum status centre_update(struct device *device, float *updated, double *moved, 
                           const struct run_list *runs, struct err *err);
 
 /* gain (k)  float64, written
- * mean (d)  or NULL for zeros; one for all runs
+ * mean (d)  one for all runs
  * The rest as above. */
 enum status centre_gain(struct device *device, double *gain, const double *sums,
                         const int64_t *counts, const float *centres, const float *mean, int k,

@@ -18,7 +18,7 @@ struct centre_job {
     const double *sums;
     const int64_t *counts;
     const float *centres;
-    const float *mean; /* or NULL */
+    const float *mean; /* (d) */
     int k, d, spherical;
     struct run_list runs;
 };

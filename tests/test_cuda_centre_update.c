@@ -21,7 +21,7 @@ struct results {
 };
 
 static struct results results_of_cpu(const struct shape *s, const struct centre_input *in,
-                                     bool spherical, const float *mean)
+                                     bool spherical)
 {
     struct device cpu = device_cpu(&cuda_test);
     size_t k = (size_t)s->k, size = k * (size_t)s->d, runs = (size_t)s->n_runs;
@@ -38,7 +38,7 @@ static struct results results_of_cpu(const struct shape *s, const struct centre_
                           in->sums + run * size, in->counts + run * k, in->centres + run * size,
                           s->k, s->d, spherical);
         centre_gain_cpu(&cpu, out.gain + run * k, in->sums + run * size, in->counts + run * k,
-                        in->centres + run * size, mean, s->k, s->d);
+                        in->centres + run * size, in->mean, s->k, s->d);
     }
     return out;
 }
@@ -53,7 +53,7 @@ static struct cuda_tensor spoiled(size_t bytes)
 }
 
 static struct results results_of_gpu(const struct shape *s, const struct centre_input *in,
-                                     bool spherical, const float *mean)
+                                     bool spherical)
 {
     size_t centres = (size_t)s->n_runs * (size_t)s->k, size = centres * (size_t)s->d;
     struct run_list list = {0};
@@ -64,7 +64,7 @@ static struct results results_of_gpu(const struct shape *s, const struct centre_
     struct cuda_tensor sums = cuda_send_bytes(in->sums, size * sizeof *in->sums);
     struct cuda_tensor counts = cuda_send_bytes(in->counts, centres * sizeof *in->counts);
     struct cuda_tensor of_centres = cuda_send_bytes(in->centres, size * sizeof *in->centres);
-    struct cuda_tensor of_mean = cuda_send_bytes(mean, mean ? (size_t)s->d * sizeof *mean : 0);
+    struct cuda_tensor of_mean = cuda_send_bytes(in->mean, (size_t)s->d * sizeof *in->mean);
     struct cuda_tensor updated = spoiled(size * sizeof(float));
     struct cuda_tensor moved = spoiled(centres * sizeof(double));
     struct cuda_tensor gain = spoiled(centres * sizeof(double));
@@ -73,8 +73,8 @@ static struct results results_of_gpu(const struct shape *s, const struct centre_
                             s->k, s->d, spherical, &list, &err),
               &err);
     cuda_good(centre_gain(&cuda_test, cuda_pointer(&gain), cuda_pointer(&sums),
-                          cuda_pointer(&counts), cuda_pointer(&of_centres),
-                          mean ? cuda_pointer(&of_mean) : NULL, s->k, s->d, &list, &err),
+                          cuda_pointer(&counts), cuda_pointer(&of_centres), cuda_pointer(&of_mean),
+                          s->k, s->d, &list, &err),
               &err);
     cuda_drop(&sums), cuda_drop(&counts), cuda_drop(&of_centres), cuda_drop(&of_mean);
     return (struct results){cuda_download_bytes(&updated), cuda_download_bytes(&moved),
@@ -98,9 +98,8 @@ START_TEST(centres_are_the_cpus)
         memset(in.sums + size / 2 / (size_t)s->d * (size_t)s->d, 0,
                (size_t)s->d * sizeof *in.sums); /* a mean of no direction */
         for (int way = 0; way < 2; way++) {
-            const float *mean = (t + way) % 2 ? in.mean : NULL;
-            struct results want = results_of_cpu(s, &in, way, mean);
-            struct results got = results_of_gpu(s, &in, way, mean);
+            struct results want = results_of_cpu(s, &in, way);
+            struct results got = results_of_gpu(s, &in, way);
             ck_assert_mem_eq(got.updated, want.updated, size * sizeof *got.updated);
             ck_assert_mem_eq(got.moved, want.moved, centres * sizeof *got.moved);
             ck_assert_mem_eq(got.gain, want.gain, centres * sizeof *got.gain);

@@ -40,7 +40,7 @@ void centre_gain_ref(double *gain, double *magnitude, const double *sums, const 
         double count = (double)counts[c], square = 0, product = 0;
         magnitude[c] = 0;
         for (int j = 0; j < d; j++) {
-            double m = mean ? mean[j] : 0, sum = sums[(int64_t)c * d + j];
+            double m = mean[j], sum = sums[(int64_t)c * d + j];
             double offset = centres[(int64_t)c * d + j] - m;
             square += offset * offset;
             product += offset * (sum - count * m);
