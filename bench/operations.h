@@ -59,7 +59,11 @@
     X(nearest_split_cuda)                                                                          \
     X(column_sums)                                                                                 \
     X(own_distance)                                                                                \
-    X(cluster_sums)
+    X(cluster_sums)                                                                                \
+    X(cluster_sums_cuda)                                                                           \
+    X(cluster_moves_cuda)                                                                          \
+    X(centre_update)                                                                               \
+    X(centre_gain)
 
 #define BENCH_DECLARE(name) extern const struct bench_operation bench_##name;
 BENCH_OPERATIONS(BENCH_DECLARE)
