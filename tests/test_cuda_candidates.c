@@ -203,6 +203,14 @@ START_TEST(what_is_kept_is_the_cpus)
 }
 END_TEST
 
+static double sum_of(const struct runs *r, int run, const struct potential_draw *draw, int rows)
+{
+    double sum = draw->before;
+    for (int i = draw->block * POTENTIAL_ROWS; i < r->n && rows > 0; i++, rows--)
+        sum += (double)r->distance[run * r->n + i];
+    return sum;
+}
+
 /* Places all over the block and beyond it, where sums stand still, and where no row has a share. */
 START_TEST(draws_are_the_cpus)
 {
@@ -227,6 +235,10 @@ START_TEST(draws_are_the_cpus)
             draws[c].block = (int)(bits % (uint64_t)potential_blocks(n));
             draws[c].before = (double)(bits >> 60);
             draws[c].place = draws[c].before + (double)(bits >> 40) * 0x1p-18 - 1;
+            if (c % 3 == 1) /* what rows come to, exactly, and more than all of the block's do */
+                draws[c].place = sum_of(&r, c / trials, &draws[c], 100 + c % 300);
+            else if (c % 7 == 2)
+                draws[c].place = 1e9;
         }
         cuda_drop(&r.of_distance);
         r.of_distance = send_floats(r.distance, r.n_distances);
