@@ -50,6 +50,9 @@
     X(nf4_quantize_absmax)                                                                         \
     X(nf4_dequantize)                                                                              \
     X(candidate_distance)                                                                          \
+    X(potential_fwd)                                                                               \
+    X(potential_keep)                                                                              \
+    X(potential_draw)                                                                              \
     X(squared_distance)                                                                            \
     X(nearest)                                                                                     \
     X(nearest_bounded)                                                                             \

@@ -9,8 +9,7 @@
 
 static float nearer(float distance, float candidate)
 {
-    float least = candidate < distance ? candidate : distance;
-    return least < FLT_MAX ? least : FLT_MAX;
+    return candidate < distance ? candidate : distance;
 }
 
 static int last_of_block(int block, int n)

@@ -10,8 +10,7 @@
 
 static __device__ __forceinline__ float nearer(float distance, float candidate)
 {
-    float least = candidate < distance ? candidate : distance;
-    return least < FLT_MAX ? least : FLT_MAX;
+    return candidate < distance ? candidate : distance;
 }
 
 extern "C" __global__ void __launch_bounds__(POTENTIAL_THREADS)

@@ -5,12 +5,13 @@
  * Vassilvitskii 2007 call the potential. A trial leaves of it
  *
  *     sum_i nearer(distance[run,i], trial[i, run * trials + t])
- *     nearer(a, b) = min(b < a ? b : a, FLT_MAX)    so NaN is passed over, and sums are finite
+ *     nearer(a, b) = b < a ? b : a
  *
- * and rows are drawn with shares in proportion to their distance. Sums are float64 in blocks of
- * POTENTIAL_ROWS rows: one chain from 0, in the order of the rows, whatever the device and the
- * number of threads, runs and trials. Adding the blocks up is the caller's, as is choosing between
- * the trials.
+ * where a trial's distance that is NaN or an infinity is passed over, since distances begin at
+ * FLT_MAX: sums are finite. Rows are drawn with shares in proportion to their distance. Sums are
+ * float64 in blocks of POTENTIAL_ROWS rows: one chain from 0, in the order of the rows, whatever
+ * the device and the number of threads, runs and trials. Adding the blocks up is the caller's, as
+ * is choosing between the trials.
  *
  * runs 1 to RUNS_LARGEST (kernels/run_list.h), trials >= 1, n >= 0, d >= 1; no overlap. Pointers
  * are the device's, multiples of 16 bytes there, except what is said to be the host's, which may be
@@ -36,7 +37,7 @@ enum status potential_begin(struct device *device, float *distance, int n, int r
 /* What each trial would leave of a block of rows.
  *
  * sums     (potential_blocks(n), runs * trials)  float64
- * distance (runs, n)           float32, no NaN
+ * distance (runs, n)           float32, 0 to FLT_MAX
  * trial    (n, runs * trials)  float32 */
 enum status potential_fwd(struct device *device, double *sums, const float *distance,
                           const float *trial, int n, int runs, int trials, struct err *err);

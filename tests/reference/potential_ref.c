@@ -1,7 +1,6 @@
 /* What trials leave of the distances in float64, and what the order of a sum may make of it. */
 #include "kernels/potential.h"
 
-#include <float.h>
 #include <math.h>
 
 void potential_fwd_ref(double *sums, const double *distance, const double *trial, int n, int runs,
@@ -13,9 +12,8 @@ void potential_fwd_ref(double *sums, const double *distance, const double *trial
                 int column = run * trials + t;
                 double sum = 0;
                 for (int i = block * POTENTIAL_ROWS; i < n && i / POTENTIAL_ROWS == block; i++)
-                    sum += fmin(fmin(distance[(size_t)run * (size_t)n + (size_t)i],
-                                     trial[(size_t)i * (size_t)(runs * trials) + (size_t)column]),
-                                FLT_MAX);
+                    sum += fmin(distance[(size_t)run * (size_t)n + (size_t)i],
+                                trial[(size_t)i * (size_t)(runs * trials) + (size_t)column]);
                 sums[(size_t)block * (size_t)(runs * trials) + (size_t)column] = sum;
             }
 }
