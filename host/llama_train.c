@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <math.h>
 #include <string.h>
+#include "host/base/at_most.h"
 #include "host/base/interrupt.h"
 #include "kernels/attention.h"
 #include "kernels/embedding.h"
@@ -42,17 +43,12 @@ int llama_train_layers(const struct model_config *config, const struct lora_adap
     return config->n_layers - first_layer(config, adapter);
 }
 
-static int larger(int a, int b)
-{
-    return a > b ? a : b;
-}
-
 static int largest_rank(const struct model_config *config, const struct lora_adapter *adapter,
                         int target)
 {
     int rank = 0;
     for (int layer = 0; layer < config->n_layers; layer++)
-        rank = larger(rank, adapter->layers[layer][target].rank);
+        rank = at_least(rank, adapter->layers[layer][target].rank);
     return rank;
 }
 
@@ -89,7 +85,7 @@ static size_t carve_all(struct llama_train *train, const struct llama_train_shap
     struct llama_layer_values own = {0}, shared = {0};
     int first = first_layer(c, shape->adapter), first_kept = c->n_layers - shape->kept_layers;
     int ranks[LORA_TARGETS], rank = 0;
-    int widest = larger(c->hidden_size, larger(c->n_heads * c->head_dim, c->intermediate_size));
+    int widest = at_least(at_least(c->hidden_size, c->n_heads * c->head_dim), c->intermediate_size);
     struct llama_train *to = train ? train : &unused;
     for (int layer = first; layer < c->n_layers; layer++) {
         float *input = carve(carver, c->hidden_size);
@@ -107,7 +103,7 @@ static size_t carve_all(struct llama_train *train, const struct llama_train_shap
     size_t kept = carver->used;
     for (int target = 0; target < LORA_TARGETS; target++) {
         ranks[target] = largest_rank(c, shape->adapter, target);
-        rank = larger(rank, ranks[target]);
+        rank = at_least(rank, ranks[target]);
     }
     carve_more(&shared, carver, c, ranks);
     if (train) { /* the model's own */

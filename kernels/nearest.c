@@ -15,6 +15,7 @@
 
 #include <math.h>
 #include <stdatomic.h>
+#include "host/base/at_most.h"
 #include "host/base/divide_up.h"
 #include "kernels/cpu.h"
 #include "kernels/nearest_pack.h"
@@ -72,11 +73,6 @@ struct nearest_job {
     const struct nearest_bounds *bounds; /* of nearest_bounded_fwd; or NULL */
 };
 
-static int least(int a, int b)
-{
-    return a < b ? a : b;
-}
-
 /* Looks at the scores (n, GEMM_PANEL) of a strip's rows and the centres from `first`. Centres come
  * in ascending order. */
 typedef void visit_scores(void *context, struct strip *strip, const float *scores, int first,
@@ -120,7 +116,7 @@ static void multiply_group(struct scoring *scoring, struct strip *strip, const f
     int n_tiles = (int)divide_up(n, tiles->largest), tiles_per_chunk = CHUNK / tiles->largest;
     int size = n / n_tiles, n_larger = n % n_tiles; /* the first n_larger tiles have one more */
     for (int t = 0, next = 0; t < n_tiles;) {
-        int begin = next, end = least(t + tiles_per_chunk, n_tiles);
+        int begin = next, end = at_most(t + tiles_per_chunk, n_tiles);
         float *scores = partial ? partial + (size_t)begin * GEMM_PANEL : scoring->work->chunk;
         for (; t < end; t++) {
             int at = next;
@@ -191,7 +187,7 @@ static void score_range(struct scoring *scoring, int first, int n)
                 }
                 multiply_group(scoring, &work->strips[s], panel,
                                centres->n_pieces == 1 ? NULL : work->partial + place * GEMM_PANEL,
-                               piece, first + c, least(group, n - c));
+                               piece, first + c, at_most(n - c, group));
             }
 }
 
@@ -199,8 +195,8 @@ static void score(struct scoring *scoring)
 {
     const struct nearest_centres *centres = scoring->job->centres;
     int range = centres->n_pieces == 1 ? centres->k : RANGE;
-    for (int c = 0; c < centres->k; c += least(range, centres->k - c))
-        score_range(scoring, c, least(range, centres->k - c));
+    for (int c = 0; c < centres->k; c += at_most(centres->k - c, range))
+        score_range(scoring, c, at_most(centres->k - c, range));
 }
 
 /* ---- CPU: the best of them ------------------------------------------------------------------- */
@@ -416,7 +412,7 @@ static int assign_rows(struct nearest_job *job, struct workspace *work, const in
     int n_rechecked = 0, n_strips = (int)divide_up(n, GEMM_PANEL);
     for (int r = 0; r < n_strips * GEMM_PANEL; r++) {
         /* The last row stands in behind it. */
-        rows[r] = job->x + (size_t)index[least(r, n - 1)] * (size_t)centres->d;
+        rows[r] = job->x + (size_t)index[at_most(r, n - 1)] * (size_t)centres->d;
         struct strip *strip = &work->strips[r / GEMM_PANEL];
         strip->best[r % GEMM_PANEL] = strip->second[r % GEMM_PANEL] = -INFINITY;
         strip->label[r % GEMM_PANEL] = 0;
@@ -481,7 +477,7 @@ static int label_rows(struct nearest_job *job, struct workspace *work, const int
     int n_rechecked = 0;
     work->pairs.n = 0;
     for (int at = 0; at < n && job->centres->bounded; at += ROWS_PER_TASK)
-        n_rechecked += assign_rows(job, work, index + at, least(n - at, ROWS_PER_TASK));
+        n_rechecked += assign_rows(job, work, index + at, at_most(n - at, ROWS_PER_TASK));
     for (; n_rechecked < n && !job->centres->bounded; n_rechecked++) {
         forget_bounds(job, index[n_rechecked]);
         compare_with_all(job, work, index[n_rechecked]);
@@ -503,7 +499,7 @@ static void nearest_task(void *context, int task, int worker)
 {
     struct nearest_job *job = context;
     struct workspace *work = device_scratch(job->device, worker);
-    int first = task * job->rows_per_task, n = least(job->n - first, job->rows_per_task);
+    int first = task * job->rows_per_task, n = at_most(job->n - first, job->rows_per_task);
     int32_t index[ROWS_PER_TASK] = {0};
     for (int i = 0; i < n; i++)
         index[i] = first + i;
@@ -522,7 +518,7 @@ void nearest_fwd_cpu(struct device *device, int32_t *label, double *distance, co
     job.tiles = gemm_tiles(device->isa);
     /* Several tasks for each worker, where there are rows enough. */
     int strips = n / (4 * threads_size(device->threads) * GEMM_PANEL);
-    job.rows_per_task = (strips < 1 ? 1 : least(strips, STRIPS)) * GEMM_PANEL;
+    job.rows_per_task = at_least(at_most(strips, STRIPS), 1) * GEMM_PANEL;
     threads_run(device->threads, (int)divide_up(n, job.rows_per_task), nearest_task, &job);
     if (n_rechecked)
         *n_rechecked += atomic_load(&job.n_rechecked);

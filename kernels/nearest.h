@@ -32,7 +32,7 @@ struct nearest_centres {
     int piece, n_pieces;
     bool bounded;
     struct nearest_bound {
-        double row, square_growth, square_least, distance;
+        double row, square_growth, distance;
     } bound;
 };
 

@@ -56,10 +56,9 @@ static double sum_error(const struct nearest_centres *packed)
 
 static void set_bound(struct nearest_centres *packed)
 {
-    double e = sum_error(packed), d = packed->d;
+    double e = sum_error(packed);
     struct nearest_bound *bound = &packed->bound;
     bound->square_growth = 1 / (1 - e);
-    bound->square_least = d * 0x1p-149;
     bound->row = (e + 2 * U + U * U) / (1 - e) * sqrt(bound->square_growth) * SLACK;
     bound->distance = nearest_distance_error(packed->d);
 }
@@ -70,7 +69,7 @@ static void bound_centre(const struct nearest_centres *packed, float extra[NEARE
 {
     double e = sum_error(packed), d = packed->d, rounding = (d + 8) * 0x1p-53;
     double least = half * (1 - rounding), most = half * (1 + rounding);
-    double allowance = e / (1 - e) * SLACK * most + (d + NEAREST_EXTRA) * 0x1p-149;
+    double allowance = e / (1 - e) * SLACK * most + (d + NEAREST_EXTRA) * 0x1p-148;
     extra[0] = nearest_rounded_up(allowance - least);
     extra[1] = nearest_rounded_up(sqrt(2 * most) * (1 + 2 * U));
     *slack = nearest_rounded_up(2 * (extra[0] + most) * SLACK + packed->bound.distance * 2 * most);
@@ -79,9 +78,9 @@ static void bound_centre(const struct nearest_centres *packed, float extra[NEARE
 void nearest_reach(const struct nearest_centres *centres, float reach[GEMM_PANEL],
                    const float square[GEMM_PANEL])
 {
-    float factor = (float)centres->bound.row, least = (float)centres->bound.square_least;
+    float factor = (float)centres->bound.row;
     for (int r = 0; r < GEMM_PANEL; r++)
-        reach[r] = factor * sqrtf(square[r] + least);
+        reach[r] = factor * sqrtf(square[r]);
 }
 
 double nearest_least(const struct nearest_centres *centres, int c, float upper, float reach,
@@ -90,21 +89,21 @@ double nearest_least(const struct nearest_centres *centres, int c, float upper, 
     const struct nearest_bound *bound = &centres->bound;
     int last = centres->n_pieces - 1;
     double length = nearest_centre(centres, last, c)[nearest_piece_columns(centres, last) + 1];
-    double row = (square + bound->square_least) * bound->square_growth;
+    double row = square * bound->square_growth;
     return upper - (double)centres->slack[c] - 2 * (double)reach * length - bound->distance * row;
 }
 
 float nearest_upper(const struct nearest_centres *centres, float square, double least)
 {
     const struct nearest_bound *bound = &centres->bound;
-    double row = (square + bound->square_least) * bound->square_growth;
+    double row = square * bound->square_growth;
     return (float)sqrt(fmax(row - 2 * least, 0)) * NEAREST_UP;
 }
 
 float nearest_lower(const struct nearest_centres *centres, float square, float second)
 {
     const struct nearest_bound *bound = &centres->bound;
-    double row = square / bound->square_growth / SLACK - bound->square_least;
+    double row = square / bound->square_growth / SLACK;
     return (float)sqrt(fmax(row - 2 * (double)second, 0)) * NEAREST_DOWN;
 }
 

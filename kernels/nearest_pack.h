@@ -43,7 +43,8 @@ static inline const float *nearest_centre(const struct nearest_centres *centres,
 
 /* panel (n_columns, GEMM_PANEL), 64-byte aligned: the columns from `first` of 16 rows, less the
  * shift. square[r] += the sum of their squares, in float32: exact but for a relative error that
- * centres->bound.square_growth allows for. */
+ * centres->bound.square_growth allows for, and what vanishes, for which the centres' column does.
+ */
 void nearest_pack_rows(enum cpu_isa isa, float *panel, const float *const rows[GEMM_PANEL],
                        const struct nearest_centres *centres, int first, int n_columns,
                        float square[GEMM_PANEL]);

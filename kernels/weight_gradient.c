@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <string.h>
+#include "host/base/at_most.h"
 #include "kernels/cpu.h"
 
 #define TILE_ROWS    6
@@ -176,11 +177,6 @@ struct block {
     int row, n_tiles, begin[BLOCK_TILES + 1];
     int column, n_columns, n_panels;
 };
-
-static int at_most(int n, int limit)
-{
-    return n < limit ? n : limit;
-}
 
 /* n / size, rounded up. */
 static int pieces(int n, int size)

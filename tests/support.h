@@ -22,6 +22,19 @@ int run_suite(Suite *suite);
     } while (0)
 void skip_report(const char *test, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* What a test takes of memory is not what it takes in this build: AddressSanitizer adds its own.
+ * gcc tells it by a macro, clang by a feature. */
+#if defined(__SANITIZE_ADDRESS__)
+#define ADDRESS_SANITIZER true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ADDRESS_SANITIZER true
+#endif
+#endif
+#ifndef ADDRESS_SANITIZER
+#define ADDRESS_SANITIZER false
+#endif
+
 /* Devices to hold against the reference: for (int i = 0; test_device(i, &device); i++) { ... }.
  * CPU portable with 1 thread, then AVX2 (where there is) with 1 and with 3 threads. */
 bool test_device(int i, struct device *device); /* close it with device_close */

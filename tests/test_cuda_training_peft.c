@@ -232,23 +232,27 @@ static void check_steps(const char *test, const struct parity_case *c, int setti
     peft_test_close(&t, &d);
 }
 
-/* Without checkers: what runs here has run under all of them in test_cuda_training. */
+/* Without checkers: what runs here has run under all of them in test_cuda_training. The short form
+ * leaves the tiny model out, whose texts are so long that its run takes twice as long as the other
+ * three together: they have all objectives, and its first step is below. */
 START_TEST(steps_are_as_near_as_torchs)
 {
     check_steps(__func__, &parity_cases[_i % PARITY_LARGE], _i < PARITY_LARGE ? EXACT : TRUNCATING);
 }
 END_TEST
 
-/* On each card, in every order, under all checkers. A single loss or norm is luck: its yardstick is
- * the largest that torch has in any step. */
+/* On each card, in every order, under all checkers; the short form has each card once, with either
+ * order, model of sums and of when copies land among them. A single loss or norm is luck: its
+ * yardstick is the largest that torch has in any step. */
 START_TEST(a_first_step_is_as_near_as_torchs_in_every_setting)
 {
     const struct parity_case *c = &parity_cases[PARITY_TINY];
+    int setting = cuda_test_full() ? _i : 2 * _i + 1;
     struct peft_test t;
     struct deviation d;
-    if (!peft_test_open(&t, __func__, c, _i, "all"))
+    if (!peft_test_open(&t, __func__, c, setting, "all"))
         return;
-    printf("%s, setting %d, all checkers\n", c->run, _i);
+    printf("%s, setting %d, all checkers\n", c->run, setting);
     run(&d, &t.parity, &t.torch, 1);
     int beyond =
         held("loss", "the first", d.loss_errors[0], largest(t.torch.loss_errors, t.torch.n_steps));
@@ -269,10 +273,10 @@ START_TEST(five_steps_of_smollm2_are_as_near_as_torchs)
 }
 END_TEST
 
-/* An optimiser that does nothing, and a rate a quarter too high. */
+/* A rate a quarter too high; in full, an optimiser that does nothing too. */
 START_TEST(the_measures_see_other_runs)
 {
-    static const double rates[] = {0, 1.25};
+    static const double rates[] = {1.25, 0};
     const struct parity_case *c = &parity_cases[PARITY_CLASSIFY];
     struct peft_test t;
     struct deviation d;
@@ -299,10 +303,11 @@ int main(void)
     TCase *tests = tcase_create("cuda_training_peft");
     bool full = cuda_test_full();
     tcase_set_timeout(tests, full ? 7200 : 600);
-    tcase_add_loop_test(tests, steps_are_as_near_as_torchs, 0, (full ? 2 : 1) * PARITY_LARGE);
+    tcase_add_loop_test(tests, steps_are_as_near_as_torchs, 0,
+                        full ? 2 * PARITY_LARGE : PARITY_TINY);
     tcase_add_loop_test(tests, a_first_step_is_as_near_as_torchs_in_every_setting, 0,
-                        CUDA_TEST_SETTINGS);
-    tcase_add_loop_test(tests, the_measures_see_other_runs, 0, 2);
+                        full ? CUDA_TEST_SETTINGS : CUDA_TEST_SETTINGS / 2);
+    tcase_add_loop_test(tests, the_measures_see_other_runs, 0, full ? 2 : 1);
     suite_add_tcase(suite, tests);
     if (full) {
         TCase *large = tcase_create("smollm2");

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "kernels/nearest_two.h"
 #include "tests/support.h"
 
 struct shape {
@@ -136,6 +137,47 @@ START_TEST(labels_are_those_without_bounds)
 }
 END_TEST
 
+/* Rows of values about 2^-75, whose squares are half of the least float and become 0 or twice as
+ * much, all of a row alike; a centre in their midst and others of all lengths, from less than
+ * theirs to so long that their products are ordinary numbers. */
+START_TEST(bounds_hold_where_squares_vanish)
+{
+    static const float scales[] = {0.3f, 0.7f, 1, 1.001f, 1.2f, 1.5f, 1.74f, 2, 8, 300};
+    static const int widths[] = {1, 3, 64, 300, 2000};
+    enum { N_SCALES = sizeof scales / sizeof *scales, N_WIDTHS = sizeof widths / sizeof *widths };
+    enum { N = 4 * N_SCALES, K = 7, LONGEST = 50 };
+    int64_t n_decided = 0;
+    struct device device;
+    for (int i = 0; test_device(i, &device); i++) {
+        for (int t = 0; t < N_WIDTHS * LONGEST; t++) {
+            const struct shape shape = {.n = N, .k = K, .d = widths[t / LONGEST]};
+            struct rows r;
+            struct nearest_centres packed;
+            struct nearest_counts counts = {0};
+            struct err err;
+            open_rows(&r, &shape);
+            for (int j = 0; j < N * shape.d; j++)
+                r.x[j] = scales[j / shape.d % N_SCALES] * (j % 7 < _i ? -0x1p-75f : 0x1p-75f);
+            for (int j = 0; j < K * shape.d; j++) {
+                int c = j / shape.d;
+                float length = ldexpf(1 + (float)c / 8, -78 + t % LONGEST);
+                r.centres[j] = c == K / 2 ? 0 : (j + c) % 5 < c ? length : -length;
+            }
+            nearest_two_fwd_cpu(&device, r.want, NULL, NULL, r.x, r.centres, N, K, shape.d);
+            nearest_centres_pack(&device, &packed, r.memory, r.centres, NULL, K, shape.d);
+            ck_assert_int_eq(
+                nearest_bounded_fwd(&device, r.label, r.x, &packed, &r.bounds, N, &counts, &err),
+                STATUS_OK);
+            check_rows(&r, 0);
+            n_decided += N - counts.rechecked;
+            close_rows(&r);
+        }
+        device_close(&device);
+    }
+    ck_assert_int_gt(n_decided, N);
+}
+END_TEST
+
 /* Groups far apart and centres that hardly move: no row is read, not even to measure it. */
 START_TEST(rows_that_keep_their_label_are_not_read)
 {
@@ -204,6 +246,7 @@ int main(void)
     Suite *suite = suite_create("nearest_bounds");
     TCase *tests = tcase_create("nearest_bounds");
     tcase_add_loop_test(tests, labels_are_those_without_bounds, 0, 2 * N_SHAPES);
+    tcase_add_loop_test(tests, bounds_hold_where_squares_vanish, 0, 2);
     tcase_add_test(tests, rows_that_keep_their_label_are_not_read);
     tcase_add_test(tests, ties_go_to_the_lowest_index);
     suite_add_tcase(suite, tests);
