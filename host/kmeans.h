@@ -17,7 +17,7 @@
 
 /* Where a run is. */
 struct kmeans_state {
-    int restart;   /* from 0 */
+    int restart;   /* from 0; on a GPU several go on in turns */
     int iteration; /* from 1; 0 after each centre of the seeding */
     /* Of the rows to the centres before the iteration; in seeding to those so far. */
     double inertia;
@@ -40,6 +40,9 @@ struct kmeans_settings {
     /* Rows are read l2-normalised (a zero row stays zero), and centres are normalised after each
      * update: clusters by cosine. Inertia and distances are those of the normalised rows. */
     bool spherical;
+    /* Of a GPU, at most, bytes; 0: nearly all that is free there. Rows that do not fit come from
+     * the host for every pass. */
+    size_t gpu_memory;
     kmeans_progress *progress; /* or NULL */
     void *progress_context;
 };
@@ -58,6 +61,7 @@ struct kmeans_result {
     double n_assigned;  /* how often a row was assigned, of all restarts */
     double n_scored;    /* and of these, compared with all centres: bounds did not settle it */
     double n_rechecked; /* and of these, decided in float64 (kernels/nearest.h) */
+    bool streamed;      /* rows did not fit where they are worked on, and were read every time */
 };
 
 /* initial (k, d) or NULL: the centres to start from; then there is one start and neither seed nor

@@ -346,22 +346,30 @@ enum status row_chunks_normalise(struct row_chunks *rows, struct err *err)
     return take_buffer(rows, err);
 }
 
+enum status row_chunks_copy(struct row_chunks *rows, float *out, int first, int n, struct err *err)
+{
+    size_t d = (size_t)rows->d;
+    assert(first >= 0 && n >= 0 && n <= rows->n - first);
+    if (rows->x)
+        memcpy(out, rows->x + (size_t)first * d, (size_t)n * d * sizeof *out);
+    else {
+        TRY(convert(rows, first, n, out, err));
+        if (rows->transform)
+            transform_apply(rows->device, rows->transform, out, n);
+    }
+    if (rows->spherical)
+        normalise(rows, out, n);
+    return STATUS_OK;
+}
+
 enum status row_chunks_read(struct row_chunks *rows, int first, int n, const float **x,
                             struct err *err)
 {
-    size_t d = (size_t)rows->d;
-    assert(first >= 0 && n >= 0 && n <= rows->rows_per_chunk && n <= rows->n - first);
-    *x = rows->x ? rows->x + (size_t)first * d : rows->buffer;
-    if (!rows->x) {
-        TRY(convert(rows, first, n, rows->buffer, err));
-        if (rows->transform)
-            transform_apply(rows->device, rows->transform, rows->buffer, n);
-    } else if (rows->spherical)
-        memcpy(rows->buffer, *x, (size_t)n * d * sizeof **x);
-    if (rows->spherical) {
-        *x = rows->buffer;
-        normalise(rows, rows->buffer, n);
-    }
+    assert(n <= rows->rows_per_chunk);
+    *x = rows->buffer;
+    if (!rows->x || rows->spherical)
+        return row_chunks_copy(rows, rows->buffer, first, n, err);
+    *x = rows->x + (size_t)first * (size_t)rows->d;
     return STATUS_OK;
 }
 

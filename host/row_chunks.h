@@ -65,6 +65,9 @@ enum status row_chunks_normalise(struct row_chunks *rows, struct err *err);
 enum status row_chunks_read(struct row_chunks *rows, int first, int n, const float **x,
                             struct err *err);
 
+/* The same to memory of the caller's, for any n that there are. */
+enum status row_chunks_copy(struct row_chunks *rows, float *out, int first, int n, struct err *err);
+
 /* Reads all rows, a chunk after another, and hands each to visit: x (n, d), the rows from `first`
  * on. Ends with the first failure, visit's or row_chunks_read's; STATUS_INTERRUPTED. */
 typedef enum status row_chunk_visit(void *context, const float *x, int first, int n,

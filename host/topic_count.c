@@ -64,8 +64,9 @@ static enum status try_number(struct trial *trial, int k, const struct kmeans_se
     run.progress = NULL;
     run.spherical = false; /* the sample is normalised once; centres need not be */
     TRY(kmeans_fit(&result, &trial->sample, NULL, &run, err));
-    TRY(nearest_two_fwd(trial->sample.device, trial->labels, trial->distance, trial->second,
-                        trial->x, trial->centres, trial->sample.n, k, trial->sample.d, err));
+    struct device cpu = device_cpu(trial->sample.device);
+    TRY(nearest_two_fwd(&cpu, trial->labels, trial->distance, trial->second, trial->x,
+                        trial->centres, trial->sample.n, k, trial->sample.d, err));
     *silhouette = mean_silhouette(trial, k);
     return STATUS_OK;
 }

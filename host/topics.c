@@ -261,7 +261,7 @@ static enum status cluster_rows(struct topics *topics, struct device *device, fl
     topics->inertia = result.inertia;
     topics->iterations = result.iterations;
     topics->converged = result.converged;
-    return measure_rows(topics, device, x, err);
+    return STATUS_OK;
 }
 
 static enum status name_topics(struct topics *topics, struct device *device, const float *x,
@@ -314,20 +314,22 @@ static enum status find(struct topics *topics, struct device *device, const stru
                         float *x, const struct topics_settings *settings,
                         const struct progress *progress, struct err *err)
 {
+    struct device cpu = device_cpu(device); /* of all but k-means */
     TRY(build_vocabulary(topics, corpus, settings, progress, err));
-    TRY(rows_check_finite(device, x, (int)topics->n_rows, topics->width, err));
+    TRY(rows_check_finite(&cpu, x, (int)topics->n_rows, topics->width, err));
     TRY(compact_rows(topics, x, corpus, settings->held_out, err));
     struct row_chunks rows = row_chunks_of(device, x, (int)topics->n_used, topics->width);
     TRY(transform_fit(&topics->transform, settings->normalise, settings->remove_components, &rows,
                       &topics->arena, err));
     int n_transformed = (int)(topics->n_used + topics->n_held_out);
-    transform_apply(device, &topics->transform, x, n_transformed);
-    TRY(rows_check_finite(device, x, n_transformed, topics->width, err));
+    transform_apply(&cpu, &topics->transform, x, n_transformed);
+    TRY(rows_check_finite(&cpu, x, n_transformed, topics->width, err));
     if (topics->n_topics == 0)
         TRY(choose_count(topics, &rows, settings, progress, err));
     TRY(allocate(topics, err));
     TRY(cluster_rows(topics, device, x, settings, progress, err));
-    TRY(name_topics(topics, device, x, err));
+    TRY(measure_rows(topics, &cpu, x, err));
+    TRY(name_topics(topics, &cpu, x, err));
     TRY(spread_rows(topics, corpus, settings->held_out, err));
     return score_labels(topics, corpus, settings->held_out, err);
 }

@@ -24,7 +24,7 @@ bool cuda_info_usable(const struct cuda_info *info);
 /* True where this build has kernels for GPUs. */
 bool cuda_has_kernels(void);
 
-#define CUDA_MODULES_LARGEST   32
+#define CUDA_MODULES_LARGEST   48
 #define CUDA_FUNCTIONS_LARGEST 256
 
 /* A kernel. */

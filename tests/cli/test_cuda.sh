@@ -85,12 +85,45 @@ assert distance(read('cuda.p'), read('cpu.p')) <= 0.05
 PYTHON
 }
 
+test_clusters_are_those_of_the_cpu() {
+    need_kernels
+    run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy" --device cpu
+    expect_code 0
+    for options in '' '--spherical --seed 3 --restarts 3' '--normalise centre --remove-components 1'; do
+        for device in cpu cuda; do
+            # shellcheck disable=SC2086 # they are several words
+            on_gpu "$MIDASHI" cluster "$dir/e.npy" --topics 3 --device $device --json $options \
+                --output "$dir/$device.npy" --centres "$dir/$device.centres.npy"
+            expect_code 0
+        done
+        expect_match "$stdout" '"kernels": *"cuda-sm_86"'
+        expect_match "$stdout" '"gpu_peak_bytes": *[1-9]'
+        cmp "$dir/cpu.npy" "$dir/cuda.npy" || fail "other labels: $options"
+        cmp "$dir/cpu.centres.npy" "$dir/cuda.centres.npy" || fail "other centres: $options"
+    done
+    for device in cpu cuda; do
+        on_gpu "$MIDASHI" cluster "$dir/e.npy" --topics auto --device $device --quiet \
+            --output "$dir/$device.npy"
+        expect_code 0
+        cp "$stdout" "$dir/$device.curve"
+        on_gpu "$MIDASHI" topics "$corpus" --embeddings "$dir/e.npy" --topics 2 --device $device \
+            --output "$dir/$device"
+        expect_code 0
+    done
+    cmp "$dir/cpu.npy" "$dir/cuda.npy" || fail 'other labels: --topics auto'
+    cmp "$dir/cpu.curve" "$dir/cuda.curve" || fail 'another curve'
+    cmp "$dir/cpu/documents.csv" "$dir/cuda/documents.csv" || fail 'other topics'
+    on_gpu "$MIDASHI" cluster "$dir/e.npy" --topics 3 --device cuda --memory 1K --output "$dir/l.npy"
+    expect_error 71 'more than --memory allows'
+    expect_absent "$dir/l.npy"
+}
+
 test_what_a_gpu_does_not_do() {
     need_kernels
     on_gpu "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy" --device cuda --precision f32
     expect_error 2 'f32 is the CPU'
     expect_absent "$dir/e.npy"
-    on_gpu "$MIDASHI" cluster "$corpus" --topics 2 --output "$dir/l.npy" --device cuda
+    on_gpu "$MIDASHI" quantize "$model" --output "$dir/q" --device cuda
     expect_error 2 'computes on the CPU'
     on_gpu "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy" --precision bf16
     expect_code 0

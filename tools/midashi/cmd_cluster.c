@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include "host/base/cuda_device.h"
 #include "host/base/interrupt.h"
 #include "host/embedding_parts.h"
 #include "host/kmeans.h"
@@ -77,14 +78,21 @@ static enum status read_initial(struct job *job, struct kmeans_settings *setting
     return embedding_parts_read(&parts, job->initial, err);
 }
 
-/* What --memory leaves for the rows. */
-static enum status memory_for_rows(struct job *job, int k, size_t *bytes, struct err *err)
+/* What --memory leaves for the rows. On a GPU it is what k-means takes there, and the host has rows
+ * in what is free. */
+static enum status memory_for_rows(struct job *job, struct kmeans_settings *settings, size_t *bytes,
+                                   struct err *err)
 {
-    int n_centres = k > 0 ? k : TOPIC_COUNT_LARGEST;
+    bool gpu = job->device.kind == DEVICE_CUDA;
+    const char *word = job->options->memory;
+    struct device cpu = device_cpu(&job->device);
+    int n_centres = settings->k > 0 ? settings->k : TOPIC_COUNT_LARGEST;
     size_t own = kmeans_bytes((int)job->parts.n_rows, job->parts.width, n_centres);
     own += (size_t)n_centres * (size_t)job->parts.width * sizeof *job->centres +
            job->parts.n_rows * sizeof *job->labels;
-    TRY(parse_memory(bytes, job->options->memory, &job->device, err));
+    if (gpu)
+        TRY(parse_memory(&settings->gpu_memory, word, &job->device, err));
+    TRY(parse_memory(bytes, gpu ? "auto" : word, &cpu, err));
     *bytes = *bytes > own ? *bytes - own : 0;
     return STATUS_OK;
 }
@@ -94,7 +102,7 @@ static enum status open_rows(struct job *job, struct kmeans_settings *settings, 
     const struct options *o = job->options;
     struct row_chunks *rows = &job->rows;
     size_t memory, row_bytes = (size_t)job->parts.width * sizeof(float);
-    TRY(memory_for_rows(job, settings->k, &memory, err));
+    TRY(memory_for_rows(job, settings, &memory, err));
     meter_status(&job->meter, "cluster: reading %zu rows", job->parts.n_rows);
     TRY(row_chunks_open(rows, &job->device, &job->parts, memory, err));
     size_t n_blank = row_chunks_all(rows) - (size_t)rows->n;
@@ -110,11 +118,17 @@ static enum status open_rows(struct job *job, struct kmeans_settings *settings, 
     if (settings->k > rows->n)
         return err_set(err, STATUS_USAGE, "--topics %d: there are %d rows; ask for fewer",
                        settings->k, rows->n);
-    if (!rows->owned)
+    double gigabytes = (double)rows->n * (double)row_bytes * 1e-9;
+    if (!rows->owned && job->device.kind == DEVICE_CUDA)
+        meter_note(&job->meter,
+                   "the rows take %.1f GB, more than is free: they are read anew for "
+                   "each pass over them",
+                   gigabytes);
+    else if (!rows->owned)
         meter_note(&job->meter,
                    "the rows take %.1f GB, more than --memory %s leaves for them: they are read "
                    "anew for each iteration",
-                   (double)rows->n * (double)row_bytes * 1e-9, o->memory);
+                   gigabytes, o->memory);
     TRY(transform_fit(&job->transform, job->normalise, job->remove_components, rows, &job->arena,
                       err));
     row_chunks_transform(rows, &job->transform);
@@ -182,16 +196,24 @@ static enum status print_result(const struct job *job, struct err *err)
                result->converged ? "" : " (not converged; raise --max-iterations)");
         return STATUS_OK;
     }
+    char kernels[DEVICE_KERNELS_SIZE];
+    device_kernels(&job->device, kernels);
     json_t *root = json_pack(
-        "{s:I, s:I, s:i, s:i, s:f, s:i, s:b, s:f, s:f, s:f, s:f, s:b}", "rows",
+        "{s:I, s:I, s:i, s:i, s:f, s:i, s:b, s:f, s:f, s:f, s:f, s:b, s:s}", "rows",
         (json_int_t)job->parts.n_rows, "blank",
         (json_int_t)(job->parts.n_rows - (size_t)job->rows.n), "width", job->rows.d, "topics",
         job->k, "inertia", result->inertia, "iterations", result->iterations, "converged",
         result->converged, "seconds", job->seconds, "seeding_seconds", job->seeding_seconds,
         "scored", result->n_scored / result->n_assigned, "rechecked",
-        result->n_rechecked / result->n_assigned, "streamed", !job->rows.owned);
-    if (root && job->count.n_tried > 0 &&
-        json_object_set_new(root, "silhouette", topic_count_json(&job->count)) != 0) {
+        result->n_rechecked / result->n_assigned, "streamed", result->streamed, "kernels", kernels);
+    bool whole = root != NULL;
+    if (whole && job->count.n_tried > 0)
+        whole = json_object_set_new(root, "silhouette", topic_count_json(&job->count)) == 0;
+    if (whole && job->device.cuda)
+        whole =
+            json_object_set_new(root, "gpu_peak_bytes",
+                                json_integer((json_int_t)job->device.cuda->allocated.most)) == 0;
+    if (!whole) {
         json_decref(root);
         root = NULL;
     }
@@ -216,7 +238,7 @@ static enum status run_job(struct job *job, struct err *err)
         TRY(normalise_parse(&job->normalise, o->normalise, err));
     if (o->remove_components && strcmp(o->remove_components, "auto") != 0)
         TRY(remove_components_parse(&job->remove_components, o->remove_components, err));
-    TRY(open_cpu_device(&job->device, o, err));
+    TRY(open_device(&job->device, o, &job->meter, err));
     TRY(cluster(job, err));
     meter_close(&job->meter);
     TRY(write_result(job, err));
@@ -245,8 +267,9 @@ const struct command command_cluster = {
     .details =
         "Several files are parts of one array, in order. A row of zeros is a blank text and "
         "gets the label -1. --normalise auto is none here, --remove-components auto is 0: the "
-        "numbers are clustered as they are. Rows that do not fit in --memory are read anew for "
-        "each iteration: slower, with the same bytes. Defaults are scikit-learn's KMeans's: greedy "
+        "numbers are clustered as they are. Rows that do not fit in --memory, of the GPU where one "
+        "computes, are read anew for each iteration: slower, with the same bytes. Defaults are "
+        "scikit-learn's KMeans's: greedy "
         "k-means++, 1 start, 300 iterations, tolerance 1e-4; but 20 topics, where it has 8.",
     .options = option_names,
     .least_arguments = 1,

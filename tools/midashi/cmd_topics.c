@@ -405,11 +405,8 @@ static enum status run_job(struct job *job, struct err *err)
 {
     const struct options *options = job->options;
     TRY(settle(job, err));
-    TRY(plan(job, err));           /* with --finetune again when the adapter is there */
-    if (options->n_embeddings > 0) /* there is nothing to embed */
-        TRY(open_cpu_device(&job->device, options, err));
-    else
-        TRY(open_device(&job->device, options, &job->meter, err));
+    TRY(plan(job, err)); /* with --finetune again when the adapter is there */
+    TRY(open_device(&job->device, options, &job->meter, err));
     double start = seconds_now();
     TRY(read_corpus(&job->corpus, options->arguments[0], options, &job->meter, err));
     job->seconds.read = seconds_now() - start;
@@ -426,9 +423,8 @@ static enum status run_job(struct job *job, struct err *err)
     TRY(embed(job, err));
     start = seconds_now();
     struct progress progress = meter_progress(&job->meter);
-    struct device cpu = device_cpu(&job->device);
-    TRY(topics_find(&job->topics, &cpu, &job->corpus, job->embeddings, job->width, &job->settings,
-                    &progress, err));
+    TRY(topics_find(&job->topics, &job->device, &job->corpus, job->embeddings, job->width,
+                    &job->settings, &progress, err));
     job->seconds.topics = seconds_now() - start;
     TRY(write_files(job, err));
     note_result(job);
