@@ -10,6 +10,7 @@
 #include "host/base/interrupt.h"
 #include "host/base/memory.h"
 #include "host/base/philox.h"
+#include "kernels/column_sums.h"
 #include "loaders/npy.h"
 
 #define CHUNK_BYTES ((size_t)32 << 20)
@@ -465,9 +466,8 @@ enum status row_chunks_sum(struct row_chunks *rows, double *total, size_t width,
 static void add_rows(void *context, const float *x, int first, int last, double *partial)
 {
     const struct row_chunks *rows = context;
-    for (int i = first; i < last; i++)
-        for (int j = 0; j < rows->d; j++)
-            partial[j] += (double)x[(size_t)i * (size_t)rows->d + (size_t)j];
+    column_sums_rows_cpu(rows->device->isa, partial, x + (size_t)first * (size_t)rows->d,
+                         last - first, rows->d);
 }
 
 enum status row_chunks_mean(struct row_chunks *rows, double *mean, struct err *err)
