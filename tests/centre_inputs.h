@@ -13,7 +13,8 @@ struct centre_input {
     float *mean;     /* (d) */
 };
 
-/* centre_input_free releases it. */
+/* Of values that float64 must round: sums of squares of equal size, or products of counts with
+ * differences of near numbers, would be exact in any order. centre_input_free releases it. */
 static inline struct centre_input centre_input_of(int k, int d, uint64_t seed)
 {
     size_t size = (size_t)k * (size_t)d;
@@ -25,13 +26,16 @@ static inline struct centre_input centre_input_of(int k, int d, uint64_t seed)
                               test_floats((size_t)d)};
     float *noise = test_floats(size);
     fill_normal(in.centres, size, seed, 1);
-    fill_normal(in.mean, (size_t)d, seed + 1, 0.5f);
-    fill_normal(noise, size, seed + 2, 0.1f);
+    fill_wide(in.mean, (size_t)d, seed + 1);
+    fill_wide(noise, size, seed + 2);
+    for (int j = 0; j < d; j++)
+        in.mean[j] *= 0x1p-28f;
     for (size_t c = 0; c < (size_t)k; c++) {
         uint64_t bits = mix64(seed + 3, c);
         in.counts[c] = c > 0 && bits % 16 == 0 ? 0 : (int64_t)(bits >> 8) % 5000 + 1;
         for (size_t e = c * (size_t)d; e < (c + 1) * (size_t)d; e++)
-            in.sums[e] = (double)in.counts[c] * ((double)in.centres[e] + (double)noise[e] / 3);
+            in.sums[e] =
+                (double)in.counts[c] * ((double)in.centres[e] + 0x1p-28 / 3 * (double)noise[e]);
     }
     free(noise);
     return in;

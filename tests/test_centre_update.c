@@ -27,8 +27,8 @@ static struct results results_of(struct device *device, const struct centre_inpu
     ck_assert_int_eq(centre_update(device, out.updated, out.moved, in->sums, in->counts,
                                    in->centres, in->k, in->d, spherical, NULL, &err),
                      STATUS_OK);
-    ck_assert_int_eq(centre_gain(device, out.gain, in->sums, in->counts, in->centres,
-                                 in->mean, in->k, in->d, NULL, &err),
+    ck_assert_int_eq(centre_gain(device, out.gain, in->sums, in->counts, in->centres, in->mean,
+                                 in->k, in->d, NULL, &err),
                      STATUS_OK);
     return out;
 }
@@ -109,25 +109,36 @@ START_TEST(centres_without_rows_stay)
 }
 END_TEST
 
+static double joined(double chain[32])
+{
+    for (int step = 16; step > 0; step /= 2)
+        for (int l = 0; l < step; l++)
+            chain[l] += chain[l + step];
+    return chain[0];
+}
+
 /* The order of the header, element by element. */
 START_TEST(sums_have_32_chains)
 {
-    enum { D = 77 };
+    enum { K = 50, D = 177 };
     struct device device;
-    struct centre_input in = centre_input_of(1, D, 6);
+    struct centre_input in = centre_input_of(K, D, 6);
     for (int i = 0; test_device(i, &device); i++) {
         struct results got = results_of(&device, &in, false);
-        double chain[32] = {0};
-        for (int j = 0; j < D; j++) {
-            double difference = (double)got.updated[j] - (double)in.centres[j];
-            double square = difference * difference;
-            chain[j % 32] += square;
+        for (int c = 0; c < K; c++) {
+            double moved[32] = {0}, gain[32] = {0}, count = (double)in.counts[c];
+            for (int j = 0; j < D; j++) {
+                int e = c * D + j;
+                double difference = (double)got.updated[e] - (double)in.centres[e];
+                double offset = (double)in.centres[e] - (double)in.mean[j];
+                double rest = in.sums[e] - count * (double)in.mean[j];
+                moved[j % 32] += difference * difference;
+                gain[j % 32] += offset * (count * offset - 2 * rest);
+            }
+            ck_assert(got.moved[c] == joined(moved));
+            ck_assert(got.gain[c] == joined(gain));
         }
-        for (int step = 16; step > 0; step /= 2)
-            for (int l = 0; l < step; l++)
-                chain[l] += chain[l + step];
-        ck_assert(got.moved[0] == chain[0]);
-        free_results(&got, D);
+        free_results(&got, (size_t)K * D);
         device_close(&device);
     }
     centre_input_free(&in);
