@@ -352,28 +352,43 @@ void candidate_distance_fwd_cpu(struct device *device, float *out, const float *
 
 /* ---- CUDA ----------------------------------------------------------------------------------- */
 
+/* Groups of t candidates, equal but for the last: those that take a multiprocessor least, a warp
+ * with T candidates having 2 T operations for one that it has besides. */
+static int groups_of(int t)
+{
+    int best = 0, least = 0;
+    for (int groups = (int)divide_up(t, CANDIDATE_MOST); groups <= CANDIDATE_GROUPS; groups++) {
+        int work = groups * (2 * (int)divide_up(t, groups) + 1);
+        if (best == 0 || work < least)
+            best = groups, least = work;
+    }
+    return best;
+}
+
 enum status candidate_distance_fwd_cuda(struct device *device, float *out, const float *x,
                                         const float *c, int n, int t, int d, struct err *err)
 {
-    static const char *const names[CANDIDATE_MOST] = {
-        "candidate_distance_1", "candidate_distance_2", "candidate_distance_3",
-        "candidate_distance_4", "candidate_distance_5", "candidate_distance_6",
-        "candidate_distance_7", "candidate_distance_8"};
+    static const char *const names[2][CANDIDATE_MOST] = {
+        {"candidate_distance_1", "candidate_distance_2", "candidate_distance_3",
+         "candidate_distance_4", "candidate_distance_5", "candidate_distance_6",
+         "candidate_distance_7", "candidate_distance_8"},
+        {"candidate_distance_few_1", "candidate_distance_few_2", "candidate_distance_few_3",
+         "candidate_distance_few_4", "candidate_distance_few_5", "candidate_distance_few_6",
+         "candidate_distance_few_7", "candidate_distance_few_8"}};
     if (n == 0 || t == 0)
         return STATUS_OK;
-    int per_chunk = (int)divide_up(t, divide_up(t, CANDIDATE_MOST * CANDIDATE_PAIRS));
-    int n_chunks = (int)divide_up(t, per_chunk), pairs = 1;
-    while (pairs * CANDIDATE_MOST < per_chunk)
-        pairs *= 2;
-    int of_thread = (int)divide_up(per_chunk, pairs);
-    int stage = CANDIDATE_ROWS * CANDIDATE_STRIDE + pairs * of_thread * CANDIDATE_COLUMNS;
+    int per_chunk = (int)divide_up(t, divide_up(t, CANDIDATE_MOST * CANDIDATE_GROUPS));
+    int n_chunks = (int)divide_up(t, per_chunk), groups = groups_of(per_chunk);
+    int of_warp = (int)divide_up(per_chunk, groups);
+    bool few = groups == 1; /* two warps have 16 rows each */
+    int stage = CANDIDATE_ROWS * CANDIDATE_STRIDE + groups * of_warp * CANDIDATE_COLUMNS;
     struct candidate_distance_job job = {out, x, c, n, t, d, n_chunks, per_chunk};
     return cuda_launch(device->cuda,
                        &(struct cuda_launch){
                            .image = "candidate_distance",
-                           .name = names[of_thread - 1],
+                           .name = names[few][of_warp - 1],
                            .grid = {(unsigned)(divide_up(n, CANDIDATE_ROWS) * n_chunks), 1, 1},
-                           .block = {(unsigned)(64 * pairs), 1, 1},
+                           .block = {(unsigned)(few ? 64 : 32 * groups), 1, 1},
                            .shared = (unsigned)(CANDIDATE_STAGES * stage) * (unsigned)sizeof(float),
                            .values = (void *[]){&job},
                        },

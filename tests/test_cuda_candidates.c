@@ -57,15 +57,15 @@ static void check_distances(const float *x, const float *c, int n, int t, int d,
     free(got), free(want);
 }
 
-/* n round tiles of 32 rows, t round 8 candidates a thread, 1, 2, 4 and 8 pairs of warps, and chunks
- * of 64, d round steps of 64 columns, whole vectors and not. */
+/* n round tiles of 32 rows, t round 8 candidates a warp, 1 to 10 such groups, and chunks
+ * of 80, d round steps of 64 columns, whole vectors and not. */
 static const struct {
     int n, t, d;
 } cases[] = {
-    {0, 3, 5},    {3, 0, 5},     {1, 1, 1},     {2, 2, 7},    {33, 3, 8},    {31, 4, 64},
-    {32, 5, 65},  {65, 6, 63},   {15, 7, 17},   {40, 8, 128}, {5, 9, 130},   {34, 16, 20},
-    {3, 17, 196}, {64, 32, 3},   {35, 33, 12},  {7, 50, 257}, {36, 64, 9},   {33, 65, 16},
-    {9, 176, 31}, {100, 5, 576}, {3, 11, 8192}, {2, 2, 8191}, {70, 110, 70},
+    {0, 3, 5},    {3, 0, 5},    {1, 1, 1},     {2, 2, 7},     {33, 3, 8},   {31, 4, 64},
+    {32, 5, 65},  {65, 6, 63},  {15, 7, 17},   {40, 8, 128},  {5, 9, 130},  {34, 16, 20},
+    {3, 17, 196}, {64, 32, 3},  {35, 33, 12},  {7, 50, 257},  {36, 64, 9},  {33, 80, 16},
+    {3, 81, 40},  {9, 176, 31}, {100, 5, 576}, {3, 11, 8192}, {2, 2, 8191}, {70, 110, 70},
 };
 
 START_TEST(distances_are_the_cpus)
