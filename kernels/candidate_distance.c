@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include <string.h>
 #include "host/base/cuda_device.h"
+#include "host/base/at_most.h"
 #include "host/base/divide_up.h"
 #include "kernels/candidate_distance_job.h"
 #include "kernels/cpu.h"
@@ -118,8 +119,10 @@ add_columns(__m256 *a, __m256 *b, __m256 x, __m256 y, const float *packed, int t
     }
 }
 
-/* A macro: gcc drops the call of a function that does nothing else. */
-#define FETCH(x) _mm_prefetch((const char *)(x), _MM_HINT_T0)
+/* A macro: gcc drops the call of a function that does nothing else. What lies ahead may be beyond
+ * the array, where no pointer may point. */
+#define FETCH(x, ahead)                                                                            \
+    _mm_prefetch((const char *)((uintptr_t)(x) + (ahead) * sizeof *(x)), _MM_HINT_T0)
 
 /* A row, or two; trials and paired are constants wherever this is inlined, so that the arrays are
  * registers. A last row without a second is its own. */
@@ -141,14 +144,14 @@ static inline __attribute__((always_inline)) void rows_avx2(const struct tile *t
             b[t] = tile->first ? _mm256_setzero_ps() : _mm256_load_ps(q[t]);
     }
     for (int j = 0; j < tile->columns; j += PAGE / (int)sizeof *x) {
-        FETCH(x + tile->far + j);
+        FETCH(x, tile->far + (size_t)j);
         if (paired)
-            FETCH(x + to_second + tile->far + j);
+            FETCH(x, to_second + tile->far + (size_t)j);
     }
     for (; x < whole; x += 2 * LANES, packed += 2 * LANES * trials) {
-        FETCH(x + tile->near);
+        FETCH(x, tile->near);
         if (paired)
-            FETCH(x + to_second + tile->near);
+            FETCH(x, to_second + tile->near);
         add_columns(a, b, _mm256_loadu_ps(x), _mm256_loadu_ps(x + to_second), packed, trials,
                     paired);
         add_columns(a, b, _mm256_loadu_ps(x + LANES), _mm256_loadu_ps(x + to_second + LANES),
@@ -247,11 +250,6 @@ struct candidate_job {
     const float *x, *c;
     int n, t, d, rows_per_task;
 };
-
-static int at_most(int n, int limit)
-{
-    return n < limit ? n : limit;
-}
 
 #if CPU_X86
 /* Some columns of a chunk of candidates. */

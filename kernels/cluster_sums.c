@@ -21,6 +21,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include "host/base/at_most.h"
 #include "host/base/divide_up.h"
 #include "kernels/cpu.h"
 
@@ -82,16 +83,6 @@ struct sums_job {
     int n_windows;
     const struct window *window; /* whose shares are added */
 };
-
-static int at_most(int n, int limit)
-{
-    return n < limit ? n : limit;
-}
-
-static int at_least(int n, int limit)
-{
-    return n > limit ? n : limit;
-}
 
 /* ---- moves ---------------------------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@
  * label. */
 #include <math.h>
 #include <stdatomic.h>
+#include "host/base/at_most.h"
 #include "host/base/divide_up.h"
 #include "kernels/nearest_pack.h"
 #include "kernels/own_distance.h"
@@ -28,11 +29,6 @@ struct bounded_job {
     atomic_llong rechecked, scored, tightened, kept;
 };
 
-static int least(int a, int b)
-{
-    return a < b ? a : b;
-}
-
 /* Loosens the row's bounds by what the centres have moved. True where it keeps its label. */
 static bool keeps_label(const struct nearest_bounds *bounds, int i, int32_t label)
 {
@@ -52,7 +48,7 @@ static int tighten(const struct bounded_job *job, int32_t *index, int n)
     double distance[PAIRS];
     int left = 0;
     for (int first = 0; first < n; first += PAIRS) {
-        int n_pairs = least(n - first, PAIRS);
+        int n_pairs = at_most(n - first, PAIRS);
         own_distance_rows_cpu(job->device->isa, distance, job->x, centres->centres, job->label,
                               index + first, n_pairs, centres->d);
         for (int p = 0; p < n_pairs; p++) {
@@ -69,7 +65,8 @@ static void bounded_task(void *context, int task, int worker)
 {
     struct bounded_job *job = context;
     const struct nearest_bounds *bounds = job->bounds;
-    int first = task * job->rows_per_task, end = first + least(job->n - first, job->rows_per_task);
+    int first = task * job->rows_per_task,
+        end = first + at_most(job->n - first, job->rows_per_task);
     int32_t index[MOST_ROWS];
     int n = 0;
     for (int i = first; i < end; i++)
@@ -96,7 +93,7 @@ void nearest_bounded_fwd_cpu(struct device *device, int32_t *label, const float 
 {
     struct bounded_job job = {device, label, x, centres, bounds, .n = n};
     int rows = n / (8 * threads_size(device->threads));
-    job.rows_per_task = rows < LEAST_ROWS ? LEAST_ROWS : least(rows, MOST_ROWS);
+    job.rows_per_task = rows < LEAST_ROWS ? LEAST_ROWS : at_most(rows, MOST_ROWS);
     threads_run(device->threads, (int)divide_up(n, job.rows_per_task), bounded_task, &job);
     counts->rechecked += atomic_load(&job.rechecked);
     counts->scored += atomic_load(&job.scored);
