@@ -21,7 +21,8 @@ struct column {
 };
 
 /* The sum of term(j, fetch(j)) over the columns, the same in all threads. Terms must be rounded
- * products and sums: what __dadd_rn and __dmul_rn give. */
+ * products and sums: what __dadd_rn and __dmul_rn give. Others ptxas would fuse with the chain, on
+ * cards only. */
 template <typename F, typename G>
 static __device__ double over_columns(column_sum &sum, int d, F fetch, G term)
 {
