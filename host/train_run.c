@@ -10,6 +10,7 @@
 #include "host/base/file.h"
 #include "host/output_folder.h"
 #include "host/topics_files.h"
+#include "host/train_record.h"
 #include "loaders/json.h"
 
 /* Steps whose mean loss tells how training went at the end. */
@@ -290,28 +291,23 @@ enum train_leftover train_run_leftover(const char *folder)
     return file_is_in(folder, RECORD) ? TRAIN_FINISHED : TRAIN_ADAPTER;
 }
 
-/* As training.json has them, where a number has 9 digits. */
-static bool same_settings(const json_t *stored, const json_t *record)
-{
-    const size_t flags = JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(9);
-    char *one = json_dumps(stored, flags), *other = json_dumps(record, flags);
-    bool same = one && other && strcmp(one, other) == 0;
-    mem_free(one);
-    mem_free(other);
-    return same;
-}
-
-bool train_run_is_done(const char *folder, const json_t *record, struct train_outcome *outcome)
+/* training.json, as a new reference; NULL: none that can be read. */
+static json_t *read_record(const char *folder)
 {
     char path[PATH_MAX];
     struct err ignored;
     json_t *root = NULL;
-    if (!has_adapter(folder))
-        return false;
     snprintf(path, sizeof path, "%s/" RECORD, folder);
-    if (json_read_file(&root, path, RECORD_LARGEST, 0, &ignored) != STATUS_OK)
-        return false;
-    bool same = same_settings(json_object_get(root, "settings"), record);
+    return json_read_file(&root, path, RECORD_LARGEST, 0, &ignored) == STATUS_OK ? root : NULL;
+}
+
+bool train_run_is_done(const char *folder, const json_t *record, struct train_outcome *outcome)
+{
+    struct train_difference ignored;
+    json_t *root = has_adapter(folder) ? read_record(folder) : NULL;
+    json_t *settings = json_object_get(root, "settings");
+    bool same = root && json_object_size(settings) == json_object_size(record) &&
+                !train_record_differs(settings, record, TRAIN_RECORD_DIGITS, &ignored);
     if (same)
         *outcome = (struct train_outcome){
             .steps = json_integer_value(json_object_get(root, "steps")),
@@ -323,6 +319,26 @@ bool train_run_is_done(const char *folder, const json_t *record, struct train_ou
         };
     json_decref(root);
     return same;
+}
+
+enum status train_run_compare(const char *folder, enum train_leftover left, const json_t *record,
+                              struct err *err)
+{
+    char checkpoint[PATH_MAX];
+    struct train_difference difference;
+    snprintf(checkpoint, sizeof checkpoint, "%s/" CHECKPOINT, folder);
+    if (left == TRAIN_CHECKPOINT)
+        return train_checkpoint_check(checkpoint, record, err);
+    json_t *root = read_record(folder), *settings = json_object_get(root, "settings");
+    bool differs = train_record_differs(settings, record, TRAIN_RECORD_DIGITS, &difference);
+    bool known = settings != NULL;
+    json_decref(root);
+    if (!differs)
+        return STATUS_OK;
+    return err_set(err, STATUS_USAGE,
+                   "%s: holds a finished run, which had %s; give another --output, or --force to "
+                   "train anew",
+                   folder, known ? difference.text : "a training.json that cannot be read");
 }
 
 static double mean_of_last(const struct loss_log *log)

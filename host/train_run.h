@@ -65,6 +65,12 @@ enum train_leftover {
 };
 enum train_leftover train_run_leftover(const char *folder);
 
+/* Whether the run of the checkpoint, or the finished one, that is in the folder (`left`, one of
+ * these two) is the one with this record, which may lack members. STATUS_USAGE: it is another; says
+ * what differs and what to do. STATUS_BAD_DATA: no whole checkpoint. */
+enum status train_run_compare(const char *folder, enum train_leftover left, const json_t *record,
+                              struct err *err);
+
 /* The names that a run writes into its folder, NULL at the end, for output_folder_check. */
 extern const char *const train_run_files[];
 

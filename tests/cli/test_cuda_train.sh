@@ -63,7 +63,28 @@ test_another_device_is_another_run() {
     train "$dir/a" --device cpu
     expect_code 0
     train "$dir/a" --resume
-    expect_error 2 'holds a finished run with other settings or texts'
+    expect_error 2 'holds a finished run, which had a CPU with [a-z0-9]+ \(now a GPU of sm_86\)'
+    mkdir "$dir/t"
+    begin "$dir/t/adapter" --checkpoint-every 1
+    wait_for [ -s "$dir/t/adapter/checkpoint.safetensors" ]
+    end
+    train "$dir/t/adapter" --resume --device cpu
+    expect_error 2 'that run had a GPU of sm_86 \(now a CPU with [a-z0-9]+\); go on with --device cuda, on a card of that kind, or begin anew with --force'
+    SOFTCUDA_CARD=rtx4090 train "$dir/t/adapter" --resume
+    expect_error 2 'had a GPU of sm_86 \(now a GPU of sm_89\); go on with a card of that kind'
+    train "$dir/t/adapter" --resume --device cpu --steps 7
+    expect_error 2 'had a GPU of sm_86 \(now a CPU with [a-z0-9]+\), --steps 6 \(now 7\); go on with what it had'
+    train "$dir/t/adapter" --checkpoint-every 1 --resume
+    expect_code 0
+    # Topics do not train again on the CPU what a GPU has trained.
+    cp "$dir/t/adapter/adapter_model.safetensors" "$dir/kept"
+    for way in --quiet --resume; do
+        # shellcheck disable=SC2086
+        run "$MIDASHI" topics "$texts" --model "$model" --topics 2 --output "$dir/t" --finetune \
+            $fast --device cpu $way
+        expect_error 2 'adapter: holds a finished run, which had a GPU of sm_86 \(now a CPU'
+        expect_same "$dir/t/adapter/adapter_model.safetensors" "$dir/kept"
+    done
 }
 
 test_topics_are_found_with_an_adapter_of_the_gpu() {
@@ -92,4 +113,4 @@ test_topics_with_a_trained_adapter_are_those_of_the_cpu() {
     done
 }
 
-run_tests
+run_tests "$@"

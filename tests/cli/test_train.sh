@@ -82,8 +82,11 @@ test_ctrl_c_leaves_a_checkpoint_that_another_run_refuses() {
     need_command pkill
     interrupted_run
     cp "$dir/a/checkpoint.safetensors" "$dir/kept"
-    train "$dir/a" --resume --checkpoint-every 1 --evaluate-every 1000000
-    expect_error 2 'checkpoint\.safetensors: that run had another steps \(1000000, now 30\)'
+    train "$dir/a" --resume --checkpoint-every 1 --evaluate-every 1000000 --learning-rate 0.003
+    expect_error 2 'checkpoint\.safetensors: that run had --steps 1000000 \(now 30\), --learning-rate 0\.02 \(now 0\.003\); go on with what it had, or begin anew with --force in place of --resume$'
+    expect_no_match "$stderr" 'to train on' # before texts and model are read
+    train "$dir/a" --resume --steps 1000000 --evaluate-every 1000000 --validation-file "$texts" --rslora
+    expect_error 2 'had another corpus, no --rslora \(now --rslora\), --validation 0\.1 \(now --validation-file\); '
     sed 's/storm/wind/' "$texts" >"$dir/other.tsv"
     # shellcheck disable=SC2086
     run "$MIDASHI" train "$dir/other.tsv" --model "$model" --output "$dir/a" $fast --resume \
@@ -166,7 +169,8 @@ test_what_an_earlier_run_left_is_not_lost() {
     train "$dir/a" --steps 2
     expect_error 2 'holds an adapter; go on with --resume, give another --output, or --force'
     train "$dir/a" --steps 3 --resume
-    expect_error 2 'holds a finished run with other settings or texts'
+    expect_error 2 'a: holds a finished run, which had --steps 2 \(now 3\); give another --output, or --force to train anew$'
+    expect_no_match "$stderr" 'to train on'
     expect_same "$dir/a/adapter_model.safetensors" "$dir/kept"
     run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/a"
     expect_code 0
@@ -180,6 +184,33 @@ test_what_an_earlier_run_left_is_not_lost() {
     expect_error 66 'no adapter here; did you mean .*/outer/adapter\?'
     run "$MIDASHI" topics "$texts" --model "$model" --topics 2 --steps 3 --output "$dir/t"
     expect_error 2 '--steps does nothing without --finetune'
+}
+
+# Nor is it by topics, which is run again and again with other settings.
+test_topics_do_not_replace_an_adapter_unasked() {
+    mkdir "$dir/t"
+    # shellcheck disable=SC2086
+    set -- "$MIDASHI" topics "$texts" --model "$model" --topics 3 --output "$dir/t" --finetune $fast
+    begin "$dir/t/adapter" --steps 1000000 --checkpoint-every 1
+    wait_for [ -s "$dir/t/adapter/checkpoint.safetensors" ]
+    end
+    run "$@"
+    expect_error 2 'adapter: holds an unfinished run; go on with --resume, give another --output, or --force'
+    expect_file "$dir/t/adapter/checkpoint.safetensors"
+    run "$@" --resume
+    expect_error 2 'that run had --steps 1000000 \(now 30\); go on with what it had'
+    run "$@" --force
+    expect_code 0
+    expect_absent "$dir/t/adapter/checkpoint.safetensors"
+    cp "$dir/t/adapter/adapter_model.safetensors" "$dir/kept"
+    for way in --quiet --resume; do
+        run "$@" --steps 3 $way
+        expect_error 2 'adapter: holds a finished run, which had --steps 30 \(now 3\); give another --output'
+        expect_same "$dir/t/adapter/adapter_model.safetensors" "$dir/kept"
+    done
+    run "$@" --steps 3 --force
+    expect_code 0
+    expect_different "$dir/t/adapter/adapter_model.safetensors" "$dir/kept"
 }
 
 test_a_guess_is_called_one() {
@@ -285,4 +316,4 @@ test_the_plan_computes_nothing() {
     expect_match "$stdout" '"training_loss": null'
 }
 
-run_tests
+run_tests "$@"

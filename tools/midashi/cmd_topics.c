@@ -144,7 +144,6 @@ static enum status finetune(struct job *job, struct err *err)
         .meter = &job->meter,
         .device = &job->device,
         .reuse = true,
-        .retrains = true,
         .n_topics = job->options->topics == COUNT_AUTO ? 1 : job->options->topics,
     };
     TRY(finetune_take_folder(&job->finetune, job->adapter_folder, err));

@@ -41,20 +41,6 @@ static enum status report(const struct options *options, const struct finetune *
     return STATUS_OK;
 }
 
-static enum status prepare_folder(struct finetune *f, struct err *err)
-{
-    const struct options *options = f->options;
-    TRY(finetune_take_folder(f, options->output, err));
-    if (options->force || options->resume || train_run_leftover(options->output) == TRAIN_NOTHING)
-        return STATUS_OK;
-    return err_set(err, STATUS_USAGE,
-                   "%s: holds %s; go on with --resume, give another --output, or --force to begin "
-                   "anew",
-                   options->output,
-                   train_run_leftover(options->output) == TRAIN_CHECKPOINT ? "an unfinished run"
-                                                                           : "an adapter");
-}
-
 static enum status run(const struct options *options, struct err *err)
 {
     if (!options->model)
@@ -78,7 +64,7 @@ static enum status run(const struct options *options, struct err *err)
         TRY_TO(status, read_corpus(&validation, options->validation_file, &validating, &meter, err),
                release);
     if (!options->plan)
-        TRY_TO(status, prepare_folder(&finetune, err), release);
+        TRY_TO(status, finetune_take_folder(&finetune, options->output, err), release);
     TRY_TO(status,
            finetune_run(&finetune, &corpus, options->validation_file ? &validation : NULL,
                         options->output, err),
@@ -107,7 +93,7 @@ const struct command command_train = {
         "others (contrastive) or to continue texts (next-token). A share of the texts is held out; "
         "the adapter with the lowest loss on them is kept. FOLDER/training.jsonl and loss.svg tell "
         "how it went. After an interruption the same command with --resume goes on to the same "
-        "bytes.",
+        "bytes, on a device of the same kind.",
     .options = option_names,
     .least_arguments = 1,
     .most_arguments = 1,

@@ -241,7 +241,6 @@ static enum status read_texts(struct finetune *f, const struct corpus *corpus,
     const struct options *o = f->options;
     struct progress progress = meter_progress(f->meter);
     bool labelled = f->objective == OBJECTIVE_CLASSIFY;
-    TRY(embedder_open_texts(&f->embedder, o->model_path, "{text}", o->max_tokens, err));
     TRY(train_data_add(&f->data, &f->embedder, corpus, labelled, &progress, err));
     if (validation) {
         int first = f->data.n_texts;
@@ -276,6 +275,7 @@ static void hash_corpus(struct siphash *hash, const struct corpus *corpus)
     }
 }
 
+/* All but how many texts are held out, which is known later. */
 static enum status make_record(struct finetune *f, const struct trainer_settings *s,
                                const struct corpus *corpus, const struct corpus *validation,
                                struct err *err)
@@ -293,16 +293,23 @@ static enum status make_record(struct finetune *f, const struct trainer_settings
     TRY(embedding_model_identity(model, o->model_path, err));
     f->record = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:s, s:i, s:i, s:f, s:b, "
-        "s:f, s:i, s:I, s:i, s:f, s:i, s:i, s:i}",
+        "s:f, s:i, s:I, s:i, s:f, s:i, s:i}",
         "corpus", texts, "model", model, "kernels", kernels, "precision", o->precision, "objective",
         objective_name(s->objective), "steps", s->steps, "batch", s->batch, "accumulate",
         s->accumulate, "learning_rate", s->learning_rate, "weight_decay", s->weight_decay, "clip",
         s->clip, "dropout", s->dropout, "schedule", schedule_name(s->schedule), "warm_up",
         s->warm_up, "rank", o->rank, "alpha", o->alpha, "rslora", o->rslora, "temperature",
         temperature_of(o), "near", s->near, "seed", (json_int_t)s->seed, "max_tokens",
-        f->embedder.max_tokens, "validation", validation ? -1 : share_of(o), "validation_texts",
-        f->n_validation, "evaluate_every", o->evaluate_every, "patience", o->patience);
+        f->embedder.max_tokens, "validation", validation ? -1 : share_of(o), "evaluate_every",
+        o->evaluate_every, "patience", o->patience);
     return f->record ? STATUS_OK : err_no_memory(err, "training.json", 0);
+}
+
+static enum status complete_record(struct finetune *f, struct err *err)
+{
+    return json_object_set_new(f->record, "validation_texts", json_integer(f->n_validation)) == 0
+               ? STATUS_OK
+               : err_no_memory(err, "training.json", 0);
 }
 
 /* ---- progress ------------------------------------------------------------------------------- */
@@ -354,9 +361,30 @@ static void resumed(void *context, int64_t step)
 
 enum status finetune_take_folder(struct finetune *f, const char *folder, struct err *err)
 {
+    const struct options *o = f->options;
     TRY(output_folder_make(folder, NULL, err));
     TRY(output_folder_lock(&f->lock, folder, err));
-    return f->options->force ? STATUS_OK : output_folder_check(folder, train_run_files, err);
+    if (o->force)
+        return STATUS_OK;
+    TRY(output_folder_check(folder, train_run_files, err));
+    enum train_leftover left = train_run_leftover(folder);
+    if (o->resume || left == TRAIN_NOTHING || (left == TRAIN_FINISHED && f->reuse))
+        return STATUS_OK;
+    return err_set(err, STATUS_USAGE,
+                   "%s: holds %s; go on with --resume, give another --output, or --force to begin "
+                   "anew",
+                   folder, left == TRAIN_CHECKPOINT ? "an unfinished run" : "an adapter");
+}
+
+/* What is there must be this run's, before anything is read that takes long. */
+static enum status check_leftover(const struct finetune *f, const char *folder, struct err *err)
+{
+    const struct options *o = f->options;
+    enum train_leftover left = train_run_leftover(folder);
+    if (left == TRAIN_CHECKPOINT && o->resume)
+        return train_run_compare(folder, left, f->record, err);
+    return left == TRAIN_FINISHED && !o->force ? train_run_compare(folder, left, f->record, err)
+                                               : STATUS_OK;
 }
 
 static enum status create_adapter(struct finetune *f, const struct corpus *corpus, struct err *err)
@@ -440,9 +468,13 @@ enum status finetune_run(struct finetune *f, const struct corpus *corpus,
     TRY(llama_check_precision(f->device, precision, err));
     TRY(settle_objective(f, corpus, err));
     TRY(settle_trainer(f, &settings, err));
-    TRY(read_texts(f, corpus, validation, err));
-    TRY(create_adapter(f, corpus, err));
+    TRY(embedder_open_texts(&f->embedder, o->model_path, "{text}", o->max_tokens, err));
     TRY(make_record(f, &settings, corpus, validation, err));
+    if (!o->plan)
+        TRY(check_leftover(f, folder, err));
+    TRY(read_texts(f, corpus, validation, err));
+    TRY(complete_record(f, err));
+    TRY(create_adapter(f, corpus, err));
     TRY(finetune_plan(f, &settings, precision, err));
     if (o->plan)
         return STATUS_OK;
@@ -452,13 +484,7 @@ enum status finetune_run(struct finetune *f, const struct corpus *corpus,
                    folder);
         return STATUS_OK;
     }
-    enum train_leftover left = train_run_leftover(folder);
-    if (o->resume && !o->force && !f->retrains && left == TRAIN_FINISHED)
-        return err_set(err, STATUS_USAGE,
-                       "%s: holds a finished run with other settings or texts; give another "
-                       "--output, or --force to begin anew",
-                       folder);
-    if (o->resume && left != TRAIN_CHECKPOINT)
+    if (o->resume && train_run_leftover(folder) != TRAIN_CHECKPOINT)
         meter_note(f->meter, "%s: no checkpoint; training from the start", folder);
     enum status status = train(f, &settings, precision, folder, err);
     if (status == STATUS_OK)
