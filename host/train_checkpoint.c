@@ -110,18 +110,26 @@ static enum status compare_runs(const char *path, const json_t *stored, const js
                    path, difference.text, difference.resume);
 }
 
-static enum status read_state(const char *path, const struct safetensors *file, const json_t *run,
-                              struct train_counters *counters, char hash[33], struct err *err)
+static enum status parse_state(json_t **root, const char *path, const struct safetensors *file,
+                               struct err *err)
 {
     const struct safetensors_tensor *state = find(file, "state", "U8");
     json_error_t error;
-    json_t *root;
     if (!state)
         return damaged(path, "it has no tensor `state`", err);
-    enum status status = json_parse(&root, (const char *)state->data, (size_t)state->bytes,
+    enum status status = json_parse(root, (const char *)state->data, (size_t)state->bytes,
                                     JSON_REJECT_DUPLICATES, &error, path, err);
-    if (status != STATUS_OK)
-        return status == STATUS_RESOURCE ? status : damaged(path, "`state` is no JSON", err);
+    return status == STATUS_OK || status == STATUS_RESOURCE
+               ? status
+               : damaged(path, "`state` is no JSON", err);
+}
+
+static enum status read_state(const char *path, const struct safetensors *file, const json_t *run,
+                              struct train_counters *counters, char hash[33], struct err *err)
+{
+    json_t *root;
+    TRY(parse_state(&root, path, file, err));
+    enum status status = STATUS_OK;
     json_int_t version = 0, step = -1, best_step = -1, without_gain = -1, log_bytes = -1;
     json_t *stored = NULL;
     const char *stored_hash = NULL;
@@ -193,4 +201,19 @@ enum status train_checkpoint_check(const char *path, const json_t *run, struct e
     enum status status = read_state(path, file, run, &counters, hash, err);
     safetensors_close(file);
     return status;
+}
+
+json_t *train_checkpoint_record(const char *path)
+{
+    struct safetensors *file;
+    struct err ignored;
+    json_t *root = NULL;
+    if (safetensors_open(&file, path, &ignored) != STATUS_OK)
+        return NULL;
+    if (parse_state(&root, path, file, &ignored) != STATUS_OK)
+        root = NULL;
+    json_t *record = json_incref(json_object_get(root, "run"));
+    json_decref(root);
+    safetensors_close(file);
+    return record;
 }

@@ -292,7 +292,7 @@ enum train_leftover train_run_leftover(const char *folder)
 }
 
 /* training.json, as a new reference; NULL: none that can be read. */
-static json_t *read_record(const char *folder)
+static json_t *read_results(const char *folder)
 {
     char path[PATH_MAX];
     struct err ignored;
@@ -304,7 +304,7 @@ static json_t *read_record(const char *folder)
 bool train_run_is_done(const char *folder, const json_t *record, struct train_outcome *outcome)
 {
     struct train_difference ignored;
-    json_t *root = has_adapter(folder) ? read_record(folder) : NULL;
+    json_t *root = has_adapter(folder) ? read_results(folder) : NULL;
     json_t *settings = json_object_get(root, "settings");
     bool same = root && json_object_size(settings) == json_object_size(record) &&
                 !train_record_differs(settings, record, TRAIN_RECORD_DIGITS, &ignored);
@@ -321,6 +321,23 @@ bool train_run_is_done(const char *folder, const json_t *record, struct train_ou
     return same;
 }
 
+json_t *train_run_record(const char *folder)
+{
+    char checkpoint[PATH_MAX];
+    json_t *root = read_results(folder);
+    snprintf(checkpoint, sizeof checkpoint, "%s/" CHECKPOINT, folder);
+    if (!root)
+        return file_is_in(folder, CHECKPOINT) ? train_checkpoint_record(checkpoint) : NULL;
+    json_t *record = json_incref(json_object_get(root, "settings"));
+    json_decref(root);
+    return record;
+}
+
+bool train_run_is_unfinished(const char *folder)
+{
+    return file_is_in(folder, LOG) && !file_is_in(folder, RECORD);
+}
+
 enum status train_run_compare(const char *folder, enum train_leftover left, const json_t *record,
                               struct err *err)
 {
@@ -329,7 +346,7 @@ enum status train_run_compare(const char *folder, enum train_leftover left, cons
     snprintf(checkpoint, sizeof checkpoint, "%s/" CHECKPOINT, folder);
     if (left == TRAIN_CHECKPOINT)
         return train_checkpoint_check(checkpoint, record, err);
-    json_t *root = read_record(folder), *settings = json_object_get(root, "settings");
+    json_t *root = read_results(folder), *settings = json_object_get(root, "settings");
     bool differs = train_record_differs(settings, record, TRAIN_RECORD_DIGITS, &difference);
     bool known = settings != NULL;
     json_decref(root);

@@ -65,6 +65,13 @@ enum train_leftover {
 };
 enum train_leftover train_run_leftover(const char *folder);
 
+/* The record of the run that left what is in the folder, finished or not, as a new reference; NULL:
+ * none that can be read. */
+json_t *train_run_record(const char *folder);
+
+/* A run of midashi's began there and did not come to its end. */
+bool train_run_is_unfinished(const char *folder);
+
 /* Whether the run of the checkpoint, or the finished one, that is in the folder (`left`, one of
  * these two) is the one with this record, which may lack members. STATUS_USAGE: it is another; says
  * what differs and what to do. STATUS_BAD_DATA: no whole checkpoint. */

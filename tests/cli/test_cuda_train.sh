@@ -54,8 +54,25 @@ test_less_memory_trains_to_the_same_bytes() {
     expect_same "$dir/a/adapter_model.safetensors" "$dir/b/adapter_model.safetensors"
     train "$dir/c" --memory 1M
     expect_error 71 'more than is allowed; lower --batch'
-    train "$dir/c" --plan --precision f32
+    train "$dir/c" --plan --precision f32 --device cuda
     expect_error 2 'f32 is the CPU'
+    train "$dir/c" --plan --precision f32
+    expect_code 0
+    expect_match "$stderr" "^--precision f32 is the CPU's; computing on the CPU$"
+}
+
+test_the_gpu_that_computes_is_told() {
+    need_kernels
+    train "$dir/a" --plan
+    expect_match "$stderr" '^cuda:0: softcuda GeForce RTX 3080 \(a software device, no GPU\), sm_86$'
+    train "$dir/a" --plan --device cpu
+    expect_no_match "$stderr" '^cuda'
+    MIDASHI_CUDA_DRIVER=/nope.so train "$dir/a" --plan
+    expect_code 0
+    expect_match "$stderr" '^MIDASHI_CUDA_DRIVER=/nope\.so: cannot be loaded: .*; computing on the CPU$'
+    MIDASHI_CUDA_DRIVER= train "$dir/a" --plan --device cpu --quiet
+    expect_code 0
+    expect_lines "$stderr"
 }
 
 test_another_device_is_another_run() {

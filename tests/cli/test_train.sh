@@ -213,6 +213,41 @@ test_topics_do_not_replace_an_adapter_unasked() {
     expect_different "$dir/t/adapter/adapter_model.safetensors" "$dir/kept"
 }
 
+# An adapter corrects the weights that it was trained on.
+test_an_adapter_is_used_as_it_was_trained() {
+    train "$dir/a" --precision bf16
+    expect_code 0
+    for precision in '' '--precision bf16'; do
+        # shellcheck disable=SC2086
+        run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/a" $precision \
+            --probabilities "$dir/p$precision.npy"
+        expect_code 0
+    done
+    expect_no_match "$stderr" 'taken here too'
+    expect_same "$dir/p.npy" "$dir/p--precision bf16.npy"
+    run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/a" --precision nf4 \
+        --probabilities "$dir/n.npy"
+    expect_code 0
+    expect_different "$dir/p.npy" "$dir/n.npy"
+    run "$MIDASHI" embed "$texts" --model "$model" --adapter "$dir/a" --output "$dir/e.npy"
+    expect_match "$stderr" 'a: trained with --precision bf16, which is taken here too$'
+    run "$MIDASHI" topics "$texts" --model "$model" --adapter "$dir/a" --topics 2 --output "$dir/t"
+    expect_match "$stderr" 'a: trained with --precision bf16, which is taken here too$'
+    expect_match "$dir/t/run.json" '"precision": "bf16"'
+    expect_no_match "$stderr" 'not finished'
+    # Of a checkpoint too, and a training.json that says nothing good is none.
+    begin "$dir/b" --steps 1000000 --precision bf16 --checkpoint-every 1 --evaluate-every 1
+    wait_for [ -s "$dir/b/checkpoint.safetensors" ]
+    end
+    run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/b"
+    expect_code 0
+    expect_match "$stderr" 'b: trained with --precision bf16, which is taken here too$'
+    expect_match "$stderr" 'b: its training is not finished; the same midashi train with --resume goes on$'
+    echo '{"settings": {"precision": 4}}' >"$dir/a/training.json"
+    run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/a" --probabilities "$dir/m.npy"
+    expect_same "$dir/m.npy" "$dir/n.npy"
+}
+
 test_a_guess_is_called_one() {
     train "$dir/a" --steps 1 --learning-rate 0
     expect_code 0

@@ -20,6 +20,7 @@ struct job {
     struct meter meter;
     struct device device;
     struct corpus corpus;
+    enum precision precision;
     struct embedder embedder;
     struct embedding_counts counts;
     struct npy_writer all; /* --probabilities */
@@ -83,8 +84,6 @@ static enum status predict(struct job *job, struct err *err)
 {
     const struct options *o = job->options;
     struct progress progress = meter_progress(&job->meter);
-    enum precision precision;
-    TRY(parse_precision(&precision, o->precision, err));
     TRY(embedder_open_texts(&job->embedder, o->model_path, "{text}", o->max_tokens, err));
     TRY(lora_adapter_load(&job->embedder.adapter, o->adapter, &job->embedder.config, err));
     if (!job->embedder.adapter.head)
@@ -93,7 +92,8 @@ static enum status predict(struct job *job, struct err *err)
                        "--objective classify`",
                        o->adapter);
     TRY(allocate(job, err));
-    TRY(embedder_load(&job->embedder, &job->device, o->model_path, precision,
+    note_adapter(o, job->precision, &job->meter);
+    TRY(embedder_load(&job->embedder, &job->device, o->model_path, job->precision,
                       job->embedder.config.n_layers, o->batch_tokens, &progress, err));
     if (o->probabilities)
         TRY(npy_writer_open(&job->all, o->probabilities, NPY_F32, 2, (int64_t)job->corpus.n_rows,
@@ -253,7 +253,8 @@ static enum status run_job(struct job *job, struct err *err)
                        "which adapter? give --adapter FOLDER, as train wrote it");
     if (o->probabilities)
         TRY(check_apart(o->probabilities, "--probabilities", o->arguments[0], err));
-    TRY(open_device(&job->device, o, &job->meter, err));
+    TRY(settle_precision(&job->precision, o, err));
+    TRY(open_model_device(&job->device, o, job->precision, &job->meter, err));
     TRY(read_corpus(&job->corpus, o->arguments[0], o, &job->meter, err));
     TRY(predict(job, err));
     if (o->json)

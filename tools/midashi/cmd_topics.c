@@ -255,10 +255,10 @@ static json_t *representation_json(const struct job *job)
     return json_pack("{s:s, s:s, s:o, s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:i}", "model",
                      job->options->model, "model_path", job->options->model_path, "adapter",
                      adapter ? json_string(adapter) : json_null(), "precision",
-                     job->options->precision, "pool", pool_name(r->pool), "layer", r->layer,
-                     "normalise", normalise_name(r->normalise), "remove_components",
-                     job->topics.transform.n_removed, "prompt", r->prompt, "max_tokens",
-                     job->plan.settings.max_tokens, "width", job->width);
+                     precision_name(job->plan.settings.precision), "pool", pool_name(r->pool),
+                     "layer", r->layer, "normalise", normalise_name(r->normalise),
+                     "remove_components", job->topics.transform.n_removed, "prompt", r->prompt,
+                     "max_tokens", job->plan.settings.max_tokens, "width", job->width);
 }
 
 /* The files of --embeddings; NULL where there is no memory. */
@@ -408,7 +408,8 @@ static enum status run_job(struct job *job, struct err *err)
     if (options->n_embeddings > 0) /* there is nothing to embed */
         TRY(open_cpu_device(&job->device, options, err));
     else
-        TRY(open_device(&job->device, options, &job->meter, err));
+        TRY(open_model_device(&job->device, options, job->plan.settings.precision, &job->meter,
+                              err));
     double start = seconds_now();
     TRY(read_corpus(&job->corpus, options->arguments[0], options, &job->meter, err));
     job->seconds.read = seconds_now() - start;

@@ -56,9 +56,11 @@ static enum status run(const struct options *options, struct err *err)
     struct corpus corpus = {0}, validation = {0};
     struct finetune finetune = {
         .options = options, .meter = &meter, .device = &device, .reuse = options->resume};
+    enum precision precision;
     enum status status;
     meter_open(&meter, options->quiet);
-    TRY_TO(status, open_device(&device, options, &meter, err), release);
+    TRY_TO(status, settle_precision(&precision, options, err), release);
+    TRY_TO(status, open_model_device(&device, options, precision, &meter, err), release);
     TRY_TO(status, read_corpus(&corpus, options->arguments[0], options, &meter, err), release);
     if (options->validation_file)
         TRY_TO(status, read_corpus(&validation, options->validation_file, &validating, &meter, err),

@@ -277,8 +277,8 @@ static void hash_corpus(struct siphash *hash, const struct corpus *corpus)
 
 /* All but how many texts are held out, which is known later. */
 static enum status make_record(struct finetune *f, const struct trainer_settings *s,
-                               const struct corpus *corpus, const struct corpus *validation,
-                               struct err *err)
+                               enum precision precision, const struct corpus *corpus,
+                               const struct corpus *validation, struct err *err)
 {
     static const unsigned char key[16] = "midashi-corpus-1";
     const struct options *o = f->options;
@@ -294,14 +294,15 @@ static enum status make_record(struct finetune *f, const struct trainer_settings
     f->record = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:s, s:i, s:i, s:f, s:b, "
         "s:f, s:i, s:I, s:i, s:f, s:i, s:i}",
-        "corpus", texts, "model", model, "kernels", kernels, "precision", o->precision, "objective",
-        objective_name(s->objective), "steps", s->steps, "batch", s->batch, "accumulate",
-        s->accumulate, "learning_rate", s->learning_rate, "weight_decay", s->weight_decay, "clip",
-        s->clip, "dropout", s->dropout, "schedule", schedule_name(s->schedule), "warm_up",
-        s->warm_up, "rank", o->rank, "alpha", o->alpha, "rslora", o->rslora, "temperature",
-        temperature_of(o), "near", s->near, "seed", (json_int_t)s->seed, "max_tokens",
-        f->embedder.max_tokens, "validation", validation ? -1 : share_of(o), "evaluate_every",
-        o->evaluate_every, "patience", o->patience);
+        "corpus", texts, "model", model, "kernels", kernels, "precision", precision_name(precision),
+        "objective", objective_name(s->objective), "steps", s->steps, "batch", s->batch,
+        "accumulate", s->accumulate, "learning_rate", s->learning_rate, "weight_decay",
+        s->weight_decay, "clip", s->clip, "dropout", s->dropout, "schedule",
+        schedule_name(s->schedule), "warm_up", s->warm_up, "rank", o->rank, "alpha", o->alpha,
+        "rslora", o->rslora, "temperature", temperature_of(o), "near", s->near, "seed",
+        (json_int_t)s->seed, "max_tokens", f->embedder.max_tokens, "validation",
+        validation ? -1 : share_of(o), "evaluate_every", o->evaluate_every, "patience",
+        o->patience);
     return f->record ? STATUS_OK : err_no_memory(err, "training.json", 0);
 }
 
@@ -464,12 +465,12 @@ enum status finetune_run(struct finetune *f, const struct corpus *corpus,
     enum precision precision;
     f->outcome = (struct train_outcome){
         .best_loss = NAN, .best_accuracy = NAN, .last_loss = NAN}; /* with --plan it stays so */
-    TRY(parse_precision(&precision, o->precision, err));
+    TRY(settle_precision(&precision, o, err));
     TRY(llama_check_precision(f->device, precision, err));
     TRY(settle_objective(f, corpus, err));
     TRY(settle_trainer(f, &settings, err));
     TRY(embedder_open_texts(&f->embedder, o->model_path, "{text}", o->max_tokens, err));
-    TRY(make_record(f, &settings, corpus, validation, err));
+    TRY(make_record(f, &settings, precision, corpus, validation, err));
     if (!o->plan)
         TRY(check_leftover(f, folder, err));
     TRY(read_texts(f, corpus, validation, err));

@@ -61,7 +61,7 @@ static const struct option {
      "a model's folder or .gguf, or its name: ORG/NAME[@REVISION], NAME (needed; in "
      "bench only for the pipeline)"},
     {"--precision", "nf4|bf16|f32", OPTION_TEXT, offsetof(struct options, precision), 0, 0,
-     "how the layers' weights are kept in memory (nf4)"},
+     "how the layers' weights are kept in memory (as --adapter was trained; nf4)"},
     {"--adapter", "FOLDER", OPTION_TEXT, offsetof(struct options, adapter), 0, 0,
      "a LoRA adapter of the model, as PEFT or train writes it (none)"},
     {"--pool", "auto|last|mean|last+mean|mean-all", OPTION_TEXT, offsetof(struct options, pool), 0,
@@ -394,7 +394,6 @@ static void set_defaults(struct options *options)
 {
     *options = (struct options){
         .device = "auto",
-        .precision = "nf4",
         .type = "f32",
         .restarts = 1,
         .max_iterations = 300,

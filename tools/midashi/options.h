@@ -26,8 +26,8 @@ struct options {
     /* model and representation */
     const char *model;         /* as given: a path or a name */
     char model_path[PATH_MAX]; /* where the model lies, also one that is an argument; or "" */
-    const char *precision;
-    const char *adapter; /* a folder of PEFT's */
+    const char *precision;     /* NULL: not given */
+    const char *adapter;       /* a folder of PEFT's */
     const char *pool, *layer, *normalise, *prompt, *remove_components;
     int max_tokens, batch_tokens;
     const char *type; /* of embeddings: f32|f16 */
@@ -86,7 +86,8 @@ enum status options_parse(struct options *options, const struct command *command
 /* The page of `midashi COMMAND --help`. */
 void options_help(const struct command *command, FILE *stream);
 
-/* k-means as --topics (k 0 for auto), --seed, --restarts, --max-iterations, --tolerance and --spherical say. */
+/* k-means as --topics (k 0 for auto), --seed, --restarts, --max-iterations, --tolerance and
+ * --spherical say. */
 struct kmeans_settings options_kmeans(const struct options *options);
 
 /* A whole number in [low, high], the whole text. false otherwise. */
