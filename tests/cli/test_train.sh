@@ -251,14 +251,26 @@ test_an_adapter_is_used_as_it_was_trained() {
 test_a_guess_is_called_one() {
     train "$dir/a" --steps 1 --learning-rate 0
     expect_code 0
-    expect_match "$stderr" '^it has hardly learnt: accuracy [0-9.]+, where guessing gives 0\.40'
+    expect_match "$stderr" '^objective: classify, 3 labels$'
+    hardly='^it has hardly learnt: accuracy [0-9.]+, where guessing gives 0\.40'
+    expect_match "$stderr" "$hardly; try --learning-rate 5e-4 for a small model, or more --steps$"
+    expect_no_match "$stderr" 'warm-up'
+    expect_match "$stderr" "try: midashi classify CORPUS --model $model --adapter $dir/a$"
+    # Too large a rate guesses too.
+    train "$dir/b" --steps 4 --learning-rate 1e5
+    expect_code 0
+    expect_match "$stderr" "$hardly; try more --steps, or another --learning-rate$"
+    train "$dir/c" --steps 3 --warm-up 1000
+    expect_code 0
+    expect_match "$stderr" '^--warm-up 1000: the rate is still rising when the run ends at step 3; lower it$'
+    expect_match "$stderr" "$hardly; try a shorter --warm-up$"
 }
 
 test_what_cannot_be_trained_is_told() {
     train "$dir/a" --rank 0
     expect_error 2 '^midashi: --rank 0: give a whole number from 1'
     train "$dir/a" --objective regress
-    expect_error 2 '--objective regress: use classify, next-token or contrastive'
+    expect_error 2 '--objective regress: use auto, classify, next-token or contrastive'
     train "$dir/a" --dropout 1
     expect_error 2 '--dropout 1: give a share below 1'
     train "$dir/a" --near 3

@@ -31,13 +31,14 @@ static enum status report(const struct options *options, const struct finetune *
     if (isfinite(o->best_accuracy))
         meter_note(meter,
                    "%s: the adapter of step %lld, validation accuracy %.3f; try: midashi "
-                   "classify CORPUS --model MODEL --adapter %s",
-                   options->output, (long long)o->best_step, o->best_accuracy, options->output);
+                   "classify CORPUS --model %s --adapter %s",
+                   options->output, (long long)o->best_step, o->best_accuracy, options->model,
+                   options->output);
     else
-        meter_note(meter,
-                   "%s: the adapter of step %lld; try: midashi topics CORPUS --model MODEL "
-                   "--adapter %s",
-                   options->output, (long long)o->best_step, options->output);
+        meter_note(
+            meter,
+            "%s: the adapter of step %lld; try: midashi topics CORPUS --model %s --adapter %s",
+            options->output, (long long)o->best_step, options->model, options->output);
     return STATUS_OK;
 }
 

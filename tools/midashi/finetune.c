@@ -24,6 +24,12 @@ static double share_of(const struct options *options)
     return options->validation < 0 ? VALIDATION : options->validation;
 }
 
+/* The rate never comes down again. */
+static bool warms_up_only(const struct options *options)
+{
+    return options->warm_up >= options->steps;
+}
+
 /* 0: no groups. */
 static int near_of(const struct options *options)
 {
@@ -40,7 +46,8 @@ static enum status settle_objective(struct finetune *f, const struct corpus *cor
         f->objective =
             corpus->n_labels > 0 && !o->group_column ? OBJECTIVE_CLASSIFY : OBJECTIVE_CONTRASTIVE;
     else if (!objective_parse(&f->objective, o->objective))
-        return err_set(err, STATUS_USAGE, "--objective %s: use classify, next-token or contrastive",
+        return err_set(err, STATUS_USAGE,
+                       "--objective %s: use auto, classify, next-token or contrastive",
                        o->objective);
     if (f->objective == OBJECTIVE_CLASSIFY && corpus->n_labels == 0)
         return err_set(err, STATUS_USAGE,
@@ -156,6 +163,14 @@ static void note_texts(const struct finetune *f, const struct corpus *corpus)
         meter_note(f->meter, "%zu text%s cut to %d tokens; raise --max-tokens to read more",
                    data->n_truncated, data->n_truncated == 1 ? " was" : "s were",
                    f->embedder.max_tokens);
+    if (f->objective == OBJECTIVE_CLASSIFY)
+        meter_note(f->meter, "objective: classify, %d labels", corpus->n_labels);
+    else
+        meter_note(f->meter, "objective: %s", objective_name(f->objective));
+    if (warms_up_only(f->options))
+        meter_note(f->meter,
+                   "--warm-up %d: the rate is still rising when the run ends at step %d; lower it",
+                   f->options->warm_up, f->options->steps);
     meter_note(f->meter, "%d text%s to train on, %d held out for validation", data->n_training,
                data->n_training == 1 ? "" : "s", data->n_validation);
     if (data->n_validation == 0 && f->options->patience > 0)
@@ -409,6 +424,9 @@ static enum status create_adapter(struct finetune *f, const struct corpus *corpu
                                o->seed, err);
 }
 
+/* What docs/quality.md found best for a model of 135 M parameters. */
+#define SMALL_MODEL_RATE 5e-4
+
 /* An adapter that guesses makes topics worse, not better. */
 static void note_learning(const struct finetune *f)
 {
@@ -421,11 +439,14 @@ static void note_learning(const struct finetune *f)
         commonest = texts[label] > commonest ? texts[label] : commonest;
     mem_free(texts);
     double guess = (double)commonest / data->n_validation;
+    const char *advice = warms_up_only(f->options) ? "a shorter --warm-up"
+                         : f->options->learning_rate < SMALL_MODEL_RATE
+                             ? "--learning-rate 5e-4 for a small model, or more --steps"
+                             : "more --steps, or another --learning-rate";
     if (f->outcome.best_accuracy < guess + 0.1 * (1 - guess))
         meter_note(f->meter,
-                   "it has hardly learnt: accuracy %.2f, where guessing gives %.2f; try "
-                   "--learning-rate 5e-4 for a small model, or more --steps",
-                   f->outcome.best_accuracy, guess);
+                   "it has hardly learnt: accuracy %.2f, where guessing gives %.2f; try %s",
+                   f->outcome.best_accuracy, guess, advice);
 }
 
 /* A finished run with the same record has left its adapter: training again would give the same
