@@ -79,6 +79,9 @@ test_adapters_that_do_not_fit() {
     run "$MIDASHI" embed "$corpus" --model "$model" --adapter tests/golden/peft/plain --output "$dir/e.npy"
     expect_error 65 'q_proj\.lora_A\.weight: its shape is 4 x 32, .* another model'
     expect_absent "$dir/e.npy"
+    run "$MIDASHI" topics "$corpus" --model "$model" --adapter tests/golden/peft/plain --topics 2 --output "$dir/t"
+    expect_code 65
+    expect_absent "$dir/t"
     make_adapter "$dir/a"
     sed 's/"use_dora": false/"use_dora": true/' "$dir/a/adapter_config.json" >"$dir/config"
     cp "$dir/config" "$dir/a/adapter_config.json"

@@ -312,7 +312,7 @@ test_info_and_devices() {
     expect_match "$stdout" '^files +safetensors, 1 file, values in F32$'
     expect_match "$stdout" '^tokenizer +byte-level BPE, 257 tokens$'
     expect_match "$stdout" '^memory, CPU +[0-9]+ MB as nf4, [0-9]+ MB as bf16, .*estimated'
-    expect_match "$stdout" '^memory, GPU +50[0-9] MB as nf4'
+    expect_match "$stdout" '^memory, GPU +50[0-9] MB as nf4, .*\(estimated, 500 MB of it for CUDA itself\)$'
     run "$MIDASHI" info "$model" --json
     expect_match "$stdout" '"layers": 3'
     expect_match "$stdout" '"format": "safetensors"'

@@ -61,6 +61,25 @@ test_less_memory_trains_to_the_same_bytes() {
     expect_match "$stderr" "^--precision f32 is the CPU's; computing on the CPU$"
 }
 
+test_no_more_memory_than_there_is() {
+    need_kernels
+    train "$dir/a" --plan --memory 100G
+    expect_code 0
+    expect_match "$stderr" '^--memory 100G: cuda:0 has 10\.74 GB, 10\.74 GB of them free; taking no more$'
+    expect_match "$stderr" '^memory: [0-9.]+ MB of 10\.74 GB: model'
+    # Advice names options that training has.
+    refused=0
+    while :; do
+        SOFTCUDA_FAIL_ALLOC=$((refused + 1)) train "$dir/a" --steps 1 --validation 0
+        [ "$code" -ne 0 ] || break
+        expect_error 71 '^midashi: '
+        expect_no_match "$stderr" '--batch-tokens'
+        expect_absent "$dir/a"
+        refused=$((refused + 1))
+    done
+    [ $refused -ge 10 ] || fail "only $refused runs were short of memory"
+}
+
 test_the_gpu_that_computes_is_told() {
     need_kernels
     train "$dir/a" --plan

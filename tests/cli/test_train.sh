@@ -281,8 +281,14 @@ test_what_cannot_be_trained_is_told() {
     expect_error 2 '--validation and --validation-file contradict each other'
     train "$dir/a" --group book
     expect_error 2 'there is no column "book"; --group takes one of'
+    train "$dir/a" --memory 800K
+    expect_error 71 '^midashi: training takes [0-9.]+ MB at least: model [0-9.]+ MB, .*, buffers [0-9.]+ MB, .* more than is allowed; lower --batch, --max-tokens or --rank, or raise --memory$'
     train "$dir/a" --memory 1K
-    expect_error 71 'MB more than is allowed; lower --batch'
+    expect_error 71 'more than is allowed; take a smaller model, or raise --memory$'
+    train "$dir/a" --memory 1K --precision bf16
+    expect_error 71 'more than is allowed; give --precision nf4 or a smaller model, or raise --memory$'
+    train "$dir/a" --max-tokens 1
+    expect_error 2 '--max-tokens 1: the special tokens alone take [0-9]+; raise it$'
     train "$dir/a" --objective contrastive --dropout 0
     expect_error 2 'dropout alone'
     grep -v match "$texts" | grep -v soup >"$dir/one.tsv"
@@ -315,6 +321,24 @@ test_finetune_checks_what_comes_after_it() {
     run "$MIDASHI" topics "$texts" --model "$model" --output "$dir/t" --finetune $fast \
         --topics 50 --validation 0.25
     expect_error 2 '--topics 50: 40 texts are left when 14 are held out; ask for fewer topics'
+}
+
+# A refusal leaves no folder that it made, and those that were there.
+test_a_refusal_leaves_no_empty_folder() {
+    train "$dir/a" --memory 1K
+    expect_code 71
+    expect_absent "$dir/a"
+    # shellcheck disable=SC2086
+    set -- "$MIDASHI" topics "$texts" --model "$model" --output "$dir/t" --finetune $fast --memory 1K
+    run "$@"
+    expect_code 71
+    expect_absent "$dir/t"
+    mkdir "$dir/a" "$dir/t"
+    train "$dir/a" --memory 1K
+    expect_code 71
+    run "$@"
+    expect_code 71
+    [ "$(find "$dir/a" "$dir/t" | wc -l)" -eq 2 ] || fail 'not the two folders that were there'
 }
 
 # Groups of two: a tenth of each would be none.

@@ -378,7 +378,9 @@ static void resumed(void *context, int64_t step)
 enum status finetune_take_folder(struct finetune *f, const char *folder, struct err *err)
 {
     const struct options *o = f->options;
-    TRY(output_folder_make(folder, NULL, err));
+    bool made;
+    TRY(output_folder_make(folder, &made, err));
+    f->made = made ? folder : NULL;
     TRY(output_folder_lock(&f->lock, folder, err));
     if (o->force)
         return STATUS_OK;
@@ -456,13 +458,27 @@ static bool is_done(struct finetune *f, const char *folder)
     return f->reuse && train_run_is_done(folder, f->record, &f->outcome);
 }
 
+/* What the model says of a lack of memory is for who embeds: --batch-tokens is not training's. */
+static enum status advise(struct err *err)
+{
+    char *advice = strrchr(err->text, ';');
+    if (err->status != STATUS_RESOURCE || !advice || !strstr(advice, "--batch-tokens"))
+        return err->status;
+    *advice = '\0';
+    char text[sizeof err->text];
+    strcpy(text, err->text);
+    return err_set(err, STATUS_RESOURCE, "%s; lower --batch, --max-tokens or --rank", text);
+}
+
 static enum status train(struct finetune *f, const struct trainer_settings *settings,
                          enum precision precision, const char *folder, struct err *err)
 {
     const struct options *o = f->options;
     struct progress progress = meter_progress(f->meter);
-    TRY(embedder_load(&f->embedder, f->device, o->model_path, precision,
-                      f->embedder.config.n_layers, f->plan.pass_tokens, &progress, err));
+    if (embedder_load(&f->embedder, f->device, o->model_path, precision,
+                      f->embedder.config.n_layers, f->plan.pass_tokens, &progress,
+                      err) != STATUS_OK)
+        return advise(err);
     TRY(trainer_open(&f->trainer, f->device, &f->embedder, &f->adapter, &f->data, &f->plan,
                      settings, err));
     const struct train_run_settings run = {
@@ -544,6 +560,8 @@ void finetune_free(struct finetune *finetune)
     train_data_free(&finetune->data);
     json_decref(finetune->record);
     mem_free(finetune->held_out);
+    if (finetune->made)
+        output_folder_drop(finetune->made);
     output_folder_unlock(&finetune->lock);
     *finetune = (struct finetune){0};
 }

@@ -27,6 +27,7 @@ struct finetune {
 
     /* Of the run. */
     struct output_lock lock;
+    const char *made; /* the folder, where it was not there; NULL: it was */
     struct embedder embedder;
     struct train_data data;
     struct lora_adapter adapter;
