@@ -113,6 +113,15 @@ static enum status begin(struct run *run, struct err *err)
     return loss_log_open(&run->log, run->log_path, run->counters.log_bytes, err);
 }
 
+static double mean_of_last(const struct loss_log *log)
+{
+    int n = log->n_steps < LAST_STEPS ? log->n_steps : LAST_STEPS;
+    double sum = 0;
+    for (int i = log->n_steps - n; i < log->n_steps; i++)
+        sum += log->steps[i].loss;
+    return n > 0 ? sum / n : NAN;
+}
+
 /* ---- on the way ----------------------------------------------------------------------------- */
 
 static enum status write_checkpoint(struct run *run, struct err *err)
@@ -171,7 +180,8 @@ static enum status evaluate(struct run *run, struct err *err)
     run->outcome->tokens += report.tokens;
     TRY(draw(run, err));
     if (run->watcher->evaluated)
-        run->watcher->evaluated(run->watcher->context, run->trainer->step, &report, best);
+        run->watcher->evaluated(run->watcher->context, run->trainer->step, &report,
+                                mean_of_last(&run->log), best);
     return STATUS_OK;
 }
 
@@ -225,7 +235,8 @@ static enum status log_steps(struct run *run, bool all, struct err *err)
         TRY(loss_log_step(&run->log, report.step, report.loss, report.accuracy, report.norm,
                           report.learning_rate, report.tokens, seconds, err));
         if (run->watcher->stepped)
-            run->watcher->stepped(run->watcher->context, report.step, &report, seconds);
+            run->watcher->stepped(run->watcher->context, report.step, &report,
+                                  mean_of_last(&run->log), seconds);
     }
 }
 
@@ -356,15 +367,6 @@ enum status train_run_compare(const char *folder, enum train_leftover left, cons
                    "%s: holds a finished run, which had %s; give another --output, or --force to "
                    "train anew",
                    folder, known ? difference.text : "a training.json that cannot be read");
-}
-
-static double mean_of_last(const struct loss_log *log)
-{
-    int n = log->n_steps < LAST_STEPS ? log->n_steps : LAST_STEPS;
-    double sum = 0;
-    for (int i = log->n_steps - n; i < log->n_steps; i++)
-        sum += log->steps[i].loss;
-    return n > 0 ? sum / n : NAN;
 }
 
 static enum status finish(struct run *run, struct err *err)

@@ -25,12 +25,14 @@ struct train_run_settings {
     const json_t *record; /* what the run depends on, for checkpoint and training.json; borrowed */
 };
 
-/* Whoever shows how far it is. Calls come from the thread that runs. */
+/* Whoever shows how far it is. Calls come from the thread that runs. mean_loss: of training, over
+ * the last steps, 20 at most, also those before an interruption; NAN: there was none. */
 struct train_watcher {
     void *context;
     void (*stepped)(void *context, int64_t step, const struct trainer_report *report,
-                    double seconds);
-    void (*evaluated)(void *context, int64_t step, const struct trainer_report *report, bool best);
+                    double mean_loss, double seconds);
+    void (*evaluated)(void *context, int64_t step, const struct trainer_report *report,
+                      double mean_loss, bool best);
     void (*resumed)(void *context, int64_t step); /* before all else: it goes on behind this step */
 };
 

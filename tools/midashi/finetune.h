@@ -33,7 +33,7 @@ struct finetune {
     struct lora_adapter adapter;
     struct trainer trainer;
     json_t *record;
-    double loss_mean, accuracy_mean, seconds_mean, tokens_mean; /* running, for whoever watches */
+    double accuracy_mean, seconds_mean, tokens_mean; /* running, for whoever watches */
 };
 
 /* Makes the folder of the adapter, which is this run's alone from now on. STATUS_USAGE: another run
