@@ -25,6 +25,18 @@ test_help_names_every_command() {
     expect_error 2 'there is no command topicz'
 }
 
+# Where GPUs are refused they are not offered.
+test_help_offers_the_devices_that_are_taken() {
+    for command in merge quantize devices; do
+        run "$MIDASHI" "$command" --help
+        expect_match "$stdout" '^  --device auto\|cpu$'
+        run "$MIDASHI" "$command" --device
+        expect_error 2 '--device needs a value: auto\|cpu$'
+    done
+    run "$MIDASHI" train --help
+    expect_match "$stdout" '^  --device auto\|cpu\|cuda\[:N\]$'
+}
+
 # Of an option with a value, the help says in brackets what holds without it.
 test_help_names_every_default() {
     for command in topics embed cluster tokenize quantize merge info devices; do

@@ -243,14 +243,32 @@ static json_t *result_json(const struct job *job)
 
 /* ---- the command ---------------------------------------------------------------------------- */
 
+static enum status which_adapter(const struct options *o, struct err *err)
+{
+    struct model_config config;
+    struct weights *weights;
+    struct err ignored;
+    bool head = false;
+    if (model_config_read(&config, o->model_path, &ignored) == STATUS_OK &&
+        weights_open(&weights, o->model_path, &config, &ignored) == STATUS_OK) {
+        head = weights_find(weights, "score.weight") != NULL;
+        weights_close(weights);
+    }
+    if (head)
+        return err_set(err, STATUS_USAGE,
+                       "%s: a model with a head for labels, which classify does not read; give the "
+                       "model that was merged, and its --adapter",
+                       o->model);
+    return err_set(err, STATUS_USAGE, "which adapter? give --adapter FOLDER, as train wrote it");
+}
+
 static enum status run_job(struct job *job, struct err *err)
 {
     const struct options *o = job->options;
     if (!o->model)
         return err_set(err, STATUS_USAGE, "which model? give --model");
     if (!o->adapter)
-        return err_set(err, STATUS_USAGE,
-                       "which adapter? give --adapter FOLDER, as train wrote it");
+        return which_adapter(o, err);
     if (o->probabilities)
         TRY(check_apart(o->probabilities, "--probabilities", o->arguments[0], err));
     TRY(settle_precision(&job->precision, o, err));
