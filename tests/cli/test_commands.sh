@@ -7,7 +7,7 @@
 test_help_names_every_command() {
     run "$MIDASHI" --help
     expect_code 0
-    for command in topics embed cluster tokenize quantize merge info devices; do
+    for command in topics train classify embed cluster tokenize quantize merge info devices; do
         expect_match "$stdout" "^  $command "
         run "$MIDASHI" "$command" --help
         expect_code 0
@@ -19,6 +19,8 @@ test_help_names_every_command() {
         expect_same "$stdout" "$dir/page"
         run "$MIDASHI" --help
     done
+    expect_match "$stdout" '^Exit codes: 0 done, 1 failed, 2 wrong usage, 65 bad data'
+    expect_no_match "$stdout" '.{80}'
     run "$MIDASHI"
     expect_code 2
     run "$MIDASHI" topicz
@@ -39,7 +41,7 @@ test_help_offers_the_devices_that_are_taken() {
 
 # Of an option with a value, the help says in brackets what holds without it.
 test_help_names_every_default() {
-    for command in topics embed cluster tokenize quantize merge info devices; do
+    for command in topics train classify embed cluster tokenize quantize merge info devices; do
         run "$MIDASHI" "$command" --help
         awk 'function check() { if (option && text !~ /\(/) print option }
              /^  --/ { check(); option = NF > 1 ? $1 : ""; text = ""; next }

@@ -20,8 +20,9 @@ need_kernels() {
 
 test_a_gpu_trains_and_the_cpu_reads_it() {
     need_kernels
-    SOFTCUDA_CHECK=all train "$dir/a"
+    SOFTCUDA_CHECK=all train "$dir/a" --json
     expect_code 0
+    expect_match "$stdout" '"gpu_peak_bytes": [1-9][0-9]+,?$'
     expect_adapter "$dir/a" 8
     expect_match "$stderr" '^memory: [0-9.]+ MB of [0-9.]+ GB: model'
     expect_match "$dir/a/training.json" '"kernels": *"cuda-sm_86"'

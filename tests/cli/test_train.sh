@@ -42,6 +42,15 @@ test_train_writes_an_adapter_and_classify_reads_it() {
     expect_match "$stderr" '^54 texts were cut to 6 tokens; raise --max-tokens'
 }
 
+# Steps under the picture are whole numbers, equally far apart.
+test_the_picture_has_even_steps() {
+    train "$dir/a" --steps 7
+    expect_code 0
+    sed -n 's/.*y="348.*>\([0-9]*\)<.*/\1/p' "$dir/a/loss.svg" >"$dir/steps"
+    expect_lines "$dir/steps" 0 2 4 6
+    expect_match "$dir/a/loss.svg" 'text-anchor="end">accuracy<'
+}
+
 test_training_is_repeatable_for_any_threads_and_memory() {
     train "$dir/a" --threads 1
     expect_code 0

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "host/base/cuda_device.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/embed_corpus.h"
 #include "tools/midashi/finetune.h"
@@ -16,8 +17,11 @@ static enum status report(const struct options *options, const struct finetune *
     const struct train_outcome *o = &f->outcome;
     if (options->json) {
         json_t *root = finetune_json(f);
-        if (options->output &&
-            json_object_set_new(root, "output", json_string(options->output)) != 0) {
+        const struct cuda_device *cuda = f->device->cuda;
+        if ((options->output &&
+             json_object_set_new(root, "output", json_string(options->output)) != 0) ||
+            (cuda && json_object_set_new(root, "gpu_peak_bytes",
+                                         json_integer((json_int_t)cuda->allocated.most)) != 0)) {
             json_decref(root);
             root = NULL;
         }
