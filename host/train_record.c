@@ -45,6 +45,8 @@ static void write_value(char *text, size_t size, const json_t *value)
 static bool write_special(char *text, size_t size, const char *key, const json_t *value)
 {
     const char *word = json_is_string(value) ? json_string_value(value) : "";
+    if (!value)
+        return false;
     if (strcmp(key, "kernels") == 0)
         snprintf(text, size, "%s %s", is_gpu(value) ? "a GPU of" : "a CPU with",
                  strchr(word, '-') ? strchr(word, '-') + 1 : word);
@@ -59,17 +61,20 @@ static bool write_special(char *text, size_t size, const char *key, const json_t
     return true;
 }
 
-static void write_member(char *text, size_t size, const char *key, const json_t *value)
+/* "--steps 12"; true: something that needs no option's name. */
+static bool write_member(char *text, size_t size, const char *key, const json_t *value)
 {
     char name[64], written[64];
+    if (write_special(text, size, key, value))
+        return true;
     snprintf(name, sizeof name, "--%s", key);
     for (char *c = name; *c; c++)
         *c = *c == '_' ? '-' : *c;
     if (strcmp(key, "validation_texts") == 0)
         snprintf(name, sizeof name, "texts held out:");
     write_value(written, sizeof written, value);
-    if (!write_special(text, size, key, value))
-        snprintf(text, size, "%s %s", name, written);
+    snprintf(text, size, "%s %s", name, written);
+    return false;
 }
 
 static void add(struct train_difference *difference, const char *format, ...)
@@ -94,8 +99,9 @@ static void add_member(struct train_difference *difference, const char *key, con
         add(difference, "another %s", key);
         return;
     }
-    write_member(before, sizeof before, key, was);
-    if (!write_special(now, sizeof now, key, is))
+    bool special = write_member(before, sizeof before, key, was);
+    special = write_member(now, sizeof now, key, is) || special;
+    if (!special) /* one name is enough */
         write_value(now, sizeof now, is);
     add(difference, "%s (now %s)", before, now);
 }

@@ -90,7 +90,7 @@ test_the_gpu_that_computes_is_told() {
     MIDASHI_CUDA_DRIVER=/nope.so train "$dir/a" --plan
     expect_code 0
     expect_match "$stderr" '^MIDASHI_CUDA_DRIVER=/nope\.so: cannot be loaded: .*; computing on the CPU$'
-    MIDASHI_CUDA_DRIVER= train "$dir/a" --plan --device cpu --quiet
+    MIDASHI_CUDA_DRIVER='' train "$dir/a" --plan --device cpu --quiet
     expect_code 0
     expect_lines "$stderr"
 }

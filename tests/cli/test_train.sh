@@ -183,6 +183,14 @@ test_what_an_earlier_run_left_is_not_lost() {
     expect_same "$dir/a/adapter_model.safetensors" "$dir/kept"
     run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/a"
     expect_code 0
+    cp "$dir/a/training.json" "$dir/record"
+    sed 's/"corpus"/"more": 1, "corpus"/' "$dir/record" >"$dir/a/training.json"
+    train "$dir/a" --steps 2 --resume
+    expect_error 2 'a: holds a finished run of another version of midashi; give another --output'
+    echo '{' >"$dir/a/training.json"
+    train "$dir/a" --steps 2 --resume
+    expect_error 2 'a: holds a finished run, which had a training\.json that cannot be read; give'
+    expect_same "$dir/a/adapter_model.safetensors" "$dir/kept"
     train "$dir/a" --steps 3 --force
     expect_code 0
     run "$MIDASHI" embed "$texts" --model "$model" --adapter "$dir" --output "$dir/e.npy"

@@ -457,15 +457,14 @@ static bool is_done(struct finetune *f, const char *folder)
 }
 
 /* What the model says of a lack of memory is for who embeds: --batch-tokens is not training's. */
-static enum status advise(struct err *err)
+static void advise(struct err *err)
 {
-    char *advice = strrchr(err->text, ';');
-    if (err->status != STATUS_RESOURCE || !advice || !strstr(advice, "--batch-tokens"))
-        return err->status;
+    char text[sizeof err->text], *advice = strrchr(err->text, ';');
+    if (!advice || !strstr(advice, "--batch-tokens"))
+        return;
     *advice = '\0';
-    char text[sizeof err->text];
     strcpy(text, err->text);
-    return err_set(err, STATUS_RESOURCE, "%s; lower --batch, --max-tokens or --rank", text);
+    err_set(err, STATUS_RESOURCE, "%s; lower --batch, --max-tokens or --rank", text);
 }
 
 static enum status train(struct finetune *f, const struct trainer_settings *settings,
@@ -473,10 +472,12 @@ static enum status train(struct finetune *f, const struct trainer_settings *sett
 {
     const struct options *o = f->options;
     struct progress progress = meter_progress(f->meter);
-    if (embedder_load(&f->embedder, f->device, o->model_path, precision,
-                      f->embedder.config.n_layers, f->plan.pass_tokens, &progress,
-                      err) != STATUS_OK)
-        return advise(err);
+    enum status status =
+        embedder_load(&f->embedder, f->device, o->model_path, precision,
+                      f->embedder.config.n_layers, f->plan.pass_tokens, &progress, err);
+    if (status == STATUS_RESOURCE)
+        advise(err);
+    TRY(status);
     TRY(trainer_open(&f->trainer, f->device, &f->embedder, &f->adapter, &f->data, &f->plan,
                      settings, err));
     const struct train_run_settings run = {
@@ -520,7 +521,13 @@ enum status finetune_run(struct finetune *f, const struct corpus *corpus,
                    folder);
         return STATUS_OK;
     }
-    if (o->resume && train_run_leftover(folder) != TRAIN_CHECKPOINT)
+    enum train_leftover left = train_run_leftover(folder);
+    if (left == TRAIN_FINISHED && !o->force) /* whose record has other members than this one's */
+        return err_set(err, STATUS_USAGE,
+                       "%s: holds a finished run of another version of midashi; give another "
+                       "--output, or --force to train anew",
+                       folder);
+    if (o->resume && left != TRAIN_CHECKPOINT)
         meter_note(f->meter, "%s: no checkpoint; training from the start", folder);
     enum status status = train(f, &settings, precision, folder, err);
     if (status == STATUS_OK)
