@@ -49,20 +49,21 @@ int embedder_max_tokens(const struct model_config *config)
     return DEFAULT_MAX_TOKENS < config->max_positions ? DEFAULT_MAX_TOKENS : config->max_positions;
 }
 
-static enum status settle_lengths(struct embedder *embedder, int max_tokens, struct err *err)
+static enum status settle_lengths(struct embedder *embedder, const char *prompt, int max_tokens,
+                                  struct err *err)
 {
     int limit = embedder->config.max_positions;
+    bool bare = strcmp(prompt, "{text}") == 0; /* the only one for who trains and classifies */
     if (max_tokens == 0)
         max_tokens = embedder_max_tokens(&embedder->config);
     if (max_tokens > limit)
         return err_set(err, STATUS_USAGE, "--max-tokens %d: this model reads at most %d",
                        max_tokens, limit);
     if (embedder->n_fixed + embedder->text_slots > max_tokens)
-        return err_set(
-            err, STATUS_USAGE,
-            "--max-tokens %d: the prompt and the special tokens alone take %d; raise it, or "
-            "give a shorter --prompt (none is one)",
-            max_tokens, embedder->n_fixed);
+        return err_set(err, STATUS_USAGE,
+                       "--max-tokens %d: %sthe special tokens alone take %d; raise it%s",
+                       max_tokens, bare ? "" : "the prompt and ", embedder->n_fixed,
+                       bare ? "" : ", or give a shorter --prompt (none is one)");
     embedder->max_tokens = max_tokens;
     return STATUS_OK;
 }
@@ -81,7 +82,7 @@ enum status embedder_open_texts(struct embedder *embedder, const char *path, con
         goto release;
     }
     TRY_TO(status, prepare_prompt(embedder, prompt, err), release);
-    status = settle_lengths(embedder, max_tokens, err);
+    status = settle_lengths(embedder, prompt, max_tokens, err);
 release:
     if (status != STATUS_OK)
         embedder_close(embedder);

@@ -179,6 +179,15 @@ static struct frame fit(const struct loss_log *log)
     return frame;
 }
 
+/* Whole steps, equally far apart, from 0 as far as they go. */
+static void draw_steps(FILE *out, const struct frame *frame)
+{
+    int64_t every = (int64_t)ceil(round_up(frame->last_step / TICKS));
+    for (int64_t step = 0; step <= (int64_t)frame->last_step; step += every)
+        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%lld</text>\n",
+                x_of(frame, step), BOTTOM + 18, (long long)step);
+}
+
 static void draw_axes(FILE *out, const struct frame *frame, bool accuracy)
 {
     fprintf(out, "<g stroke=\"#bbb\" stroke-width=\"0.5\">\n");
@@ -189,15 +198,18 @@ static void draw_axes(FILE *out, const struct frame *frame, bool accuracy)
     fprintf(out, "</g>\n<g fill=\"#333\">\n");
     for (int i = 0; i <= TICKS; i++) {
         double y = y_of(frame, frame->largest * i / TICKS) + 4;
-        int64_t step = (int64_t)(frame->last_step * i / TICKS);
         fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", LEFT - 8, y,
                 frame->largest * i / TICKS);
-        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%lld</text>\n",
-                x_of(frame, step), BOTTOM + 18, (long long)step);
         if (accuracy)
             fprintf(out, "<text x=\"%d\" y=\"%.1f\" fill=\"" ACCURACY "\">%d %%</text>\n",
                     RIGHT + 8, y, 100 * i / TICKS);
     }
+    draw_steps(out, frame);
+    if (accuracy)
+        fprintf(out,
+                "<text x=\"%d\" y=\"%d\" fill=\"" ACCURACY
+                "\" text-anchor=\"end\">accuracy</text>\n",
+                RIGHT, TOP - 10);
     fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">step</text>\n", (LEFT + RIGHT) / 2,
             BOTTOM + 38);
     fprintf(out, "<text x=\"%d\" y=\"%d\">loss</text>\n</g>\n", LEFT, TOP - 10);

@@ -82,6 +82,7 @@ static enum status plan(struct job *job)
         job->counts->parameters += (int64_t)p.rows * p.columns;
         TRY(model_folder_add(m, p.name, "", entry));
     }
+    job->counts->embeds = job->adapter.config.task == ADAPTER_EMBEDS;
     if (!job->adapter.head)
         return STATUS_OK;
     job->counts->n_labels = job->adapter.n_labels;

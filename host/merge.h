@@ -11,6 +11,7 @@
 struct merge_counts {
     int64_t parameters; /* weights of all tensors */
     int n_matrices;     /* that the adapter changes */
+    bool embeds;        /* the adapter was trained to embed, as contrastive ones are */
     int n_labels;       /* of its head; 0: none */
     int64_t bytes;      /* of model.safetensors */
 };

@@ -26,6 +26,11 @@ enum status output_folder_make(const char *path, bool *made, struct err *err)
     return STATUS_OK;
 }
 
+void output_folder_drop(const char *path)
+{
+    rmdir(path); /* which leaves one alone that is not empty */
+}
+
 /* A run that was killed just now is not gone before its memory is: two seconds. */
 #define LOCK_TRIES 40
 static const struct timespec lock_pause = {.tv_nsec = 50000000};

@@ -11,6 +11,9 @@
  * STATUS_MISSING: its own folder is not there. */
 enum status output_folder_make(const char *path, bool *made, struct err *err);
 
+/* Of a run that made the folder, at its end: it goes if nothing is in it. */
+void output_folder_drop(const char *path);
+
 /* own: the names that midashi writes there, NULL at the end; a temporary file of theirs that a kill
  * left is ours too. STATUS_USAGE: the folder holds another. */
 enum status output_folder_check(const char *path, const char *const *own, struct err *err);

@@ -16,14 +16,23 @@ static const char *const own_names[] = {"topics.json",    "topics.txt", "documen
                                         "embeddings.npy", "run.json",   "report.html",
                                         "model",          "adapter",    NULL};
 
-enum status topics_folder_prepare(const char *folder, bool force, struct err *err)
+enum status topics_folder_prepare(const char *folder, bool force, bool *made, struct err *err)
 {
     char model[PATH_MAX];
     snprintf(model, sizeof model, "%s/model", folder);
-    TRY(output_folder_make(folder, NULL, err));
+    TRY(output_folder_make(folder, made, err));
     if (!force)
         TRY(output_folder_check(folder, own_names, err));
     return output_folder_make(model, NULL, err);
+}
+
+void topics_folder_drop(const char *folder, bool made)
+{
+    char model[PATH_MAX];
+    snprintf(model, sizeof model, "%s/model", folder);
+    output_folder_drop(model);
+    if (made)
+        output_folder_drop(folder);
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */

@@ -7,9 +7,12 @@
 #include <stdbool.h>
 #include "host/topics.h"
 
-/* Makes FOLDER and FOLDER/model where they are not there. STATUS_USAGE: a folder that holds
- * anything that midashi did not write, unless force. STATUS_BAD_DATA: not a folder. */
-enum status topics_folder_prepare(const char *folder, bool force, struct err *err);
+/* Makes FOLDER and FOLDER/model where they are not there; *made: FOLDER was not. STATUS_USAGE: a
+ * folder that holds anything that midashi did not write, unless force. STATUS_BAD_DATA: not a
+ * folder. */
+enum status topics_folder_prepare(const char *folder, bool force, bool *made, struct err *err);
+/* At the end of a run that prepared it: what nothing was written into goes; FOLDER only where it was made. */
+void topics_folder_drop(const char *folder, bool made);
 
 /* Writes the files; each is old or new after a kill, run.json comes last. `run` is what run.json
  * holds and `model` what model/representation.json holds; both are borrowed. held_out: as in the

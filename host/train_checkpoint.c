@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "host/base/memory.h"
+#include "host/train_record.h"
 #include "loaders/json.h"
 #include "loaders/safetensors.h"
 #include "loaders/safetensors_writer.h"
@@ -98,42 +99,37 @@ static enum status damaged(const char *path, const char *what, struct err *err)
                    what);
 }
 
-/* The first setting of this run that the checkpoint's has otherwise. */
 static enum status compare_runs(const char *path, const json_t *stored, const json_t *run,
                                 struct err *err)
 {
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)run, key, value)
-    {
-        json_t *theirs = json_object_get(stored, key);
-        if (json_equal(value, theirs))
-            continue;
-        char *was = theirs ? json_dumps(theirs, JSON_ENCODE_ANY) : NULL;
-        char *is = json_dumps(value, JSON_ENCODE_ANY);
-        err_set(err, STATUS_USAGE,
-                "%s: that run had another %s (%s, now %s); resume with its corpus, model and "
-                "settings, or train from the start without --resume",
-                path, key, was ? was : "none", is ? is : "?");
-        mem_free(was);
-        mem_free(is);
-        return STATUS_USAGE;
-    }
-    return STATUS_OK;
+    struct train_difference difference;
+    if (!train_record_differs(stored, run, 17, &difference))
+        return STATUS_OK;
+    return err_set(err, STATUS_USAGE,
+                   "%s: that run had %s; go on %s, or begin anew with --force in place of --resume",
+                   path, difference.text, difference.resume);
+}
+
+static enum status parse_state(json_t **root, const char *path, const struct safetensors *file,
+                               struct err *err)
+{
+    const struct safetensors_tensor *state = find(file, "state", "U8");
+    json_error_t error;
+    if (!state)
+        return damaged(path, "it has no tensor `state`", err);
+    enum status status = json_parse(root, (const char *)state->data, (size_t)state->bytes,
+                                    JSON_REJECT_DUPLICATES, &error, path, err);
+    return status == STATUS_OK || status == STATUS_RESOURCE
+               ? status
+               : damaged(path, "`state` is no JSON", err);
 }
 
 static enum status read_state(const char *path, const struct safetensors *file, const json_t *run,
                               struct train_counters *counters, char hash[33], struct err *err)
 {
-    const struct safetensors_tensor *state = find(file, "state", "U8");
-    json_error_t error;
     json_t *root;
-    if (!state)
-        return damaged(path, "it has no tensor `state`", err);
-    enum status status = json_parse(&root, (const char *)state->data, (size_t)state->bytes,
-                                    JSON_REJECT_DUPLICATES, &error, path, err);
-    if (status != STATUS_OK)
-        return status == STATUS_RESOURCE ? status : damaged(path, "`state` is no JSON", err);
+    TRY(parse_state(&root, path, file, err));
+    enum status status = STATUS_OK;
     json_int_t version = 0, step = -1, best_step = -1, without_gain = -1, log_bytes = -1;
     json_t *stored = NULL;
     const char *stored_hash = NULL;
@@ -194,4 +190,30 @@ enum status train_checkpoint_read(const char *path, const json_t *run,
         status = safetensors_check(file, err);
     safetensors_close(file);
     return status;
+}
+
+enum status train_checkpoint_check(const char *path, const json_t *run, struct err *err)
+{
+    struct safetensors *file;
+    struct train_counters counters;
+    char hash[33];
+    TRY(safetensors_open(&file, path, err));
+    enum status status = read_state(path, file, run, &counters, hash, err);
+    safetensors_close(file);
+    return status;
+}
+
+json_t *train_checkpoint_record(const char *path)
+{
+    struct safetensors *file;
+    struct err ignored;
+    json_t *root = NULL;
+    if (safetensors_open(&file, path, &ignored) != STATUS_OK)
+        return NULL;
+    if (parse_state(&root, path, file, &ignored) != STATUS_OK)
+        root = NULL;
+    json_t *record = json_incref(json_object_get(root, "run"));
+    json_decref(root);
+    safetensors_close(file);
+    return record;
 }

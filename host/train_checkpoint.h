@@ -36,4 +36,11 @@ enum status train_checkpoint_read(const char *path, const json_t *run,
                                   struct train_counters *counters, struct train_arrays *arrays,
                                   struct err *err);
 
+/* The record of its run, as a new reference; NULL: none that can be read. */
+json_t *train_checkpoint_record(const char *path);
+
+/* Whether it is of this run, from its header and `state` alone; `run` may lack members. Errors as
+ * train_checkpoint_read, as far as those two tell. */
+enum status train_checkpoint_check(const char *path, const json_t *run, struct err *err);
+
 #endif

@@ -1,6 +1,7 @@
 /* See train_plan.h. */
 #include "host/train_plan.h"
 
+#include "host/base/amount.h"
 #include "host/estimate.h"
 #include "host/llama_cuda.h"
 #include "host/train_batch.h"
@@ -132,6 +133,23 @@ static enum status keep_layers(bool *fits, struct train_plan *plan,
     return STATUS_OK;
 }
 
+/* Advice is about what takes the memory: where the model alone does, nothing else helps. */
+static enum status does_not_fit(const struct train_plan *plan,
+                                const struct train_plan_request *request, struct err *err)
+{
+    const char *advice = plan->weights < request->budget ? "lower --batch, --max-tokens or --rank"
+                         : request->precision != PRECISION_NF4
+                             ? "give --precision nf4 or a smaller model"
+                             : "take a smaller model";
+    return err_set(
+        err, STATUS_RESOURCE,
+        "training takes %s at least: model %s, adapter and optimiser %s, activations %s, "
+        "buffers %s, losses %s; that is %s more than is allowed; %s, or raise --memory",
+        amount_of(plan->total).text, amount_of(plan->weights).text, amount_of(plan->adapter).text,
+        amount_of(plan->kept).text, amount_of(plan->shared).text, amount_of(plan->losses).text,
+        amount_of(plan->total - request->budget).text, advice);
+}
+
 enum status train_plan_make(struct train_plan *plan, const struct train_plan_request *request,
                             struct err *err)
 {
@@ -143,10 +161,5 @@ enum status train_plan_make(struct train_plan *plan, const struct train_plan_req
         TRY(keep_layers(&fits, plan, request, PASS_TOKENS, 0, err));
     if (fits)
         return STATUS_OK;
-    return err_set(err, STATUS_RESOURCE,
-                   "training takes %.1f MB, of which the model has %.1f and the adapter with its "
-                   "optimiser %.1f; that is %.1f MB more than is allowed; lower --batch, "
-                   "--max-tokens or --rank, or raise --memory",
-                   (double)plan->total / 1e6, (double)plan->weights / 1e6,
-                   (double)plan->adapter / 1e6, (double)(plan->total - request->budget) / 1e6);
+    return does_not_fit(plan, request, err);
 }

@@ -10,6 +10,7 @@
 #include "host/base/file.h"
 #include "host/output_folder.h"
 #include "host/topics_files.h"
+#include "host/train_record.h"
 #include "loaders/json.h"
 
 /* Steps whose mean loss tells how training went at the end. */
@@ -112,6 +113,15 @@ static enum status begin(struct run *run, struct err *err)
     return loss_log_open(&run->log, run->log_path, run->counters.log_bytes, err);
 }
 
+static double mean_of_last(const struct loss_log *log)
+{
+    int n = log->n_steps < LAST_STEPS ? log->n_steps : LAST_STEPS;
+    double sum = 0;
+    for (int i = log->n_steps - n; i < log->n_steps; i++)
+        sum += log->steps[i].loss;
+    return n > 0 ? sum / n : NAN;
+}
+
 /* ---- on the way ----------------------------------------------------------------------------- */
 
 static enum status write_checkpoint(struct run *run, struct err *err)
@@ -170,7 +180,8 @@ static enum status evaluate(struct run *run, struct err *err)
     run->outcome->tokens += report.tokens;
     TRY(draw(run, err));
     if (run->watcher->evaluated)
-        run->watcher->evaluated(run->watcher->context, run->trainer->step, &report, best);
+        run->watcher->evaluated(run->watcher->context, run->trainer->step, &report,
+                                mean_of_last(&run->log), best);
     return STATUS_OK;
 }
 
@@ -224,7 +235,8 @@ static enum status log_steps(struct run *run, bool all, struct err *err)
         TRY(loss_log_step(&run->log, report.step, report.loss, report.accuracy, report.norm,
                           report.learning_rate, report.tokens, seconds, err));
         if (run->watcher->stepped)
-            run->watcher->stepped(run->watcher->context, report.step, &report, seconds);
+            run->watcher->stepped(run->watcher->context, report.step, &report,
+                                  mean_of_last(&run->log), seconds);
     }
 }
 
@@ -290,28 +302,23 @@ enum train_leftover train_run_leftover(const char *folder)
     return file_is_in(folder, RECORD) ? TRAIN_FINISHED : TRAIN_ADAPTER;
 }
 
-/* As training.json has them, where a number has 9 digits. */
-static bool same_settings(const json_t *stored, const json_t *record)
-{
-    const size_t flags = JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(9);
-    char *one = json_dumps(stored, flags), *other = json_dumps(record, flags);
-    bool same = one && other && strcmp(one, other) == 0;
-    mem_free(one);
-    mem_free(other);
-    return same;
-}
-
-bool train_run_is_done(const char *folder, const json_t *record, struct train_outcome *outcome)
+/* training.json, as a new reference; NULL: none that can be read. */
+static json_t *read_results(const char *folder)
 {
     char path[PATH_MAX];
     struct err ignored;
     json_t *root = NULL;
-    if (!has_adapter(folder))
-        return false;
     snprintf(path, sizeof path, "%s/" RECORD, folder);
-    if (json_read_file(&root, path, RECORD_LARGEST, 0, &ignored) != STATUS_OK)
-        return false;
-    bool same = same_settings(json_object_get(root, "settings"), record);
+    return json_read_file(&root, path, RECORD_LARGEST, 0, &ignored) == STATUS_OK ? root : NULL;
+}
+
+bool train_run_is_done(const char *folder, const json_t *record, struct train_outcome *outcome)
+{
+    struct train_difference ignored;
+    json_t *root = has_adapter(folder) ? read_results(folder) : NULL;
+    json_t *settings = json_object_get(root, "settings");
+    bool same = root && json_object_size(settings) == json_object_size(record) &&
+                !train_record_differs(settings, record, TRAIN_RECORD_DIGITS, &ignored);
     if (same)
         *outcome = (struct train_outcome){
             .steps = json_integer_value(json_object_get(root, "steps")),
@@ -325,13 +332,41 @@ bool train_run_is_done(const char *folder, const json_t *record, struct train_ou
     return same;
 }
 
-static double mean_of_last(const struct loss_log *log)
+json_t *train_run_record(const char *folder)
 {
-    int n = log->n_steps < LAST_STEPS ? log->n_steps : LAST_STEPS;
-    double sum = 0;
-    for (int i = log->n_steps - n; i < log->n_steps; i++)
-        sum += log->steps[i].loss;
-    return n > 0 ? sum / n : NAN;
+    char checkpoint[PATH_MAX];
+    json_t *root = read_results(folder);
+    snprintf(checkpoint, sizeof checkpoint, "%s/" CHECKPOINT, folder);
+    if (!root)
+        return file_is_in(folder, CHECKPOINT) ? train_checkpoint_record(checkpoint) : NULL;
+    json_t *record = json_incref(json_object_get(root, "settings"));
+    json_decref(root);
+    return record;
+}
+
+bool train_run_is_unfinished(const char *folder)
+{
+    return file_is_in(folder, LOG) && !file_is_in(folder, RECORD);
+}
+
+enum status train_run_compare(const char *folder, enum train_leftover left, const json_t *record,
+                              struct err *err)
+{
+    char checkpoint[PATH_MAX];
+    struct train_difference difference;
+    snprintf(checkpoint, sizeof checkpoint, "%s/" CHECKPOINT, folder);
+    if (left == TRAIN_CHECKPOINT)
+        return train_checkpoint_check(checkpoint, record, err);
+    json_t *root = read_results(folder), *settings = json_object_get(root, "settings");
+    bool differs = train_record_differs(settings, record, TRAIN_RECORD_DIGITS, &difference);
+    bool known = settings != NULL;
+    json_decref(root);
+    if (!differs)
+        return STATUS_OK;
+    return err_set(err, STATUS_USAGE,
+                   "%s: holds a finished run, which had %s; give another --output, or --force to "
+                   "train anew",
+                   folder, known ? difference.text : "a training.json that cannot be read");
 }
 
 static enum status finish(struct run *run, struct err *err)

@@ -25,12 +25,14 @@ struct train_run_settings {
     const json_t *record; /* what the run depends on, for checkpoint and training.json; borrowed */
 };
 
-/* Whoever shows how far it is. Calls come from the thread that runs. */
+/* Whoever shows how far it is. Calls come from the thread that runs. mean_loss: of training, over
+ * the last steps, 20 at most, also those before an interruption; NAN: there was none. */
 struct train_watcher {
     void *context;
     void (*stepped)(void *context, int64_t step, const struct trainer_report *report,
-                    double seconds);
-    void (*evaluated)(void *context, int64_t step, const struct trainer_report *report, bool best);
+                    double mean_loss, double seconds);
+    void (*evaluated)(void *context, int64_t step, const struct trainer_report *report,
+                      double mean_loss, bool best);
     void (*resumed)(void *context, int64_t step); /* before all else: it goes on behind this step */
 };
 
@@ -64,6 +66,19 @@ enum train_leftover {
     TRAIN_CHECKPOINT, /* to go on from */
 };
 enum train_leftover train_run_leftover(const char *folder);
+
+/* The record of the run that left what is in the folder, finished or not, as a new reference; NULL:
+ * none that can be read. */
+json_t *train_run_record(const char *folder);
+
+/* A run of midashi's began there and did not come to its end. */
+bool train_run_is_unfinished(const char *folder);
+
+/* Whether the run of the checkpoint, or the finished one, that is in the folder (`left`, one of
+ * these two) is the one with this record, which may lack members. STATUS_USAGE: it is another; says
+ * what differs and what to do. STATUS_BAD_DATA: no whole checkpoint. */
+enum status train_run_compare(const char *folder, enum train_leftover left, const json_t *record,
+                              struct err *err);
 
 /* The names that a run writes into its folder, NULL at the end, for output_folder_check. */
 extern const char *const train_run_files[];

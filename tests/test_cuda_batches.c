@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "host/base/amount.h"
 #include "host/base/cuda_memory.h"
 #include "host/embedder.h"
 #include "tests/model_writer.h"
@@ -239,9 +240,8 @@ START_TEST(a_model_that_does_not_fit_says_by_how_much)
     size_t less = (smallest - 1) / GRANULE * GRANULE;
     leave_free(less);
     snprintf(text, sizeof text,
-             "cuda:0: the model with a batch of 64 tokens needs %.0f MB, of which %zu byte%s not "
-             "free (",
-             (double)smallest / 1e6, smallest - less, smallest - less == 1 ? " is" : "s are");
+             "cuda:0: the model with a batch of 64 tokens needs %s, of which %zu byte%s not free (",
+             amount_of(smallest).text, smallest - less, smallest - less == 1 ? " is" : "s are");
     check_refused(model, PRECISION_NF4, 0, text, "--batch-tokens");
     check_refused(model, PRECISION_NF4, 0,
                   "; use a smaller --max-tokens, a smaller model, or --device cpu",
@@ -249,8 +249,8 @@ START_TEST(a_model_that_does_not_fit_says_by_how_much)
     leave_all_free();
     /* A batch that the user wants, and that could be smaller. */
     leave_free(large - 100000);
-    snprintf(text, sizeof text, "the model with a batch of 16384 tokens needs %.0f MB, of which ",
-             (double)large / 1e6);
+    snprintf(text, sizeof text, "the model with a batch of 16384 tokens needs %s, of which ",
+             amount_of(large).text);
     check_refused(model, PRECISION_NF4, 16384, text, "--max-tokens");
     check_refused(model, PRECISION_NF4, 16384, "; use a smaller --batch-tokens, a smaller model",
                   NULL);

@@ -239,7 +239,7 @@ START_TEST(what_does_not_fit_is_told)
     ck_assert_int_eq(
         cuda_arena_open(&arena, cuda_test.cuda, "a very large model", "buy a card", &err),
         STATUS_RESOURCE);
-    ck_assert_msg(strstr(err.text, "a very large model needs 1099512 MB, of which 1088774 MB are "
+    ck_assert_msg(strstr(err.text, "a very large model needs 1099.51 GB, of which 1088.77 GB are "
                                    "not free") &&
                       strstr(err.text, "; buy a card"),
                   "%s", err.text);

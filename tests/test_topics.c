@@ -280,7 +280,7 @@ START_TEST(files_hold_what_was_found)
     char folder[4096], path[4200];
     snprintf(folder, sizeof folder, "%s/out", temporary_folder());
     json_t *run = json_pack("{s:s}", "program", "midashi");
-    ck_assert_int_eq(topics_folder_prepare(folder, false, &err), STATUS_OK);
+    ck_assert_int_eq(topics_folder_prepare(folder, false, NULL, &err), STATUS_OK);
     ck_assert_msg(topics_write(folder, &topics, &corpus, NULL, run, run, &err) == STATUS_OK, "%s",
                   err.text);
     json_decref(run);
@@ -312,11 +312,11 @@ START_TEST(files_hold_what_was_found)
     ck_assert_ptr_nonnull(strstr(text, "\r\n16,-1,0,0,sea,\r\n"));
 
     /* Our own folder is written again; one with a foreign file only by force. */
-    ck_assert_int_eq(topics_folder_prepare(folder, false, &err), STATUS_OK);
+    ck_assert_int_eq(topics_folder_prepare(folder, false, NULL, &err), STATUS_OK);
     write_file(folder, "thesis.docx", "x", 1);
-    ck_assert_int_eq(topics_folder_prepare(folder, false, &err), STATUS_USAGE);
+    ck_assert_int_eq(topics_folder_prepare(folder, false, NULL, &err), STATUS_USAGE);
     ck_assert_ptr_nonnull(strstr(err.text, "thesis.docx"));
-    ck_assert_int_eq(topics_folder_prepare(folder, true, &err), STATUS_OK);
+    ck_assert_int_eq(topics_folder_prepare(folder, true, NULL, &err), STATUS_OK);
     topics_free(&topics);
     release(&corpus);
     device_close(&device);

@@ -29,16 +29,17 @@ struct plot {
 };
 
 static void stepped(void *context, int64_t step, const struct trainer_report *report,
-                    double seconds)
+                    double mean_loss, double seconds)
 {
     const struct plot *plot = context;
-    (void)report, (void)seconds;
+    (void)report, (void)mean_loss, (void)seconds;
     if (step == plot->step)
         plot->event(plot);
 }
 
 /* What the folder had when it was evaluated last; a file that is written anew is another one. */
 static ino_t last_adapter, last_picture;
+static double last_mean_loss;
 
 static ino_t number_of(const struct plot *plot, const char *name)
 {
@@ -48,10 +49,12 @@ static ino_t number_of(const struct plot *plot, const char *name)
     return stat(path, &there) == 0 ? there.st_ino : 0;
 }
 
-static void evaluated(void *context, int64_t step, const struct trainer_report *report, bool best)
+static void evaluated(void *context, int64_t step, const struct trainer_report *report,
+                      double mean_loss, bool best)
 {
     const struct plot *plot = context;
     (void)step, (void)report, (void)best;
+    last_mean_loss = mean_loss;
     last_adapter = number_of(plot, "adapter_model.safetensors");
     last_picture = number_of(plot, "loss.svg");
 }
@@ -154,6 +157,7 @@ START_TEST(an_interrupted_evaluation_is_made_up_for)
     struct train_outcome outcome;
     struct err err;
     ck_assert_msg(run(&whole, &outcome, &err) == STATUS_OK, "%s", err.text);
+    double last_loss = outcome.last_loss;
     for (int step = EVERY; step <= STEPS; step += EVERY) {
         struct plot cut = in_new_folder(&whole);
         cut.step = step;
@@ -163,6 +167,7 @@ START_TEST(an_interrupted_evaluation_is_made_up_for)
         cut.settings.resume = true;
         ck_assert_msg(run(&cut, &outcome, &err) == STATUS_OK, "%s", err.text);
         ck_assert_int_eq(outcome.resumed_from, step);
+        ck_assert(last_mean_loss == outcome.last_loss && outcome.last_loss == last_loss);
         check_same_run(whole.folder, cut.folder);
     }
 }

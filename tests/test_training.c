@@ -395,7 +395,7 @@ START_TEST(less_memory_keeps_fewer_layers)
     ck_assert(plan.total <= request.budget);
     request.budget = least;
     check_error(train_plan_make(&plan, &request, &err), &err, STATUS_RESOURCE,
-                "MB more than is allowed; lower --batch", "no room for a layer's input");
+                " more than is allowed; lower --batch", "no room for a layer's input");
     training_close(&t);
 }
 END_TEST

@@ -4,11 +4,17 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 
+const char *cuda_driver_named(void)
+{
+    const char *named = getenv("MIDASHI_CUDA_DRIVER");
+    return named && *named ? named : NULL;
+}
+
 static enum status load(struct cuda_driver *driver, struct err *err)
 {
     static const char *const usual[] = {"libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1"};
-    const char *named = getenv("MIDASHI_CUDA_DRIVER");
-    if (named && *named) {
+    const char *named = cuda_driver_named();
+    if (named) {
         driver->library = dlopen(named, RTLD_NOW | RTLD_LOCAL);
         return driver->library ? STATUS_OK
                                : err_set(err, STATUS_RESOURCE,

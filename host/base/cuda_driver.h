@@ -56,6 +56,9 @@ struct cuda_driver {
 #undef CUDA_DRIVER_POINTER
 };
 
+/* What MIDASHI_CUDA_DRIVER names; NULL: nothing. */
+const char *cuda_driver_named(void);
+
 /* Loads the library and calls cuInit. STATUS_RESOURCE: there is none, it lacks a function, or it
  * finds no device; the text says which. */
 enum status cuda_driver_open(struct cuda_driver *driver, struct err *err);

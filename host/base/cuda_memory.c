@@ -2,6 +2,7 @@
 #include "host/base/cuda_memory.h"
 
 #include <stdio.h>
+#include "host/base/amount.h"
 
 static CUdeviceptr address_of(const void *device)
 {
@@ -43,21 +44,6 @@ void cuda_arena_close(struct cuda_arena *arena, struct cuda_device *cuda)
 }
 
 /* ---- the GPU's memory ----------------------------------------------------------------------- */
-
-/* "4096 bytes", "12 MB": what is missing by a few bytes is no "0 MB". */
-struct amount {
-    char text[32];
-};
-
-static struct amount amount_of(size_t bytes)
-{
-    struct amount amount;
-    if (bytes < 1000000)
-        snprintf(amount.text, sizeof amount.text, "%zu byte%s", bytes, bytes == 1 ? "" : "s");
-    else
-        snprintf(amount.text, sizeof amount.text, "%.0f MB", (double)bytes / 1e6);
-    return amount;
-}
 
 enum status cuda_memory_free(struct cuda_device *cuda, size_t *bytes, struct err *err)
 {

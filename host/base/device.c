@@ -51,18 +51,21 @@ static enum status open_cpu(struct device *device, int n_threads, struct err *er
                            : err_no_memory(err, "scratch memory", n_workers * DEVICE_SCRATCH_BYTES);
 }
 
-/* The first GPU, if there is one that can be used. No driver and no GPU are nothing to tell. */
+/* The first GPU, if there is one that can be used. No driver and no GPU are nothing to tell, but
+ * where a driver was named. */
 static void try_cuda(struct device *device)
 {
     struct cuda_driver driver;
     struct err err = {0};
-    if (!cuda_has_kernels() || open_cuda(device, 0, &err) == STATUS_OK)
+    bool named = cuda_driver_named() != NULL;
+    if ((!cuda_has_kernels() && !named) || open_cuda(device, 0, &err) == STATUS_OK)
         return;
     mem_free(device->cuda);
     *device = (struct device){.kind = DEVICE_CPU};
-    if (cuda_driver_open(&driver, NULL) == STATUS_OK)
+    if (named || cuda_driver_open(&driver, NULL) == STATUS_OK)
         device->passed_over = err;
-    cuda_driver_close(&driver);
+    if (!named)
+        cuda_driver_close(&driver);
 }
 
 enum status device_open(struct device *device, const char *name, int n_threads, struct err *err)

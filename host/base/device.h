@@ -31,7 +31,8 @@ struct device {
      * device addresses then, except where their header says otherwise. The CPU's fields are there
      * too, for what the host does beside it. */
     struct cuda_device *cuda;
-    /* "auto" found a GPU that cannot be used: why; else its text is "". */
+    /* "auto" found a GPU that cannot be used, or none by a driver that was named: why; else its
+     * text is "". */
     struct err passed_over;
 };
 

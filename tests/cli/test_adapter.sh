@@ -79,6 +79,9 @@ test_adapters_that_do_not_fit() {
     run "$MIDASHI" embed "$corpus" --model "$model" --adapter tests/golden/peft/plain --output "$dir/e.npy"
     expect_error 65 'q_proj\.lora_A\.weight: its shape is 4 x 32, .* another model'
     expect_absent "$dir/e.npy"
+    run "$MIDASHI" topics "$corpus" --model "$model" --adapter tests/golden/peft/plain --topics 2 --output "$dir/t"
+    expect_code 65
+    expect_absent "$dir/t"
     make_adapter "$dir/a"
     sed 's/"use_dora": false/"use_dora": true/' "$dir/a/adapter_config.json" >"$dir/config"
     cp "$dir/config" "$dir/a/adapter_config.json"
@@ -121,7 +124,18 @@ test_merge_of_a_classifier() {
     make_adapter "$dir/c" "$model" sea food
     run "$MIDASHI" merge "$model" "$dir/c" --output "$dir/m"
     expect_code 0
-    expect_match "$stderr" 'the head for 2 labels is score\.weight'
+    expect_match "$stderr" 'the head for 2 labels is score\.weight, which classify does not read'
+    expect_match "$stderr" '^give --pool last to embed as with the adapter$'
+    embed_into "$dir/c.npy" --adapter "$dir/c" --precision f32 --json
+    expect_match "$stdout" '"layer": 3'
+    sed '/seconds/d; /output/d' "$stdout" >"$dir/adapter"
+    run "$MIDASHI" embed "$corpus" --model "$dir/m" --output "$dir/m.npy" --pool last --precision f32 --json
+    sed '/seconds/d; /output/d' "$stdout" >"$dir/merged" # the prompt shows in the number of tokens
+    expect_same "$dir/adapter" "$dir/merged"
+    run "$MIDASHI" classify "$corpus" --model "$dir/m"
+    expect_error 2 'm: a model with a head for labels, which classify does not read; give the model that was merged, and its --adapter$'
+    run "$MIDASHI" classify "$corpus" --model "$model"
+    expect_error 2 'which adapter\? give --adapter FOLDER, as train wrote it$'
     expect_match "$dir/m/config.json" 'LlamaForSequenceClassification'
     expect_match "$dir/m/config.json" '"food": 1'
     run "$MIDASHI" embed "$corpus" --model "$dir/m" --output "$dir/m.npy"

@@ -7,7 +7,7 @@
 test_help_names_every_command() {
     run "$MIDASHI" --help
     expect_code 0
-    for command in topics embed cluster tokenize quantize merge info devices; do
+    for command in topics train classify embed cluster tokenize quantize merge info devices; do
         expect_match "$stdout" "^  $command "
         run "$MIDASHI" "$command" --help
         expect_code 0
@@ -19,15 +19,29 @@ test_help_names_every_command() {
         expect_same "$stdout" "$dir/page"
         run "$MIDASHI" --help
     done
+    expect_match "$stdout" '^Exit codes: 0 done, 1 failed, 2 wrong usage, 65 bad data'
+    expect_no_match "$stdout" '.{80}'
     run "$MIDASHI"
     expect_code 2
     run "$MIDASHI" topicz
     expect_error 2 'there is no command topicz'
 }
 
+# Where GPUs are refused they are not offered.
+test_help_offers_the_devices_that_are_taken() {
+    for command in merge quantize devices; do
+        run "$MIDASHI" "$command" --help
+        expect_match "$stdout" '^  --device auto\|cpu$'
+        run "$MIDASHI" "$command" --device
+        expect_error 2 '--device needs a value: auto\|cpu$'
+    done
+    run "$MIDASHI" train --help
+    expect_match "$stdout" '^  --device auto\|cpu\|cuda\[:N\]$'
+}
+
 # Of an option with a value, the help says in brackets what holds without it.
 test_help_names_every_default() {
-    for command in topics embed cluster tokenize quantize merge info devices; do
+    for command in topics train classify embed cluster tokenize quantize merge info devices; do
         run "$MIDASHI" "$command" --help
         awk 'function check() { if (option && text !~ /\(/) print option }
              /^  --/ { check(); option = NF > 1 ? $1 : ""; text = ""; next }
@@ -312,7 +326,7 @@ test_info_and_devices() {
     expect_match "$stdout" '^files +safetensors, 1 file, values in F32$'
     expect_match "$stdout" '^tokenizer +byte-level BPE, 257 tokens$'
     expect_match "$stdout" '^memory, CPU +[0-9]+ MB as nf4, [0-9]+ MB as bf16, .*estimated'
-    expect_match "$stdout" '^memory, GPU +50[0-9] MB as nf4'
+    expect_match "$stdout" '^memory, GPU +50[0-9] MB as nf4, .*\(estimated, 500 MB of it for CUDA itself\)$'
     run "$MIDASHI" info "$model" --json
     expect_match "$stdout" '"layers": 3'
     expect_match "$stdout" '"format": "safetensors"'

@@ -267,6 +267,14 @@ test_misspelled_names() {
         topics_of "$corpus" "${slip%:*}"
         expect_error 2 "has no option ${slip%:*}; did you mean ${slip#*:}\?"
     done
+    # What other programs for training call them.
+    for slip in --lr:--learning-rate --epochs=3:--steps --max_steps:--steps --lora_r:--rank \
+        --batch-size:--batch; do
+        run "$MIDASHI" train "$corpus" --model "$model" --output "$dir/a" "${slip%:*}"
+        expect_error 2 "midashi train has no option ${slip%:*}; did you mean ${slip#*:}\?$"
+    done
+    run "$MIDASHI" classify "$corpus" --lr 1
+    expect_error 2 'has no option --lr; see midashi classify --help'
     # Nothing is near these: no guess is better than a wild one.
     for word in --foo --k --- -x --centres; do
         topics_of "$corpus" "$word"

@@ -95,4 +95,13 @@ test_progress_of_k_means() {
     expect_match "$stdout" "$esc\[Kcluster: restart [0-9] of 3, (iteration [0-9]+|centres to start from), inertia "
 }
 
+# All of it, time left and rate too.
+test_progress_of_training_fits_the_terminal() {
+    on_terminal 80 "$MIDASHI train $corpus --model $model --output $dir/a --steps 100 --evaluate-every 50"
+    esc=$(printf '\033')
+    tr "$esc" '\n' <"$stdout" | grep '^\[Kstep ' >"$dir/lines"
+    expect_match "$dir/lines" '^\[Kstep [0-9]+ of 100, [0-9]+ s left, loss [0-9.]{6}, accuracy [0-9.]{4}, [0-9]+ tokens/s$'
+    expect_no_match "$dir/lines" '^\[K.{80}'
+}
+
 run_tests "$@"

@@ -42,6 +42,15 @@ test_train_writes_an_adapter_and_classify_reads_it() {
     expect_match "$stderr" '^54 texts were cut to 6 tokens; raise --max-tokens'
 }
 
+# Steps under the picture are whole numbers, equally far apart.
+test_the_picture_has_even_steps() {
+    train "$dir/a" --steps 7
+    expect_code 0
+    sed -n 's/.*y="348.*>\([0-9]*\)<.*/\1/p' "$dir/a/loss.svg" >"$dir/steps"
+    expect_lines "$dir/steps" 0 2 4 6
+    expect_match "$dir/a/loss.svg" 'text-anchor="end">accuracy<'
+}
+
 test_training_is_repeatable_for_any_threads_and_memory() {
     train "$dir/a" --threads 1
     expect_code 0
@@ -82,8 +91,11 @@ test_ctrl_c_leaves_a_checkpoint_that_another_run_refuses() {
     need_command pkill
     interrupted_run
     cp "$dir/a/checkpoint.safetensors" "$dir/kept"
-    train "$dir/a" --resume --checkpoint-every 1 --evaluate-every 1000000
-    expect_error 2 'checkpoint\.safetensors: that run had another steps \(1000000, now 30\)'
+    train "$dir/a" --resume --checkpoint-every 1 --evaluate-every 1000000 --learning-rate 0.003
+    expect_error 2 'checkpoint\.safetensors: that run had --steps 1000000 \(now 30\), --learning-rate 0\.02 \(now 0\.003\); go on with what it had, or begin anew with --force in place of --resume$'
+    expect_no_match "$stderr" 'to train on' # before texts and model are read
+    train "$dir/a" --resume --steps 1000000 --evaluate-every 1000000 --validation-file "$texts" --rslora
+    expect_error 2 'had another corpus, no --rslora \(now --rslora\), --validation 0\.1 \(now --validation-file\); '
     sed 's/storm/wind/' "$texts" >"$dir/other.tsv"
     # shellcheck disable=SC2086
     run "$MIDASHI" train "$dir/other.tsv" --model "$model" --output "$dir/a" $fast --resume \
@@ -166,10 +178,19 @@ test_what_an_earlier_run_left_is_not_lost() {
     train "$dir/a" --steps 2
     expect_error 2 'holds an adapter; go on with --resume, give another --output, or --force'
     train "$dir/a" --steps 3 --resume
-    expect_error 2 'holds a finished run with other settings or texts'
+    expect_error 2 'a: holds a finished run, which had --steps 2 \(now 3\); give another --output, or --force to train anew$'
+    expect_no_match "$stderr" 'to train on'
     expect_same "$dir/a/adapter_model.safetensors" "$dir/kept"
     run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/a"
     expect_code 0
+    cp "$dir/a/training.json" "$dir/record"
+    sed 's/"corpus"/"more": 1, "corpus"/' "$dir/record" >"$dir/a/training.json"
+    train "$dir/a" --steps 2 --resume
+    expect_error 2 'a: holds a finished run of another version of midashi; give another --output'
+    echo '{' >"$dir/a/training.json"
+    train "$dir/a" --steps 2 --resume
+    expect_error 2 'a: holds a finished run, which had a training\.json that cannot be read; give'
+    expect_same "$dir/a/adapter_model.safetensors" "$dir/kept"
     train "$dir/a" --steps 3 --force
     expect_code 0
     run "$MIDASHI" embed "$texts" --model "$model" --adapter "$dir" --output "$dir/e.npy"
@@ -182,17 +203,91 @@ test_what_an_earlier_run_left_is_not_lost() {
     expect_error 2 '--steps does nothing without --finetune'
 }
 
+# Nor is it by topics, which is run again and again with other settings.
+test_topics_do_not_replace_an_adapter_unasked() {
+    mkdir "$dir/t"
+    # shellcheck disable=SC2086
+    set -- "$MIDASHI" topics "$texts" --model "$model" --topics 3 --output "$dir/t" --finetune $fast
+    begin "$dir/t/adapter" --steps 1000000 --checkpoint-every 1
+    wait_for [ -s "$dir/t/adapter/checkpoint.safetensors" ]
+    end
+    run "$@"
+    expect_error 2 'adapter: holds an unfinished run; go on with --resume, give another --output, or --force'
+    expect_file "$dir/t/adapter/checkpoint.safetensors"
+    run "$@" --resume
+    expect_error 2 'that run had --steps 1000000 \(now 30\); go on with what it had'
+    run "$@" --force
+    expect_code 0
+    expect_absent "$dir/t/adapter/checkpoint.safetensors"
+    cp "$dir/t/adapter/adapter_model.safetensors" "$dir/kept"
+    for way in --quiet --resume; do
+        run "$@" --steps 3 $way
+        expect_error 2 'adapter: holds a finished run, which had --steps 30 \(now 3\); give another --output'
+        expect_same "$dir/t/adapter/adapter_model.safetensors" "$dir/kept"
+    done
+    run "$@" --steps 3 --force
+    expect_code 0
+    expect_different "$dir/t/adapter/adapter_model.safetensors" "$dir/kept"
+}
+
+# An adapter corrects the weights that it was trained on.
+test_an_adapter_is_used_as_it_was_trained() {
+    train "$dir/a" --precision bf16
+    expect_code 0
+    for precision in '' '--precision bf16'; do
+        # shellcheck disable=SC2086
+        run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/a" $precision \
+            --probabilities "$dir/p$precision.npy"
+        expect_code 0
+    done
+    expect_no_match "$stderr" 'taken here too'
+    expect_same "$dir/p.npy" "$dir/p--precision bf16.npy"
+    run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/a" --precision nf4 \
+        --probabilities "$dir/n.npy"
+    expect_code 0
+    expect_different "$dir/p.npy" "$dir/n.npy"
+    run "$MIDASHI" embed "$texts" --model "$model" --adapter "$dir/a" --output "$dir/e.npy"
+    expect_match "$stderr" 'a: trained with --precision bf16, which is taken here too$'
+    run "$MIDASHI" topics "$texts" --model "$model" --adapter "$dir/a" --topics 2 --output "$dir/t"
+    expect_match "$stderr" 'a: trained with --precision bf16, which is taken here too$'
+    expect_match "$dir/t/run.json" '"precision": "bf16"'
+    expect_no_match "$stderr" 'not finished'
+    # Of a checkpoint too, and a training.json that says nothing good is none.
+    begin "$dir/b" --steps 1000000 --precision bf16 --checkpoint-every 1 --evaluate-every 1
+    wait_for [ -s "$dir/b/checkpoint.safetensors" ]
+    end
+    run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/b"
+    expect_code 0
+    expect_match "$stderr" 'b: trained with --precision bf16, which is taken here too$'
+    expect_match "$stderr" 'b: its training is not finished; the same midashi train with --resume goes on$'
+    echo '{"settings": {"precision": 4}}' >"$dir/a/training.json"
+    run "$MIDASHI" classify "$texts" --model "$model" --adapter "$dir/a" --probabilities "$dir/m.npy"
+    expect_same "$dir/m.npy" "$dir/n.npy"
+}
+
 test_a_guess_is_called_one() {
     train "$dir/a" --steps 1 --learning-rate 0
     expect_code 0
-    expect_match "$stderr" '^it has hardly learnt: accuracy [0-9.]+, where guessing gives 0\.40'
+    expect_match "$stderr" '^objective: classify, 3 labels$'
+    hardly='^it has hardly learnt: accuracy [0-9.]+, where guessing gives 0\.40'
+    expect_match "$stderr" "$hardly; try --learning-rate 5e-4 for a small model, or more --steps$"
+    expect_no_match "$stderr" 'warm-up'
+    expect_match "$stderr" "try: midashi classify CORPUS --model $model --adapter $dir/a$"
+    # Too large a rate guesses too.
+    train "$dir/b" --steps 4 --learning-rate 1e5
+    expect_code 0
+    expect_match "$stderr" "$hardly; try more --steps, or another --learning-rate$"
+    train "$dir/c" --steps 3 --warm-up 1000
+    expect_code 0
+    expect_match "$stderr" '^--warm-up 1000: the rate is still rising when the run ends at step 3; lower it$'
+    expect_match "$stderr" "$hardly; try a shorter --warm-up$"
 }
 
 test_what_cannot_be_trained_is_told() {
     train "$dir/a" --rank 0
     expect_error 2 '^midashi: --rank 0: give a whole number from 1'
     train "$dir/a" --objective regress
-    expect_error 2 '--objective regress: use classify, next-token or contrastive'
+    expect_error 2 '--objective regress: use auto, classify, next-token or contrastive'
     train "$dir/a" --dropout 1
     expect_error 2 '--dropout 1: give a share below 1'
     train "$dir/a" --near 3
@@ -203,8 +298,14 @@ test_what_cannot_be_trained_is_told() {
     expect_error 2 '--validation and --validation-file contradict each other'
     train "$dir/a" --group book
     expect_error 2 'there is no column "book"; --group takes one of'
+    train "$dir/a" --memory 800K
+    expect_error 71 '^midashi: training takes [0-9.]+ MB at least: model [0-9.]+ MB, .*, buffers [0-9.]+ MB, .* more than is allowed; lower --batch, --max-tokens or --rank, or raise --memory$'
     train "$dir/a" --memory 1K
-    expect_error 71 'MB more than is allowed; lower --batch'
+    expect_error 71 'more than is allowed; take a smaller model, or raise --memory$'
+    train "$dir/a" --memory 1K --precision bf16
+    expect_error 71 'more than is allowed; give --precision nf4 or a smaller model, or raise --memory$'
+    train "$dir/a" --max-tokens 1
+    expect_error 2 '--max-tokens 1: the special tokens alone take [0-9]+; raise it$'
     train "$dir/a" --objective contrastive --dropout 0
     expect_error 2 'dropout alone'
     grep -v match "$texts" | grep -v soup >"$dir/one.tsv"
@@ -237,6 +338,24 @@ test_finetune_checks_what_comes_after_it() {
     run "$MIDASHI" topics "$texts" --model "$model" --output "$dir/t" --finetune $fast \
         --topics 50 --validation 0.25
     expect_error 2 '--topics 50: 40 texts are left when 14 are held out; ask for fewer topics'
+}
+
+# A refusal leaves no folder that it made, and those that were there.
+test_a_refusal_leaves_no_empty_folder() {
+    train "$dir/a" --memory 1K
+    expect_code 71
+    expect_absent "$dir/a"
+    # shellcheck disable=SC2086
+    set -- "$MIDASHI" topics "$texts" --model "$model" --output "$dir/t" --finetune $fast --memory 1K
+    run "$@"
+    expect_code 71
+    expect_absent "$dir/t"
+    mkdir "$dir/a" "$dir/t"
+    train "$dir/a" --memory 1K
+    expect_code 71
+    run "$@"
+    expect_code 71
+    [ "$(find "$dir/a" "$dir/t" | wc -l)" -eq 2 ] || fail 'not the two folders that were there'
 }
 
 # Groups of two: a tenth of each would be none.
@@ -285,4 +404,4 @@ test_the_plan_computes_nothing() {
     expect_match "$stdout" '"training_loss": null'
 }
 
-run_tests
+run_tests "$@"

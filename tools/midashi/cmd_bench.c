@@ -231,6 +231,7 @@ static enum status run(const struct options *options, struct err *err)
 static void defaults(struct options *options)
 {
     options->tolerance = 0.05;
+    options->precision = "nf4";
 }
 
 static const char *const option_names[] = {

@@ -20,6 +20,7 @@ struct job {
     struct meter meter;
     struct device device;
     struct corpus corpus;
+    enum precision precision;
     struct embedder embedder;
     struct embedding_counts counts;
     struct npy_writer all; /* --probabilities */
@@ -83,8 +84,6 @@ static enum status predict(struct job *job, struct err *err)
 {
     const struct options *o = job->options;
     struct progress progress = meter_progress(&job->meter);
-    enum precision precision;
-    TRY(parse_precision(&precision, o->precision, err));
     TRY(embedder_open_texts(&job->embedder, o->model_path, "{text}", o->max_tokens, err));
     TRY(lora_adapter_load(&job->embedder.adapter, o->adapter, &job->embedder.config, err));
     if (!job->embedder.adapter.head)
@@ -93,7 +92,8 @@ static enum status predict(struct job *job, struct err *err)
                        "--objective classify`",
                        o->adapter);
     TRY(allocate(job, err));
-    TRY(embedder_load(&job->embedder, &job->device, o->model_path, precision,
+    note_adapter(o, job->precision, &job->meter);
+    TRY(embedder_load(&job->embedder, &job->device, o->model_path, job->precision,
                       job->embedder.config.n_layers, o->batch_tokens, &progress, err));
     if (o->probabilities)
         TRY(npy_writer_open(&job->all, o->probabilities, NPY_F32, 2, (int64_t)job->corpus.n_rows,
@@ -243,17 +243,36 @@ static json_t *result_json(const struct job *job)
 
 /* ---- the command ---------------------------------------------------------------------------- */
 
+static enum status which_adapter(const struct options *o, struct err *err)
+{
+    struct model_config config;
+    struct weights *weights;
+    struct err ignored;
+    bool head = false;
+    if (model_config_read(&config, o->model_path, &ignored) == STATUS_OK &&
+        weights_open(&weights, o->model_path, &config, &ignored) == STATUS_OK) {
+        head = weights_find(weights, "score.weight") != NULL;
+        weights_close(weights);
+    }
+    if (head)
+        return err_set(err, STATUS_USAGE,
+                       "%s: a model with a head for labels, which classify does not read; give the "
+                       "model that was merged, and its --adapter",
+                       o->model);
+    return err_set(err, STATUS_USAGE, "which adapter? give --adapter FOLDER, as train wrote it");
+}
+
 static enum status run_job(struct job *job, struct err *err)
 {
     const struct options *o = job->options;
     if (!o->model)
         return err_set(err, STATUS_USAGE, "which model? give --model");
     if (!o->adapter)
-        return err_set(err, STATUS_USAGE,
-                       "which adapter? give --adapter FOLDER, as train wrote it");
+        return which_adapter(o, err);
     if (o->probabilities)
         TRY(check_apart(o->probabilities, "--probabilities", o->arguments[0], err));
-    TRY(open_device(&job->device, o, &job->meter, err));
+    TRY(settle_precision(&job->precision, o, err));
+    TRY(open_model_device(&job->device, o, job->precision, &job->meter, err));
     TRY(read_corpus(&job->corpus, o->arguments[0], o, &job->meter, err));
     TRY(predict(job, err));
     if (o->json)

@@ -124,5 +124,6 @@ const struct command command_devices = {
     .options = option_names,
     .least_arguments = 0,
     .most_arguments = 0,
+    .cpu_only = true,
     .run = run,
 };

@@ -39,7 +39,8 @@ static enum status run(const struct options *options, struct err *err)
     enum status status;
     meter_open(&meter, options->quiet);
     TRY_TO(status, plan_embedding(&plan, options, err), release);
-    TRY_TO(status, open_device(&device, options, &meter, err), release);
+    TRY_TO(status, open_model_device(&device, options, plan.settings.precision, &meter, err),
+           release);
     TRY_TO(status, read_corpus(&corpus, options->arguments[0], options, &meter, err), release);
     double load_seconds, start = seconds_now();
     TRY_TO(status,

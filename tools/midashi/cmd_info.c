@@ -65,13 +65,13 @@ static const char *format_name(enum model_format format)
     return format == MODEL_GGUF ? "GGUF" : "safetensors";
 }
 
-static void print_memory(const struct facts *facts, const char *where,
+static void print_memory(const struct facts *facts, const char *where, const char *beside,
                          size_t (*need)(const struct estimate *, enum precision))
 {
-    printf("memory, %s   %.0f MB as nf4, %.0f MB as bf16, %.0f MB as f32 (estimated)\n", where,
+    printf("memory, %s   %.0f MB as nf4, %.0f MB as bf16, %.0f MB as f32 (estimated%s)\n", where,
            (double)need(&facts->estimate, PRECISION_NF4) / 1e6,
            (double)need(&facts->estimate, PRECISION_BF16) / 1e6,
-           (double)need(&facts->estimate, PRECISION_F32) / 1e6);
+           (double)need(&facts->estimate, PRECISION_F32) / 1e6, beside);
 }
 
 static void print_text(const struct facts *facts)
@@ -89,8 +89,8 @@ static void print_text(const struct facts *facts)
            c->tied_embeddings ? ", embeddings tied" : "");
     printf("texts         up to %d tokens\n", c->max_positions);
     printf("tokenizer     %s, %d tokens\n", facts->tokenizer, facts->tokens);
-    print_memory(facts, "CPU", estimate_cpu);
-    print_memory(facts, "GPU", estimate_gpu);
+    print_memory(facts, "CPU", "", estimate_cpu);
+    print_memory(facts, "GPU", ", 500 MB of it for CUDA itself", estimate_gpu);
 }
 
 static json_t *memory_json(const struct facts *facts,

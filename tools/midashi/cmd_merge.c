@@ -15,8 +15,15 @@ static enum status report(const struct options *options, const struct merge_coun
                    counts->n_matrices, (double)counts->parameters / 1e6,
                    (double)counts->bytes / 1e6);
         if (counts->n_labels > 0)
-            meter_note(meter, "the head for %d labels is score.weight; lm_head is left out",
+            meter_note(meter,
+                       "the head for %d labels is score.weight, which classify does not read; "
+                       "lm_head is left out",
                        counts->n_labels);
+        if (counts->n_labels > 0)
+            meter_note(meter, "give --pool last to embed as with the adapter");
+        else if (counts->embeds)
+            meter_note(meter, "give --pool mean, and topics --normalise centre+l2 too, to embed as "
+                              "with the adapter");
         return STATUS_OK;
     }
     json_t *root = json_pack("{s:s, s:I, s:i, s:i, s:I}", "output", options->output, "parameters",
@@ -57,10 +64,13 @@ const struct command command_merge = {
     .details =
         "ADAPTER is a folder of PEFT's or of train's. FOLDER is a model for --model, and for "
         "other programs: plain safetensors in the types that MODEL has, BF16 where MODEL is "
-        "quantised.",
+        "quantised. To embed as with ADAPTER give --pool last if it was trained to classify, "
+        "--pool "
+        "mean --normalise centre+l2 if contrastively.",
     .options = option_names,
     .least_arguments = 2,
     .most_arguments = 2,
     .first_is_model = true,
+    .cpu_only = true,
     .run = run,
 };

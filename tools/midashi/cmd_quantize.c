@@ -57,5 +57,6 @@ const struct command command_quantize = {
     .least_arguments = 1,
     .most_arguments = 1,
     .first_is_model = true,
+    .cpu_only = true,
     .run = run,
 };

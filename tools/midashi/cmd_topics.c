@@ -27,6 +27,7 @@ struct job {
     struct finetune finetune;
     char folder[PATH_MAX], embeddings_path[PATH_MAX + 32], record_path[PATH_MAX + 32];
     char adapter_folder[PATH_MAX + 32];
+    bool prepared, made; /* the folder: by this run */
     struct meter meter;
     struct device device;
     struct embedding_plan plan;
@@ -144,7 +145,6 @@ static enum status finetune(struct job *job, struct err *err)
         .meter = &job->meter,
         .device = &job->device,
         .reuse = true,
-        .retrains = true,
         .n_topics = job->options->topics == COUNT_AUTO ? 1 : job->options->topics,
     };
     TRY(finetune_take_folder(&job->finetune, job->adapter_folder, err));
@@ -256,10 +256,10 @@ static json_t *representation_json(const struct job *job)
     return json_pack("{s:s, s:s, s:o, s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:i}", "model",
                      job->options->model, "model_path", job->options->model_path, "adapter",
                      adapter ? json_string(adapter) : json_null(), "precision",
-                     job->options->precision, "pool", pool_name(r->pool), "layer", r->layer,
-                     "normalise", normalise_name(r->normalise), "remove_components",
-                     job->topics.transform.n_removed, "prompt", r->prompt, "max_tokens",
-                     job->plan.settings.max_tokens, "width", job->width);
+                     precision_name(job->plan.settings.precision), "pool", pool_name(r->pool),
+                     "layer", r->layer, "normalise", normalise_name(r->normalise),
+                     "remove_components", job->topics.transform.n_removed, "prompt", r->prompt,
+                     "max_tokens", job->plan.settings.max_tokens, "width", job->width);
 }
 
 /* The files of --embeddings; NULL where there is no memory. */
@@ -405,8 +405,12 @@ static enum status run_job(struct job *job, struct err *err)
 {
     const struct options *options = job->options;
     TRY(settle(job, err));
-    TRY(plan(job, err)); /* with --finetune again when the adapter is there */
-    TRY(open_device(&job->device, options, &job->meter, err));
+    TRY(plan(job, err));           /* with --finetune again when the adapter is there */
+    if (options->n_embeddings > 0) /* there is nothing to embed */
+        TRY(open_device(&job->device, options, &job->meter, err));
+    else
+        TRY(open_model_device(&job->device, options, job->plan.settings.precision, &job->meter,
+                              err));
     double start = seconds_now();
     TRY(read_corpus(&job->corpus, options->arguments[0], options, &job->meter, err));
     job->seconds.read = seconds_now() - start;
@@ -415,7 +419,8 @@ static enum status run_job(struct job *job, struct err *err)
         return err_set(err, STATUS_USAGE, "--topics %d: %s has %zu text%s; ask for fewer topics",
                        options->topics, corpus_name(options->arguments[0]), n_used,
                        n_used == 1 ? "" : "s");
-    TRY(topics_folder_prepare(job->folder, options->force, err));
+    TRY(topics_folder_prepare(job->folder, options->force, &job->made, err));
+    job->prepared = true;
     if (options->finetune) {
         TRY(finetune(job, err));
         TRY(plan(job, err));
@@ -442,6 +447,8 @@ static enum status run(const struct options *options, struct err *err)
     meter_close(&job->meter);
     topics_free(&job->topics);
     finetune_free(&job->finetune);
+    if (job->prepared)
+        topics_folder_drop(job->folder, job->made);
     mem_free(job->embeddings);
     corpus_free(&job->corpus);
     device_close(&job->device);

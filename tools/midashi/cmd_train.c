@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "host/base/cuda_device.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/embed_corpus.h"
 #include "tools/midashi/finetune.h"
@@ -16,8 +17,11 @@ static enum status report(const struct options *options, const struct finetune *
     const struct train_outcome *o = &f->outcome;
     if (options->json) {
         json_t *root = finetune_json(f);
-        if (options->output &&
-            json_object_set_new(root, "output", json_string(options->output)) != 0) {
+        const struct cuda_device *cuda = f->device->cuda;
+        if ((options->output &&
+             json_object_set_new(root, "output", json_string(options->output)) != 0) ||
+            (cuda && json_object_set_new(root, "gpu_peak_bytes",
+                                         json_integer((json_int_t)cuda->allocated.most)) != 0)) {
             json_decref(root);
             root = NULL;
         }
@@ -31,28 +35,15 @@ static enum status report(const struct options *options, const struct finetune *
     if (isfinite(o->best_accuracy))
         meter_note(meter,
                    "%s: the adapter of step %lld, validation accuracy %.3f; try: midashi "
-                   "classify CORPUS --model MODEL --adapter %s",
-                   options->output, (long long)o->best_step, o->best_accuracy, options->output);
+                   "classify CORPUS --model %s --adapter %s",
+                   options->output, (long long)o->best_step, o->best_accuracy, options->model,
+                   options->output);
     else
-        meter_note(meter,
-                   "%s: the adapter of step %lld; try: midashi topics CORPUS --model MODEL "
-                   "--adapter %s",
-                   options->output, (long long)o->best_step, options->output);
+        meter_note(
+            meter,
+            "%s: the adapter of step %lld; try: midashi topics CORPUS --model %s --adapter %s",
+            options->output, (long long)o->best_step, options->model, options->output);
     return STATUS_OK;
-}
-
-static enum status prepare_folder(struct finetune *f, struct err *err)
-{
-    const struct options *options = f->options;
-    TRY(finetune_take_folder(f, options->output, err));
-    if (options->force || options->resume || train_run_leftover(options->output) == TRAIN_NOTHING)
-        return STATUS_OK;
-    return err_set(err, STATUS_USAGE,
-                   "%s: holds %s; go on with --resume, give another --output, or --force to begin "
-                   "anew",
-                   options->output,
-                   train_run_leftover(options->output) == TRAIN_CHECKPOINT ? "an unfinished run"
-                                                                           : "an adapter");
 }
 
 static enum status run(const struct options *options, struct err *err)
@@ -70,15 +61,17 @@ static enum status run(const struct options *options, struct err *err)
     struct corpus corpus = {0}, validation = {0};
     struct finetune finetune = {
         .options = options, .meter = &meter, .device = &device, .reuse = options->resume};
+    enum precision precision;
     enum status status;
     meter_open(&meter, options->quiet);
-    TRY_TO(status, open_device(&device, options, &meter, err), release);
+    TRY_TO(status, settle_precision(&precision, options, err), release);
+    TRY_TO(status, open_model_device(&device, options, precision, &meter, err), release);
     TRY_TO(status, read_corpus(&corpus, options->arguments[0], options, &meter, err), release);
     if (options->validation_file)
         TRY_TO(status, read_corpus(&validation, options->validation_file, &validating, &meter, err),
                release);
     if (!options->plan)
-        TRY_TO(status, prepare_folder(&finetune, err), release);
+        TRY_TO(status, finetune_take_folder(&finetune, options->output, err), release);
     TRY_TO(status,
            finetune_run(&finetune, &corpus, options->validation_file ? &validation : NULL,
                         options->output, err),
@@ -107,7 +100,7 @@ const struct command command_train = {
         "others (contrastive) or to continue texts (next-token). A share of the texts is held out; "
         "the adapter with the lowest loss on them is kept. FOLDER/training.jsonl and loss.svg tell "
         "how it went. After an interruption the same command with --resume goes on to the same "
-        "bytes.",
+        "bytes, on a device of the same kind.",
     .options = option_names,
     .least_arguments = 1,
     .most_arguments = 1,

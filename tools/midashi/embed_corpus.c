@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include "host/base/clock.h"
+#include "host/train_run.h"
 #include "loaders/model_files.h"
 
 const char *corpus_name(const char *path)
@@ -60,15 +61,46 @@ enum status read_corpus(struct corpus *corpus, const char *path, const struct op
     return STATUS_OK;
 }
 
-enum status parse_precision(enum precision *precision, const char *word, struct err *err)
+static bool parse_precision(enum precision *precision, const char *word)
 {
     static const enum precision all[] = {PRECISION_NF4, PRECISION_BF16, PRECISION_F32};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (strcmp(word, precision_name(all[i])) == 0) {
             *precision = all[i];
-            return STATUS_OK;
+            return true;
         }
-    return err_set(err, STATUS_USAGE, "--precision %s: use nf4, bf16 or f32", word);
+    return false;
+}
+
+/* An adapter corrects the weights that it was trained on: those of another precision are others. */
+enum status settle_precision(enum precision *precision, const struct options *options,
+                             struct err *err)
+{
+    *precision = PRECISION_NF4;
+    if (options->precision)
+        return parse_precision(precision, options->precision)
+                   ? STATUS_OK
+                   : err_set(err, STATUS_USAGE, "--precision %s: use nf4, bf16 or f32",
+                             options->precision);
+    json_t *record = options->adapter ? train_run_record(options->adapter) : NULL;
+    const char *word = json_string_value(json_object_get(record, "precision"));
+    if (word)
+        parse_precision(precision, word);
+    json_decref(record);
+    return STATUS_OK;
+}
+
+void note_adapter(const struct options *options, enum precision precision, struct meter *meter)
+{
+    if (!options->adapter)
+        return;
+    if (!options->precision && precision != PRECISION_NF4)
+        meter_note(meter, "%s: trained with --precision %s, which is taken here too",
+                   options->adapter, precision_name(precision));
+    if (train_run_is_unfinished(options->adapter))
+        meter_note(meter,
+                   "%s: its training is not finished; the same midashi train with --resume goes on",
+                   options->adapter);
 }
 
 /* Missing weights should be told before a long corpus is read. */
@@ -136,7 +168,7 @@ enum status plan_embedding(struct embedding_plan *plan, const struct options *op
     if (strcmp(options->type, "f32") != 0 && strcmp(options->type, "f16") != 0)
         return err_set(err, STATUS_USAGE, "--type %s: use f32 or f16", options->type);
     plan->type = strcmp(options->type, "f16") == 0 ? NPY_F16 : NPY_F32;
-    TRY(parse_precision(&plan->settings.precision, options->precision, err));
+    TRY(settle_precision(&plan->settings.precision, options, err));
     struct representation_request request = request_representation(options);
     struct model_config config;
     TRY(model_config_read(&config, options->model_path, err));
@@ -180,6 +212,7 @@ enum status embed_to_file(const struct embedding_plan *plan, const struct option
     struct npy_writer writer = {0};
     const struct embedding_request request = {plan->representation.pool,
                                               plan->representation.layer};
+    note_adapter(options, plan->settings.precision, meter);
     /* The output comes first: a folder that is not there should not cost an hour. */
     TRY(npy_writer_open(&writer, path, plan->type, 2, (int64_t)corpus->n_rows, plan->width, err));
     enum status status =
@@ -191,7 +224,7 @@ enum status embed_to_file(const struct embedding_plan *plan, const struct option
             meter_note(meter,
                        "%s: its weights are NF4; --precision %s dequantises them, which takes more "
                        "memory and gives no accuracy back",
-                       options->model, options->precision);
+                       options->model, precision_name(plan->settings.precision));
         status = embedder_run(&embedder, device, corpus->rows, corpus->n_rows, &request, 1,
                               write_rows, &writer, counts, &progress, err);
         embedder_close(&embedder);

@@ -16,8 +16,13 @@ const char *corpus_name(const char *path);
 enum status read_corpus(struct corpus *corpus, const char *path, const struct options *options,
                         struct meter *meter, struct err *err);
 
-/* From --precision's nf4|bf16|f32. STATUS_USAGE: another word. */
-enum status parse_precision(enum precision *precision, const char *word, struct err *err);
+/* --precision; where it is not given, that in which train made --adapter, or nf4. STATUS_USAGE:
+ * another word than nf4|bf16|f32. */
+enum status settle_precision(enum precision *precision, const struct options *options,
+                             struct err *err);
+/* Notes what one should know of --adapter, if there is one: of which precision it is, where that
+ * was not given, and that its training is not finished. */
+void note_adapter(const struct options *options, enum precision precision, struct meter *meter);
 
 /* Everything that decides what an embedding is. */
 struct embedding_plan {

@@ -24,6 +24,12 @@ static double share_of(const struct options *options)
     return options->validation < 0 ? VALIDATION : options->validation;
 }
 
+/* The rate never comes down again. */
+static bool warms_up_only(const struct options *options)
+{
+    return options->warm_up >= options->steps;
+}
+
 /* 0: no groups. */
 static int near_of(const struct options *options)
 {
@@ -40,7 +46,8 @@ static enum status settle_objective(struct finetune *f, const struct corpus *cor
         f->objective =
             corpus->n_labels > 0 && !o->group_column ? OBJECTIVE_CLASSIFY : OBJECTIVE_CONTRASTIVE;
     else if (!objective_parse(&f->objective, o->objective))
-        return err_set(err, STATUS_USAGE, "--objective %s: use classify, next-token or contrastive",
+        return err_set(err, STATUS_USAGE,
+                       "--objective %s: use auto, classify, next-token or contrastive",
                        o->objective);
     if (f->objective == OBJECTIVE_CLASSIFY && corpus->n_labels == 0)
         return err_set(err, STATUS_USAGE,
@@ -156,6 +163,14 @@ static void note_texts(const struct finetune *f, const struct corpus *corpus)
         meter_note(f->meter, "%zu text%s cut to %d tokens; raise --max-tokens to read more",
                    data->n_truncated, data->n_truncated == 1 ? " was" : "s were",
                    f->embedder.max_tokens);
+    if (f->objective == OBJECTIVE_CLASSIFY)
+        meter_note(f->meter, "objective: classify, %d labels", corpus->n_labels);
+    else
+        meter_note(f->meter, "objective: %s", objective_name(f->objective));
+    if (warms_up_only(f->options))
+        meter_note(f->meter,
+                   "--warm-up %d: the rate is still rising when the run ends at step %d; lower it",
+                   f->options->warm_up, f->options->steps);
     meter_note(f->meter, "%d text%s to train on, %d held out for validation", data->n_training,
                data->n_training == 1 ? "" : "s", data->n_validation);
     if (data->n_validation == 0 && f->options->patience > 0)
@@ -241,7 +256,6 @@ static enum status read_texts(struct finetune *f, const struct corpus *corpus,
     const struct options *o = f->options;
     struct progress progress = meter_progress(f->meter);
     bool labelled = f->objective == OBJECTIVE_CLASSIFY;
-    TRY(embedder_open_texts(&f->embedder, o->model_path, "{text}", o->max_tokens, err));
     TRY(train_data_add(&f->data, &f->embedder, corpus, labelled, &progress, err));
     if (validation) {
         int first = f->data.n_texts;
@@ -276,9 +290,10 @@ static void hash_corpus(struct siphash *hash, const struct corpus *corpus)
     }
 }
 
+/* All but how many texts are held out, which is known later. */
 static enum status make_record(struct finetune *f, const struct trainer_settings *s,
-                               const struct corpus *corpus, const struct corpus *validation,
-                               struct err *err)
+                               enum precision precision, const struct corpus *corpus,
+                               const struct corpus *validation, struct err *err)
 {
     static const unsigned char key[16] = "midashi-corpus-1";
     const struct options *o = f->options;
@@ -293,52 +308,58 @@ static enum status make_record(struct finetune *f, const struct trainer_settings
     TRY(embedding_model_identity(model, o->model_path, err));
     f->record = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:s, s:i, s:i, s:f, s:b, "
-        "s:f, s:i, s:I, s:i, s:f, s:i, s:i, s:i}",
-        "corpus", texts, "model", model, "kernels", kernels, "precision", o->precision, "objective",
-        objective_name(s->objective), "steps", s->steps, "batch", s->batch, "accumulate",
-        s->accumulate, "learning_rate", s->learning_rate, "weight_decay", s->weight_decay, "clip",
-        s->clip, "dropout", s->dropout, "schedule", schedule_name(s->schedule), "warm_up",
-        s->warm_up, "rank", o->rank, "alpha", o->alpha, "rslora", o->rslora, "temperature",
-        temperature_of(o), "near", s->near, "seed", (json_int_t)s->seed, "max_tokens",
-        f->embedder.max_tokens, "validation", validation ? -1 : share_of(o), "validation_texts",
-        f->n_validation, "evaluate_every", o->evaluate_every, "patience", o->patience);
+        "s:f, s:i, s:I, s:i, s:f, s:i, s:i}",
+        "corpus", texts, "model", model, "kernels", kernels, "precision", precision_name(precision),
+        "objective", objective_name(s->objective), "steps", s->steps, "batch", s->batch,
+        "accumulate", s->accumulate, "learning_rate", s->learning_rate, "weight_decay",
+        s->weight_decay, "clip", s->clip, "dropout", s->dropout, "schedule",
+        schedule_name(s->schedule), "warm_up", s->warm_up, "rank", o->rank, "alpha", o->alpha,
+        "rslora", o->rslora, "temperature", temperature_of(o), "near", s->near, "seed",
+        (json_int_t)s->seed, "max_tokens", f->embedder.max_tokens, "validation",
+        validation ? -1 : share_of(o), "evaluate_every", o->evaluate_every, "patience",
+        o->patience);
     return f->record ? STATUS_OK : err_no_memory(err, "training.json", 0);
+}
+
+static enum status complete_record(struct finetune *f, struct err *err)
+{
+    return json_object_set_new(f->record, "validation_texts", json_integer(f->n_validation)) == 0
+               ? STATUS_OK
+               : err_no_memory(err, "training.json", 0);
 }
 
 /* ---- progress ------------------------------------------------------------------------------- */
 
-/* What is shown are running means: a step's own numbers jump about. */
+/* What is shown are running means: a step's own numbers jump about. What one wants to see first
+ * comes first, and all of it has room in 79 columns up to 100,000 steps. */
 static void stepped(void *context, int64_t step, const struct trainer_report *report,
-                    double seconds)
+                    double mean_loss, double seconds)
 {
     struct finetune *f = context;
     int64_t total = f->trainer.settings.steps, here = step - f->outcome.resumed_from;
     double weight = here < 20 ? 1.0 / (double)here : 0.05;
-    char accuracy[32] = "";
-    f->loss_mean += weight * (report->loss - f->loss_mean);
+    char accuracy[32] = "", left[32];
     f->seconds_mean += weight * (seconds - f->seconds_mean);
     f->tokens_mean += weight * ((double)report->tokens - f->tokens_mean);
     if (isfinite(report->accuracy)) {
         f->accuracy_mean += weight * (report->accuracy - f->accuracy_mean);
         snprintf(accuracy, sizeof accuracy, ", accuracy %.2f", f->accuracy_mean);
     }
-    double left = f->seconds_mean * (double)(total - step);
-    meter_status(f->meter,
-                 "train: step %lld of %lld, loss %.4f%s, learning rate %.2e, %.0f tokens/s, %.0f "
-                 "%s left",
-                 (long long)step, (long long)total, f->loss_mean, accuracy, report->learning_rate,
-                 f->tokens_mean / f->seconds_mean, left < 100 ? left : left / 60,
-                 left < 100 ? "s" : "min");
+    format_duration(left, sizeof left, f->seconds_mean * (double)(total - step));
+    meter_status(f->meter, "step %lld of %lld, %s left, loss %.4f%s, %.0f tokens/s",
+                 (long long)step, (long long)total, left, mean_loss, accuracy,
+                 f->tokens_mean / f->seconds_mean);
 }
 
-static void evaluated(void *context, int64_t step, const struct trainer_report *report, bool best)
+static void evaluated(void *context, int64_t step, const struct trainer_report *report,
+                      double mean_loss, bool best)
 {
     struct finetune *f = context;
-    char accuracy[48] = "", training[48] = ""; /* none: resumed at an evaluation */
+    char accuracy[48] = "", training[48] = "";
     if (isfinite(report->accuracy))
         snprintf(accuracy, sizeof accuracy, ", accuracy %.3f", report->accuracy);
-    if (f->tokens_mean > 0)
-        snprintf(training, sizeof training, "training loss %.4f; ", f->loss_mean);
+    if (isfinite(mean_loss))
+        snprintf(training, sizeof training, "training loss %.4f; ", mean_loss);
     meter_note(f->meter, "step %lld: %svalidation loss %.4f%s%s", (long long)step, training,
                report->loss, accuracy, best ? ", the best so far" : "");
 }
@@ -354,9 +375,32 @@ static void resumed(void *context, int64_t step)
 
 enum status finetune_take_folder(struct finetune *f, const char *folder, struct err *err)
 {
-    TRY(output_folder_make(folder, NULL, err));
+    const struct options *o = f->options;
+    bool made;
+    TRY(output_folder_make(folder, &made, err));
+    f->made = made ? folder : NULL;
     TRY(output_folder_lock(&f->lock, folder, err));
-    return f->options->force ? STATUS_OK : output_folder_check(folder, train_run_files, err);
+    if (o->force)
+        return STATUS_OK;
+    TRY(output_folder_check(folder, train_run_files, err));
+    enum train_leftover left = train_run_leftover(folder);
+    if (o->resume || left == TRAIN_NOTHING || (left == TRAIN_FINISHED && f->reuse))
+        return STATUS_OK;
+    return err_set(err, STATUS_USAGE,
+                   "%s: holds %s; go on with --resume, give another --output, or --force to begin "
+                   "anew",
+                   folder, left == TRAIN_CHECKPOINT ? "an unfinished run" : "an adapter");
+}
+
+/* What is there must be this run's, before anything is read that takes long. */
+static enum status check_leftover(const struct finetune *f, const char *folder, struct err *err)
+{
+    const struct options *o = f->options;
+    enum train_leftover left = train_run_leftover(folder);
+    if (left == TRAIN_CHECKPOINT && o->resume)
+        return train_run_compare(folder, left, f->record, err);
+    return left == TRAIN_FINISHED && !o->force ? train_run_compare(folder, left, f->record, err)
+                                               : STATUS_OK;
 }
 
 static enum status create_adapter(struct finetune *f, const struct corpus *corpus, struct err *err)
@@ -380,6 +424,9 @@ static enum status create_adapter(struct finetune *f, const struct corpus *corpu
                                o->seed, err);
 }
 
+/* What docs/quality.md found best for a model of 135 M parameters. */
+#define SMALL_MODEL_RATE 5e-4
+
 /* An adapter that guesses makes topics worse, not better. */
 static void note_learning(const struct finetune *f)
 {
@@ -392,11 +439,14 @@ static void note_learning(const struct finetune *f)
         commonest = texts[label] > commonest ? texts[label] : commonest;
     mem_free(texts);
     double guess = (double)commonest / data->n_validation;
+    const char *advice = warms_up_only(f->options) ? "a shorter --warm-up"
+                         : f->options->learning_rate < SMALL_MODEL_RATE
+                             ? "--learning-rate 5e-4 for a small model, or more --steps"
+                             : "more --steps, or another --learning-rate";
     if (f->outcome.best_accuracy < guess + 0.1 * (1 - guess))
         meter_note(f->meter,
-                   "it has hardly learnt: accuracy %.2f, where guessing gives %.2f; try "
-                   "--learning-rate 5e-4 for a small model, or more --steps",
-                   f->outcome.best_accuracy, guess);
+                   "it has hardly learnt: accuracy %.2f, where guessing gives %.2f; try %s",
+                   f->outcome.best_accuracy, guess, advice);
 }
 
 /* A finished run with the same record has left its adapter: training again would give the same
@@ -406,13 +456,28 @@ static bool is_done(struct finetune *f, const char *folder)
     return f->reuse && train_run_is_done(folder, f->record, &f->outcome);
 }
 
+/* What the model says of a lack of memory is for who embeds: --batch-tokens is not training's. */
+static void advise(struct err *err)
+{
+    char text[sizeof err->text], *advice = strrchr(err->text, ';');
+    if (!advice || !strstr(advice, "--batch-tokens"))
+        return;
+    *advice = '\0';
+    strcpy(text, err->text);
+    err_set(err, STATUS_RESOURCE, "%s; lower --batch, --max-tokens or --rank", text);
+}
+
 static enum status train(struct finetune *f, const struct trainer_settings *settings,
                          enum precision precision, const char *folder, struct err *err)
 {
     const struct options *o = f->options;
     struct progress progress = meter_progress(f->meter);
-    TRY(embedder_load(&f->embedder, f->device, o->model_path, precision,
-                      f->embedder.config.n_layers, f->plan.pass_tokens, &progress, err));
+    enum status status =
+        embedder_load(&f->embedder, f->device, o->model_path, precision,
+                      f->embedder.config.n_layers, f->plan.pass_tokens, &progress, err);
+    if (status == STATUS_RESOURCE)
+        advise(err);
+    TRY(status);
     TRY(trainer_open(&f->trainer, f->device, &f->embedder, &f->adapter, &f->data, &f->plan,
                      settings, err));
     const struct train_run_settings run = {
@@ -436,13 +501,17 @@ enum status finetune_run(struct finetune *f, const struct corpus *corpus,
     enum precision precision;
     f->outcome = (struct train_outcome){
         .best_loss = NAN, .best_accuracy = NAN, .last_loss = NAN}; /* with --plan it stays so */
-    TRY(parse_precision(&precision, o->precision, err));
+    TRY(settle_precision(&precision, o, err));
     TRY(llama_check_precision(f->device, precision, err));
     TRY(settle_objective(f, corpus, err));
     TRY(settle_trainer(f, &settings, err));
+    TRY(embedder_open_texts(&f->embedder, o->model_path, "{text}", o->max_tokens, err));
+    TRY(make_record(f, &settings, precision, corpus, validation, err));
+    if (!o->plan)
+        TRY(check_leftover(f, folder, err));
     TRY(read_texts(f, corpus, validation, err));
+    TRY(complete_record(f, err));
     TRY(create_adapter(f, corpus, err));
-    TRY(make_record(f, &settings, corpus, validation, err));
     TRY(finetune_plan(f, &settings, precision, err));
     if (o->plan)
         return STATUS_OK;
@@ -453,10 +522,10 @@ enum status finetune_run(struct finetune *f, const struct corpus *corpus,
         return STATUS_OK;
     }
     enum train_leftover left = train_run_leftover(folder);
-    if (o->resume && !o->force && !f->retrains && left == TRAIN_FINISHED)
+    if (left == TRAIN_FINISHED && !o->force) /* whose record has other members than this one's */
         return err_set(err, STATUS_USAGE,
-                       "%s: holds a finished run with other settings or texts; give another "
-                       "--output, or --force to begin anew",
+                       "%s: holds a finished run of another version of midashi; give another "
+                       "--output, or --force to train anew",
                        folder);
     if (o->resume && left != TRAIN_CHECKPOINT)
         meter_note(f->meter, "%s: no checkpoint; training from the start", folder);
@@ -496,6 +565,8 @@ void finetune_free(struct finetune *finetune)
     train_data_free(&finetune->data);
     json_decref(finetune->record);
     mem_free(finetune->held_out);
+    if (finetune->made)
+        output_folder_drop(finetune->made);
     output_folder_unlock(&finetune->lock);
     *finetune = (struct finetune){0};
 }

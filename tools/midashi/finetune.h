@@ -12,9 +12,8 @@ struct finetune {
     const struct options *options;
     struct meter *meter;
     struct device *device;
-    bool reuse;    /* an adapter in the folder that the same run made is good enough */
-    bool retrains; /* an adapter of other settings may be replaced */
-    int n_topics;  /* so many texts at least must not be held out */
+    bool reuse;   /* an adapter in the folder that the same run made is good enough */
+    int n_topics; /* so many texts at least must not be held out */
 
     bool reused;
     struct train_plan plan;
@@ -28,16 +27,18 @@ struct finetune {
 
     /* Of the run. */
     struct output_lock lock;
+    const char *made; /* the folder, where it was not there; NULL: it was */
     struct embedder embedder;
     struct train_data data;
     struct lora_adapter adapter;
     struct trainer trainer;
     json_t *record;
-    double loss_mean, accuracy_mean, seconds_mean, tokens_mean; /* running, for whoever watches */
+    double accuracy_mean, seconds_mean, tokens_mean; /* running, for whoever watches */
 };
 
 /* Makes the folder of the adapter, which is this run's alone from now on. STATUS_USAGE: another run
- * is writing there; or, without --force, it holds what midashi did not write. */
+ * is writing there; or, without --force, it holds what midashi did not write, or what a run left
+ * that this one neither goes on with nor may use again. */
 enum status finetune_take_folder(struct finetune *finetune, const char *folder, struct err *err);
 
 /* Trains on `corpus` and leaves the adapter in `folder`, which was taken. validation: another

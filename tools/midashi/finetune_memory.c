@@ -2,6 +2,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "host/base/amount.h"
+#include "host/base/cuda_device.h"
+#include "host/base/cuda_memory.h"
 #include "host/estimate.h"
 #include "tools/midashi/finetune.h"
 #include "tools/midashi/system.h"
@@ -19,22 +22,10 @@ static size_t weight_bytes(const struct finetune *f, const struct weights *weigh
     return estimate.weights[precision] + (own ? output * (precision == PRECISION_F32 ? 4 : 2) : 0);
 }
 
-/* In megabytes below a gigabyte. */
-static const char *format_bytes(char text[16], size_t bytes)
-{
-    bool giga = bytes >= 1000000000;
-    snprintf(text, 16,
-             giga               ? "%.2f GB"
-             : bytes < 10000000 ? "%.1f MB"
-                                : "%.0f MB",
-             (double)bytes / (giga ? 1e9 : 1e6));
-    return text;
-}
-
 static void note_plan(const struct finetune *f, size_t budget)
 {
     const struct train_plan *p = &f->plan;
-    char total[16], all[16], model[16], adapter[16], kept[16], shared[16], losses[16], layers[64];
+    char layers[64];
     if (p->kept_layers < p->n_layers)
         snprintf(layers, sizeof layers, "%d of %d layers", p->kept_layers, p->n_layers);
     else
@@ -42,10 +33,25 @@ static void note_plan(const struct finetune *f, size_t budget)
     meter_note(f->meter,
                "memory: %s of %s: model %s, adapter and optimiser %s, activations %s (%s kept), "
                "buffers %s, losses %s; up to %d tokens a pass",
-               format_bytes(total, p->total), format_bytes(all, budget),
-               format_bytes(model, p->weights), format_bytes(adapter, p->adapter),
-               format_bytes(kept, p->kept), layers, format_bytes(shared, p->shared),
-               format_bytes(losses, p->losses), p->pass_tokens);
+               amount_of(p->total).text, amount_of(budget).text, amount_of(p->weights).text,
+               amount_of(p->adapter).text, amount_of(p->kept).text, layers,
+               amount_of(p->shared).text, amount_of(p->losses).text, p->pass_tokens);
+}
+
+/* A GPU holds no more than is free on it, whatever --memory says; elsewhere the system swaps. */
+static enum status bound_memory(const struct finetune *f, size_t *budget, struct err *err)
+{
+    size_t available;
+    if (f->device->kind != DEVICE_CUDA)
+        return STATUS_OK;
+    TRY(cuda_memory_free(f->device->cuda, &available, err));
+    if (*budget <= available)
+        return STATUS_OK;
+    meter_note(f->meter, "--memory %s: cuda:%d has %s, %s of them free; taking no more",
+               f->options->memory, f->device->cuda->ordinal,
+               amount_of(f->device->cuda->info.memory).text, amount_of(available).text);
+    *budget = available;
+    return STATUS_OK;
 }
 
 enum status finetune_plan(struct finetune *f, const struct trainer_settings *s,
@@ -54,6 +60,7 @@ enum status finetune_plan(struct finetune *f, const struct trainer_settings *s,
     size_t budget;
     struct weights *weights;
     TRY(parse_memory(&budget, f->options->memory, f->device, err));
+    TRY(bound_memory(f, &budget, err));
     TRY(weights_open(&weights, f->options->model_path, &f->embedder.config, err));
     f->embedder.max_tokens = train_data_longest(&f->data); /* no longer text will come */
     enum status status = train_plan_make(&f->plan,

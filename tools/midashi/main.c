@@ -24,10 +24,13 @@ static void print_usage(FILE *stream)
           stream);
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(stream, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    fputs("\n`midashi COMMAND --help` lists a command's options; `midashi --version` the version.\n"
-          "CORPUS is a .csv, .tsv, .jsonl or .txt, a folder of .txt, each also .gz, or - for\n"
-          "standard input. MODEL is a folder with config.json, weights in safetensors and a\n"
-          "tokenizer, or a .gguf; or ORG/NAME, in models/ or in the Hugging Face cache.\n",
+    fputs("\n`midashi COMMAND --help` lists a command's options; `midashi --version` tells\n"
+          "which one this is. CORPUS is a .csv, .tsv, .jsonl or .txt, a folder of .txt,\n"
+          "each also .gz, or - for standard input. MODEL is a folder with config.json,\n"
+          "weights in safetensors and a tokenizer, or a .gguf; or ORG/NAME, in models/ or\n"
+          "in the Hugging Face cache.\n\n"
+          "Exit codes: 0 done, 1 failed, 2 wrong usage, 65 bad data, 66 a file is missing,\n"
+          "71 the device, memory or disk, 130 interrupted.\n",
           stream);
 }
 

@@ -2,11 +2,8 @@
 #include "tools/midashi/options.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 #include "host/base/threads.h"
 #include "loaders/model_find.h"
@@ -61,7 +58,7 @@ static const struct option {
      "a model's folder or .gguf, or its name: ORG/NAME[@REVISION], NAME (needed; in "
      "bench only for the pipeline)"},
     {"--precision", "nf4|bf16|f32", OPTION_TEXT, offsetof(struct options, precision), 0, 0,
-     "how the layers' weights are kept in memory (nf4)"},
+     "how the layers' weights are kept in memory (as --adapter was trained; nf4)"},
     {"--adapter", "FOLDER", OPTION_TEXT, offsetof(struct options, adapter), 0, 0,
      "a LoRA adapter of the model, as PEFT or train writes it (none)"},
     {"--pool", "auto|last|mean|last+mean|mean-all", OPTION_TEXT, offsetof(struct options, pool), 0,
@@ -174,9 +171,10 @@ static const struct option {
      "go on from the output folder's checkpoint, if there is one; nothing where the run is done"},
     {"--memory", "auto|SIZE", OPTION_TEXT, offsetof(struct options, memory), 0, 0,
      "what training or clustering may take, as 6G or 800M; less is slower and gives the same bytes "
-     "(auto: 80 % of what is free)"},
+     "(auto: 80 % of what is free, on a GPU 95 %)"},
     {"--plan", NULL, OPTION_FLAG, offsetof(struct options, plan), 0, 0,
-     "only print how much memory training would take"},
+     "only print how much memory training would take; on a GPU CUDA itself takes up to 500 MB "
+     "beside it"},
     {"--probabilities", "P.npy", OPTION_TEXT, offsetof(struct options, probabilities), 0, 0,
      "write every label's probability: a row a text, zeros for a blank one (not written)"},
     {"--set", "MODEL", OPTION_TEXT, offsetof(struct options, set), 0, 0,
@@ -271,6 +269,13 @@ static bool each_option(const struct command *command,
     return false;
 }
 
+/* What the option's value may be for the command. */
+static const char *value_of(const struct command *command, const struct option *option)
+{
+    bool device = option->offset == offsetof(struct options, device);
+    return device && command->cpu_only ? "auto|cpu" : option->value;
+}
+
 /* One of what only fine-tuning reads. */
 static bool is_training(const struct option *option)
 {
@@ -308,7 +313,11 @@ static enum status unknown_option(const struct command *command, const char *arg
                                   struct err *err)
 {
     struct nearest nearest = {.wanted = argument, .distance = INT_MAX};
+    const char *ours = suggest_option(argument);
+    const struct option *same = ours ? find_option(ours, strlen(ours)) : NULL;
     each_option(command, keep_nearest, &nearest);
+    if (same && each_option(command, is_option, (void *)same))
+        nearest.name = same->name;
     if (nearest.name)
         return err_set(err, STATUS_USAGE, "midashi %s has no option %s; did you mean %s?",
                        command->name, argument, nearest.name);
@@ -317,32 +326,6 @@ static enum status unknown_option(const struct command *command, const char *arg
 }
 
 /* ---- values --------------------------------------------------------------------------------- */
-
-bool parse_whole(const char *text, int64_t low, int64_t high, int64_t *value)
-{
-    const char *digits = *text == '-' ? text + 1 : text;
-    if (*digits < '0' || *digits > '9')
-        return false; /* strtoll would skip white space and take a '+' */
-    char *end;
-    errno = 0;
-    long long n = strtoll(text, &end, 10);
-    if (*end || errno || n < low || n > high)
-        return false;
-    *value = n;
-    return true;
-}
-
-bool parse_decimal(const char *text, double low, double high, double *value)
-{
-    if (!*text || text[strspn(text, "0123456789.eE+-")])
-        return false; /* no hexadecimal, no "nan", no white space */
-    char *end;
-    double x = strtod(text, &end);
-    if (*end || !isfinite(x) || x < low || x > high)
-        return false;
-    *value = x;
-    return true;
-}
 
 static enum status set_value(struct options *options, const struct option *option,
                              const char *value, struct err *err)
@@ -394,7 +377,6 @@ static void set_defaults(struct options *options)
 {
     *options = (struct options){
         .device = "auto",
-        .precision = "nf4",
         .type = "f32",
         .restarts = 1,
         .max_iterations = 300,
@@ -454,14 +436,15 @@ static enum status check_counts(const struct options *options, const struct comm
 
 /* value: NULL where the command line ends. A value that is empty, or an option's name that does not
  * stand behind a '=', means that the value was forgotten. */
-static enum status check_value(const struct option *option, const char *value, bool behind_equals,
-                               struct err *err)
+static enum status check_value(const struct command *command, const struct option *option,
+                               const char *value, bool behind_equals, struct err *err)
 {
     if (!value || !*value)
-        return err_set(err, STATUS_USAGE, "%s needs a value: %s", option->name, option->value);
+        return err_set(err, STATUS_USAGE, "%s needs a value: %s", option->name,
+                       value_of(command, option));
     if (!behind_equals && find_option(value, strcspn(value, "=")))
         return err_set(err, STATUS_USAGE, "%s needs a value, %s, before %s", option->name,
-                       option->value, value);
+                       value_of(command, option), value);
     return STATUS_OK;
 }
 
@@ -519,7 +502,7 @@ enum status options_parse(struct options *options, const struct command *command
         if (option->kind != OPTION_FLAG && !value && i + 1 < argc)
             value = argv[++i];
         if (option->kind != OPTION_FLAG)
-            TRY(check_value(option, value, equals, err));
+            TRY(check_value(command, option, value, equals, err));
         TRY(set_value(options, option, value, err));
         if (is_training(option))
             options->training_option = option->name;
@@ -565,12 +548,17 @@ static void print_wrapped(FILE *stream, const char *text, int indent)
     fputc('\n', stream);
 }
 
+struct help {
+    const struct command *command;
+    FILE *stream;
+};
+
 static bool print_option(void *context, const struct option *option)
 {
-    FILE *stream = context;
-    fprintf(stream, "  %s%s%s\n", option->name, option->value ? " " : "",
-            option->value ? option->value : "");
-    print_wrapped(stream, option->help, 2 * HELP_COLUMN);
+    const struct help *help = context;
+    const char *value = value_of(help->command, option);
+    fprintf(help->stream, "  %s%s%s\n", option->name, value ? " " : "", value ? value : "");
+    print_wrapped(help->stream, option->help, 2 * HELP_COLUMN);
     return false;
 }
 
@@ -581,5 +569,5 @@ void options_help(const struct command *command, FILE *stream)
     if (*command->details)
         print_wrapped(stream, command->details, 0);
     fprintf(stream, "\nOptions (defaults in brackets):\n");
-    each_option(command, print_option, stream);
+    each_option(command, print_option, &(struct help){command, stream});
 }

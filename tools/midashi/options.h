@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include "host/base/status.h"
 #include "host/kmeans.h"
+#include "tools/midashi/numbers.h"
 
 /* Every option of every command; a command reads those that it lists. Texts borrow argv. */
 #define COUNT_AUTO (-1)
@@ -26,8 +27,8 @@ struct options {
     /* model and representation */
     const char *model;         /* as given: a path or a name */
     char model_path[PATH_MAX]; /* where the model lies, also one that is an argument; or "" */
-    const char *precision;
-    const char *adapter; /* a folder of PEFT's */
+    const char *precision;     /* NULL: not given */
+    const char *adapter;       /* a folder of PEFT's */
     const char *pool, *layer, *normalise, *prompt, *remove_components;
     int max_tokens, batch_tokens;
     const char *type; /* of embeddings: f32|f16 */
@@ -72,6 +73,7 @@ struct command {
         *options; /* names from the table, NULL at the end; groups expand: "@common" */
     int least_arguments, most_arguments;
     bool first_is_model;                       /* the first argument is what --model is elsewhere */
+    bool cpu_only;                             /* --device takes no GPU */
     void (*defaults)(struct options *options); /* its own, where they differ; or NULL */
     enum status (*run)(const struct options *options, struct err *err);
 };
@@ -86,12 +88,8 @@ enum status options_parse(struct options *options, const struct command *command
 /* The page of `midashi COMMAND --help`. */
 void options_help(const struct command *command, FILE *stream);
 
-/* k-means as --topics (k 0 for auto), --seed, --restarts, --max-iterations, --tolerance and --spherical say. */
+/* k-means as --topics (k 0 for auto), --seed, --restarts, --max-iterations, --tolerance and
+ * --spherical say. */
 struct kmeans_settings options_kmeans(const struct options *options);
-
-/* A whole number in [low, high], the whole text. false otherwise. */
-bool parse_whole(const char *text, int64_t low, int64_t high, int64_t *value);
-/* A finite decimal number in [low, high], the whole text. */
-bool parse_decimal(const char *text, double low, double high, double *value);
 
 #endif

@@ -22,7 +22,7 @@ void meter_open(struct meter *meter, bool quiet)
 #define REDRAW_SECONDS 0.1  /* on a terminal */
 #define LINE_SECONDS   10.0 /* between plain lines */
 
-static void format_duration(char *text, size_t size, double seconds)
+void format_duration(char *text, size_t size, double seconds)
 {
     if (seconds < 100)
         snprintf(text, size, "%.0f s", seconds);

@@ -3,8 +3,12 @@
 #define MIDASHI_TOOLS_PROGRESS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include "host/base/clock.h"
 #include "host/base/progress.h"
+
+/* "12 s", "12 min", "1.2 h". */
+void format_duration(char *text, size_t size, double seconds);
 
 /* What a command shows while it works: count, rate and time left, redrawn in place on a terminal,
  * as a plain line now and then elsewhere. */

@@ -42,3 +42,35 @@ int suggest_distance(const char *given, const char *name)
     int most = letters / 3 > 1 ? (int)(letters / 3) : 1;
     return letters > 0 && distance <= most ? distance : INT_MAX;
 }
+
+const char *suggest_option(const char *given)
+{
+    static const struct {
+        const char *theirs, *ours;
+    } names[] = {
+        {"--lr", "--learning-rate"},
+        {"--epochs", "--steps"},
+        {"--num-epochs", "--steps"},
+        {"--max-steps", "--steps"},
+        {"--warmup-steps", "--warm-up"},
+        {"--lora-rank", "--rank"},
+        {"--lora-r", "--rank"},
+        {"--lora-alpha", "--alpha"},
+        {"--lora-dropout", "--dropout"},
+        {"--gradient-accumulation-steps", "--accumulate"},
+        {"--max-grad-norm", "--clip"},
+        {"--eval-steps", "--evaluate-every"},
+        {"--save-steps", "--checkpoint-every"},
+        {"--max-length", "--max-tokens"},
+    };
+    size_t length = strcspn(given, "=");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *theirs = names[i].theirs;
+        bool same = strlen(theirs) == length;
+        for (size_t j = 0; same && j < length; j++) /* --max_steps too */
+            same = theirs[j] == (given[j] == '_' ? '-' : given[j]);
+        if (same)
+            return names[i].ours;
+    }
+    return NULL;
+}

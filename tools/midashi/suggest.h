@@ -8,4 +8,7 @@
  * '=' in `given` is not looked at. */
 int suggest_distance(const char *given, const char *name);
 
+/* What an option that other programs for training have is called here; NULL: not known. */
+const char *suggest_option(const char *given);
+
 #endif

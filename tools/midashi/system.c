@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "host/base/cuda_device.h"
 #include "host/base/cuda_memory.h"
 #include "host/base/memory.h"
+#include "host/llama.h"
 
 enum status open_device(struct device *device, const struct options *options, struct meter *meter,
                         struct err *err)
@@ -15,7 +17,25 @@ enum status open_device(struct device *device, const struct options *options, st
     TRY(device_open(device, options->device, options->threads, err));
     if (device->passed_over.text[0])
         meter_note(meter, "%s; computing on the CPU", device->passed_over.text);
+    const struct cuda_device *cuda = device->cuda;
+    if (cuda)
+        meter_note(meter, "cuda:%d: %s%s, sm_%d%d", cuda->ordinal, cuda->info.name,
+                   cuda->driver.software ? " (a software device, no GPU)" : "", cuda->info.major,
+                   cuda->info.minor);
     return STATUS_OK;
+}
+
+enum status open_model_device(struct device *device, const struct options *options,
+                              enum precision precision, struct meter *meter, struct err *err)
+{
+    TRY(open_device(device, options, meter, err));
+    if (strcmp(options->device, "auto") != 0 ||
+        llama_check_precision(device, precision, NULL) == STATUS_OK)
+        return STATUS_OK;
+    device_close(device);
+    meter_note(meter, "--precision %s is the CPU's; computing on the CPU",
+               precision_name(precision));
+    return device_open(device, "cpu", options->threads, err);
 }
 
 enum status open_cpu_device(struct device *device, const struct options *options, struct err *err)

@@ -4,12 +4,16 @@
 
 #include <stddef.h>
 #include "host/base/device.h"
+#include "host/base/precision.h"
 #include "tools/midashi/options.h"
 #include "tools/midashi/progress.h"
 
-/* The device of --device and --threads. A GPU that `auto` had to pass over is a note. */
+/* The device of --device and --threads. A GPU is a note, and one that `auto` had to pass over. */
 enum status open_device(struct device *device, const struct options *options, struct meter *meter,
                         struct err *err);
+/* The same for a model: with `auto`, one whose precision GPUs do not have is the CPU's. */
+enum status open_model_device(struct device *device, const struct options *options,
+                              enum precision precision, struct meter *meter, struct err *err);
 /* For commands that compute on the CPU alone. STATUS_USAGE for a GPU. */
 enum status open_cpu_device(struct device *device, const struct options *options, struct err *err);
 
