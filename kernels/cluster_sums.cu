@@ -390,13 +390,12 @@ extern "C" __global__ void __launch_bounds__(32)
 
 /* ---- blocks together ------------------------------------------------------------------------ */
 
-#define FOLD_THREADS 256
-
 template <int W> static __device__ void fold(const cluster_sums_job &p)
 {
-    int place = blockIdx.x % p.runs.n, run = p.runs.of[place], pieces = p.d / W;
-    int item = blockIdx.x / p.runs.n * FOLD_THREADS + threadIdx.x, cluster = item / pieces;
-    if (cluster >= p.k)
+    int place = blockIdx.x % p.runs.n, run = p.runs.of[place];
+    unsigned pieces = p.d / W, item = blockIdx.x / p.runs.n * CLUSTER_SUMS_FOLD + threadIdx.x;
+    unsigned cluster = item / pieces;
+    if (cluster >= (unsigned)p.k)
         return;
     size_t j = (size_t)(item % pieces) * W;
     double *at = p.sums + ((size_t)run * p.k + cluster) * p.d + j;
@@ -419,13 +418,13 @@ template <int W> static __device__ void fold(const cluster_sums_job &p)
         store_doubles(at, total);
 }
 
-extern "C" __global__ void __launch_bounds__(FOLD_THREADS)
+extern "C" __global__ void __launch_bounds__(CLUSTER_SUMS_FOLD)
     cluster_fold_by_fours(const __grid_constant__ cluster_sums_job p)
 {
     fold<4>(p);
 }
 
-extern "C" __global__ void __launch_bounds__(FOLD_THREADS)
+extern "C" __global__ void __launch_bounds__(CLUSTER_SUMS_FOLD)
     cluster_fold_by_elements(const __grid_constant__ cluster_sums_job p)
 {
     fold<1>(p);

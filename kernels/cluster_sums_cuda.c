@@ -10,8 +10,7 @@
 #define ENOUGH_BYTES ((size_t)64 << 20)
 /* Blocks of a warp that go round until a unit's pieces are done: enough for any card, few enough to
  * begin and end where there is little to do. */
-#define MOST_WARPS   8192
-#define FOLD_THREADS 256 /* cluster_sums.cu's */
+#define MOST_WARPS 8192
 
 static int at_most(int64_t n, int limit)
 {
@@ -108,8 +107,8 @@ static enum status add_blocks(struct device *device, struct cluster_sums_job *jo
     TRY(launch(device, sums[fours], (int64_t)of_unit * n_units, 32, job, err));
     if (!job->partial)
         return STATUS_OK;
-    return launch(device, folds[fours], divide_up(job->k * pieces, FOLD_THREADS) * job->runs.n,
-                  FOLD_THREADS, job, err);
+    return launch(device, folds[fours], divide_up(job->k * pieces, CLUSTER_SUMS_FOLD) * job->runs.n,
+                  CLUSTER_SUMS_FOLD, job, err);
 }
 
 enum status cluster_sums_add_cuda(struct device *device, double *sums, int64_t *counts,
@@ -120,7 +119,7 @@ enum status cluster_sums_add_cuda(struct device *device, double *sums, int64_t *
 {
     struct cuda_arena arena = {.base = (CUdeviceptr)(uintptr_t)scratch};
     struct cluster_sums_job job = job_of(n, k, d);
-    assert(n >= 0 && n <= stride && k >= 1 && d >= 1 && d < 32768);
+    assert(n >= 0 && n <= stride && k >= 1 && d >= 1 && (int64_t)k * d <= INT32_MAX);
     assert(runs->n >= 0 && runs->n <= RUNS_LARGEST);
     if (n == 0 || runs->n == 0)
         return STATUS_OK;

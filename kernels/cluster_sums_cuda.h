@@ -25,10 +25,10 @@
  * runs                    those that are listed; the others' arrays are not touched
  * scratch                 cluster_sums_cuda_bytes(n, k, d, n_runs) with n_runs >= runs->n, 256-byte
  *                         aligned; garbage before and behind
- * 0 <= n <= stride, 1 <= k, 1 <= d < 32,768; device pointers, no overlap. x at a multiple of 16
- * bytes, sums of 256. The rows are a chunk whose first row is a multiple of 65,536 from the first
- * of all. NaN and infinities as kernels/cluster_sums.h says. Queued on the device's stream; nothing
- * waits. */
+ * 0 <= n <= stride, 1 <= k, 1 <= d, k * d < 2^31; device pointers, no overlap. x at a multiple of
+ * 16 bytes, sums of 256. The rows are a chunk whose first row is a multiple of 65,536 from the
+ * first of all. NaN and infinities as kernels/cluster_sums.h says. Queued on the device's stream;
+ * nothing waits. */
 enum status cluster_sums_add_cuda(struct device *device, double *sums, int64_t *counts,
                                   int64_t *n_moved, const float *x, int32_t *label,
                                   const int32_t *next, int64_t stride, bool none_before, int n,

@@ -11,6 +11,8 @@
 /* Of the block that sorts a unit's moves: clusters are sorted by so many bits at a time. */
 #define CLUSTER_SUMS_THREADS 1024
 #define CLUSTER_SUMS_BITS    8
+/* Threads of a block that adds blocks' sums together. */
+#define CLUSTER_SUMS_FOLD 256
 
 /* A row that comes to a cluster or leaves it; a row that changes is two. */
 struct cluster_move {

@@ -20,8 +20,9 @@ struct shape {
     int stride, sparse;
 };
 
-/* A row, a block and its neighbours, several; columns in fours and not; clusters round a digit of
- * the sort, and of three digits; with the last one, launches of two blocks and of one. */
+/* A row, a block and its neighbours, several; columns in fours and not, and very many; clusters
+ * round a digit of the sort, and of three digits; with the last one, launches of two blocks and of
+ * one. */
 static const struct shape shapes[] = {
     {0, 3, 4, 1, 1, 0, 1},
     {1, 1, 1, 1, 1, 1, 1},
@@ -30,6 +31,8 @@ static const struct shape shapes[] = {
     {1025, 256, 8, 1, 1, 1025, 1},
     {2000, 257, 12, 2, 3, 2100, 1},
     {60, 20, 1028, 3, 6, 60, 1},
+    {5, 3, 32772, 1, 1, 5, 1},
+    {20, 2, 40001, 2, 2, 21, 1},
     {3000, 10000, 2, 1, 1, 3000, 1},
     {CLUSTER_BLOCK_ROWS - 1, 5, 1, 1, 1, CLUSTER_BLOCK_ROWS, 2},
     {CLUSTER_BLOCK_ROWS, 1000, 1, 1, 1, CLUSTER_BLOCK_ROWS, 2},

@@ -272,7 +272,7 @@ test_scaling_grows_on_a_gpu() {
     as_a_card
     unset SOFTCUDA_CHECK
     run "$MIDASHI" bench scaling --device cuda
-    expect_error 2 "--device cuda: k-means is the CPU's; give a --model"
+    expect_error 2 "--device cuda: k-means alone is measured on the CPU; give a --model"
     run "$MIDASHI" bench scaling --model "$model" --topics 4 --largest 1000 --device cuda --json --output "$dir/s.svg"
     expect_code 0
     python3 - "$stdout" <<'PYTHON' || fail 'the JSON is not as documented'

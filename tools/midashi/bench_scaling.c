@@ -228,8 +228,10 @@ static enum status open_place(struct scaling *scaling, const struct options *opt
                          options->threads, err));
     scaling->gpu = scaling->place.device.kind == DEVICE_CUDA;
     if (scaling->gpu && !options->model)
-        return err_set(err, STATUS_USAGE,
-                       "--device %s: k-means is the CPU's; give a --model to embed with", name);
+        return err_set(
+            err, STATUS_USAGE,
+            "--device %s: k-means alone is measured on the CPU; give a --model to embed with",
+            name);
     if (scaling->place.software)
         return err_set(err, STATUS_USAGE,
                        "--device %s: bench scaling is timed, and a software device's times mean "
