@@ -133,18 +133,36 @@ static enum status keep_layers(bool *fits, struct train_plan *plan,
     return STATUS_OK;
 }
 
-/* Advice is about what takes the memory: where the model alone does, nothing else helps. */
+/* What would help, and only that: the model may take it all, or what no setting makes smaller. */
+static enum status write_advice(char *text, size_t size, const struct train_plan *plan,
+                                const struct train_plan_request *request, struct err *err)
+{
+    struct train_plan_request least = *request;
+    struct train_plan smallest = {.n_layers = plan->n_layers};
+    bool fits;
+    least.batch = request->objective == OBJECTIVE_CONTRASTIVE ? 2 : 1;
+    least.accumulate = least.longest = 1;
+    TRY(keep_layers(&fits, &smallest, &least, PASS_TOKENS, 0, err));
+    if (plan->weights >= request->budget)
+        snprintf(text, size, "%s a smaller model, or raise --memory",
+                 request->precision == PRECISION_NF4 ? "take" : "give --precision nf4 or");
+    else if (!fits)
+        snprintf(text, size, "raise --memory: a batch of %d of the shortest texts takes %s too",
+                 least.batch, amount_of(smallest.total).text);
+    else
+        snprintf(text, size, "lower --batch, --max-tokens or --rank, or raise --memory");
+    return STATUS_OK;
+}
+
 static enum status does_not_fit(const struct train_plan *plan,
                                 const struct train_plan_request *request, struct err *err)
 {
-    const char *advice = plan->weights < request->budget ? "lower --batch, --max-tokens or --rank"
-                         : request->precision != PRECISION_NF4
-                             ? "give --precision nf4 or a smaller model"
-                             : "take a smaller model";
+    char advice[128];
+    TRY(write_advice(advice, sizeof advice, plan, request, err));
     return err_set(
         err, STATUS_RESOURCE,
         "training takes %s at least: model %s, adapter and optimiser %s, activations %s, "
-        "buffers %s, losses %s; that is %s more than is allowed; %s, or raise --memory",
+        "buffers %s, losses %s; that is %s more than is allowed; %s",
         amount_of(plan->total).text, amount_of(plan->weights).text, amount_of(plan->adapter).text,
         amount_of(plan->kept).text, amount_of(plan->shared).text, amount_of(plan->losses).text,
         amount_of(plan->total - request->budget).text, advice);
