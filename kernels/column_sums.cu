@@ -6,10 +6,10 @@
  * An addition in a chain of float64 waits for some 40 cycles on a GeForce card, and 512 of them are
  * 8 microseconds: 5,894 x 4,096 is 1,536 warps of chains, more than enough to hide it. What binds is
  * reading x, as long as the addition is all that a value takes of the two float64 units: see
- * squared_distance.cuh for how it is widened. The rows of the next step are fetched before those at
+ * widen.cuh for how it is widened. The rows of the next step are fetched before those at
  * hand are added. */
 #include "kernels/column_sums_job.h"
-#include "kernels/squared_distance.cuh"
+#include "kernels/widen.cuh"
 
 #define ROWS_AHEAD 16
 
