@@ -11,7 +11,8 @@
  * folder that holds anything that midashi did not write, unless force. STATUS_BAD_DATA: not a
  * folder. */
 enum status topics_folder_prepare(const char *folder, bool force, bool *made, struct err *err);
-/* At the end of a run that prepared it: what nothing was written into goes; FOLDER only where it was made. */
+/* At the end of a run that prepared it: what nothing was written into goes; FOLDER only where it
+ * was made. */
 void topics_folder_drop(const char *folder, bool made);
 
 /* Writes the files; each is old or new after a kill, run.json comes last. `run` is what run.json

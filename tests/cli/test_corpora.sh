@@ -98,11 +98,11 @@ test_waiting_for_a_pipe_can_be_interrupted() {
     need_file /proc/self/status
     mkfifo "$dir/pipe"
     expect_interruptible "$MIDASHI" embed "$dir/pipe" --model "$model" --output "$dir/e.npy" \
-        3</dev/null
+        --device cpu 3</dev/null
     sleep 60 >"$dir/pipe" &
     writer=$!
     expect_interruptible "$MIDASHI" embed - --model "$model" --output "$dir/e.npy" \
-        3<"$dir/pipe"
+        --device cpu 3<"$dir/pipe"
     kill "$writer"
 }
 

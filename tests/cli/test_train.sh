@@ -279,7 +279,7 @@ test_a_guess_is_called_one() {
     expect_match "$stderr" "$hardly; try more --steps, or another --learning-rate$"
     train "$dir/c" --steps 3 --warm-up 1000
     expect_code 0
-    expect_match "$stderr" '^--warm-up 1000: the rate is still rising when the run ends at step 3; lower it$'
+    expect_match "$stderr" '^--warm-up 1000: the rate is still rising when the run ends at step 3; shorten it$'
     expect_match "$stderr" "$hardly; try a shorter --warm-up$"
 }
 

@@ -168,9 +168,10 @@ static void note_texts(const struct finetune *f, const struct corpus *corpus)
     else
         meter_note(f->meter, "objective: %s", objective_name(f->objective));
     if (warms_up_only(f->options))
-        meter_note(f->meter,
-                   "--warm-up %d: the rate is still rising when the run ends at step %d; lower it",
-                   f->options->warm_up, f->options->steps);
+        meter_note(
+            f->meter,
+            "--warm-up %d: the rate is still rising when the run ends at step %d; shorten it",
+            f->options->warm_up, f->options->steps);
     meter_note(f->meter, "%d text%s to train on, %d held out for validation", data->n_training,
                data->n_training == 1 ? "" : "s", data->n_validation);
     if (data->n_validation == 0 && f->options->patience > 0)
