@@ -356,8 +356,8 @@ static int groups_of(int t)
 {
     int best = 0, least = 0;
     for (int groups = (int)divide_up(t, CANDIDATE_MOST); groups <= CANDIDATE_GROUPS; groups++) {
-        int work = groups * (2 * (int)divide_up(t, groups) + 1);
-        if (best == 0 || work < least)
+        int of_warp = (int)divide_up(t, groups), work = groups * (2 * of_warp + 1);
+        if (best == 0 || (of_warp >= CANDIDATE_LEAST && work < least))
             best = groups, least = work;
     }
     return best;
@@ -367,9 +367,10 @@ enum status candidate_distance_fwd_cuda(struct device *device, float *out, const
                                         const float *c, int n, int t, int d, struct err *err)
 {
     static const char *const names[2][CANDIDATE_MOST] = {
-        {"candidate_distance_1", "candidate_distance_2", "candidate_distance_3",
-         "candidate_distance_4", "candidate_distance_5", "candidate_distance_6",
-         "candidate_distance_7", "candidate_distance_8"},
+        {[CANDIDATE_LEAST - 1] = "candidate_distance_5",
+         "candidate_distance_6",
+         "candidate_distance_7",
+         "candidate_distance_8"},
         {"candidate_distance_few_1", "candidate_distance_few_2", "candidate_distance_few_3",
          "candidate_distance_few_4", "candidate_distance_few_5", "candidate_distance_few_6",
          "candidate_distance_few_7", "candidate_distance_few_8"}};

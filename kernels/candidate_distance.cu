@@ -132,22 +132,21 @@ static __device__ __forceinline__ void distances(const candidate_distance_job &p
         out[(size_t)(i / n_candidates) * p.t + i % n_candidates] = ring[i];
 }
 
-#define CANDIDATE_DISTANCE(T)                                                                      \
-    extern "C" __global__ void __launch_bounds__(64)                                               \
-        candidate_distance_few_##T(const __grid_constant__ candidate_distance_job p)               \
+#define CANDIDATE_DISTANCE(name, T, R, THREADS)                                                    \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                          \
+        candidate_distance_##name(const __grid_constant__ candidate_distance_job p)                \
     {                                                                                              \
-        distances<T, 1>(p);                                                                        \
-    }                                                                                              \
-    extern "C" __global__ void __launch_bounds__(32 * CANDIDATE_GROUPS)                            \
-        candidate_distance_##T(const __grid_constant__ candidate_distance_job p)                   \
-    {                                                                                              \
-        distances<T, 2>(p);                                                                        \
+        distances<T, R>(p);                                                                        \
     }
-CANDIDATE_DISTANCE(1)
-CANDIDATE_DISTANCE(2)
-CANDIDATE_DISTANCE(3)
-CANDIDATE_DISTANCE(4)
-CANDIDATE_DISTANCE(5)
-CANDIDATE_DISTANCE(6)
-CANDIDATE_DISTANCE(7)
-CANDIDATE_DISTANCE(8)
+CANDIDATE_DISTANCE(few_1, 1, 1, 64)
+CANDIDATE_DISTANCE(few_2, 2, 1, 64)
+CANDIDATE_DISTANCE(few_3, 3, 1, 64)
+CANDIDATE_DISTANCE(few_4, 4, 1, 64)
+CANDIDATE_DISTANCE(few_5, 5, 1, 64)
+CANDIDATE_DISTANCE(few_6, 6, 1, 64)
+CANDIDATE_DISTANCE(few_7, 7, 1, 64)
+CANDIDATE_DISTANCE(few_8, 8, 1, 64)
+CANDIDATE_DISTANCE(5, 5, 2, 32 * CANDIDATE_GROUPS)
+CANDIDATE_DISTANCE(6, 6, 2, 32 * CANDIDATE_GROUPS)
+CANDIDATE_DISTANCE(7, 7, 2, 32 * CANDIDATE_GROUPS)
+CANDIDATE_DISTANCE(8, 8, 2, 32 * CANDIDATE_GROUPS)

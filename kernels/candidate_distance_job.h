@@ -9,8 +9,9 @@
 #define CANDIDATE_STAGES  3
 /* From row to row in shared memory: rows 1, 2 and 3 begin 8, 16 and 24 banks behind row 0. */
 #define CANDIDATE_STRIDE 72
-/* Candidates of a warp, kernels for 1 to so many; and how many such groups a block has at most. */
+/* Candidates of a warp: up to so many; where a block has several such groups, at least so many. */
 #define CANDIDATE_MOST   8
+#define CANDIDATE_LEAST  5
 #define CANDIDATE_GROUPS 10
 
 struct candidate_distance_job {
