@@ -6,6 +6,7 @@
  * warp adds them. */
 #include "kernels/centre_update_job.h"
 #include "kernels/cuda.cuh"
+#include "kernels/run_list.cuh"
 
 #define PIECE   2048 /* columns, a multiple of the chains */
 #define AT_ONCE 4    /* a thread's, which are read together */
@@ -59,7 +60,7 @@ struct centre_of_launch {
     double count;
 
     __device__ centre_of_launch(const centre_job &p)
-        : index((size_t)p.runs.of[blockIdx.x % p.runs.n] * p.k + blockIdx.x / p.runs.n),
+        : index((size_t)run_of_block(p.runs) * p.k + piece_of_block(p.runs)),
           at(index * p.d), count((double)p.counts[index])
     {
     }

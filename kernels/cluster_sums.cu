@@ -23,6 +23,7 @@
  * first to the last, and find them in L2. */
 #include "kernels/cluster_sums_job.h"
 #include "kernels/cuda.cuh"
+#include "kernels/widen.cuh"
 
 #define ALL    0xFFFFFFFF
 #define WARPS  (CLUSTER_SUMS_THREADS / 32)
@@ -285,26 +286,25 @@ template <int W> static __device__ void store_doubles(double *to, const doubles<
             *(double2 *)(to + i) = *(const double2 *)&v.of[i];
 }
 
-/* (double)x of W floats by their bits: the exponent's bias is 1023 for 127. Zeros, subnormals, NaN
- * and infinities, rare in rows, are the conversion's. sign: in bit 31, to be turned round by. */
+/* Of W floats, or of what they are with the other sign: by integers where all are normal. */
 template <int W> static __device__ doubles<W> widened(const floats<W> &x, unsigned sign)
 {
     doubles<W> wide;
+    floats<W> turned;
     bool normal = true;
 #pragma unroll
-    for (int i = 0; i < W; i++)
-        normal &= (__float_as_uint(x.of[i]) & 0x7FFFFFFF) - 0x00800000u < 0x7F000000u;
+    for (int i = 0; i < W; i++) {
+        normal &= is_normal(x.of[i]);
+        turned.of[i] = __uint_as_float(__float_as_uint(x.of[i]) ^ sign);
+    }
     if (normal)
 #pragma unroll
-        for (int i = 0; i < W; i++) {
-            unsigned bits = __float_as_uint(x.of[i]) ^ sign, size = bits & 0x7FFFFFFF;
-            unsigned high = (bits & 0x80000000) | ((size >> 3) + 0x38000000);
-            wide.of[i] = __hiloint2double((int)high, (int)(bits << 29));
-        }
+        for (int i = 0; i < W; i++)
+            wide.of[i] = shrunk(turned.of[i], 896);
     else
 #pragma unroll
         for (int i = 0; i < W; i++)
-            wide.of[i] = (double)__uint_as_float(__float_as_uint(x.of[i]) ^ sign);
+            wide.of[i] = widened(turned.of[i]);
     return wide;
 }
 

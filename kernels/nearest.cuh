@@ -1,20 +1,9 @@
-/* Which run and which piece of its work a block of the nearest centre's kernels has, and the run's
- * part of what all runs have. */
+/* A run's part of the list that all runs of the nearest centre have. */
 #ifndef MIDASHI_KERNELS_NEAREST_CUH
 #define MIDASHI_KERNELS_NEAREST_CUH
 
 #include "kernels/nearest_job.h"
-
-/* Runs go fastest, so that blocks of the same rows are under way together. */
-static __device__ __forceinline__ int run_of_block(const run_list &runs)
-{
-    return runs.of[blockIdx.x % runs.n];
-}
-
-static __device__ __forceinline__ int piece_of_block(const run_list &runs)
-{
-    return blockIdx.x / runs.n;
-}
+#include "kernels/run_list.cuh"
 
 /* n: all rows. */
 static __device__ __forceinline__ nearest_list list_of_run(const nearest_list &all, int run, int n)
