@@ -40,8 +40,8 @@ struct kmeans_settings {
     /* Rows are read l2-normalised (a zero row stays zero), and centres are normalised after each
      * update: clusters by cosine. Inertia and distances are those of the normalised rows. */
     bool spherical;
-    /* Of a GPU, at most, bytes; 0: nearly all that is free there. Rows that do not fit come from
-     * the host for every pass. */
+    /* Of a GPU, at most, bytes, and no more than nearly all that is free there; 0: that. Rows that
+     * do not fit come from the host for every pass. */
     size_t gpu_memory;
     kmeans_progress *progress; /* or NULL */
     void *progress_context;
@@ -70,8 +70,9 @@ struct kmeans_result {
  * settings->spherical the rows are read normalised from then on (row_chunks_normalise).
  * STATUS_USAGE: k < 1, or more clusters than rows; the text names both numbers.
  * STATUS_BAD_DATA: a row or a centre of initial with NaN or an infinity, by its number from 1, or a
- * row that a transform makes one; what reading rows says. STATUS_RESOURCE: no memory.
- * STATUS_INTERRUPTED. After a failure centres and labels hold anything. */
+ * row that a transform makes one; what reading rows says. STATUS_RESOURCE: no memory; on a GPU k
+ * above 2^24, or k * d of 2^31 or more. STATUS_INTERRUPTED. After a failure centres and labels hold
+ * anything. */
 enum status kmeans_fit(struct kmeans_result *result, struct row_chunks *rows, const float *initial,
                        const struct kmeans_settings *settings, struct err *err);
 

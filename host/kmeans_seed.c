@@ -304,7 +304,7 @@ enum status kmeans_seeder_open(struct kmeans_seeder *s, struct lloyd *lloyd, dou
     s->n = sample_size(lloyd->n, lloyd->d, lloyd->k);
     s->d = lloyd->d;
     s->n_trials = n_trials(lloyd->k);
-    s->n_runs = lloyd->n_runs;
+    s->n_runs = s->device->kind == DEVICE_CPU ? 1 : lloyd->n_runs; /* it gains nothing by more */
     if (s->n == lloyd->n && s->device->kind == lloyd->device->kind)
         s->x = lloyd_rows(lloyd);
     bool sample = !s->x;

@@ -43,7 +43,8 @@ struct lloyd {
 
 /* Room for at most `restarts` runs, and the rows' mean and scatter. reserve: bytes of a GPU that
  * are to be left of what the settings allow.
- * STATUS_RESOURCE: no memory. STATUS_INTERRUPTED; what reading rows says. */
+ * STATUS_RESOURCE: no memory, or more clusters than a GPU counts (kmeans.h). STATUS_INTERRUPTED;
+ * what reading rows says. */
 enum status lloyd_open(struct lloyd **out, struct row_chunks *rows,
                        const struct kmeans_settings *settings, int restarts, size_t reserve,
                        struct err *err);
@@ -65,7 +66,7 @@ enum status lloyd_step(struct lloyd *lloyd, const struct run_list *runs, int ite
                        struct err *err);
 /* The centres that follow become those of the listed runs, all of which have just been stepped. */
 void lloyd_advance(struct lloyd *lloyd, const struct run_list *runs);
-/* Labels alone, by the centres as they are. */
+/* Labels alone, by the centres as they are. STATUS_BAD_DATA as above. */
 enum status lloyd_label(struct lloyd *lloyd, const struct run_list *runs, struct err *err);
 
 /* Hands the squared distances of a run's rows to the centres of their labels to visit: those of the

@@ -61,8 +61,10 @@ static struct lloyd_cuda *cuda_of(struct lloyd *lloyd)
     return (struct lloyd_cuda *)(void *)lloyd;
 }
 
-/* Of what is free, where nobody says how much may be taken. */
+/* Of what is free, however much may be taken. */
 #define MEMORY_SHARE 0.95
+/* With RUNS_LARGEST a grid's blocks, one a centre. */
+#define MOST_CLUSTERS (1 << 24)
 
 static size_t of_run(const struct lloyd *lloyd, int run)
 {
@@ -115,31 +117,35 @@ static void tell_moved(struct lloyd_cuda *of, int run)
     of->lloyd.run[run].moved = lloyd_sum(of->told.moved + (size_t)run * (size_t)k, k);
 }
 
-/* Every row is in a cluster. */
-static enum status check_labels(struct lloyd_cuda *of, int run, const int32_t *labels,
-                                struct err *err)
+/* STATUS_BAD_DATA where a row is in no cluster. */
+static enum status look_at_labels(struct lloyd_cuda *of, int run, struct err *err)
 {
     struct lloyd *lloyd = &of->lloyd;
     struct cuda_device *cuda = lloyd->device->cuda;
-    int64_t n = 0;
-    for (int c = 0; c < lloyd->k; c++)
-        n += lloyd->run[run].counts[c];
-    if (n == lloyd->n)
-        return STATUS_OK;
+    const int32_t *labels = of->labels + (size_t)run * (size_t)lloyd->n;
     size_t bytes = (size_t)lloyd->n * sizeof *labels;
     int32_t *host = mem_alloc(bytes, 1);
     int row = 0;
     if (!host)
         return err_no_memory(err, "the labels", bytes);
-    enum status status =
-        cuda_copy_from(cuda, host, labels + (size_t)run * (size_t)lloyd->n, bytes, err);
+    enum status status = cuda_copy_from(cuda, host, labels, bytes, err);
     if (status == STATUS_OK)
         status = cuda_synchronise(cuda, err);
-    while (status == STATUS_OK && row < lloyd->n - 1 && host[row] >= 0)
+    while (status == STATUS_OK && row < lloyd->n && host[row] >= 0)
         row++;
     mem_free(host);
     TRY(status);
-    return lloyd_not_finite(row, err);
+    return row < lloyd->n ? lloyd_not_finite(row, err) : STATUS_OK;
+}
+
+/* The same by the clusters' numbers of rows, after a step. */
+static enum status check_labels(struct lloyd_cuda *of, int run, struct err *err)
+{
+    const struct lloyd *lloyd = &of->lloyd;
+    int64_t n = 0;
+    for (int c = 0; c < lloyd->k; c++)
+        n += lloyd->run[run].counts[c];
+    return n == lloyd->n ? STATUS_OK : look_at_labels(of, run, err);
 }
 
 static enum status queue_update(struct lloyd_cuda *of, const struct run_list *runs, struct err *err)
@@ -182,7 +188,7 @@ static enum status step(struct lloyd *lloyd, const struct run_list *runs, int it
     TRY(hear(of, err));
     for (int i = 0; i < runs->n; i++) {
         int run = runs->of[i], k = lloyd->k;
-        TRY(check_labels(of, run, of->labels, err));
+        TRY(check_labels(of, run, err));
         of->run_at[run] = of->at;
         lloyd->run[run].changed = of->told.n_moved[run] > 0;
         lloyd->run[run].gain = lloyd_sum(of->told.gain + (size_t)run * (size_t)k, k);
@@ -213,6 +219,8 @@ static enum status label(struct lloyd *lloyd, const struct run_list *runs, struc
         TRY(label_chunk(of, &chunk, &packed, of->labels, runs, err));
     }
     TRY(hear(of, err));
+    for (int i = 0; i < runs->n && lloyd->streamed; i++) /* others are as the first step saw them */
+        TRY(look_at_labels(of, runs->of[i], err));
     count_rechecks(of, runs);
     return STATUS_OK;
 }
@@ -296,9 +304,10 @@ static enum status give(struct lloyd *lloyd, int run, int row, int c, struct err
     const float *x;
     TRY(cuda_copy_from(cuda, &old, label, sizeof old, err));
     TRY(cuda_synchronise(cuda, err));
-    double *from = mem_alloc(2 * d, sizeof *from), *to = from + d;
+    double *from = mem_alloc(2 * d, sizeof *from);
     if (!from)
         return err_no_memory(err, "a cluster's sums", 2 * d * sizeof *from);
+    double *to = from + d;
     enum status status = cuda_copy_from(cuda, from, sums + (size_t)old * d, d * sizeof *from, err);
     if (status == STATUS_OK)
         status = cuda_synchronise(cuda, err);
@@ -413,10 +422,9 @@ static void carve(struct lloyd_cuda *of, struct cuda_arena *arena, const struct 
     of->labels = cuda_arena_take(arena, runs * n, sizeof *of->labels);
     of->next = cuda_arena_take(arena, runs * n, sizeof *of->next);
     of->sums = cuda_arena_take(arena, size, sizeof *of->sums);
-    size_t begin = arena->used;
     carve_tidings(&of->tidings, arena, runs, k);
     of->tidings_begin = (char *)of->tidings.counts;
-    of->tidings_bytes = arena->used - begin;
+    of->tidings_bytes = (size_t)((char *)(of->tidings.n_rechecked + runs) - of->tidings_begin);
     of->packed_memory = cuda_arena_take(
         arena, nearest_centres_cuda_bytes(lloyd->n_runs, lloyd->k, lloyd->d, way->split), 1);
     lloyd_cuda_rows_plan(&of->rows, arena, lloyd->rows, way);
@@ -450,19 +458,31 @@ static struct lloyd_cuda_way choose(struct lloyd_cuda *of, size_t memory, int mo
     return way;
 }
 
+/* What kernels count with 32 bits. */
+static enum status check_size(const struct lloyd *lloyd, struct err *err)
+{
+    if (lloyd->k <= MOST_CLUSTERS && (int64_t)lloyd->k * lloyd->d <= INT32_MAX)
+        return STATUS_OK;
+    return err_set(err, STATUS_RESOURCE,
+                   "k-means on a GPU: %d clusters of %d numbers are more than it can count; use "
+                   "--device cpu",
+                   lloyd->k, lloyd->d);
+}
+
 static enum status open_memory(struct lloyd_cuda *of, const struct kmeans_settings *settings,
                                int restarts, size_t reserve, struct err *err)
 {
     struct lloyd *lloyd = &of->lloyd;
     struct cuda_device *cuda = lloyd->device->cuda;
-    size_t memory = settings->gpu_memory, available;
+    size_t memory, available;
     TRY(cuda_memory_free(cuda, &available, err));
-    if (memory == 0)
-        memory = (size_t)(MEMORY_SHARE * (double)available);
+    memory = (size_t)(MEMORY_SHARE * (double)available);
+    bool limited = settings->gpu_memory > 0 && settings->gpu_memory < memory;
+    memory = limited ? settings->gpu_memory : memory;
     memory = memory > reserve ? memory - reserve : 0;
     struct lloyd_cuda_way way =
         choose(of, memory, restarts < RUNS_LARGEST ? restarts : RUNS_LARGEST);
-    if (!fits(of, &way, memory) && settings->gpu_memory > 0)
+    if (!fits(of, &way, memory) && limited)
         return err_set(err, STATUS_RESOURCE,
                        "k-means of %d rows of %d numbers in %d clusters needs %.0f MB of the GPU, "
                        "more than --memory allows; raise it, or use --device cpu",
@@ -529,6 +549,7 @@ enum status lloyd_cuda_open(struct lloyd **out, struct row_chunks *rows,
                                .d = rows->d,
                                .k = settings->k};
     *out = &of->lloyd;
+    TRY(check_size(&of->lloyd, err));
     for (size_t i = 0; i < sizeof images / sizeof *images; i++)
         TRY(cuda_load(rows->device->cuda, images[i], err));
     TRY(open_memory(of, settings, restarts, reserve, err));

@@ -83,5 +83,5 @@ enum status own_distance_fwd(struct device *device, double *distance, const floa
     case DEVICE_CUDA:
         return own_distance_fwd_cuda(device, distance, x, centres, label, n, d, err);
     }
-    return err_set(err, STATUS_RESOURCE, "own_distance: no kernel for this device");
+    return device_lacks("own_distance", err);
 }

@@ -8,6 +8,7 @@
 #include "host/base/memory.h"
 #include "host/cluster_totals.h"
 #include "host/embedding_parts.h"
+#include "host/kmeans_seed.h"
 #include "kernels/run_list.h"
 #include "loaders/npy.h"
 #include "tests/kmeans_fits.h"
@@ -66,7 +67,7 @@ static const struct cluster_case cases[] = {
     {"blobs", 300, 8, 5, 3, 1},       {"uniform", 257, 33, 20, 4, 1},
     {"duplicates", 100, 3, 12, 5, 1}, {"stretched", 200, 64, 7, 6, 2},
     {"far", 150, 20, 4, 7, 1},        {"line", 90, 2, 1, 8, 1},
-    {"blobs", 40, 5, 40, 9, 1},
+    {"blobs", 40, 5, 40, 9, 1},       {"uniform", 1, 1, 1, 10, 1},
 };
 
 START_TEST(results_are_those_of_the_cpu)
@@ -143,10 +144,14 @@ START_TEST(empty_clusters_are_filled)
 }
 END_TEST
 
-/* Beyond 2^60 the seeding's distances are the CPU's, in float64. */
+/* Beyond 2^60 the seeding's distances are the CPU's, in float64; and one run's at a time, or they
+ * would take many times the host's memory. */
 START_TEST(wide_rows_start_on_the_cpu)
 {
     enum { N = 60, D = 3 };
+    struct kmeans_seeder seeder;
+    struct lloyd *lloyd = NULL;
+    struct err err;
     OPEN();
     struct cluster_case c = {"blobs", N, D, 4, 14, 1};
     float *x = cluster_rows(&c);
@@ -155,6 +160,14 @@ START_TEST(wide_rows_start_on_the_cpu)
     struct kmeans_settings settings = defaults(c.k);
     settings.restarts = 3;
     check_rows(x, N, D, NULL, &settings, "wide");
+    struct row_chunks rows = row_chunks_of(&cuda_test, x, N, D);
+    cuda_good(lloyd_open(&lloyd, &rows, &settings, settings.restarts, 0, &err), &err);
+    cuda_good(kmeans_seeder_open(&seeder, lloyd, 0x1p80, &settings, &err), &err);
+    ck_assert_int_eq(lloyd->n_runs, settings.restarts);
+    ck_assert_int_eq(seeder.n_runs, 1);
+    kmeans_seeder_close(&seeder);
+    lloyd_close(lloyd);
+    row_chunks_close(&rows);
     free(x);
     device_close(&cuda_test);
 }
@@ -162,7 +175,8 @@ END_TEST
 
 /* ---- rows that do not fit -------------------------------------------------------------------- */
 
-/* Three blocks of rows in so little memory that they come a block at a time, for every pass. */
+/* Three blocks of rows in so little memory that they come a block at a time, for every pass, to two
+ * runs side by side. */
 START_TEST(rows_that_do_not_fit_give_the_same)
 {
     enum { N = 2 * CLUSTER_BLOCK_ROWS + 1000, D = 2, K = 3 };
@@ -175,11 +189,12 @@ START_TEST(rows_that_do_not_fit_give_the_same)
     struct kmeans_settings settings = defaults(K);
     float *x = cluster_rows(&c);
     settings.max_iterations = 2;
+    settings.restarts = 2;
     open_result(&got, N, K, D);
     open_result(&want, N, K, D);
     cuda_good(fit_rows(&cpu, &want, x, N, D, NULL, &settings, &err), &err);
-    /* Resident rows alone take 132,072 x (8 + 128 + 12) bytes. */
-    settings.gpu_memory = 20000000;
+    /* Resident rows take 132,072 x (8 + 128 + 12) bytes, and of a single run 52 more. */
+    settings.gpu_memory = 23000000;
     cuda_good(fit_rows(&cuda_test, &got, x, N, D, NULL, &settings, &err), &err);
     ck_assert_msg(cuda_test.cuda->allocated.most <= settings.gpu_memory, "%zu bytes of %zu",
                   cuda_test.cuda->allocated.most, settings.gpu_memory);
@@ -188,6 +203,104 @@ START_TEST(rows_that_do_not_fit_give_the_same)
     close_result(&got, K, D);
     close_result(&want, K, D);
     free(x);
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* From too little to more than enough: fewer runs side by side, in seeding too, without low halves;
+ * never more than is allowed. */
+START_TEST(any_memory_gives_the_same)
+{
+    OPEN();
+    struct cluster_case c = {"uniform", 700, 3, 4, 20, 1};
+    struct device cpu = device_cpu(&cuda_test);
+    struct kmeans_settings settings = defaults(c.k);
+    struct kmeans_result got, want;
+    struct err err;
+    int n_refused = 0, n_fitted = 0;
+    float *x = cluster_rows(&c);
+    settings.restarts = 4;
+    settings.max_iterations = 4;
+    open_result(&got, c.n, c.k, c.d);
+    open_result(&want, c.n, c.k, c.d);
+    cuda_good(fit_rows(&cpu, &want, x, c.n, c.d, NULL, &settings, &err), &err);
+    for (size_t memory = 100000; memory < 3000000; memory += memory / 4) {
+        settings.gpu_memory = memory;
+        cuda_test.cuda->allocated.most = cuda_test.cuda->allocated.now;
+        enum status status = fit_rows(&cuda_test, &got, x, c.n, c.d, NULL, &settings, &err);
+        ck_assert(cuda_test.cuda->allocated.most <= memory);
+        n_refused += status == STATUS_RESOURCE, n_fitted += status == STATUS_OK;
+        if (status == STATUS_RESOURCE)
+            continue;
+        check_same(&got, &want, c.n, c.k, c.d, "any memory");
+    }
+    ck_assert(n_refused > 0 && n_fitted > 3);
+    close_result(&got, c.k, c.d);
+    close_result(&want, c.k, c.d);
+    free(x);
+    device_close(&cuda_test);
+}
+END_TEST
+
+/* A row that another program has made NaN, when all but the labels of the last centres is done. */
+static enum status spoil(void *context, const struct kmeans_state *state, struct err *err)
+{
+    float *value = context;
+    (void)err;
+    if (state->iteration == 1)
+        *value = NAN;
+    return STATUS_OK;
+}
+
+/* More is allowed than the GPU has: what is free decides. */
+START_TEST(rows_are_looked_at_when_they_come_again)
+{
+    enum { N = 2 * CLUSTER_BLOCK_ROWS + 100, FREE = 20 << 20, BAD = N - 30 };
+    struct kmeans_result result;
+    struct err err;
+    size_t available;
+    CUdeviceptr others = 0;
+    if (!cuda_test_device_with(_i, "memory,leak"))
+        SKIP("needs nvcc");
+    struct cluster_case c = {"blobs", N, 1, 1, 19, 1};
+    struct kmeans_settings settings = defaults(1);
+    float *x = cluster_rows(&c);
+    cuda_good(cuda_memory_free(cuda_test.cuda, &available, &err), &err);
+    cuda_good(cuda_memory_take(cuda_test.cuda, &others, available - FREE, "others", "", &err),
+              &err);
+    settings.max_iterations = 1;
+    settings.gpu_memory = (size_t)1 << 50;
+    open_result(&result, N, 1, 1);
+    cuda_good(fit_rows(&cuda_test, &result, x, N, 1, NULL, &settings, &err), &err);
+    ck_assert(result.streamed);
+    settings.progress = spoil, settings.progress_context = &x[BAD];
+    ck_assert_int_eq(fit_rows(&cuda_test, &result, x, N, 1, NULL, &settings, &err),
+                     STATUS_BAD_DATA);
+    ck_assert_msg(strstr(err.text, "row 131143 of those that are not blank is not finite any more"),
+                  "%s", err.text);
+    cuda_memory_drop(cuda_test.cuda, others, available - FREE);
+    close_result(&result, 1, 1);
+    free(x);
+    device_close(&cuda_test);
+}
+END_TEST
+
+START_TEST(too_many_clusters_are_an_error)
+{
+    static const struct {
+        int k, d;
+    } sizes[] = {{100000, 30000}, {(1 << 24) + 1, 1}};
+    OPEN();
+    for (int i = 0; i < 2; i++) {
+        float none[1];
+        struct kmeans_settings settings = defaults(sizes[i].k);
+        struct row_chunks rows = row_chunks_of(&cuda_test, none, sizes[i].k, sizes[i].d);
+        struct lloyd *lloyd = NULL;
+        struct err err;
+        ck_assert_int_eq(lloyd_open(&lloyd, &rows, &settings, 1, 0, &err), STATUS_RESOURCE);
+        ck_assert_msg(strstr(err.text, "more than it can count"), "%s", err.text);
+        lloyd_close(lloyd);
+    }
     device_close(&cuda_test);
 }
 END_TEST
@@ -310,6 +423,9 @@ int main(void)
     tcase_add_loop_test(tests, empty_clusters_are_filled, 0, 2);
     tcase_add_loop_test(tests, wide_rows_start_on_the_cpu, 0, 1);
     tcase_add_loop_test(tests, rows_that_do_not_fit_give_the_same, 0, 1);
+    tcase_add_loop_test(tests, any_memory_gives_the_same, 0, 1);
+    tcase_add_loop_test(tests, rows_are_looked_at_when_they_come_again, 0, 1);
+    tcase_add_loop_test(tests, too_many_clusters_are_an_error, 0, 1);
     tcase_add_loop_test(tests, too_little_memory_is_an_error, 0, 1);
     tcase_add_loop_test(tests, it_stops_when_told, 0, 1);
     tcase_add_loop_test(tests, rows_that_a_transform_makes_infinite_are_refused, 0, 1);

@@ -120,10 +120,11 @@ static enum status open_rows(struct job *job, struct kmeans_settings *settings, 
                        settings->k, rows->n);
     double gigabytes = (double)rows->n * (double)row_bytes * 1e-9;
     if (!rows->owned && job->device.kind == DEVICE_CUDA)
-        meter_note(&job->meter,
-                   "the rows take %.1f GB, more than is free: they are read anew for "
-                   "each pass over them",
-                   gigabytes);
+        meter_note(
+            &job->meter,
+            "the rows take %.1f GB, more than is free: where the GPU cannot hold them either, "
+            "they are read anew for each pass over them",
+            gigabytes);
     else if (!rows->owned)
         meter_note(&job->meter,
                    "the rows take %.1f GB, more than --memory %s leaves for them: they are read "

@@ -171,7 +171,7 @@ static const struct option {
      "go on from the output folder's checkpoint, if there is one; nothing where the run is done"},
     {"--memory", "auto|SIZE", OPTION_TEXT, offsetof(struct options, memory), 0, 0,
      "what training or clustering may take, as 6G or 800M; less is slower and gives the same bytes "
-     "(auto: 80 % of what is free, on a GPU 95 %)"},
+     "(auto: 80 % of what is free, of a GPU 95 %)"},
     {"--plan", NULL, OPTION_FLAG, offsetof(struct options, plan), 0, 0,
      "only print how much memory training would take; on a GPU CUDA itself takes up to 500 MB "
      "beside it"},
