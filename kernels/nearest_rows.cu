@@ -89,6 +89,21 @@ static __device__ double length_of(const nearest_centres_job &p, double square)
     return sqrt(square * (1 + p.rounding)) * (1 + 0x1p-50);
 }
 
+/* Zeros for a centre's halves, by the threads that write them, and `half` for whatever is scored. */
+static __device__ void leave_unscored(const nearest_centres_job &p, int c, float half)
+{
+    for (int j = threadIdx.x; j < p.stride; j += 32 * CENTRE_WARPS) {
+        size_t at = (size_t)c * p.stride + j;
+        ((__nv_bfloat16 *)p.hi)[at] = __float2bfloat16_rn(0);
+        if (p.lo)
+            ((__nv_bfloat16 *)p.lo)[at] = __float2bfloat16_rn(0);
+    }
+    if (threadIdx.x > 0)
+        return;
+    p.half[c] = half;
+    p.lost[c] = p.length[c] = p.slack[c] = 0;
+}
+
 /* Of a centre: C = c - shift, exactly; high and low, its halves; and the sums of squares of C, of
  * what the halves leave of it, and of the halves. Centres behind the last are never best; one that
  * is too long is as good as possible for every row, so that none is sure. Blocks go through the
@@ -97,15 +112,16 @@ extern "C" __global__ void __launch_bounds__(32 * CENTRE_WARPS)
     nearest_centres(const __grid_constant__ nearest_centres_job p)
 {
     int c = blockIdx.x, run = c / p.k_padded, of_run = c % p.k_padded;
-    bool there = of_run < p.k;
     const float *centre = p.centres + ((size_t)run * p.k + of_run) * p.d;
     __nv_bfloat16 *hi = (__nv_bfloat16 *)p.hi + (size_t)c * p.stride;
     __nv_bfloat16 *lo = (__nv_bfloat16 *)p.lo + (size_t)c * p.stride;
     double square = 0, lost = 0, high_square = 0, low_square = 0;
+    if (of_run >= p.k) {
+        leave_unscored(p, c, -INFINITY);
+        return;
+    }
     for (int j = threadIdx.x; j < p.stride; j += 32 * CENTRE_WARPS) {
-        float x = there && j < p.d ? centre[j] : 0, shift = j < p.d && p.shift ? p.shift[j] : 0;
-        if (!there)
-            shift = 0;
+        float x = j < p.d ? centre[j] : 0, shift = j < p.d && p.shift ? p.shift[j] : 0;
         float value = x - shift, low = 0;
         float high = to_float(__float2bfloat16_rn(value));
         hi[j] = __float2bfloat16_rn(high);
@@ -121,19 +137,10 @@ extern "C" __global__ void __launch_bounds__(32 * CENTRE_WARPS)
     square = block_sum(square), lost = block_sum(lost);
     high_square = block_sum(high_square), low_square = block_sum(low_square);
     bool scored = length_of(p, square) < (double)NEAREST_LONGEST; /* NaN: no */
-    if (there && !scored) /* by the threads that wrote them */
-        for (int j = threadIdx.x; j < p.stride; j += 32 * CENTRE_WARPS) {
-            hi[j] = __float2bfloat16_rn(0);
-            if (p.lo)
-                lo[j] = __float2bfloat16_rn(0);
-        }
-    if (threadIdx.x > 0)
+    if (!scored)
+        leave_unscored(p, c, INFINITY);
+    if (!scored || threadIdx.x > 0)
         return;
-    if (!there || !scored) {
-        p.half[c] = there ? INFINITY : -INFINITY;
-        p.lost[c] = p.length[c] = p.slack[c] = 0;
-        return;
-    }
     double least = square / 2 * (1 - p.rounding), most = square / 2 * (1 + p.rounding);
     double length = length_of(p, square), low = length_of(p, low_square);
     float half = __double2float_ru(p.underflow - least);
