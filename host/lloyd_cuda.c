@@ -98,7 +98,7 @@ static enum status hear(struct lloyd_cuda *of, struct err *err)
     return cuda_synchronise(cuda, err);
 }
 
-static void count_rechecks(struct lloyd_cuda *of, const struct run_list *runs)
+static void count_rechecks(struct lloyd_cuda *of, const struct run_list *runs, bool is_first)
 {
     struct lloyd *lloyd = &of->lloyd;
     int64_t n_rechecked = 0, n = (int64_t)lloyd->n * runs->n;
@@ -107,7 +107,7 @@ static void count_rechecks(struct lloyd_cuda *of, const struct run_list *runs)
     lloyd->n_assigned += (double)n;
     lloyd->n_scored += (double)n;
     lloyd->n_rechecked += (double)n_rechecked;
-    of->split = of->can_split && nearest_cuda_splits(of->split, n_rechecked, n);
+    of->split = of->can_split && nearest_cuda_splits(of->split, is_first, n_rechecked, n);
 }
 
 static void tell_moved(struct lloyd_cuda *of, int run)
@@ -180,7 +180,7 @@ static enum status step(struct lloyd *lloyd, const struct run_list *runs, int it
         lloyd->run[run].gain = lloyd_sum(of->told.gain + (size_t)run * (size_t)k, k);
         tell_moved(of, run);
     }
-    count_rechecks(of, runs);
+    count_rechecks(of, runs, is_first);
     return STATUS_OK;
 }
 
@@ -205,7 +205,7 @@ static enum status label(struct lloyd *lloyd, const struct run_list *runs, struc
         TRY(label_chunk(of, &chunk, &packed, of->labels, runs, err));
     }
     TRY(hear(of, err));
-    count_rechecks(of, runs);
+    count_rechecks(of, runs, false);
     return STATUS_OK;
 }
 
