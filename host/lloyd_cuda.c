@@ -25,6 +25,7 @@
 struct tidings {
     int64_t *counts;      /* (n_runs, k) */
     double *moved, *gain; /* (n_runs, k) */
+    /* Totals of a step, cleared together: */
     int64_t *n_moved;     /* (n_runs) rows whose label changed */
     int64_t *n_rechecked; /* (n_runs) */
 };
@@ -46,7 +47,7 @@ struct lloyd_cuda {
     double *sums;           /* (n_runs, k, d) */
     struct tidings tidings;
     char *tidings_begin;
-    size_t tidings_bytes;
+    size_t tidings_bytes, totals_bytes; /* all; from n_moved to the end */
     void *packed_memory;
     void *scratch;
     double *distance; /* (chunk) */
@@ -99,7 +100,7 @@ static enum status hear(struct lloyd_cuda *of, struct err *err)
     return cuda_synchronise(cuda, err);
 }
 
-static void count_rechecks(struct lloyd_cuda *of, const struct run_list *runs)
+static void count_rechecks(struct lloyd_cuda *of, const struct run_list *runs, bool is_first)
 {
     struct lloyd *lloyd = &of->lloyd;
     int64_t n_rechecked = 0, n = (int64_t)lloyd->n * runs->n;
@@ -108,7 +109,7 @@ static void count_rechecks(struct lloyd_cuda *of, const struct run_list *runs)
     lloyd->n_assigned += (double)n;
     lloyd->n_scored += (double)n;
     lloyd->n_rechecked += (double)n_rechecked;
-    of->split = of->can_split && nearest_cuda_splits(of->split, n_rechecked, n);
+    of->split = of->can_split && nearest_cuda_splits(of->split, is_first, n_rechecked, n);
 }
 
 static void tell_moved(struct lloyd_cuda *of, int run)
@@ -148,14 +149,6 @@ static enum status check_labels(struct lloyd_cuda *of, int run, struct err *err)
     return n == lloyd->n ? STATUS_OK : look_at_labels(of, run, err);
 }
 
-static enum status queue_update(struct lloyd_cuda *of, const struct run_list *runs, struct err *err)
-{
-    const struct lloyd *lloyd = &of->lloyd;
-    return centre_update(lloyd->device, of->centres[!of->at], of->tidings.moved, of->sums,
-                         of->tidings.counts, of->centres[of->at], lloyd->k, lloyd->d,
-                         lloyd->spherical, runs, err);
-}
-
 static enum status step(struct lloyd *lloyd, const struct run_list *runs, int iteration,
                         struct err *err)
 {
@@ -170,8 +163,7 @@ static enum status step(struct lloyd *lloyd, const struct run_list *runs, int it
         TRY(cuda_clear(cuda, of->sums, size * sizeof *of->sums, err));
         TRY(cuda_clear(cuda, of->tidings.counts, n_runs * (size_t)lloyd->k * sizeof(int64_t), err));
     }
-    TRY(cuda_clear(cuda, of->tidings.n_moved, n_runs * sizeof(int64_t), err));
-    TRY(cuda_clear(cuda, of->tidings.n_rechecked, n_runs * sizeof(int64_t), err));
+    TRY(cuda_clear(cuda, of->tidings.n_moved, of->totals_bytes, err));
     TRY(pack(of, &packed, err));
     for (int i = 0; i < of->rows.n_chunks; i++) {
         struct lloyd_cuda_chunk chunk;
@@ -182,9 +174,9 @@ static enum status step(struct lloyd *lloyd, const struct run_list *runs, int it
                                   lloyd->n, is_first, chunk.n, lloyd->k, lloyd->d, runs,
                                   of->scratch, err));
     }
-    TRY(centre_gain(lloyd->device, of->tidings.gain, of->sums, of->tidings.counts,
-                    of->centres[of->at], of->mean, lloyd->k, lloyd->d, runs, err));
-    TRY(queue_update(of, runs, err));
+    TRY(centre_gain_and_update(lloyd->device, of->tidings.gain, of->centres[!of->at],
+                               of->tidings.moved, of->sums, of->tidings.counts, of->centres[of->at],
+                               of->mean, lloyd->k, lloyd->d, lloyd->spherical, runs, err));
     TRY(hear(of, err));
     for (int i = 0; i < runs->n; i++) {
         int run = runs->of[i], k = lloyd->k;
@@ -194,7 +186,7 @@ static enum status step(struct lloyd *lloyd, const struct run_list *runs, int it
         lloyd->run[run].gain = lloyd_sum(of->told.gain + (size_t)run * (size_t)k, k);
         tell_moved(of, run);
     }
-    count_rechecks(of, runs);
+    count_rechecks(of, runs, is_first);
     return STATUS_OK;
 }
 
@@ -221,7 +213,7 @@ static enum status label(struct lloyd *lloyd, const struct run_list *runs, struc
     TRY(hear(of, err));
     for (int i = 0; i < runs->n && lloyd->streamed; i++) /* others are as the first step saw them */
         TRY(look_at_labels(of, runs->of[i], err));
-    count_rechecks(of, runs);
+    count_rechecks(of, runs, false);
     return STATUS_OK;
 }
 
@@ -338,7 +330,9 @@ static enum status follow(struct lloyd *lloyd, int run, struct err *err)
 {
     struct lloyd_cuda *of = cuda_of(lloyd);
     struct run_list one = {.n = 1, .of = {run}};
-    TRY(queue_update(of, &one, err));
+    TRY(centre_update(lloyd->device, of->centres[!of->at], of->tidings.moved, of->sums,
+                      of->tidings.counts, of->centres[of->at], lloyd->k, lloyd->d, lloyd->spherical,
+                      &one, err));
     TRY(hear(of, err));
     tell_moved(of, run);
     return STATUS_OK;
@@ -425,6 +419,8 @@ static void carve(struct lloyd_cuda *of, struct cuda_arena *arena, const struct 
     carve_tidings(&of->tidings, arena, runs, k);
     of->tidings_begin = (char *)of->tidings.counts;
     of->tidings_bytes = (size_t)((char *)(of->tidings.n_rechecked + runs) - of->tidings_begin);
+    of->totals_bytes =
+        of->tidings_bytes - (size_t)((char *)of->tidings.n_moved - of->tidings_begin);
     of->packed_memory = cuda_arena_take(
         arena, nearest_centres_cuda_bytes(lloyd->n_runs, lloyd->k, lloyd->d, way->split), 1);
     lloyd_cuda_rows_plan(&of->rows, arena, lloyd->rows, way);

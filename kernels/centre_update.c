@@ -197,11 +197,12 @@ void centre_gain_cpu(struct device *device, double *gain, const double *sums, co
 
 /* ---- CUDA ----------------------------------------------------------------------------------- */
 
-static enum status launch(struct device *device, const char *name, struct centre_job *job,
+/* each: blocks of a centre. */
+static enum status launch(struct device *device, const char *name, int each, struct centre_job *job,
                           struct err *err)
 {
     int64_t threads = divide_up(job->d, CENTRE_CHAINS) * CENTRE_CHAINS;
-    int64_t blocks = (int64_t)job->k * job->runs.n;
+    int64_t blocks = (int64_t)each * job->k * job->runs.n;
     assert(blocks <= INT32_MAX);
     if (blocks == 0)
         return STATUS_OK;
@@ -232,7 +233,7 @@ enum status centre_update(struct device *device, float *updated, double *moved, 
     case DEVICE_CUDA:
         job.centres = centres, job.runs = *runs;
         job.k = k, job.d = d, job.spherical = spherical;
-        return launch(device, "centre_update", &job, err);
+        return launch(device, "centre_update", 1, &job, err);
     }
     return device_lacks("centre_update", err);
 }
@@ -250,7 +251,28 @@ enum status centre_gain(struct device *device, double *gain, const double *sums,
     case DEVICE_CUDA:
         job.mean = mean, job.runs = *runs;
         job.k = k, job.d = d;
-        return launch(device, "centre_gain", &job, err);
+        return launch(device, "centre_gain", 1, &job, err);
     }
     return device_lacks("centre_gain", err);
+}
+
+enum status centre_gain_and_update(struct device *device, double *gain, float *updated,
+                                   double *moved, const double *sums, const int64_t *counts,
+                                   const float *centres, const float *mean, int k, int d,
+                                   bool spherical, const struct run_list *runs, struct err *err)
+{
+    struct centre_job job = {
+        .updated = updated, .moved = moved, .gain = gain, .sums = sums, .counts = counts};
+    switch (device->kind) {
+    case DEVICE_CPU:
+        assert(!runs);
+        centre_gain_cpu(device, gain, sums, counts, centres, mean, k, d);
+        centre_update_cpu(device, updated, moved, sums, counts, centres, k, d, spherical);
+        return STATUS_OK;
+    case DEVICE_CUDA:
+        job.centres = centres, job.mean = mean, job.runs = *runs;
+        job.k = k, job.d = d, job.spherical = spherical;
+        return launch(device, "centre_gain_and_update", 2, &job, err);
+    }
+    return device_lacks("centre_gain_and_update", err);
 }

@@ -6,7 +6,6 @@
  * warp adds them. */
 #include "kernels/centre_update_job.h"
 #include "kernels/cuda.cuh"
-#include "kernels/run_list.cuh"
 
 #define PIECE   2048 /* columns, a multiple of the chains */
 #define AT_ONCE 4    /* a thread's, which are read together */
@@ -55,22 +54,20 @@ static __device__ double over_columns(column_sum &sum, int d, F fetch, G term)
     return sum.whole; /* it is written again behind other barriers only */
 }
 
+/* The block's run and centre; its first column. */
 struct centre_of_launch {
-    size_t index, at; /* of the run and its centre; of its first column */
+    size_t index, at;
     double count;
 
-    __device__ centre_of_launch(const centre_job &p)
-        : index((size_t)run_of_block(p.runs) * p.k + piece_of_block(p.runs)),
-          at(index * p.d), count((double)p.counts[index])
+    __device__ centre_of_launch(const centre_job &p, int block)
+        : index((size_t)p.runs.of[block % p.runs.n] * p.k + block / p.runs.n), at(index * p.d),
+          count((double)p.counts[index])
     {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(CENTRE_THREADS)
-    centre_update(const __grid_constant__ centre_job p)
+static __device__ void update(const centre_job &p, column_sum &shared, const centre_of_launch &c)
 {
-    __shared__ column_sum shared;
-    centre_of_launch c(p);
     const double *sum = p.sums + c.at;
     const float *centre = p.centres + c.at;
     float *updated = p.updated + c.at;
@@ -92,11 +89,8 @@ extern "C" __global__ void __launch_bounds__(CENTRE_THREADS)
         p.moved[c.index] = moved;
 }
 
-extern "C" __global__ void __launch_bounds__(CENTRE_THREADS)
-    centre_gain(const __grid_constant__ centre_job p)
+static __device__ void gain(const centre_job &p, column_sum &shared, const centre_of_launch &c)
 {
-    __shared__ column_sum shared;
-    centre_of_launch c(p);
     const double *sum = p.sums + c.at;
     const float *centre = p.centres + c.at;
     double gain = over_columns(
@@ -108,4 +102,31 @@ extern "C" __global__ void __launch_bounds__(CENTRE_THREADS)
         });
     if (threadIdx.x == 0)
         p.gain[c.index] = gain;
+}
+
+extern "C" __global__ void __launch_bounds__(CENTRE_THREADS)
+    centre_update(const __grid_constant__ centre_job p)
+{
+    __shared__ column_sum shared;
+    update(p, shared, centre_of_launch(p, blockIdx.x));
+}
+
+extern "C" __global__ void __launch_bounds__(CENTRE_THREADS)
+    centre_gain(const __grid_constant__ centre_job p)
+{
+    __shared__ column_sum shared;
+    gain(p, shared, centre_of_launch(p, blockIdx.x));
+}
+
+/* Both at once, a block each: few centres leave most of a card idle. Gains take longer, and come
+ * first. */
+extern "C" __global__ void __launch_bounds__(CENTRE_THREADS)
+    centre_gain_and_update(const __grid_constant__ centre_job p)
+{
+    __shared__ column_sum shared;
+    unsigned n = p.k * p.runs.n;
+    if (blockIdx.x < n)
+        gain(p, shared, centre_of_launch(p, blockIdx.x));
+    else
+        update(p, shared, centre_of_launch(p, blockIdx.x - n));
 }

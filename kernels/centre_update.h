@@ -39,6 +39,12 @@ enum status centre_gain(struct device *device, double *gain, const double *sums,
                         const int64_t *counts, const float *centres, const float *mean, int k,
                         int d, const struct run_list *runs, struct err *err);
 
+/* Both; on a GPU in one launch. */
+enum status centre_gain_and_update(struct device *device, double *gain, float *updated,
+                                   double *moved, const double *sums, const int64_t *counts,
+                                   const float *centres, const float *mean, int k, int d,
+                                   bool spherical, const struct run_list *runs, struct err *err);
+
 void centre_update_cpu(struct device *device, float *updated, double *moved, const double *sums,
                        const int64_t *counts, const float *centres, int k, int d, bool spherical);
 void centre_gain_cpu(struct device *device, double *gain, const double *sums, const int64_t *counts,

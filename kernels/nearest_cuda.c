@@ -276,7 +276,7 @@ enum status nearest_fwd_cuda(struct device *device, int32_t *label, int64_t labe
                   &of_list, err);
 }
 
-bool nearest_cuda_splits(bool split, int64_t n_rechecked, int64_t n)
+bool nearest_cuda_splits(bool split, bool first, int64_t n_rechecked, int64_t n)
 {
-    return split || n_rechecked * 20 > n;
+    return split || n_rechecked * (first ? 2 : 10) > n;
 }

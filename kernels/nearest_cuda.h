@@ -90,7 +90,10 @@ enum status nearest_fwd_cuda(struct device *device, int32_t *label, int64_t labe
                              struct err *err);
 
 /* Whether the next call should be split, when the last one rechecked so many of n rows: more than
- * 5 % by one product. Once split, it stays so: `split` is what the last one was. */
-bool nearest_cuda_splits(bool split, int64_t n_rechecked, int64_t n);
+ * 10 % by one product. Below, rechecks cost less than twice the bytes of the rows, or three times
+ * the products (docs/speed.md). first: the centres were rows; as means they leave far fewer rows
+ * undecided, so that only more than half count. Once split, it stays so, since nothing tells how
+ * many one product would leave: `split` is what the last one was. */
+bool nearest_cuda_splits(bool split, bool first, int64_t n_rechecked, int64_t n);
 
 #endif

@@ -89,15 +89,19 @@ static __device__ double length_of(const nearest_centres_job &p, double square)
     return sqrt(square * (1 + p.rounding)) * (1 + 0x1p-50);
 }
 
-/* Halves of zeros: a centre that is not scored. By the threads that wrote them. */
-static __device__ void clear_centre(const nearest_centres_job &p, __nv_bfloat16 *hi,
-                                    __nv_bfloat16 *lo)
+/* Zeros for a centre's halves, by the threads that write them, and `half` for whatever is scored. */
+static __device__ void leave_unscored(const nearest_centres_job &p, int c, float half)
 {
     for (int j = threadIdx.x; j < p.stride; j += 32 * CENTRE_WARPS) {
-        hi[j] = __float2bfloat16_rn(0);
+        size_t at = (size_t)c * p.stride + j;
+        ((__nv_bfloat16 *)p.hi)[at] = __float2bfloat16_rn(0);
         if (p.lo)
-            lo[j] = __float2bfloat16_rn(0);
+            ((__nv_bfloat16 *)p.lo)[at] = __float2bfloat16_rn(0);
     }
+    if (threadIdx.x > 0)
+        return;
+    p.half[c] = half;
+    p.lost[c] = p.length[c] = p.slack[c] = 0;
 }
 
 /* Of a centre: C = c - shift, exactly; high and low, its halves; and the sums of squares of C, of
@@ -108,41 +112,35 @@ extern "C" __global__ void __launch_bounds__(32 * CENTRE_WARPS)
     nearest_centres(const __grid_constant__ nearest_centres_job p)
 {
     int c = blockIdx.x, run = c / p.k_padded, of_run = c % p.k_padded;
-    bool there = of_run < p.k, scored = there;
     const float *centre = p.centres + ((size_t)run * p.k + of_run) * p.d;
     __nv_bfloat16 *hi = (__nv_bfloat16 *)p.hi + (size_t)c * p.stride;
     __nv_bfloat16 *lo = (__nv_bfloat16 *)p.lo + (size_t)c * p.stride;
     double square = 0, lost = 0, high_square = 0, low_square = 0;
-    if (there) {
-        for (int j = threadIdx.x; j < p.stride; j += 32 * CENTRE_WARPS) {
-            float x = j < p.d ? centre[j] : 0, shift = j < p.d && p.shift ? p.shift[j] : 0;
-            float value = x - shift;
-            float high = to_float(__float2bfloat16_rn(value));
-            double exact = (double)x - (double)shift, rest = exact - (double)high;
-            hi[j] = __float2bfloat16_rn(high);
-            if (p.lo) {
-                lo[j] = __float2bfloat16_rn(value - high);
-                double low = (double)to_float(lo[j]);
-                rest -= low;
-                low_square = fma(low, low, low_square);
-            }
-            square = fma(exact, exact, square), lost = fma(rest, rest, lost);
-            high_square = fma((double)high, (double)high, high_square);
+    if (of_run >= p.k) {
+        leave_unscored(p, c, -INFINITY);
+        return;
+    }
+    for (int j = threadIdx.x; j < p.stride; j += 32 * CENTRE_WARPS) {
+        float x = j < p.d ? centre[j] : 0, shift = j < p.d && p.shift ? p.shift[j] : 0;
+        float value = x - shift, low = 0;
+        float high = to_float(__float2bfloat16_rn(value));
+        hi[j] = __float2bfloat16_rn(high);
+        if (p.lo) {
+            lo[j] = __float2bfloat16_rn(value - high);
+            low = to_float(lo[j]);
         }
-        square = block_sum(square), lost = block_sum(lost), high_square = block_sum(high_square);
-        if (p.lo)
-            low_square = block_sum(low_square);
-        scored = length_of(p, square) < (double)NEAREST_LONGEST; /* NaN: no */
+        double exact = (double)x - (double)shift, rest = exact - (double)high - (double)low;
+        square = fma(exact, exact, square), lost = fma(rest, rest, lost);
+        high_square = fma((double)high, (double)high, high_square);
+        low_square = fma((double)low, (double)low, low_square);
     }
+    square = block_sum(square), lost = block_sum(lost);
+    high_square = block_sum(high_square), low_square = block_sum(low_square);
+    bool scored = length_of(p, square) < (double)NEAREST_LONGEST; /* NaN: no */
     if (!scored)
-        clear_centre(p, hi, lo);
-    if (threadIdx.x > 0)
+        leave_unscored(p, c, INFINITY);
+    if (!scored || threadIdx.x > 0)
         return;
-    if (!scored) {
-        p.half[c] = there ? INFINITY : -INFINITY;
-        p.lost[c] = p.length[c] = p.slack[c] = 0;
-        return;
-    }
     double least = square / 2 * (1 - p.rounding), most = square / 2 * (1 + p.rounding);
     double length = length_of(p, square), low = length_of(p, low_square);
     float half = __double2float_ru(p.underflow - least);

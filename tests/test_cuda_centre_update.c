@@ -53,7 +53,7 @@ static struct cuda_tensor spoiled(size_t bytes)
 }
 
 static struct results results_of_gpu(const struct shape *s, const struct centre_input *in,
-                                     bool spherical)
+                                     bool spherical, bool together)
 {
     size_t centres = (size_t)s->n_runs * (size_t)s->k, size = centres * (size_t)s->d;
     struct run_list list = {0};
@@ -68,14 +68,22 @@ static struct results results_of_gpu(const struct shape *s, const struct centre_
     struct cuda_tensor updated = spoiled(size * sizeof(float));
     struct cuda_tensor moved = spoiled(centres * sizeof(double));
     struct cuda_tensor gain = spoiled(centres * sizeof(double));
-    cuda_good(centre_update(&cuda_test, cuda_pointer(&updated), cuda_pointer(&moved),
-                            cuda_pointer(&sums), cuda_pointer(&counts), cuda_pointer(&of_centres),
-                            s->k, s->d, spherical, &list, &err),
-              &err);
-    cuda_good(centre_gain(&cuda_test, cuda_pointer(&gain), cuda_pointer(&sums),
-                          cuda_pointer(&counts), cuda_pointer(&of_centres), cuda_pointer(&of_mean),
-                          s->k, s->d, &list, &err),
-              &err);
+    if (together)
+        cuda_good(centre_gain_and_update(
+                      &cuda_test, cuda_pointer(&gain), cuda_pointer(&updated), cuda_pointer(&moved),
+                      cuda_pointer(&sums), cuda_pointer(&counts), cuda_pointer(&of_centres),
+                      cuda_pointer(&of_mean), s->k, s->d, spherical, &list, &err),
+                  &err);
+    else {
+        cuda_good(centre_update(&cuda_test, cuda_pointer(&updated), cuda_pointer(&moved),
+                                cuda_pointer(&sums), cuda_pointer(&counts),
+                                cuda_pointer(&of_centres), s->k, s->d, spherical, &list, &err),
+                  &err);
+        cuda_good(centre_gain(&cuda_test, cuda_pointer(&gain), cuda_pointer(&sums),
+                              cuda_pointer(&counts), cuda_pointer(&of_centres),
+                              cuda_pointer(&of_mean), s->k, s->d, &list, &err),
+                  &err);
+    }
     cuda_drop(&sums), cuda_drop(&counts), cuda_drop(&of_centres), cuda_drop(&of_mean);
     return (struct results){cuda_download_bytes(&updated), cuda_download_bytes(&moved),
                             cuda_download_bytes(&gain)};
@@ -97,9 +105,10 @@ START_TEST(centres_are_the_cpus)
         in.sums[0] = 1e-300, in.sums[size - 1] = -1e200; /* no float32 */
         memset(in.sums + size / 2 / (size_t)s->d * (size_t)s->d, 0,
                (size_t)s->d * sizeof *in.sums); /* a mean of no direction */
-        for (int way = 0; way < 2; way++) {
-            struct results want = results_of_cpu(s, &in, way);
-            struct results got = results_of_gpu(s, &in, way);
+        for (int way = 0; way < 4; way++) {
+            bool spherical = way & 1, together = way & 2;
+            struct results want = results_of_cpu(s, &in, spherical);
+            struct results got = results_of_gpu(s, &in, spherical, together);
             ck_assert_mem_eq(got.updated, want.updated, size * sizeof *got.updated);
             ck_assert_mem_eq(got.moved, want.moved, centres * sizeof *got.moved);
             ck_assert_mem_eq(got.gain, want.gain, centres * sizeof *got.gain);

@@ -334,14 +334,17 @@ START_TEST(split_decides_what_one_product_does_not)
     DEVICE_OR_SKIP(_i);
     struct input in = make_input(N, K, D, 8.0f, 0);
     int64_t one = check(&in.call, "overlapping");
-    ck_assert_int_ge(one, N / 20);
-    ck_assert(nearest_cuda_splits(false, one, N));
+    ck_assert_int_ge(one, N / 9);
+    ck_assert(nearest_cuda_splits(false, false, one, N));
     in.call.split = true;
     int64_t split = check(&in.call, "overlapping");
     ck_assert_int_le(split, one / 16);
     free_input(&in);
-    ck_assert(!nearest_cuda_splits(false, 5, 100) && nearest_cuda_splits(false, 6, 100));
-    ck_assert(nearest_cuda_splits(true, 0, 100));
+    ck_assert(!nearest_cuda_splits(false, false, 10, 100));
+    ck_assert(nearest_cuda_splits(false, false, 11, 100));
+    ck_assert(!nearest_cuda_splits(false, true, 50, 100));
+    ck_assert(nearest_cuda_splits(false, true, 51, 100));
+    ck_assert(nearest_cuda_splits(true, true, 0, 100));
     device_close(&cuda_test);
 }
 END_TEST
