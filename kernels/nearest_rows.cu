@@ -71,17 +71,33 @@ NEAREST_ROWS(f16_by_elements, __half, 1)
 
 #define CENTRE_WARPS 8
 
-/* Over all threads of the block, the same in each. */
-static __device__ double block_sum(double value)
+/* Four sums over all threads of the block, the same in each. Float64 is dear: lanes that give away
+ * two of them, then one, keep one to add up, eight lanes the same. */
+static __device__ void block_sums(double sums[4])
 {
-    __shared__ double of_warp[CENTRE_WARPS];
+    __shared__ double of_warp[4][CENTRE_WARPS], whole[4];
     int lane = threadIdx.x % 32;
-    value = warp_sum(value);
-    __syncthreads(); /* the sum before has been read */
-    if (lane == 0)
-        of_warp[threadIdx.x / 32] = value;
+    bool high = lane & 16, last = lane & 8;
+    double a = high ? sums[2] : sums[0], b = high ? sums[3] : sums[1];
+    a += __shfl_xor_sync(0xFFFFFFFF, high ? sums[0] : sums[2], 16);
+    b += __shfl_xor_sync(0xFFFFFFFF, high ? sums[1] : sums[3], 16);
+    double one = last ? b : a;
+    one += __shfl_xor_sync(0xFFFFFFFF, last ? a : b, 8);
+    for (int step = 4; step > 0; step /= 2)
+        one += __shfl_xor_sync(0xFFFFFFFF, one, step);
+    if (lane % 8 == 0)
+        of_warp[lane / 8][threadIdx.x / 32] = one;
     __syncthreads();
-    return warp_sum(lane < CENTRE_WARPS ? of_warp[lane] : 0.0);
+    if (threadIdx.x < 32) {
+        one = of_warp[lane / 8][lane % 8]; /* eight warps */
+        for (int step = 4; step > 0; step /= 2)
+            one += __shfl_xor_sync(0xFFFFFFFF, one, step);
+        if (lane % 8 == 0)
+            whole[lane / 8] = one;
+    }
+    __syncthreads();
+    for (int i = 0; i < 4; i++)
+        sums[i] = whole[i];
 }
 
 static __device__ double length_of(const nearest_centres_job &p, double square)
@@ -134,8 +150,9 @@ extern "C" __global__ void __launch_bounds__(32 * CENTRE_WARPS)
         high_square = fma((double)high, (double)high, high_square);
         low_square = fma((double)low, (double)low, low_square);
     }
-    square = block_sum(square), lost = block_sum(lost);
-    high_square = block_sum(high_square), low_square = block_sum(low_square);
+    double sums[4] = {square, lost, high_square, low_square};
+    block_sums(sums);
+    square = sums[0], lost = sums[1], high_square = sums[2], low_square = sums[3];
     bool scored = length_of(p, square) < (double)NEAREST_LONGEST; /* NaN: no */
     if (!scored)
         leave_unscored(p, c, INFINITY);
