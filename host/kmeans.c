@@ -20,8 +20,8 @@ struct kmeans {
 
 /* Runs side by side, as far as they are. */
 struct runs {
-    int first_restart, iteration;
-    struct run_list active;
+    int first_restart, n, iteration;
+    struct run_list active; /* before the iteration, until it is done */
     struct outcome {
         int iterations;
         bool converged;
@@ -98,6 +98,7 @@ static enum status report(struct kmeans *km, const struct runs *runs, int run, d
     const struct kmeans_settings *settings = km->settings;
     double inertia = km->lloyd->scatter + km->lloyd->run[run].gain;
     struct kmeans_state state = {.restart = runs->first_restart + run,
+                                 .over = runs->first_restart + runs->n - runs->active.n,
                                  .iteration = runs->iteration,
                                  .inertia = inertia > 0 ? inertia : 0,
                                  .shift = shift};
@@ -211,8 +212,8 @@ static enum status run_all(struct kmeans *km, struct kmeans_seeder *seeder,
     struct lloyd *lloyd = km->lloyd;
     int restarts = initial ? 1 : km->settings->restarts;
     for (int first = 0, n_runs; first < restarts; first += n_runs) {
-        struct runs runs = {.first_restart = first};
         n_runs = restarts - first < lloyd->n_runs ? restarts - first : lloyd->n_runs;
+        struct runs runs = {.first_restart = first, .n = n_runs};
         for (int run = 0; run < n_runs; run++)
             list_run(&runs.active, run);
         if (initial)

@@ -18,6 +18,7 @@
 /* Where a run is. */
 struct kmeans_state {
     int restart;   /* from 0; on a GPU several go on in turns */
+    int over;      /* restarts that are over before the iteration, never fewer than before */
     int iteration; /* from 1; 0 after each centre of the seeding */
     /* Of the rows to the centres before the iteration; in seeding to those so far. */
     double inertia;

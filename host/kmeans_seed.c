@@ -148,7 +148,8 @@ static enum status report(const struct kmeans_seeder *s, int restart, int n_runs
 {
     const struct kmeans_settings *settings = s->settings;
     for (int run = 0; run < n_runs && settings->progress; run++) {
-        struct kmeans_state state = {.restart = restart + run, .inertia = left[run] / s->scale};
+        struct kmeans_state state = {
+            .restart = restart + run, .over = s->over, .inertia = left[run] / s->scale};
         TRY(settings->progress(settings->progress_context, &state, err));
     }
     return STATUS_OK;
@@ -196,6 +197,7 @@ enum status kmeans_seed(struct kmeans_seeder *s, float *centres, int restart, in
 {
     bool for_gpu = s->device->kind != s->lloyd->device->kind;
     size_t size = (size_t)s->settings->k * (size_t)s->d;
+    s->over = restart;
     for (int run = 0, n; run < n_runs; run += n) {
         float *of_run = centres + (size_t)run * size;
         n = n_runs - run < s->n_runs ? n_runs - run : s->n_runs;

@@ -25,6 +25,7 @@ struct kmeans_seeder {
     double scale; /* float32 distances are those of the rows, times this */
     int n, d, n_trials;
     int n_runs; /* restarts that are done together */
+    int over;   /* restarts that are over */
 
     /* The device's, in one allocation; x may be lloyd's rows. */
     struct cuda_arena arena;

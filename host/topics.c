@@ -161,18 +161,19 @@ static enum status compact_rows(struct topics *topics, float *x, const struct co
 
 struct kmeans_report {
     const struct progress *progress;
-    int restarts, max_iterations;
+    int restarts, over; /* all; those that it has been told are over */
 };
 
 static enum status report_iteration(void *context, const struct kmeans_state *state,
                                     struct err *err)
 {
-    const struct kmeans_report *report = context;
+    struct kmeans_report *report = context;
     TRY(interrupt_check(err));
     /* The last iteration is not known before it comes: the total counts restarts. */
-    if (state->iteration == 1)
-        progress_report(report->progress, "cluster", "restarts", (size_t)state->restart,
+    if (state->over > report->over)
+        progress_report(report->progress, "cluster", "restarts", (size_t)state->over,
                         (size_t)report->restarts);
+    report->over = state->over;
     return STATUS_OK;
 }
 
@@ -244,7 +245,7 @@ static enum status cluster_rows(struct topics *topics, struct device *device, fl
 {
     struct kmeans_settings kmeans = settings->kmeans;
     kmeans.k = topics->n_topics;
-    struct kmeans_report report = {progress, kmeans.restarts, kmeans.max_iterations};
+    struct kmeans_report report = {progress, kmeans.restarts, 0};
     kmeans.progress = report_iteration;
     kmeans.progress_context = &report;
     struct kmeans_result result = {.centres = topics->centres, .labels = topics->topic};

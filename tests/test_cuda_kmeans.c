@@ -173,6 +173,46 @@ START_TEST(wide_rows_start_on_the_cpu)
 }
 END_TEST
 
+struct watch {
+    int first_iterations; /* reports of them */
+    int over;
+};
+
+static enum status watch(void *context, const struct kmeans_state *state, struct err *err)
+{
+    struct watch *seen = context;
+    (void)err;
+    ck_assert_int_ge(state->over, seen->over);
+    if (state->iteration <= 1)
+        ck_assert_int_eq(state->over, 0);
+    seen->first_iterations += state->iteration == 1;
+    seen->over = state->over;
+    return STATUS_OK;
+}
+
+/* Restarts that go side by side are not over when they begin. */
+START_TEST(progress_says_what_is_over)
+{
+    OPEN();
+    struct cluster_case c = {"uniform", 180, 6, 6, 11, 1};
+    struct kmeans_settings settings = defaults(c.k);
+    struct kmeans_result result;
+    struct watch seen = {0};
+    struct err err;
+    float *x = cluster_rows(&c);
+    settings.restarts = 4;
+    settings.tolerance = 0;
+    settings.progress = watch, settings.progress_context = &seen;
+    open_result(&result, c.n, c.k, c.d);
+    cuda_good(fit_rows(&cuda_test, &result, x, c.n, c.d, NULL, &settings, &err), &err);
+    ck_assert_int_eq(seen.first_iterations, 4);
+    ck_assert(seen.over > 0 && seen.over < 4);
+    close_result(&result, c.k, c.d);
+    free(x);
+    device_close(&cuda_test);
+}
+END_TEST
+
 /* ---- rows that do not fit -------------------------------------------------------------------- */
 
 /* Three blocks of rows in so little memory that they come a block at a time, for every pass, to two
@@ -422,6 +462,7 @@ int main(void)
     tcase_add_loop_test(tests, runs_end_where_the_cpu_ends, 0, 2);
     tcase_add_loop_test(tests, empty_clusters_are_filled, 0, 2);
     tcase_add_loop_test(tests, wide_rows_start_on_the_cpu, 0, 1);
+    tcase_add_loop_test(tests, progress_says_what_is_over, 0, 1);
     tcase_add_loop_test(tests, rows_that_do_not_fit_give_the_same, 0, 1);
     tcase_add_loop_test(tests, any_memory_gives_the_same, 0, 1);
     tcase_add_loop_test(tests, rows_are_looked_at_when_they_come_again, 0, 1);
