@@ -240,9 +240,13 @@ enum status kmeans_fit(struct kmeans_result *result, struct row_chunks *rows, co
     struct kmeans km = {.settings = settings, .err = err};
     struct kmeans_seeder seeder = {0};
     enum status status;
-    size_t reserve = initial ? 0 : kmeans_seeder_bytes(rows->n, rows->d, settings->k);
+    struct lloyd_reserve reserve = {0};
+    if (!initial) {
+        reserve.resident = kmeans_seeder_bytes(rows->n, rows->d, settings->k, true);
+        reserve.streamed = kmeans_seeder_bytes(rows->n, rows->d, settings->k, false);
+    }
     int restarts = initial ? 1 : settings->restarts;
-    TRY_TO(status, lloyd_open(&km.lloyd, rows, settings, restarts, reserve, err), done);
+    TRY_TO(status, lloyd_open(&km.lloyd, rows, settings, restarts, &reserve, err), done);
     /* The mean variance of the columns is the mean squared distance from the mean row, over d. */
     double variance = km.lloyd->scatter / rows->n;
     km.largest_shift = settings->tolerance * (variance / rows->d);
@@ -257,6 +261,6 @@ done:
 
 size_t kmeans_bytes(int n, int d, int k)
 {
-    return lloyd_bytes(n, d, k) + kmeans_seeder_bytes(n, d, k) +
+    return lloyd_bytes(n, d, k) + kmeans_seeder_bytes(n, d, k, false) +
            (size_t)n * (sizeof(double) + 2 * sizeof(int32_t)); /* fill_empty_clusters */
 }

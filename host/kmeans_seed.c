@@ -239,12 +239,12 @@ static size_t measure_memory(struct kmeans_seeder *s, bool sample)
     return arena.most;
 }
 
-size_t kmeans_seeder_bytes(int n, int d, int k)
+size_t kmeans_seeder_bytes(int n, int d, int k, bool there)
 {
     struct kmeans_seeder s = {
         .n = sample_size(n, d, k), .d = d, .n_trials = n_trials(k), .n_runs = 1};
     size_t blocks = (size_t)potential_blocks(s.n);
-    return measure_memory(&s, true) + CUDA_ARENA_ALIGNMENT +
+    return measure_memory(&s, !there || s.n < n) + CUDA_ARENA_ALIGNMENT +
            (blocks + WIDE_ROWS * (size_t)s.n_trials) * sizeof(double);
 }
 

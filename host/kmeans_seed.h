@@ -43,9 +43,10 @@ struct kmeans_seeder {
     double *wide;      /* of a piece, where float32 would not hold the squares; else NULL */
 };
 
-/* The most bytes that it takes of n rows of d numbers for one run, a copy of the rows or a sample
- * included: of the device, and on a GPU about as much of the host for a while. */
-size_t kmeans_seeder_bytes(int n, int d, int k);
+/* The most bytes that it takes of n rows of d numbers for one run, of the device, and on a GPU
+ * about as much of the host for a while. there: all rows are on the device, so that a copy of them
+ * is not needed; a sample may be. */
+size_t kmeans_seeder_bytes(int n, int d, int k, bool there);
 
 /* variance: the mean squared distance of the rows from their mean. Reads the sample. Takes no more
  * than lloyd->memory_left of a GPU.

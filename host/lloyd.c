@@ -4,8 +4,8 @@
 #include <math.h>
 
 enum status lloyd_open(struct lloyd **out, struct row_chunks *rows,
-                       const struct kmeans_settings *settings, int restarts, size_t reserve,
-                       struct err *err)
+                       const struct kmeans_settings *settings, int restarts,
+                       const struct lloyd_reserve *reserve, struct err *err)
 {
     switch (rows->device->kind) {
     case DEVICE_CPU:

@@ -41,13 +41,17 @@ struct lloyd {
     double n_assigned, n_scored, n_rechecked;
 };
 
-/* Room for at most `restarts` runs, and the rows' mean and scatter. reserve: bytes of a GPU that
- * are to be left of what the settings allow.
+/* Bytes of a GPU that are to be left of what the settings allow, where rows stay there or not. */
+struct lloyd_reserve {
+    size_t resident, streamed;
+};
+
+/* Room for at most `restarts` runs, and the rows' mean and scatter.
  * STATUS_RESOURCE: no memory, or more clusters than a GPU counts (kmeans.h). STATUS_INTERRUPTED;
  * what reading rows says. */
 enum status lloyd_open(struct lloyd **out, struct row_chunks *rows,
-                       const struct kmeans_settings *settings, int restarts, size_t reserve,
-                       struct err *err);
+                       const struct kmeans_settings *settings, int restarts,
+                       const struct lloyd_reserve *reserve, struct err *err);
 void lloyd_close(struct lloyd *lloyd); /* NULL is allowed */
 /* What it takes of n rows of d numbers on the CPU, beside the rows. */
 size_t lloyd_bytes(int n, int d, int k);
@@ -107,8 +111,8 @@ struct lloyd_operations {
 enum status lloyd_cpu_open(struct lloyd **out, struct row_chunks *rows,
                            const struct kmeans_settings *settings, struct err *err);
 enum status lloyd_cuda_open(struct lloyd **out, struct row_chunks *rows,
-                            const struct kmeans_settings *settings, int restarts, size_t reserve,
-                            struct err *err);
+                            const struct kmeans_settings *settings, int restarts,
+                            const struct lloyd_reserve *reserve, struct err *err);
 
 /* A sum with the rounding errors of its additions (Neumaier 1974). */
 struct compensated {

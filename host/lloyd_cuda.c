@@ -8,7 +8,8 @@
  *   step: pack centres; for each chunk: labels, sums of clusters; then gain, the centres that
  * follow
  */
-#include <math.h>
+#include "host/base/amount.h"
+#include "host/base/at_most.h"
 #include "host/base/cuda_memory.h"
 #include "host/base/divide_up.h"
 #include "host/base/interrupt.h"
@@ -428,29 +429,30 @@ static void carve(struct lloyd_cuda *of, struct cuda_arena *arena, const struct 
     carve_scratch(of, arena);
 }
 
-static bool fits(struct lloyd_cuda *of, const struct lloyd_cuda_way *way, size_t memory)
+/* What it takes, and what is to be left beside. */
+static size_t bytes_of(struct lloyd_cuda *of, const struct lloyd_cuda_way *way,
+                       const struct lloyd_reserve *reserve)
 {
     struct cuda_arena arena = {0};
     carve(of, &arena, way);
     of->arena.most = arena.most;
-    return arena.most <= memory;
+    return arena.most + (way->resident ? reserve->resident : reserve->streamed);
 }
 
 /* The fastest way that fits in `memory`: rows that stay on the GPU before all else, with room for
- * their low halves; runs that go side by side; large chunks. Else the one that takes least, and the
- * allocation will say what is missing. */
-static struct lloyd_cuda_way choose(struct lloyd_cuda *of, size_t memory, int most_runs)
+ * their low halves; runs that go side by side; large chunks. Else the last one that was tried,
+ * which takes least. */
+static struct lloyd_cuda_way choose(struct lloyd_cuda *of, size_t memory, int most_runs,
+                                    const struct lloyd_reserve *reserve)
 {
-    struct lloyd_cuda_way way = {0};
-    for (int kind = 3; kind >= 0; kind--) {
-        way.resident = kind & 2, way.split = kind & 1;
-        for (way.n_runs = most_runs; way.n_runs > 0; way.n_runs /= 2)
-            for (way.chunk_blocks = LLOYD_CUDA_MOST_BLOCKS; way.chunk_blocks > 0;
-                 way.chunk_blocks /= 2)
-                if (fits(of, &way, memory))
+    struct lloyd_cuda_way way = {.n_runs = 1, .chunk_blocks = 1};
+    for (int kind = 3; kind >= 0; kind--)
+        for (int n_runs = most_runs; n_runs > 0; n_runs /= 2)
+            for (int blocks = LLOYD_CUDA_MOST_BLOCKS; blocks > 0; blocks /= 2) {
+                way = (struct lloyd_cuda_way){kind & 2, kind & 1, blocks, n_runs};
+                if (bytes_of(of, &way, reserve) <= memory)
                     return way;
-    }
-    way.n_runs = way.chunk_blocks = 1;
+            }
     return way;
 }
 
@@ -466,7 +468,7 @@ static enum status check_size(const struct lloyd *lloyd, struct err *err)
 }
 
 static enum status open_memory(struct lloyd_cuda *of, const struct kmeans_settings *settings,
-                               int restarts, size_t reserve, struct err *err)
+                               int restarts, const struct lloyd_reserve *reserve, struct err *err)
 {
     struct lloyd *lloyd = &of->lloyd;
     struct cuda_device *cuda = lloyd->device->cuda;
@@ -475,28 +477,26 @@ static enum status open_memory(struct lloyd_cuda *of, const struct kmeans_settin
     memory = (size_t)(MEMORY_SHARE * (double)available);
     bool limited = settings->gpu_memory > 0 && settings->gpu_memory < memory;
     memory = limited ? settings->gpu_memory : memory;
-    memory = memory > reserve ? memory - reserve : 0;
-    struct lloyd_cuda_way way =
-        choose(of, memory, restarts < RUNS_LARGEST ? restarts : RUNS_LARGEST);
-    if (!fits(of, &way, memory) && limited)
+    struct lloyd_cuda_way way = choose(of, memory, at_most(restarts, RUNS_LARGEST), reserve);
+    size_t bytes = bytes_of(of, &way, reserve);
+    if (bytes > memory && limited) /* it is told so that what is read is enough */
         return err_set(err, STATUS_RESOURCE,
-                       "k-means of %d rows of %d numbers in %d clusters needs %.0f MB of the GPU, "
-                       "more than --memory allows; raise it, or use --device cpu",
-                       lloyd->n, lloyd->d, lloyd->k,
-                       ceil((double)(of->arena.most + reserve) * 1e-6));
+                       "k-means of %d rows of %d numbers in %d clusters needs %s of the GPU, more "
+                       "than --memory allows; raise it, or use --device cpu",
+                       lloyd->n, lloyd->d, lloyd->k, amount_of(bytes + bytes / 50).text);
     TRY(cuda_arena_open(&of->arena, cuda, "k-means", "use --device cpu", err));
     carve(of, &of->arena, &way);
     lloyd->streamed = !way.resident;
-    lloyd->memory_left = reserve + (memory > of->arena.bytes ? memory - of->arena.bytes : 0);
+    lloyd->memory_left = memory > of->arena.bytes ? memory - of->arena.bytes : 0;
     TRY(cuda_clear(cuda, of->tidings_begin, of->tidings_bytes, err));
     TRY(cuda_pinned_alloc(cuda, &of->told_memory, of->tidings_bytes, err));
     struct cuda_arena host = {.base = (CUdeviceptr)(uintptr_t)of->told_memory};
     carve_tidings(&of->told, &host, (size_t)lloyd->n_runs, (size_t)lloyd->k);
     for (int run = 0; run < lloyd->n_runs; run++)
         lloyd->run[run].counts = of->told.counts + (size_t)run * (size_t)lloyd->k;
-    size_t bytes = (size_t)of->rows.chunk_rows * sizeof *of->host_distance;
     void *distance;
-    TRY(cuda_pinned_alloc(cuda, &distance, bytes, err));
+    TRY(cuda_pinned_alloc(cuda, &distance, (size_t)of->rows.chunk_rows * sizeof *of->host_distance,
+                          err));
     of->host_distance = distance;
     return lloyd_cuda_rows_open(&of->rows, err);
 }
@@ -529,8 +529,8 @@ static const struct lloyd_operations operations = {
 };
 
 enum status lloyd_cuda_open(struct lloyd **out, struct row_chunks *rows,
-                            const struct kmeans_settings *settings, int restarts, size_t reserve,
-                            struct err *err)
+                            const struct kmeans_settings *settings, int restarts,
+                            const struct lloyd_reserve *reserve, struct err *err)
 {
     static const char *const images[] = {"nearest",       "nearest_rows", "cluster_sums",
                                          "centre_update", "own_distance", "column_sums"};

@@ -161,7 +161,9 @@ START_TEST(wide_rows_start_on_the_cpu)
     settings.restarts = 3;
     check_rows(x, N, D, NULL, &settings, "wide");
     struct row_chunks rows = row_chunks_of(&cuda_test, x, N, D);
-    cuda_good(lloyd_open(&lloyd, &rows, &settings, settings.restarts, 0, &err), &err);
+    cuda_good(
+        lloyd_open(&lloyd, &rows, &settings, settings.restarts, &(struct lloyd_reserve){0}, &err),
+        &err);
     cuda_good(kmeans_seeder_open(&seeder, lloyd, 0x1p80, &settings, &err), &err);
     ck_assert_int_eq(lloyd->n_runs, settings.restarts);
     ck_assert_int_eq(seeder.n_runs, 1);
