@@ -209,6 +209,18 @@ write_zeros() {
     head -c $((4 * $1 * $2)) /dev/zero
 }
 
+# write_rows ROWS VALUES: a .npy of rows of two float32: 1 1, 2 2, 3 3 as far as VALUES, and again from 1
+write_rows() {
+    printf '\223NUMPY\001\000v\000%-117s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': ($1, 2), }"
+    for i in $(seq 0 $(($1 - 1))); do
+        case $((i % $2)) in
+        0) printf '\000\000\200\077\000\000\200\077' ;;
+        1) printf '\000\000\000\100\000\000\000\100' ;;
+        *) printf '\000\000\100\100\000\000\100\100' ;;
+        esac
+    done
+}
+
 test_cluster_reads_parts() {
     run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy"
     expect_code 0
@@ -271,6 +283,7 @@ test_the_number_of_topics_is_chosen() {
     run "$MIDASHI" topics "$corpus" --model "$model" --output "$dir/out" --topics auto --words 3
     expect_code 0
     expect_match "$stdout" '^topics  silhouette$'
+    expect_match "$stderr" '^number of topics: ([0-9]+) of \1 clusters tried, '
     taken=$(sed -n 's/^ *\([0-9]*\) .* taken$/\1/p' "$stdout")
     expect_line_count "$dir/out/topics.txt" "$taken"
     expect_match "$dir/out/topics.json" '"silhouette": [[]'
@@ -278,6 +291,15 @@ test_the_number_of_topics_is_chosen() {
     expect_code 0
     expect_match "$stdout" "\"topics\": $taken,"
     expect_match "$stdout" '"silhouette": [[]'
+    # 60 rows: three groups of them, and rows that are all the same.
+    write_rows 60 3 >"$dir/groups.npy"
+    run "$MIDASHI" cluster "$dir/groups.npy" --topics auto --output "$dir/l.npy"
+    expect_match "$stdout" '^ +3 .* taken$'
+    expect_no_match "$stderr" 'no number|largest|equal'
+    write_rows 60 1 >"$dir/equal.npy"
+    run "$MIDASHI" cluster "$dir/equal.npy" --topics auto --output "$dir/l.npy"
+    expect_code 0
+    expect_match "$stderr" '^all rows are equal: one topic$'
     run "$MIDASHI" cluster "$dir/out/embeddings.npy" --topics many --output "$dir/l.npy"
     expect_error 2 'give a whole number from 1 to 1048576, or auto'
 }

@@ -11,6 +11,7 @@
 #include "host/row_chunks.h"
 #include "host/topic_count.h"
 #include "loaders/npy.h"
+#include "tools/midashi/cluster_notes.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/output.h"
 #include "tools/midashi/progress.h"
@@ -136,6 +137,7 @@ static enum status open_rows(struct job *job, struct kmeans_settings *settings, 
         struct progress progress = meter_progress(&job->meter);
         TRY(topic_count_choose(&job->count, rows, settings, &progress, err));
         settings->k = job->count.chosen;
+        note_doubt(&job->meter, &job->count);
     }
     return STATUS_OK;
 }

@@ -13,6 +13,7 @@
 #include "host/topics.h"
 #include "host/topics_files.h"
 #include "loaders/words.h"
+#include "tools/midashi/cluster_notes.h"
 #include "tools/midashi/columns.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/embed_corpus.h"
@@ -383,6 +384,7 @@ static enum status print_result(const struct job *job, struct err *err)
 static void note_result(struct job *job)
 {
     const struct topics *topics = &job->topics;
+    note_doubt(&job->meter, &topics->count);
     if (!topics->converged)
         meter_note(&job->meter, "k-means did not converge in %d iterations; raise --max-iterations",
                    topics->iterations);

@@ -92,9 +92,9 @@ static const struct option {
      "the choices of KAKEN 21K12017's report, its fine-tuning apart: --pool last, 20 topics, "
      "--min-df 10, words by scikit-learn's default token pattern"},
     {"--topics", "K|auto", OPTION_COUNT, offsetof(struct options, topics), 1, 1 << 20,
-     "how many topics (20); auto: the number, 2 to 200, that a sample of the texts falls into "
-     "best, by "
-     "its silhouette"},
+     "how many topics (20); auto: the number that 8,192 of the texts fall into best, by the "
+     "silhouette: from 2 to the root of how many there are, at most 200, and on to 1000 while more "
+     "is clearly better"},
     {"--restarts", "N", OPTION_INT, offsetof(struct options, restarts), 1, 10000,
      "k-means runs, of which the best counts (1)"},
     {"--max-iterations", "N", OPTION_INT, offsetof(struct options, max_iterations), 1, 1000000,
