@@ -179,7 +179,26 @@ static enum status load_embeddings(struct job *job, struct err *err)
     return status;
 }
 
-/* The vectors that --embeddings names: as many as texts, and zeros where a text is blank. They are
+/* Rows are zeros where a text is blank, and nowhere else. */
+static enum status check_blank_rows(const struct job *job, struct err *err)
+{
+    const struct corpus *corpus = &job->corpus;
+    size_t width = (size_t)job->width;
+    for (size_t i = 0; i < corpus->n_rows; i++) {
+        bool zero = true;
+        for (size_t j = 0; zero && j < width; j++)
+            zero = job->embeddings[i * width + j] == 0;
+        if (zero != corpus->rows[i].blank)
+            return err_set(err, STATUS_BAD_DATA,
+                           "%s: row %zu is %s, but text %zu of the corpus is %s; these are not its "
+                           "embeddings",
+                           job->options->embeddings[0], i + 1, zero ? "zero" : "not zero",
+                           corpus->rows_before + i + 1, zero ? "not blank" : "blank");
+    }
+    return STATUS_OK;
+}
+
+/* The vectors that --embeddings names: as many as texts. They are
  * kept in the folder like those that were made here. */
 static enum status take_embeddings(struct job *job, struct err *err)
 {
@@ -204,14 +223,7 @@ static enum status take_embeddings(struct job *job, struct err *err)
     if (!(job->embeddings = mem_alloc(n, sizeof *job->embeddings)))
         return err_no_memory(err, "the embeddings", n * sizeof *job->embeddings);
     TRY(embedding_parts_read(&parts, job->embeddings, err));
-    for (size_t i = 0; i < corpus->n_rows; i++)
-        for (size_t j = 0; corpus->rows[i].blank && j < width; j++)
-            if (job->embeddings[i * width + j] != 0)
-                return err_set(
-                    err, STATUS_BAD_DATA,
-                    "%s: row %zu is not zero, but text %zu of the corpus is blank; these "
-                    "are not its embeddings",
-                    o->embeddings[0], i + 1, corpus->rows_before + i + 1);
+    TRY(check_blank_rows(job, err));
     job->counts.blank = corpus->n_blank;
     job->counts.texts = corpus->n_rows - corpus->n_blank;
     TRY(npy_write(job->embeddings_path, NPY_F32, 2, (int64_t)corpus->n_rows, parts.width,
