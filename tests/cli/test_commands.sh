@@ -248,6 +248,27 @@ assert 0 < r["seeding_seconds"] < r["seconds"] < 60, r' "$stdout" || fail 'secon
     done
 }
 
+# NumPy's own type of floats, rounded to ours.
+test_cluster_reads_float64() {
+    need_command python3
+    run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy"
+    python3 - "$dir" <<'END'
+import array, sys
+data = open(sys.argv[1] + "/e.npy", "rb").read()
+wide = array.array("d", (x * (1 + 2.0 ** -30) for x in array.array("f", data[128:])))
+open(sys.argv[1] + "/wide.npy", "wb").write(data[:128].replace(b"<f4", b"<f8") + wide.tobytes())
+END
+    for options in '--topics 3' '--topics 3 --memory 1K'; do
+        for e in e wide; do
+            # shellcheck disable=SC2086
+            run "$MIDASHI" cluster "$dir/$e.npy" $options --output "$dir/$e.l.npy" --centres "$dir/$e.c.npy"
+            expect_code 0
+        done
+        expect_same "$dir/e.l.npy" "$dir/wide.l.npy"
+        expect_same "$dir/e.c.npy" "$dir/wide.c.npy"
+    done
+}
+
 test_cluster_starts_where_it_is_told() {
     need_command python3
     run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy"
