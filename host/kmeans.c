@@ -99,8 +99,10 @@ static enum status report(struct kmeans *km, const struct runs *runs, int run, d
     double inertia = km->lloyd->scatter + km->lloyd->run[run].gain;
     struct kmeans_state state = {.restart = runs->first_restart + run,
                                  .iteration = runs->iteration,
+                                 .k = km->lloyd->k,
                                  .inertia = inertia > 0 ? inertia : 0,
-                                 .shift = shift};
+                                 .shift = shift,
+                                 .last_shift = sqrt(km->largest_shift)};
     if (!settings->progress)
         return STATUS_OK;
     return settings->progress(settings->progress_context, &state, km->err);
@@ -184,6 +186,7 @@ static enum status take_result(struct kmeans *km, const struct runs *runs, int r
     if (runs->first_restart + run > 0 && !(inertia < result->inertia))
         return STATUS_OK;
     result->inertia = inertia;
+    result->restart = runs->first_restart + run;
     result->iterations = runs->outcome[run].iterations;
     result->converged = runs->outcome[run].converged;
     return lloyd_fetch(km->lloyd, run, result->centres, result->labels, km->err);

@@ -161,7 +161,7 @@ static enum status compact_rows(struct topics *topics, float *x, const struct co
 
 struct kmeans_report {
     const struct progress *progress;
-    int restarts, max_iterations;
+    const struct kmeans_settings *settings; /* the caller's */
 };
 
 static enum status report_iteration(void *context, const struct kmeans_state *state,
@@ -172,8 +172,10 @@ static enum status report_iteration(void *context, const struct kmeans_state *st
     /* The last iteration is not known before it comes: the total counts restarts. */
     if (state->iteration == 1)
         progress_report(report->progress, "cluster", "restarts", (size_t)state->restart,
-                        (size_t)report->restarts);
-    return STATUS_OK;
+                        (size_t)report->settings->restarts);
+    if (!report->settings->progress)
+        return STATUS_OK;
+    return report->settings->progress(report->settings->progress_context, state, err);
 }
 
 /* Distances of rows to their own centre and to the next nearest one, of those held out too, which
@@ -244,7 +246,7 @@ static enum status cluster_rows(struct topics *topics, struct device *device, fl
 {
     struct kmeans_settings kmeans = settings->kmeans;
     kmeans.k = topics->n_topics;
-    struct kmeans_report report = {progress, kmeans.restarts, kmeans.max_iterations};
+    struct kmeans_report report = {progress, &settings->kmeans};
     kmeans.progress = report_iteration;
     kmeans.progress_context = &report;
     struct kmeans_result result = {.centres = topics->centres, .labels = topics->topic};

@@ -226,14 +226,27 @@ test_cluster_reads_parts() {
     expect_code 0
     run "$MIDASHI" cluster "$dir/e.npy" --topics 2 --output "$dir/l.npy" --centres "$dir/c.npy"
     expect_code 0
-    expect_match "$stdout" '^inertia [0-9.]+ after [0-9]+ iterations'
+    expect_match "$stdout" '^60 rows in 2 clusters of [0-9]+ to [0-9]+, median [0-9]+$'
+    expect_match "$stdout" '^inertia [0-9.]+ after [0-9]+ iterations$'
+    expect_match "$stderr" 'l\.npy: labels; .*c\.npy: centres; [0-9]+ s$'
     run "$MIDASHI" cluster "$dir/e.npy" "$dir/e.npy" --topics 2 --output "$dir/m.npy" --json
     expect_code 0
     expect_match "$stdout" '"rows": 120'
     need_command python3
     python3 -c 'import json, sys
 r = json.load(open(sys.argv[1]))
-assert 0 < r["seeding_seconds"] < r["seconds"] < 60, r' "$stdout" || fail 'seconds'
+assert 0 < r["seeding_seconds"] < r["seconds"] < 60 and r["choosing_seconds"] == 0, r
+assert r["sizes"]["least"] + r["sizes"]["largest"] == r["rows"], r
+assert r["restart"] == 1 and r["sizes"]["median"] == r["sizes"]["least"], r' "$stdout" || fail 'seconds'
+    # Fewer distinct rows than clusters.
+    write_rows 60 3 >"$dir/three.npy"
+    run "$MIDASHI" cluster "$dir/three.npy" --topics 5 --restarts 4 --output "$dir/m.npy"
+    expect_code 0
+    expect_match "$stderr" '^2 clusters are empty, since many rows are alike; ask for fewer$'
+    expect_lines "$stdout" '60 rows in 5 clusters of 0 to 20, median 20' 'inertia 0 after 1 iteration, restart 1 of 4'
+    run "$MIDASHI" cluster "$dir/three.npy" --topics 1 --output "$dir/m.npy" --quiet
+    expect_lines "$stdout" '60 rows in 1 cluster' 'inertia 80 after 1 iteration'
+    expect_lines "$stderr"
     run "$MIDASHI" cluster "$dir/l.npy" --topics 2 --output "$dir/m.npy"
     expect_error 65 'l\.npy: int32'
     run "$MIDASHI" cluster "$dir/e.npy" --topics 61 --output "$dir/m.npy"

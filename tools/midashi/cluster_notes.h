@@ -6,6 +6,12 @@
 #include "host/topic_count.h"
 #include "tools/midashi/progress.h"
 
+/* Where a run is, of so many. */
+void kmeans_status(struct meter *meter, const struct kmeans_state *state, int restarts);
+
+/* Of empty clusters, where there are some: calls them and rows as the command does. */
+void note_empty(struct meter *meter, int n_empty, const char *cluster, const char *rows);
+
 /* Why the number that --topics auto took is not to be relied on, where that is so. */
 void note_doubt(struct meter *meter, const struct topic_count *count);
 

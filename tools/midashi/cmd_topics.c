@@ -98,6 +98,14 @@ static enum status check_language(const char *language, struct err *err)
     return STATUS_OK;
 }
 
+static enum status show_iteration(void *context, const struct kmeans_state *state, struct err *err)
+{
+    struct job *job = context;
+    (void)err;
+    kmeans_status(&job->meter, state, job->options->restarts);
+    return STATUS_OK;
+}
+
 /* All that can be settled before anything is computed; the representation is not, see plan. */
 static enum status settle(struct job *job, struct err *err)
 {
@@ -122,6 +130,8 @@ static enum status settle(struct job *job, struct err *err)
         .keep_single = o->keep_single,
         .token_pattern = o->as_report,
     };
+    job->settings.kmeans.progress = show_iteration;
+    job->settings.kmeans.progress_context = job;
     return settle_folder(job, err);
 }
 
@@ -403,9 +413,7 @@ static void note_result(struct job *job)
     int n_empty = 0;
     for (int topic = 0; topic < topics->n_topics; topic++)
         n_empty += topics->size[topic] == 0;
-    if (n_empty > 0)
-        meter_note(&job->meter, "%d topic%s empty, since many texts are alike; ask for fewer",
-                   n_empty, n_empty == 1 ? " is" : "s are");
+    note_empty(&job->meter, n_empty, "topic", "texts");
     meter_note(&job->meter, "words: %d in the vocabulary (%s; in %d text%s or more)",
                topics->tfidf.n_words, topics->language, topics->min_df,
                topics->min_df == 1 ? "" : "s");
