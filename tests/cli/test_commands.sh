@@ -251,6 +251,15 @@ assert r["restart"] == 1 and r["sizes"]["median"] == r["sizes"]["least"], r' "$s
     expect_error 65 'l\.npy: int32'
     run "$MIDASHI" cluster "$dir/e.npy" --topics 61 --output "$dir/m.npy"
     expect_error 2 '--topics 61: there are 60 rows'
+    run "$MIDASHI" cluster "$dir/c.npy" --output "$dir/m.npy"
+    expect_error 2 '--topics 20 [(]the default[)]: there are 2 rows; ask for fewer$'
+    # As a shell sorts them, which is not by number.
+    for part in 1 2 9 10; do cp "$dir/e.npy" "$dir/part$part.npy"; done
+    run "$MIDASHI" cluster "$dir"/part*.npy --topics 2 --output "$dir/m.npy"
+    expect_code 0
+    expect_match "$stderr" 'part10\.npy comes before .*part2\.npy: rows are taken in this order'
+    run "$MIDASHI" cluster "$dir"/part?.npy "$dir/part10.npy" "$dir/e.npy" --topics 2 --output "$dir/m.npy"
+    expect_no_match "$stderr" 'comes before'
     write_zeros 0 2 >"$dir/none.npy"
     write_zeros 5 2 >"$dir/zeros.npy"
     for topics in 1 auto; do
@@ -307,6 +316,8 @@ test_cluster_starts_where_it_is_told() {
 print(re.search(rb", ([0-9]+)\)", open(sys.argv[1], "rb").read(128))[1].decode())' "$dir/e.npy")" >"$dir/none.npy"
     run "$MIDASHI" cluster "$dir/e.npy" --init "$dir/none.npy" --output "$dir/m.npy"
     expect_error 65 'none\.npy: no centres$'
+    run "$MIDASHI" cluster "$dir/e.npy" --init "$dir/c.npy" --restarts 10 --output "$dir/m.npy"
+    expect_error 2 '--restarts 10: --init starts once; leave one out$'
     run "$MIDASHI" cluster "$dir/c.npy" --init "$dir/e.npy" --output "$dir/m.npy"
     expect_error 2 'e\.npy has 60 centres: there are 3 rows'
     run "$MIDASHI" cluster "$dir/e.npy" --init "$dir/c.npy" --output "$dir/c.npy"
@@ -354,8 +365,15 @@ test_cluster_needs_no_more_memory_than_allowed() {
         expect_same "$dir/l.npy" "$dir/m.npy"
         expect_same "$dir/c.npy" "$dir/d.npy"
     done
-    run "$MIDASHI" cluster "$dir/e.npy" --topics 3 --output "$dir/l.npy" --memory much
-    expect_error 2 'use auto, or a size'
+    for size in 1KB 1Ki 1.5KiB; do
+        run "$MIDASHI" cluster "$dir/e.npy" --topics 3 --output "$dir/l.npy" --memory $size
+        expect_code 0
+        expect_match "$stderr" "^the rows take 0\.01 MB, more than --memory $size leaves for them"
+    done
+    for size in much G i 6i 6Bi 6BB 6KK; do
+        run "$MIDASHI" cluster "$dir/e.npy" --topics 3 --output "$dir/l.npy" --memory $size
+        expect_error 2 'use auto, or a size such as 6G, 6Gi or 800M'
+    done
 }
 
 test_tokenize_answers_a_line_for_a_line() {

@@ -15,4 +15,8 @@ void note_empty(struct meter *meter, int n_empty, const char *cluster, const cha
 /* Why the number that --topics auto took is not to be relied on, where that is so. */
 void note_doubt(struct meter *meter, const struct topic_count *count);
 
+/* Where the numbers in the names of parts do not grow: part10.npy before part2.npy, as a shell
+ * sorts them. */
+void note_order(struct meter *meter, const char *const *files, int n);
+
 #endif

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "host/base/amount.h"
 #include "host/base/cuda_device.h"
 #include "host/base/interrupt.h"
 #include "host/embedding_parts.h"
@@ -115,19 +116,19 @@ static enum status open_rows(struct job *job, struct kmeans_settings *settings, 
         return err_set(err, STATUS_USAGE, "--init %s has %d centres: there are %d rows", o->init,
                        settings->k, rows->n);
     if (settings->k > rows->n)
-        return err_set(err, STATUS_USAGE, "--topics %d: there are %d rows; ask for fewer",
-                       settings->k, rows->n);
-    double gigabytes = (double)rows->n * (double)row_bytes * 1e-9;
+        return err_set(err, STATUS_USAGE, "--topics %d%s: there are %d rows; ask for fewer",
+                       settings->k, o->topics_given ? "" : " (the default)", rows->n);
+    struct amount bytes = amount_of((size_t)rows->n * row_bytes);
     if (!rows->owned && job->device.kind == DEVICE_CUDA)
         meter_note(&job->meter,
-                   "the rows take %.1f GB, more than is free: they are read anew for "
+                   "the rows take %s, more than is free: they are read anew for "
                    "each pass over them",
-                   gigabytes);
+                   bytes.text);
     else if (!rows->owned)
         meter_note(&job->meter,
-                   "the rows take %.1f GB, more than --memory %s leaves for them: they are read "
+                   "the rows take %s, more than --memory %s leaves for them: they are read "
                    "anew for each iteration",
-                   gigabytes, o->memory);
+                   bytes.text, o->memory);
     TRY(transform_fit(&job->transform, job->normalise, job->remove_components, rows, &job->arena,
                       err));
     row_chunks_transform(rows, &job->transform);
@@ -170,6 +171,7 @@ static enum status cluster(struct job *job, struct err *err)
     const struct options *o = job->options;
     struct kmeans_settings settings = options_kmeans(o);
     TRY(embedding_parts_measure(&job->parts, o->arguments, o->n_arguments, err));
+    note_order(&job->meter, o->arguments, o->n_arguments);
     if (o->init)
         TRY(read_initial(job, &settings, err));
     TRY(open_rows(job, &settings, err));
@@ -276,6 +278,11 @@ static enum status run_job(struct job *job, struct err *err)
     const struct options *o = job->options;
     if (!o->output)
         return err_set(err, STATUS_USAGE, "where to? give --output LABELS.npy");
+    if (o->init && o->restarts > 1)
+        return err_set(err, STATUS_USAGE, "--restarts %d: --init starts once; leave one out",
+                       o->restarts);
+    if (o->centres)
+        TRY(check_file(o->centres, "--centres", err));
     if (o->centres)
         TRY(check_apart(o->centres, "--centres", o->output, err));
     for (int i = 0; i < o->n_arguments; i++) {
@@ -285,6 +292,7 @@ static enum status run_job(struct job *job, struct err *err)
     }
     if (o->init)
         TRY(check_apart(o->output, "--output", o->init, err));
+    TRY(check_labels_file(o->output, "--output", err));
     if (o->normalise && strcmp(o->normalise, "auto") != 0)
         TRY(normalise_parse(&job->normalise, o->normalise, err));
     if (o->remove_components && strcmp(o->remove_components, "auto") != 0)

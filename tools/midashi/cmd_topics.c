@@ -117,7 +117,10 @@ static enum status settle(struct job *job, struct err *err)
     if (o->language)
         TRY(check_language(o->language, err));
     if (o->training_option && !o->finetune)
-        return err_set(err, STATUS_USAGE, "%s does nothing without --finetune", o->training_option);
+        return err_set(
+            err, STATUS_USAGE, "%s does nothing without --finetune%s", o->training_option,
+            strcmp(o->training_option, "--memory") == 0 ? "; midashi cluster has it for clustering"
+                                                        : "");
     if (o->finetune && (!o->model || o->adapter || o->n_embeddings > 0))
         return err_set(err, STATUS_USAGE,
                        "--finetune makes an adapter of --model and embeds with it; leave --adapter "
@@ -216,6 +219,7 @@ static enum status take_embeddings(struct job *job, struct err *err)
     const struct corpus *corpus = &job->corpus;
     struct embedding_parts parts;
     TRY(embedding_parts_measure(&parts, o->embeddings, o->n_embeddings, err));
+    note_order(&job->meter, o->embeddings, o->n_embeddings);
     if (parts.n_rows != corpus->n_rows)
         return err_set(
             err, STATUS_BAD_DATA,
@@ -438,9 +442,9 @@ static enum status run_job(struct job *job, struct err *err)
     job->seconds.read = seconds_now() - start;
     size_t n_used = job->corpus.n_rows - job->corpus.n_blank;
     if (options->topics != COUNT_AUTO && (size_t)options->topics > n_used)
-        return err_set(err, STATUS_USAGE, "--topics %d: %s has %zu text%s; ask for fewer topics",
-                       options->topics, corpus_name(options->arguments[0]), n_used,
-                       n_used == 1 ? "" : "s");
+        return err_set(err, STATUS_USAGE, "--topics %d%s: %s has %zu text%s; ask for fewer topics",
+                       options->topics, options->topics_given ? "" : " (the default)",
+                       corpus_name(options->arguments[0]), n_used, n_used == 1 ? "" : "s");
     TRY(topics_folder_prepare(job->folder, options->force, &job->made, err));
     job->prepared = true;
     if (options->finetune) {
