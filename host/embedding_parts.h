@@ -16,8 +16,8 @@ struct embedding_parts {
     int width;
 };
 
-/* Opens each of n > 0 files for its shape. STATUS_MISSING; STATUS_BAD_DATA: no .npy of float32 or
- * float16 with two dimensions, another width than the first part's, more than
+/* Opens each of n > 0 files for its shape. STATUS_MISSING; STATUS_BAD_DATA: no .npy of floats with
+ * two dimensions, another width than the first part's, more than
  * EMBEDDING_MOST_ROWS rows. */
 enum status embedding_parts_measure(struct embedding_parts *parts, const char *const *paths, int n,
                                     struct err *err);

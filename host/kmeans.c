@@ -100,8 +100,10 @@ static enum status report(struct kmeans *km, const struct runs *runs, int run, d
     struct kmeans_state state = {.restart = runs->first_restart + run,
                                  .over = runs->first_restart + runs->n - runs->active.n,
                                  .iteration = runs->iteration,
+                                 .k = km->lloyd->k,
                                  .inertia = inertia > 0 ? inertia : 0,
-                                 .shift = shift};
+                                 .shift = shift,
+                                 .last_shift = sqrt(km->largest_shift)};
     if (!settings->progress)
         return STATUS_OK;
     return settings->progress(settings->progress_context, &state, km->err);
@@ -185,6 +187,7 @@ static enum status take_result(struct kmeans *km, const struct runs *runs, int r
     if (runs->first_restart + run > 0 && !(inertia < result->inertia))
         return STATUS_OK;
     result->inertia = inertia;
+    result->restart = runs->first_restart + run;
     result->iterations = runs->outcome[run].iterations;
     result->converged = runs->outcome[run].converged;
     return lloyd_fetch(km->lloyd, run, result->centres, result->labels, km->err);

@@ -20,10 +20,13 @@ struct kmeans_state {
     int restart;   /* from 0; on a GPU several go on in turns */
     int over;      /* restarts that are over before the iteration, never fewer than before */
     int iteration; /* from 1; 0 after each centre of the seeding */
-    /* Of the rows to the centres before the iteration; in seeding to those so far. */
+    int centre, k; /* in seeding: how many of the k centres there are */
+    /* Of the rows to the centres before the iteration; in seeding to those so far, and where that
+     * takes a sample, of as many as there are rows. */
     double inertia;
-    /* How far the centres have moved then: the root of the sum of squares; 0 in seeding. */
-    double shift;
+    /* How far the centres have moved then: the root of the sum of squares; 0 in seeding. From
+     * `last_shift` down the run has converged. */
+    double shift, last_shift;
 };
 /* After each iteration and each centre of the seeding. May return a status to stop with
  * (STATUS_INTERRUPTED), which kmeans_fit passes on. */
@@ -57,7 +60,8 @@ struct kmeans_result {
     float *centres;     /* (k, d), room that the caller owns */
     int32_t *labels;    /* (n), room that the caller owns */
     double inertia;     /* sum of the squared distances of rows to their centres */
-    int iterations;     /* assignments made by the best restart, as scikit-learn counts them */
+    int restart;        /* the best one, from 0 */
+    int iterations;     /* assignments made by it, as scikit-learn counts them */
     bool converged;     /* false: max_iterations came first */
     double n_assigned;  /* how often a row was assigned, of all restarts */
     double n_scored;    /* and of these, compared with all centres: bounds did not settle it */

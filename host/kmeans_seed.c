@@ -143,13 +143,18 @@ static enum status keep_best(struct kmeans_seeder *s, float *centres, int n_runs
     return potential_keep(s->device, s->distance, s->trial, best, s->n, n_runs, trials, err);
 }
 
-static enum status report(const struct kmeans_seeder *s, int restart, int n_runs,
+/* After `centre` of the centres. */
+static enum status report(const struct kmeans_seeder *s, int restart, int n_runs, int centre,
                           const double *left, struct err *err)
 {
     const struct kmeans_settings *settings = s->settings;
+    double scale = (double)s->lloyd->n / s->n / s->scale;
     for (int run = 0; run < n_runs && settings->progress; run++) {
-        struct kmeans_state state = {
-            .restart = restart + run, .over = s->over, .inertia = left[run] / s->scale};
+        struct kmeans_state state = {.restart = restart + run,
+                                     .over = s->over,
+                                     .centre = centre,
+                                     .k = settings->k,
+                                     .inertia = left[run] * scale};
         TRY(settings->progress(settings->progress_context, &state, err));
     }
     return STATUS_OK;
@@ -169,7 +174,7 @@ static enum status seed_runs(struct kmeans_seeder *s, float *centres, int restar
     for (int c = 1; c < s->settings->k; c++) {
         TRY(draw(s, restart, n_runs, c, err));
         TRY(keep_best(s, centres, n_runs, s->n_trials, c, left, err));
-        TRY(report(s, restart, n_runs, left, err));
+        TRY(report(s, restart, n_runs, c + 1, left, err));
     }
     return STATUS_OK;
 }

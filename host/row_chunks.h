@@ -1,6 +1,6 @@
 /* The rows of a matrix that need not fit in memory, a chunk of float32 rows at a time.
  *
- * They lie in memory, or in the .npy parts of one array (float32 or float16). Rows of zeros there
+ * They lie in memory, or in the .npy parts of one array (of any floats). Rows of zeros there
  * are blank texts and are left out: what follows counts the rows that are used. Parts that fit in
  * the memory allowed stay there once they are open; else they are mapped, read and unmapped for
  * each chunk, so that no more than a chunk of them is in memory. Every way gives the same numbers.

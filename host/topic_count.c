@@ -9,22 +9,36 @@
 #define GROWTH 1.2
 /* One start is often a poor one, and would speak against its number. */
 #define LEAST_STARTS 4
+/* What is tried whether the silhouette rises or not. */
+#define RANGE_LARGEST 200
 
 static int sample_size(int n)
 {
     return n < TOPIC_COUNT_SAMPLE ? n : TOPIC_COUNT_SAMPLE;
 }
 
+static int next_number(int k)
+{
+    int next = (int)lround(GROWTH * k);
+    return next > k ? next : k + 1;
+}
+
 static void choose_range(struct topic_count *count, int n_rows)
 {
     int largest = (int)sqrt(n_rows);
-    largest = largest < TOPIC_COUNT_LARGEST ? largest : TOPIC_COUNT_LARGEST;
+    largest = largest < RANGE_LARGEST ? largest : RANGE_LARGEST;
     largest = largest > 2 ? largest : 2;
-    for (int k = 2; k <= largest;) {
+    for (int k = 2; k <= largest; k = next_number(k))
         count->tried[count->n_tried++] = k;
-        int next = (int)lround(GROWTH * k);
-        k = next > k ? next : k + 1;
-    }
+}
+
+/* What the range may be extended to: no less than it has. */
+static int largest_number(const struct topic_count *count, int n_rows)
+{
+    int last = count->tried[count->n_tried - 1];
+    int largest = sample_size(n_rows) / TOPIC_COUNT_LEAST_ROWS;
+    largest = largest < TOPIC_COUNT_LARGEST ? largest : TOPIC_COUNT_LARGEST;
+    return largest > last ? largest : last;
 }
 
 /* What the numbers share. */
@@ -87,10 +101,11 @@ static enum status allocate(struct trial *trial, struct arena *arena, int n, int
     return STATUS_OK;
 }
 
-static int best_place(const struct topic_count *count)
+/* Of the first n. */
+static int best_place(const struct topic_count *count, int n)
 {
     int best = 0;
-    for (int i = 1; i < count->n_tried; i++)
+    for (int i = 1; i < n; i++)
         if (count->silhouette[i] > count->silhouette[best])
             best = i;
     return best;
@@ -108,38 +123,102 @@ static int insert_number(struct topic_count *count, int k)
     return place;
 }
 
-/* The numbers between the best one and its neighbours, every one or a few evenly spread. */
-static enum status try_between(struct topic_count *count, struct trial *trial,
-                               const struct kmeans_settings *settings, struct err *err)
+/* The neighbours of the number at `best`, or itself, and a step for those between. */
+struct gap {
+    int first, taken, last, step;
+};
+
+static struct gap gap_at(const struct topic_count *count, int best)
 {
-    int best = best_place(count), taken = count->tried[best];
-    int first = best > 0 ? count->tried[best - 1] : taken;
-    int last = best + 1 < count->n_tried ? count->tried[best + 1] : taken;
-    int step = (last - first) / TOPIC_COUNT_MOST_BETWEEN + 1;
-    for (int k = first + step; k < last; k += step) {
+    struct gap gap = {.taken = count->tried[best]};
+    gap.first = best > 0 ? count->tried[best - 1] : gap.taken;
+    gap.last = best + 1 < count->n_tried ? count->tried[best + 1] : gap.taken;
+    gap.step = (gap.last - gap.first) / TOPIC_COUNT_MOST_BETWEEN + 1;
+    return gap;
+}
+
+/* The numbers between, every one or a few evenly spread. */
+static int numbers_between(struct gap gap, int between[TOPIC_COUNT_MOST_BETWEEN])
+{
+    int n = 0;
+    for (int k = gap.first + gap.step; k < gap.last; k += gap.step)
+        if (k != gap.taken)
+            between[n++] = k;
+    return n;
+}
+
+/* Clusters of the numbers that have been tried, and of these and what is known to come. */
+struct work {
+    const struct progress *progress;
+    int done, total;
+};
+
+static void report(const struct work *work)
+{
+    progress_report(work->progress, "number of topics", "clusters tried", (size_t)work->done,
+                    (size_t)work->total);
+}
+
+static int sum_of(const int *numbers, int n)
+{
+    int sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += numbers[i];
+    return sum;
+}
+
+/* The numbers of the range, which is extended while that is worth it. */
+static enum status try_range(struct topic_count *count, struct trial *trial, int largest,
+                             const struct kmeans_settings *settings, struct work *work,
+                             struct err *err)
+{
+    for (int i = 0; i < count->n_tried; i++) {
+        int between[TOPIC_COUNT_MOST_BETWEEN];
+        struct gap gap = gap_at(count, i > 0 ? best_place(count, i) : 0);
+        work->total = sum_of(count->tried, count->n_tried) +
+                      sum_of(between, numbers_between(gap, between)) * (gap.step > 1 ? 2 : 1);
+        report(work);
+        TRY(try_number(trial, count->tried[i], settings, &count->silhouette[i], err));
+        work->done += count->tried[i];
+        int next = next_number(count->tried[i]);
+        if (i + 1 == count->n_tried && next <= largest && best_place(count, i + 1) == i &&
+            count->silhouette[i] >= TOPIC_COUNT_CLEAR)
+            count->tried[count->n_tried++] = next;
+    }
+    return STATUS_OK;
+}
+
+static enum status try_between(struct topic_count *count, struct trial *trial,
+                               const struct kmeans_settings *settings, struct work *work,
+                               struct err *err)
+{
+    int between[TOPIC_COUNT_MOST_BETWEEN];
+    int n = numbers_between(gap_at(count, best_place(count, count->n_tried)), between);
+    work->total = work->done + sum_of(between, n);
+    for (int i = 0; i < n; i++) {
         double silhouette;
-        if (k == taken)
-            continue;
-        TRY(try_number(trial, k, settings, &silhouette, err));
-        count->silhouette[insert_number(count, k)] = silhouette;
+        report(work);
+        TRY(try_number(trial, between[i], settings, &silhouette, err));
+        count->silhouette[insert_number(count, between[i])] = silhouette;
+        work->done += between[i];
     }
     return STATUS_OK;
 }
 
 static enum status try_all(struct topic_count *count, struct trial *trial, struct row_chunks *rows,
-                           const struct kmeans_settings *settings, const struct progress *progress,
-                           struct err *err)
+                           int largest, const struct kmeans_settings *settings,
+                           const struct progress *progress, struct err *err)
 {
-    int n_rows = sample_size(rows->n), n_range = count->n_tried;
+    int n_rows = sample_size(rows->n);
+    struct work work = {.progress = progress};
     trial->sample = row_chunks_of(rows->device, trial->x, n_rows, rows->d);
     TRY(row_chunks_sample(rows, trial->x, n_rows, settings->seed, err));
-    for (int i = 0; i < n_range; i++) {
-        progress_report(progress, "number of topics", "tried", (size_t)i, (size_t)n_range);
-        TRY(try_number(trial, count->tried[i], settings, &count->silhouette[i], err));
-    }
-    TRY(try_between(count, trial, settings, err));
-    progress_report(progress, "number of topics", "tried", (size_t)n_range, (size_t)n_range);
-    count->chosen = count->tried[best_place(count)];
+    TRY(try_range(count, trial, largest, settings, &work, err));
+    TRY(try_between(count, trial, settings, &work, err));
+    TRY(try_between(count, trial, settings, &work, err)); /* what the first left out */
+    report(&work);
+    int best = best_place(count, count->n_tried);
+    count->chosen = count->silhouette[best] > 0 ? count->tried[best] : 1;
     return STATUS_OK;
 }
 
@@ -156,12 +235,32 @@ enum status topic_count_choose(struct topic_count *count, struct row_chunks *row
     choose_range(count, rows->n);
     struct trial trial = {0};
     struct arena arena = {0};
-    enum status status = allocate(&trial, &arena, sample_size(rows->n), rows->d,
-                                  count->tried[count->n_tried - 1], err);
+    int largest = largest_number(count, rows->n);
+    enum status status = allocate(&trial, &arena, sample_size(rows->n), rows->d, largest, err);
     if (status == STATUS_OK)
-        status = try_all(count, &trial, rows, settings, progress, err);
+        status = try_all(count, &trial, rows, largest, settings, progress, err);
     arena_free(&arena);
     return status;
+}
+
+void topic_count_doubt(const struct topic_count *count, char text[TOPIC_COUNT_DOUBT_SIZE])
+{
+    *text = '\0';
+    if (count->n_tried == 0)
+        return;
+    int best = best_place(count, count->n_tried), last = count->tried[count->n_tried - 1];
+    if (count->chosen == 1)
+        snprintf(text, TOPIC_COUNT_DOUBT_SIZE, "all rows are equal: one topic");
+    else if (count->silhouette[best] < TOPIC_COUNT_CLEAR)
+        snprintf(text, TOPIC_COUNT_DOUBT_SIZE,
+                 "no number of topics is clear: the best silhouette is %.2f, below %.2f; compare "
+                 "%d with others, --topics K",
+                 count->silhouette[best], TOPIC_COUNT_CLEAR, count->chosen);
+    else if (count->chosen == last)
+        snprintf(text, TOPIC_COUNT_DOUBT_SIZE,
+                 "%d is the largest number that was tried, and the best; more may be better, with "
+                 "--topics K",
+                 last);
 }
 
 #define BAR_COLUMNS 40

@@ -14,26 +14,41 @@
 #include "host/base/progress.h"
 #include "host/kmeans.h"
 
-#define TOPIC_COUNT_LARGEST      200
+#define TOPIC_COUNT_LARGEST      1000
 #define TOPIC_COUNT_MOST_BETWEEN 8
-#define TOPIC_COUNT_MOST_TRIED   (32 + TOPIC_COUNT_MOST_BETWEEN)
+#define TOPIC_COUNT_MOST_TRIED   (36 + 2 * TOPIC_COUNT_MOST_BETWEEN)
 #define TOPIC_COUNT_SAMPLE       8192 /* rows */
+/* Rows of a cluster, on the average, where there are most clusters. */
+#define TOPIC_COUNT_LEAST_ROWS 4
+/* A silhouette from here on tells of clusters (Kaufman and Rousseeuw 1990: below, of no substantial
+ * structure). Rows without any, in many dimensions, lie sqrt(1 - 1/m) from the mean of their
+ * cluster of m, and sqrt(1 + 1/m) from others, so that their silhouette, 1 - sqrt((m - 1) / (m +
+ * 1)), grows with the number of clusters; it is 0.225 for TOPIC_COUNT_LEAST_ROWS. */
+#define TOPIC_COUNT_CLEAR 0.25
 
 struct topic_count {
     int chosen; /* clusters */
     /* By growing number of clusters: from 2 on, each about a fifth more, up to the root of the
-     * number of rows; and between the best of these and its neighbours. */
+     * number of rows, at most 200; then further, to TOPIC_COUNT_LARGEST or a cluster for each
+     * TOPIC_COUNT_LEAST_ROWS rows of the sample, as long as the last one is the best, and clear;
+     * and between the best of all and its neighbours; where that leaves gaps, once more. */
     int n_tried;
     int tried[TOPIC_COUNT_MOST_TRIED];
     double silhouette[TOPIC_COUNT_MOST_TRIED]; /* the mean over the sample */
 };
 
 /* settings->k and its progress are not looked at; at least 4 starts each. Of equals the
- * smallest number is chosen; 1 where there are fewer than 3 rows. Failures as kmeans_fit's. */
+ * smallest number is chosen; 1 where there are fewer than 3 rows, or all are equal. Failures as
+ * kmeans_fit's. progress: clusters of the numbers tried, since a number costs as many; the total
+ * may grow. */
 enum status topic_count_choose(struct topic_count *count, struct row_chunks *rows,
                                const struct kmeans_settings *settings,
                                const struct progress *progress, struct err *err);
 
+/* Why the number is not to be relied on, in a line for the user: text, or "" where nothing is
+ * against it. */
+#define TOPIC_COUNT_DOUBT_SIZE 160
+void topic_count_doubt(const struct topic_count *count, char text[TOPIC_COUNT_DOUBT_SIZE]);
 /* A line a number, with a bar; nothing where none was tried. */
 void topic_count_print(const struct topic_count *count, FILE *stream);
 /* An array of {"topics", "silhouette"}; NULL: no memory. */

@@ -161,7 +161,8 @@ static enum status compact_rows(struct topics *topics, float *x, const struct co
 
 struct kmeans_report {
     const struct progress *progress;
-    int restarts, over; /* all; those that it has been told are over */
+    const struct kmeans_settings *settings; /* the caller's */
+    int over;                               /* restarts that it has been told are over */
 };
 
 static enum status report_iteration(void *context, const struct kmeans_state *state,
@@ -172,9 +173,11 @@ static enum status report_iteration(void *context, const struct kmeans_state *st
     /* The last iteration is not known before it comes: the total counts restarts. */
     if (state->over > report->over)
         progress_report(report->progress, "cluster", "restarts", (size_t)state->over,
-                        (size_t)report->restarts);
+                        (size_t)report->settings->restarts);
     report->over = state->over;
-    return STATUS_OK;
+    if (!report->settings->progress)
+        return STATUS_OK;
+    return report->settings->progress(report->settings->progress_context, state, err);
 }
 
 /* Distances of rows to their own centre and to the next nearest one, of those held out too, which
@@ -245,7 +248,7 @@ static enum status cluster_rows(struct topics *topics, struct device *device, fl
 {
     struct kmeans_settings kmeans = settings->kmeans;
     kmeans.k = topics->n_topics;
-    struct kmeans_report report = {progress, kmeans.restarts, 0};
+    struct kmeans_report report = {progress, &settings->kmeans, 0};
     kmeans.progress = report_iteration;
     kmeans.progress_context = &report;
     struct kmeans_result result = {.centres = topics->centres, .labels = topics->topic};

@@ -21,7 +21,8 @@
 #include "loaders/corpus.h"
 
 struct topics_settings {
-    struct kmeans_settings kmeans; /* k is the number of topics; 0: topic_count_choose's */
+    /* k is the number of topics; 0: topic_count_choose's. */
+    struct kmeans_settings kmeans;
     enum transform_normalise normalise;
     int remove_components;
     int n_words;          /* words a topic */
@@ -49,9 +50,9 @@ struct topics {
     int32_t *word;         /* (n_topics, n_words) into tfidf.words, best first, -1: none left */
     float *word_score;     /* (n_topics, n_words) cosines */
     struct transform transform;
-    struct tfidf tfidf;   /* its rows are the used rows, in order */
-    int min_df;           /* as settled */
-    const char *language; /* of the words, as settled */
+    struct tfidf tfidf;       /* its rows are the used rows, in order */
+    int min_df;               /* as settled */
+    const char *language;     /* of the words, as settled */
     struct topic_count count; /* n_tried is 0 where the number was given */
     double inertia;
     int iterations;

@@ -21,6 +21,7 @@ static const struct {
     [NPY_F32] = {"<f4", 4},
     [NPY_F16] = {"<f2", 2},
     [NPY_I32] = {"<i4", 4},
+    [NPY_F64] = {"<f8", 8},
 };
 
 /* ---- the header's dictionary ---------------------------------------------------------------- */
@@ -30,6 +31,13 @@ struct parser {
     const char *file, *at, *end; /* file: byte 0, for places in messages */
     struct err *err;
 };
+
+/* what: also what to do. */
+static enum status bad_array(const struct parser *parser, const char *what)
+{
+    return err_set(parser->err, STATUS_BAD_DATA, "%s: byte %zu: %s", parser->path,
+                   (size_t)(parser->at - parser->file), what);
+}
 
 static enum status bad_header(const struct parser *parser, const char *what)
 {
@@ -92,8 +100,8 @@ static enum status read_descr(struct parser *parser, struct npy *npy)
             return STATUS_OK;
         }
     return err_set(parser->err, STATUS_BAD_DATA,
-                   "%s: byte %zu: values of type '%.*s' are not supported; convert the array to "
-                   "float32, float16 or int32, little-endian",
+                   "%s: byte %zu: values of type '%.*s' are not supported; save it with "
+                   "numpy.save(\"E.npy\", E.astype(\"float32\"))",
                    parser->path, (size_t)(start - parser->file), length > 64 ? 64 : (int)length,
                    text);
 }
@@ -103,7 +111,7 @@ static enum status read_order(struct parser *parser)
     if (accept_word(parser, "False"))
         return STATUS_OK;
     if (accept_word(parser, "True"))
-        return bad_header(parser, "the array is in Fortran order; use numpy.ascontiguousarray");
+        return bad_array(parser, "the array is in Fortran order; save numpy.ascontiguousarray(E)");
     return bad_header(parser, "expected True or False");
 }
 
@@ -127,7 +135,7 @@ static enum status read_shape(struct parser *parser, struct npy *npy)
     if (!accept(parser, '('))
         return bad_header(parser, "expected a tuple");
     if (accept(parser, ')'))
-        return bad_header(parser, "the array has no dimension; one or two are supported");
+        return bad_array(parser, "the array has no dimension; save one of (texts, width)");
     TRY(read_dimension(parser, &npy->rows));
     if (!accept(parser, ','))
         return bad_header(parser, "expected a comma after the first dimension");
@@ -138,10 +146,11 @@ static enum status read_shape(struct parser *parser, struct npy *npy)
     npy->n_dims = 2;
     TRY(read_dimension(parser, &npy->columns));
     if (npy->columns == 0)
-        return bad_header(parser, "the rows are empty");
+        return bad_array(parser, "the rows are empty; make the embeddings again");
     accept(parser, ',');
     if (!accept(parser, ')'))
-        return bad_header(parser, "the array has more than two dimensions");
+        return bad_array(parser, "the array has more than two dimensions; save one of (texts, "
+                                 "width), a vector a text");
     return STATUS_OK;
 }
 
@@ -278,6 +287,12 @@ void npy_convert(const struct npy *npy, int64_t first_row, int64_t n_rows, float
             memcpy(out, (const float *)npy->data + first, n * sizeof *out);
         return;
     }
+    if (npy->type == NPY_F64) {
+        const double *doubles = (const double *)npy->data + first;
+        for (size_t i = 0; i < n; i++)
+            out[i] = (float)doubles[i];
+        return;
+    }
     const uint16_t *halves = (const uint16_t *)npy->data + first;
     for (size_t i = 0; i < n; i++)
         out[i] = f16_to_float(halves[i]);
@@ -329,6 +344,7 @@ static enum status write_bytes(struct npy_writer *writer, const void *bytes, siz
 enum status npy_writer_open(struct npy_writer *writer, const char *path, enum npy_type type,
                             int n_dims, int64_t rows, int64_t columns, struct err *err)
 {
+    assert(type != NPY_F64);
     assert(rows >= 0 && columns >= 1 && (n_dims == 2 || (n_dims == 1 && columns == 1)));
     *writer = (struct npy_writer){.type = type, .rows = rows, .columns = columns};
     char header[HEADER_LENGTH];

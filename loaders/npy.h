@@ -1,4 +1,4 @@
-/* NumPy's .npy: arrays of float32, float16 or int32 with one or two dimensions, C order,
+/* NumPy's .npy: arrays of float32, float16, float64 or int32 with one or two dimensions, C order,
  * little-endian, versions 1.0 to 3.0 of the format. Read by mapping, written aside and renamed. */
 #ifndef MIDASHI_LOADERS_NPY_H
 #define MIDASHI_LOADERS_NPY_H
@@ -11,6 +11,7 @@ enum npy_type {
     NPY_F32,
     NPY_F16,
     NPY_I32,
+    NPY_F64, /* read, not written */
 };
 
 struct npy {
@@ -27,8 +28,8 @@ struct npy {
  * its type. */
 enum status npy_open(struct npy *npy, const char *path, struct err *err);
 void npy_close(struct npy *npy); /* a zeroed npy is allowed */
-/* out (n_rows, columns) in float32, from F32 or F16. STATUS_BAD_DATA where the file was cut since
- * it was opened. */
+/* out (n_rows, columns) in float32, from F32, F16 or F64, which is rounded: beyond float32's range
+ * to an infinity. STATUS_BAD_DATA where the file was cut since it was opened. */
 enum status npy_read_rows(const struct npy *npy, int64_t first_row, int64_t n_rows, float *out,
                           struct err *err);
 

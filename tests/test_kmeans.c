@@ -196,7 +196,7 @@ END_TEST
 /* The lowest inertia a restart came to, by the progress that it reported. */
 struct watch {
     int restarts, seedings;
-    double last[16];
+    double seeded[16], last[16];
     int stop_at; /* iteration to stop at; 0: never */
 };
 
@@ -207,6 +207,14 @@ static enum status watch_progress(void *context, const struct kmeans_state *stat
     double inertia = state->inertia;
     watch->restarts = restart + 1;
     watch->seedings += iteration == 0;
+    ck_assert_int_eq(state->k, promise.k);
+    if (iteration == 0) {
+        ck_assert_int_eq(state->centre, 2 + (watch->seedings - 1) % (promise.k - 1));
+        watch->seeded[restart] = inertia;
+    }
+    /* The centres are the same: float32 distances of rows of 9 numbers, summed in float64. */
+    if (iteration == 1)
+        ck_assert(fabs(inertia - watch->seeded[restart]) < 1e-5 * inertia);
     if (iteration > 0 && iteration == watch->stop_at)
         return err_set(err, STATUS_INTERRUPTED, "stopped");
     if (iteration > 0) {
@@ -239,6 +247,7 @@ START_TEST(kmeans_keeps_the_best_restart)
      * float64 sums of 1,300 x 9 numbers of the scatter's size, which is below ten times the
      * inertia. */
     ck_assert(fabs(result.inertia - best) < 1e-11 * best && best < worst);
+    ck_assert(watch.last[result.restart] == best);
     close_result(&result, promise.k, promise.d);
     device_close(&device);
     free(x);

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "tests/support.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,6 +75,31 @@ START_TEST(npy_reads_some_rows)
         ck_assert_float_eq(out[j], value(6 + j));
     /* behind the last row: nothing */
     ck_assert_int_eq(npy_read_rows(&npy, 5, 0, out, &err), STATUS_OK);
+    npy_close(&npy);
+}
+END_TEST
+
+/* NumPy's own type, rounded to float32: a tie to even, and what is out of range. */
+START_TEST(npy_narrows_float64)
+{
+    static const char header[] = "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), }";
+    static const double values[6] = {1, -2.5, 1 + 0x1p-24, 1 + 0x1.8p-23, 1e300, 1e-300};
+    static const float want[6] = {1, -2.5f, 1, 1 + 0x1p-22f, INFINITY, 0};
+    unsigned char file[128 + sizeof values] = "\x93NUMPY\x01";
+    memset(file + 10, ' ', 118);
+    memcpy(file + 10, header, sizeof header - 1);
+    file[8] = 118;
+    memcpy(file + 128, values, sizeof values);
+    struct npy npy;
+    struct err err;
+    const char *path = write_file(temporary_folder(), "a.npy", file, sizeof file);
+    ck_assert_msg(npy_open(&npy, path, &err) == STATUS_OK, "%s", err.text);
+    ck_assert_int_eq(npy.type, NPY_F64);
+    float out[6];
+    ck_assert_int_eq(npy_read_rows(&npy, 1, 1, out + 3, &err), STATUS_OK);
+    ck_assert_int_eq(npy_read_rows(&npy, 0, 1, out, &err), STATUS_OK);
+    for (int j = 0; j < 6; j++)
+        ck_assert_float_eq(out[j], want[j]);
     npy_close(&npy);
 }
 END_TEST
@@ -176,7 +202,9 @@ static const struct {
     {"{'descr': '<f2', 'fortran_order': False, 'shape': (2, 3), }", 24, "12 bytes stand behind"},
     {"{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }", 24, "Fortran order"},
     {"{'descr': '>f4', 'fortran_order': False, 'shape': (2, 3), }", 24, "'>f4' are not supported"},
-    {"{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), }", 48, "'<f8' are not supported"},
+    {"{'descr': '<i8', 'fortran_order': False, 'shape': (2, 3), }", 48,
+     "'<i8' are not supported; save it with numpy.save(\"E.npy\", E.astype(\"float32\"))"},
+    {"{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), }", 47, "truncated"},
     {"{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2, 3), }", 24, "a string"},
     {"{'descr': '<f4', 'fortran_order': False, 'shape': (), }", 4, "no dimension"},
     {"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 3), }", 24, "more than two"},
@@ -205,8 +233,8 @@ static const struct {
 START_TEST(npy_refuses_damaged_headers)
 {
     unsigned char file[512] = "\x93NUMPY\x01";
-    /* Padded to a multiple of 4, so that the values are aligned. */
-    size_t length = (strlen(damaged[_i].header) + 5) / 4 * 4 + 2;
+    /* Padded to a multiple of 8, so that the values are aligned. */
+    size_t length = (strlen(damaged[_i].header) + 9) / 8 * 8 + 6;
     memset(file + 10, ' ', length);
     memcpy(file + 10, damaged[_i].header, strlen(damaged[_i].header));
     file[8] = (unsigned char)length;
@@ -276,6 +304,7 @@ int main(void)
     TCase *tests = tcase_create("npy");
     tcase_add_loop_test(tests, npy_reads_what_numpy_wrote, 0, N_FILES);
     tcase_add_test(tests, npy_reads_some_rows);
+    tcase_add_test(tests, npy_narrows_float64);
     tcase_add_test(tests, npy_says_when_the_file_is_cut);
     tcase_add_loop_test(tests, npy_writes_what_numpy_would, 0, N_WRITABLE);
     tcase_add_test(tests, npy_writer_reports_a_full_disk);

@@ -101,9 +101,10 @@ enum status cuda_pinned_alloc(struct cuda_device *cuda, void **out, size_t bytes
     *out = NULL;
     if (result != CUDA_ERROR_OUT_OF_MEMORY)
         return cuda_check(&cuda->driver, result, "cuMemHostAlloc", err);
-    return err_set(err, STATUS_RESOURCE,
-                   "cuda: no %s of page-locked host memory; close other programs",
-                   amount_of(bytes).text);
+    return err_set(
+        err, STATUS_RESOURCE,
+        "cuda: no %s of page-locked host memory; close other programs, or use --device cpu",
+        amount_of(bytes).text);
 }
 
 void cuda_pinned_free(struct cuda_device *cuda, void *pinned)

@@ -209,23 +209,57 @@ write_zeros() {
     head -c $((4 * $1 * $2)) /dev/zero
 }
 
+# write_rows ROWS VALUES: a .npy of rows of two float32: 1 1, 2 2, 3 3 as far as VALUES, and again from 1
+write_rows() {
+    printf '\223NUMPY\001\000v\000%-117s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': ($1, 2), }"
+    for i in $(seq 0 $(($1 - 1))); do
+        case $((i % $2)) in
+        0) printf '\000\000\200\077\000\000\200\077' ;;
+        1) printf '\000\000\000\100\000\000\000\100' ;;
+        *) printf '\000\000\100\100\000\000\100\100' ;;
+        esac
+    done
+}
+
 test_cluster_reads_parts() {
     run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy"
     expect_code 0
     run "$MIDASHI" cluster "$dir/e.npy" --topics 2 --output "$dir/l.npy" --centres "$dir/c.npy"
     expect_code 0
-    expect_match "$stdout" '^inertia [0-9.]+ after [0-9]+ iterations'
+    expect_match "$stdout" '^60 rows in 2 clusters of [0-9]+ to [0-9]+, median [0-9]+$'
+    expect_match "$stdout" '^inertia [0-9.]+ after [0-9]+ iterations$'
+    expect_match "$stderr" 'l\.npy: labels; .*c\.npy: centres; [0-9]+ s$'
     run "$MIDASHI" cluster "$dir/e.npy" "$dir/e.npy" --topics 2 --output "$dir/m.npy" --json
     expect_code 0
     expect_match "$stdout" '"rows": 120'
     need_command python3
     python3 -c 'import json, sys
 r = json.load(open(sys.argv[1]))
-assert 0 < r["seeding_seconds"] < r["seconds"] < 60, r' "$stdout" || fail 'seconds'
+assert 0 < r["seeding_seconds"] < r["seconds"] < 60 and r["choosing_seconds"] == 0, r
+assert r["sizes"]["least"] + r["sizes"]["largest"] == r["rows"], r
+assert r["restart"] == 1 and r["sizes"]["median"] == r["sizes"]["least"], r' "$stdout" || fail 'seconds'
+    # Fewer distinct rows than clusters.
+    write_rows 60 3 >"$dir/three.npy"
+    run "$MIDASHI" cluster "$dir/three.npy" --topics 5 --restarts 4 --output "$dir/m.npy"
+    expect_code 0
+    expect_match "$stderr" '^2 clusters are empty, since many rows are alike; ask for fewer$'
+    expect_lines "$stdout" '60 rows in 5 clusters of 0 to 20, median 20' 'inertia 0 after 1 iteration, restart 1 of 4'
+    run "$MIDASHI" cluster "$dir/three.npy" --topics 1 --output "$dir/m.npy" --quiet
+    expect_lines "$stdout" '60 rows in 1 cluster' 'inertia 80 after 1 iteration'
+    expect_lines "$stderr"
     run "$MIDASHI" cluster "$dir/l.npy" --topics 2 --output "$dir/m.npy"
     expect_error 65 'l\.npy: int32'
     run "$MIDASHI" cluster "$dir/e.npy" --topics 61 --output "$dir/m.npy"
     expect_error 2 '--topics 61: there are 60 rows'
+    run "$MIDASHI" cluster "$dir/c.npy" --output "$dir/m.npy"
+    expect_error 2 '--topics 20 [(]the default[)]: there are 2 rows; ask for fewer$'
+    # As a shell sorts them, which is not by number.
+    for part in 1 2 9 10; do cp "$dir/e.npy" "$dir/part$part.npy"; done
+    run "$MIDASHI" cluster "$dir"/part*.npy --topics 2 --output "$dir/m.npy"
+    expect_code 0
+    expect_match "$stderr" 'part10\.npy comes before .*part2\.npy: rows are taken in this order'
+    run "$MIDASHI" cluster "$dir"/part?.npy "$dir/part10.npy" "$dir/e.npy" --topics 2 --output "$dir/m.npy"
+    expect_no_match "$stderr" 'comes before'
     write_zeros 0 2 >"$dir/none.npy"
     write_zeros 5 2 >"$dir/zeros.npy"
     for topics in 1 auto; do
@@ -233,6 +267,27 @@ assert 0 < r["seeding_seconds"] < r["seconds"] < 60, r' "$stdout" || fail 'secon
         expect_error 65 'none\.npy: no rows to cluster$'
         run "$MIDASHI" cluster "$dir/zeros.npy" --topics $topics --output "$dir/m.npy" --quiet
         expect_error 65 'zeros\.npy: no rows to cluster: all are zero$'
+    done
+}
+
+# NumPy's own type of floats, rounded to ours.
+test_cluster_reads_float64() {
+    need_command python3
+    run "$MIDASHI" embed "$corpus" --model "$model" --output "$dir/e.npy"
+    python3 - "$dir" <<'END'
+import array, sys
+data = open(sys.argv[1] + "/e.npy", "rb").read()
+wide = array.array("d", (x * (1 + 2.0 ** -30) for x in array.array("f", data[128:])))
+open(sys.argv[1] + "/wide.npy", "wb").write(data[:128].replace(b"<f4", b"<f8") + wide.tobytes())
+END
+    for options in '--topics 3' '--topics 3 --memory 1K'; do
+        for e in e wide; do
+            # shellcheck disable=SC2086
+            run "$MIDASHI" cluster "$dir/$e.npy" $options --output "$dir/$e.l.npy" --centres "$dir/$e.c.npy"
+            expect_code 0
+        done
+        expect_same "$dir/e.l.npy" "$dir/wide.l.npy"
+        expect_same "$dir/e.c.npy" "$dir/wide.c.npy"
     done
 }
 
@@ -261,6 +316,8 @@ test_cluster_starts_where_it_is_told() {
 print(re.search(rb", ([0-9]+)\)", open(sys.argv[1], "rb").read(128))[1].decode())' "$dir/e.npy")" >"$dir/none.npy"
     run "$MIDASHI" cluster "$dir/e.npy" --init "$dir/none.npy" --output "$dir/m.npy"
     expect_error 65 'none\.npy: no centres$'
+    run "$MIDASHI" cluster "$dir/e.npy" --init "$dir/c.npy" --restarts 10 --output "$dir/m.npy"
+    expect_error 2 '--restarts 10: --init starts once; leave one out$'
     run "$MIDASHI" cluster "$dir/c.npy" --init "$dir/e.npy" --output "$dir/m.npy"
     expect_error 2 'e\.npy has 60 centres: there are 3 rows'
     run "$MIDASHI" cluster "$dir/e.npy" --init "$dir/c.npy" --output "$dir/c.npy"
@@ -271,6 +328,7 @@ test_the_number_of_topics_is_chosen() {
     run "$MIDASHI" topics "$corpus" --model "$model" --output "$dir/out" --topics auto --words 3
     expect_code 0
     expect_match "$stdout" '^topics  silhouette$'
+    expect_match "$stderr" '^number of topics: ([0-9]+) of \1 clusters tried, '
     taken=$(sed -n 's/^ *\([0-9]*\) .* taken$/\1/p' "$stdout")
     expect_line_count "$dir/out/topics.txt" "$taken"
     expect_match "$dir/out/topics.json" '"silhouette": [[]'
@@ -278,6 +336,15 @@ test_the_number_of_topics_is_chosen() {
     expect_code 0
     expect_match "$stdout" "\"topics\": $taken,"
     expect_match "$stdout" '"silhouette": [[]'
+    # 60 rows: three groups of them, and rows that are all the same.
+    write_rows 60 3 >"$dir/groups.npy"
+    run "$MIDASHI" cluster "$dir/groups.npy" --topics auto --output "$dir/l.npy"
+    expect_match "$stdout" '^ +3 .* taken$'
+    expect_no_match "$stderr" 'no number|largest|equal'
+    write_rows 60 1 >"$dir/equal.npy"
+    run "$MIDASHI" cluster "$dir/equal.npy" --topics auto --output "$dir/l.npy"
+    expect_code 0
+    expect_match "$stderr" '^all rows are equal: one topic$'
     run "$MIDASHI" cluster "$dir/out/embeddings.npy" --topics many --output "$dir/l.npy"
     expect_error 2 'give a whole number from 1 to 1048576, or auto'
 }
@@ -298,8 +365,15 @@ test_cluster_needs_no_more_memory_than_allowed() {
         expect_same "$dir/l.npy" "$dir/m.npy"
         expect_same "$dir/c.npy" "$dir/d.npy"
     done
-    run "$MIDASHI" cluster "$dir/e.npy" --topics 3 --output "$dir/l.npy" --memory much
-    expect_error 2 'use auto, or a size'
+    for size in 1KB 1Ki 1.5KiB; do
+        run "$MIDASHI" cluster "$dir/e.npy" --topics 3 --output "$dir/l.npy" --memory $size
+        expect_code 0
+        expect_match "$stderr" "^the rows take 0\.01 MB, more than --memory $size leaves for them"
+    done
+    for size in much G i 6i 6Bi 6BB 6KK; do
+        run "$MIDASHI" cluster "$dir/e.npy" --topics 3 --output "$dir/l.npy" --memory $size
+        expect_error 2 'use auto, or a size such as 6G, 6Gi or 800M'
+    done
 }
 
 test_tokenize_answers_a_line_for_a_line() {

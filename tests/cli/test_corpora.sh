@@ -221,6 +221,9 @@ test_embeddings_that_do_not_fit() {
     sed '3s/.*/food\t/' "$corpus" >"$dir/blank.tsv"
     run "$MIDASHI" topics "$dir/blank.tsv" --topics 2 --embeddings "$dir/e.npy"
     expect_error 65 'e\.npy: row 2 is not zero, but text 2 of the corpus is blank'
+    run "$MIDASHI" embed "$dir/blank.tsv" --model "$model" --output "$dir/blank.npy"
+    topics "$dir/blank.npy"
+    expect_error 65 'blank\.npy: row 2 is zero, but text 2 of the corpus is not blank; these are not its embeddings$'
     need_command python3
     python3 - "$dir" <<'END'
 import struct, sys

@@ -205,6 +205,22 @@ test_no_input_is_overwritten() {
         expect_same "$dir/a.npy" "$dir/b.npy"
         expect_absent "$dir/l.npy"
     done
+    # Somebody else's embeddings; labels are replaced.
+    cp "$dir/b.npy" "$dir/theirs.npy"
+    run "$MIDASHI" cluster "$dir/a.npy" --topics 2 --output "$dir/theirs.npy"
+    expect_error 2 'theirs\.npy: would overwrite an array of \(60, [0-9]+\), no labels; name another file'
+    expect_same "$dir/theirs.npy" "$dir/b.npy"
+    for topics in 2 3; do
+        run "$MIDASHI" cluster "$dir/a.npy" --topics $topics --output "$dir/l.npy" --centres "$dir/c.npy"
+        expect_code 0
+    done
+    for options in '--output -' '--output l.npy --centres -'; do
+        # shellcheck disable=SC2086
+        run env -C "$dir" "$(realpath "$MIDASHI")" cluster a.npy --topics 2 $options
+        expect_error 2 '--(output|centres) -: arrays go to files only; name one'
+    done
+    run "$MIDASHI" embed "$corpus" --model "$model" --output -
+    expect_error 2 '--output -: arrays go to files only'
 }
 
 test_a_foreign_folder_is_left_alone() {
@@ -263,7 +279,8 @@ test_a_closed_pipe_ends_quietly() {
 
 test_misspelled_names() {
     for slip in --topic:--topics --topcs=3:--topics -topics:--topics --tol:--tolerance \
-        --normalize:--normalise --output-dir:--output --max_tokens:--max-tokens; do
+        --normalize:--normalise --output-dir:--output --max_tokens:--max-tokens \
+        -k:--topics --k=3:--topics --clusters:--topics --n_clusters:--topics --n_init:--restarts; do
         topics_of "$corpus" "${slip%:*}"
         expect_error 2 "has no option ${slip%:*}; did you mean ${slip#*:}\?"
     done
@@ -276,7 +293,7 @@ test_misspelled_names() {
     run "$MIDASHI" classify "$corpus" --lr 1
     expect_error 2 'has no option --lr; see midashi classify --help'
     # Nothing is near these: no guess is better than a wild one.
-    for word in --foo --k --- -x --centres; do
+    for word in --foo --- -x --centres; do
         topics_of "$corpus" "$word"
         expect_error 2 "has no option $word; see midashi topics --help"
     done
@@ -317,6 +334,8 @@ test_wrong_options() {
         topics_of "$corpus" --tolerance "$value"
         expect_error 2 '--tolerance'
     done
+    topics_of "$corpus" --memory 1K
+    expect_error 2 '--memory does nothing without --finetune; midashi cluster has it for clustering$'
     topics_of "$corpus" --pool max
     expect_error 2 '--pool max'
     topics_of "$corpus" --layer 4

@@ -92,7 +92,7 @@ test_progress_of_k_means() {
     expect_match "$dir/lines" '^\[Kcluster: 3 of 3 restarts, [0-9]+ s$'
     parts=$(for _ in $(seq 40); do printf '%s ' "$dir/out/embeddings.npy"; done) # what takes a while
     on_terminal 80 "$MIDASHI cluster $parts --output $dir/l.npy --restarts 3"
-    expect_match "$stdout" "$esc\[Kcluster: restart [0-9] of 3, (iteration [0-9]+|centres to start from), inertia "
+    expect_match "$stdout" "$esc\[Kcluster: restart [0-9] of 3, (iteration [0-9]+|centre [0-9]+ of 20), inertia "
 }
 
 # All of it, time left and rate too.

@@ -9,7 +9,7 @@
 
 static size_t size_of_value(enum npy_type type)
 {
-    return type == NPY_F16 ? 2 : 4;
+    return type == NPY_F16 ? 2 : type == NPY_F64 ? 8 : 4;
 }
 
 static void write_again(const struct npy *npy, const void *values, const char *path)
@@ -58,7 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         REQUIRE(npy_read_rows(&npy, 0, half, values, &err) == STATUS_OK);
         REQUIRE(npy_read_rows(&npy, half, npy.rows - half, values + half * npy.columns, &err) ==
                 STATUS_OK);
-        write_again(&npy, values, path);
+        if (npy.type != NPY_F64) /* which is not written */
+            write_again(&npy, values, path);
         mem_free(values);
     }
     npy_close(&npy);

@@ -2,7 +2,9 @@
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include "host/base/amount.h"
 #include "host/base/cuda_device.h"
 #include "host/base/interrupt.h"
 #include "host/embedding_parts.h"
@@ -11,6 +13,7 @@
 #include "host/row_chunks.h"
 #include "host/topic_count.h"
 #include "loaders/npy.h"
+#include "tools/midashi/cluster_notes.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/output.h"
 #include "tools/midashi/progress.h"
@@ -31,7 +34,11 @@ struct job {
     int k;
     struct topic_count count; /* with --topics auto */
     struct kmeans_result result;
+    struct {
+        int least, median, largest, n_empty; /* of an even number the lower median */
+    } sizes;
     double last_report, seeding_seconds, seconds; /* of k-means; of its first seeding */
+    double choosing_seconds;                      /* --topics auto */
     struct arena arena;
 };
 
@@ -43,14 +50,7 @@ static enum status report(void *context, const struct kmeans_state *state, struc
         job->seeding_seconds += now - job->last_report;
     job->last_report = now;
     TRY(interrupt_check(err));
-    if (state->iteration == 0)
-        meter_status(&job->meter, "cluster: restart %d of %d, centres to start from, inertia %.6g",
-                     state->restart + 1, job->options->restarts, state->inertia);
-    else
-        meter_status(&job->meter,
-                     "cluster: restart %d of %d, iteration %d, inertia %.6g, shift %.3g",
-                     state->restart + 1, job->options->restarts, state->iteration, state->inertia,
-                     state->shift);
+    kmeans_status(&job->meter, state, job->options->restarts);
     return STATUS_OK;
 }
 
@@ -116,28 +116,53 @@ static enum status open_rows(struct job *job, struct kmeans_settings *settings, 
         return err_set(err, STATUS_USAGE, "--init %s has %d centres: there are %d rows", o->init,
                        settings->k, rows->n);
     if (settings->k > rows->n)
-        return err_set(err, STATUS_USAGE, "--topics %d: there are %d rows; ask for fewer",
-                       settings->k, rows->n);
-    double gigabytes = (double)rows->n * (double)row_bytes * 1e-9;
+        return err_set(err, STATUS_USAGE, "--topics %d%s: there are %d rows; ask for fewer",
+                       settings->k, o->topics_given ? "" : " (the default)", rows->n);
+    struct amount bytes = amount_of((size_t)rows->n * row_bytes);
     if (!rows->owned && job->device.kind == DEVICE_CUDA)
-        meter_note(
-            &job->meter,
-            "the rows take %.1f GB, more than is free: where the GPU cannot hold them either, "
-            "they are read anew for each pass over them",
-            gigabytes);
+        meter_note(&job->meter,
+                   "the rows take %s, more than is free: where the GPU cannot hold them either, "
+                   "they are read anew for each pass over them",
+                   bytes.text);
     else if (!rows->owned)
         meter_note(&job->meter,
-                   "the rows take %.1f GB, more than --memory %s leaves for them: they are read "
+                   "the rows take %s, more than --memory %s leaves for them: they are read "
                    "anew for each iteration",
-                   gigabytes, o->memory);
+                   bytes.text, o->memory);
     TRY(transform_fit(&job->transform, job->normalise, job->remove_components, rows, &job->arena,
                       err));
     row_chunks_transform(rows, &job->transform);
     if (settings->k == 0) {
         struct progress progress = meter_progress(&job->meter);
+        double start = seconds_now();
         TRY(topic_count_choose(&job->count, rows, settings, &progress, err));
         settings->k = job->count.chosen;
+        job->choosing_seconds = seconds_now() - start;
+        note_doubt(&job->meter, &job->count);
     }
+    return STATUS_OK;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+static enum status measure_sizes(struct job *job, struct err *err)
+{
+    int *sizes = arena_alloc(&job->arena, (size_t)job->k, sizeof *sizes);
+    if (!sizes)
+        return err_no_memory(err, "the clusters' sizes", (size_t)job->k * sizeof *sizes);
+    memset(sizes, 0, (size_t)job->k * sizeof *sizes);
+    for (size_t i = 0; i < job->parts.n_rows; i++)
+        if (job->labels[i] >= 0)
+            sizes[job->labels[i]]++;
+    qsort(sizes, (size_t)job->k, sizeof *sizes, by_size);
+    job->sizes.least = sizes[0];
+    job->sizes.median = sizes[(job->k - 1) / 2];
+    job->sizes.largest = sizes[job->k - 1];
+    while (job->sizes.n_empty < job->k && sizes[job->sizes.n_empty] == 0)
+        job->sizes.n_empty++;
     return STATUS_OK;
 }
 
@@ -146,6 +171,7 @@ static enum status cluster(struct job *job, struct err *err)
     const struct options *o = job->options;
     struct kmeans_settings settings = options_kmeans(o);
     TRY(embedding_parts_measure(&job->parts, o->arguments, o->n_arguments, err));
+    note_order(&job->meter, o->arguments, o->n_arguments);
     if (o->init)
         TRY(read_initial(job, &settings, err));
     TRY(open_rows(job, &settings, err));
@@ -164,7 +190,7 @@ static enum status cluster(struct job *job, struct err *err)
     size_t used = (size_t)job->rows.n;
     for (size_t i = n; i-- > 0;) /* from behind, since labels are spread in place */
         job->labels[i] = row_chunks_is_blank(&job->rows, i) ? -1 : job->labels[--used];
-    return STATUS_OK;
+    return measure_sizes(job, err);
 }
 
 /* Both files or none. */
@@ -188,24 +214,50 @@ static enum status write_result(const struct job *job, struct err *err)
     return status;
 }
 
+static void print_text(const struct job *job)
+{
+    const struct kmeans_result *result = &job->result;
+    topic_count_print(&job->count, stdout);
+    printf("%d row%s in %d cluster%s", job->rows.n, job->rows.n == 1 ? "" : "s", job->k,
+           job->k == 1 ? "" : "s");
+    if (job->k > 1)
+        printf(" of %d to %d, median %d", job->sizes.least, job->sizes.largest, job->sizes.median);
+    printf("\ninertia %.9g after %d iteration%s", result->inertia, result->iterations,
+           result->iterations == 1 ? "" : "s");
+    if (job->options->restarts > 1)
+        printf(", restart %d of %d", result->restart + 1, job->options->restarts);
+    puts(result->converged ? "" : " (not converged; raise --max-iterations)");
+}
+
+static void note_result(struct job *job)
+{
+    const struct options *o = job->options;
+    char seconds[32];
+    format_duration(seconds, sizeof seconds, job->choosing_seconds + job->seconds);
+    note_empty(&job->meter, job->sizes.n_empty, "cluster", "rows");
+    meter_note(&job->meter, "%s: labels%s%s%s; %s", o->output, o->centres ? "; " : "",
+               o->centres ? o->centres : "", o->centres ? ": centres" : "", seconds);
+}
+
 static enum status print_result(const struct job *job, struct err *err)
 {
     const struct kmeans_result *result = &job->result;
     if (!job->options->json) {
-        topic_count_print(&job->count, stdout);
-        printf("inertia %.9g after %d iterations%s\n", result->inertia, result->iterations,
-               result->converged ? "" : " (not converged; raise --max-iterations)");
+        print_text(job);
         return STATUS_OK;
     }
     char kernels[DEVICE_KERNELS_SIZE];
     device_kernels(&job->device, kernels);
     json_t *root = json_pack(
-        "{s:I, s:I, s:i, s:i, s:f, s:i, s:b, s:f, s:f, s:f, s:f, s:b, s:s}", "rows",
-        (json_int_t)job->parts.n_rows, "blank",
+        "{s:I, s:I, s:i, s:i, s:{s:i, s:i, s:i, s:i}, s:f, s:i, s:i, s:b, s:f, s:f, s:f, s:f, s:f, "
+        "s:b, s:s}",
+        "rows", (json_int_t)job->parts.n_rows, "blank",
         (json_int_t)(job->parts.n_rows - (size_t)job->rows.n), "width", job->rows.d, "topics",
-        job->k, "inertia", result->inertia, "iterations", result->iterations, "converged",
-        result->converged, "seconds", job->seconds, "seeding_seconds", job->seeding_seconds,
-        "scored", result->n_scored / result->n_assigned, "rechecked",
+        job->k, "sizes", "least", job->sizes.least, "median", job->sizes.median, "largest",
+        job->sizes.largest, "empty", job->sizes.n_empty, "inertia", result->inertia, "restart",
+        result->restart + 1, "iterations", result->iterations, "converged", result->converged,
+        "choosing_seconds", job->choosing_seconds, "seconds", job->seconds, "seeding_seconds",
+        job->seeding_seconds, "scored", result->n_scored / result->n_assigned, "rechecked",
         result->n_rechecked / result->n_assigned, "streamed", result->streamed, "kernels", kernels);
     bool whole = root != NULL;
     if (whole && job->count.n_tried > 0)
@@ -226,6 +278,11 @@ static enum status run_job(struct job *job, struct err *err)
     const struct options *o = job->options;
     if (!o->output)
         return err_set(err, STATUS_USAGE, "where to? give --output LABELS.npy");
+    if (o->init && o->restarts > 1)
+        return err_set(err, STATUS_USAGE, "--restarts %d: --init starts once; leave one out",
+                       o->restarts);
+    if (o->centres)
+        TRY(check_file(o->centres, "--centres", err));
     if (o->centres)
         TRY(check_apart(o->centres, "--centres", o->output, err));
     for (int i = 0; i < o->n_arguments; i++) {
@@ -235,14 +292,16 @@ static enum status run_job(struct job *job, struct err *err)
     }
     if (o->init)
         TRY(check_apart(o->output, "--output", o->init, err));
+    TRY(check_labels_file(o->output, "--output", err));
     if (o->normalise && strcmp(o->normalise, "auto") != 0)
         TRY(normalise_parse(&job->normalise, o->normalise, err));
     if (o->remove_components && strcmp(o->remove_components, "auto") != 0)
         TRY(remove_components_parse(&job->remove_components, o->remove_components, err));
     TRY(open_device(&job->device, o, &job->meter, err));
     TRY(cluster(job, err));
-    meter_close(&job->meter);
+    meter_clear(&job->meter); /* an iteration that is over */
     TRY(write_result(job, err));
+    note_result(job);
     return print_result(job, err);
 }
 

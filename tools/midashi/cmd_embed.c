@@ -30,6 +30,7 @@ static enum status run(const struct options *options, struct err *err)
 {
     if (!options->output)
         return err_set(err, STATUS_USAGE, "where to? give --output E.npy");
+    TRY(check_file(options->output, "--output", err));
     TRY(check_apart(options->output, "--output", options->arguments[0], err));
     struct meter meter;
     struct device device = {0};

@@ -13,6 +13,7 @@
 #include "host/topics.h"
 #include "host/topics_files.h"
 #include "loaders/words.h"
+#include "tools/midashi/cluster_notes.h"
 #include "tools/midashi/columns.h"
 #include "tools/midashi/commands.h"
 #include "tools/midashi/embed_corpus.h"
@@ -97,6 +98,14 @@ static enum status check_language(const char *language, struct err *err)
     return STATUS_OK;
 }
 
+static enum status show_iteration(void *context, const struct kmeans_state *state, struct err *err)
+{
+    struct job *job = context;
+    (void)err;
+    kmeans_status(&job->meter, state, job->options->restarts);
+    return STATUS_OK;
+}
+
 /* All that can be settled before anything is computed; the representation is not, see plan. */
 static enum status settle(struct job *job, struct err *err)
 {
@@ -108,7 +117,10 @@ static enum status settle(struct job *job, struct err *err)
     if (o->language)
         TRY(check_language(o->language, err));
     if (o->training_option && !o->finetune)
-        return err_set(err, STATUS_USAGE, "%s does nothing without --finetune", o->training_option);
+        return err_set(
+            err, STATUS_USAGE, "%s does nothing without --finetune%s", o->training_option,
+            strcmp(o->training_option, "--memory") == 0 ? "; midashi cluster has it for clustering"
+                                                        : "");
     if (o->finetune && (!o->model || o->adapter || o->n_embeddings > 0))
         return err_set(err, STATUS_USAGE,
                        "--finetune makes an adapter of --model and embeds with it; leave --adapter "
@@ -121,6 +133,8 @@ static enum status settle(struct job *job, struct err *err)
         .keep_single = o->keep_single,
         .token_pattern = o->as_report,
     };
+    job->settings.kmeans.progress = show_iteration;
+    job->settings.kmeans.progress_context = job;
     return settle_folder(job, err);
 }
 
@@ -178,7 +192,26 @@ static enum status load_embeddings(struct job *job, struct err *err)
     return status;
 }
 
-/* The vectors that --embeddings names: as many as texts, and zeros where a text is blank. They are
+/* Rows are zeros where a text is blank, and nowhere else. */
+static enum status check_blank_rows(const struct job *job, struct err *err)
+{
+    const struct corpus *corpus = &job->corpus;
+    size_t width = (size_t)job->width;
+    for (size_t i = 0; i < corpus->n_rows; i++) {
+        bool zero = true;
+        for (size_t j = 0; zero && j < width; j++)
+            zero = job->embeddings[i * width + j] == 0;
+        if (zero != corpus->rows[i].blank)
+            return err_set(err, STATUS_BAD_DATA,
+                           "%s: row %zu is %s, but text %zu of the corpus is %s; these are not its "
+                           "embeddings",
+                           job->options->embeddings[0], i + 1, zero ? "zero" : "not zero",
+                           corpus->rows_before + i + 1, zero ? "not blank" : "blank");
+    }
+    return STATUS_OK;
+}
+
+/* The vectors that --embeddings names: as many as texts. They are
  * kept in the folder like those that were made here. */
 static enum status take_embeddings(struct job *job, struct err *err)
 {
@@ -186,6 +219,7 @@ static enum status take_embeddings(struct job *job, struct err *err)
     const struct corpus *corpus = &job->corpus;
     struct embedding_parts parts;
     TRY(embedding_parts_measure(&parts, o->embeddings, o->n_embeddings, err));
+    note_order(&job->meter, o->embeddings, o->n_embeddings);
     if (parts.n_rows != corpus->n_rows)
         return err_set(
             err, STATUS_BAD_DATA,
@@ -203,14 +237,7 @@ static enum status take_embeddings(struct job *job, struct err *err)
     if (!(job->embeddings = mem_alloc(n, sizeof *job->embeddings)))
         return err_no_memory(err, "the embeddings", n * sizeof *job->embeddings);
     TRY(embedding_parts_read(&parts, job->embeddings, err));
-    for (size_t i = 0; i < corpus->n_rows; i++)
-        for (size_t j = 0; corpus->rows[i].blank && j < width; j++)
-            if (job->embeddings[i * width + j] != 0)
-                return err_set(
-                    err, STATUS_BAD_DATA,
-                    "%s: row %zu is not zero, but text %zu of the corpus is blank; these "
-                    "are not its embeddings",
-                    o->embeddings[0], i + 1, corpus->rows_before + i + 1);
+    TRY(check_blank_rows(job, err));
     job->counts.blank = corpus->n_blank;
     job->counts.texts = corpus->n_rows - corpus->n_blank;
     TRY(npy_write(job->embeddings_path, NPY_F32, 2, (int64_t)corpus->n_rows, parts.width,
@@ -383,15 +410,14 @@ static enum status print_result(const struct job *job, struct err *err)
 static void note_result(struct job *job)
 {
     const struct topics *topics = &job->topics;
+    note_doubt(&job->meter, &topics->count);
     if (!topics->converged)
         meter_note(&job->meter, "k-means did not converge in %d iterations; raise --max-iterations",
                    topics->iterations);
     int n_empty = 0;
     for (int topic = 0; topic < topics->n_topics; topic++)
         n_empty += topics->size[topic] == 0;
-    if (n_empty > 0)
-        meter_note(&job->meter, "%d topic%s empty, since many texts are alike; ask for fewer",
-                   n_empty, n_empty == 1 ? " is" : "s are");
+    note_empty(&job->meter, n_empty, "topic", "texts");
     meter_note(&job->meter, "words: %d in the vocabulary (%s; in %d text%s or more)",
                topics->tfidf.n_words, topics->language, topics->min_df,
                topics->min_df == 1 ? "" : "s");
@@ -416,9 +442,9 @@ static enum status run_job(struct job *job, struct err *err)
     job->seconds.read = seconds_now() - start;
     size_t n_used = job->corpus.n_rows - job->corpus.n_blank;
     if (options->topics != COUNT_AUTO && (size_t)options->topics > n_used)
-        return err_set(err, STATUS_USAGE, "--topics %d: %s has %zu text%s; ask for fewer topics",
-                       options->topics, corpus_name(options->arguments[0]), n_used,
-                       n_used == 1 ? "" : "s");
+        return err_set(err, STATUS_USAGE, "--topics %d%s: %s has %zu text%s; ask for fewer topics",
+                       options->topics, options->topics_given ? "" : " (the default)",
+                       corpus_name(options->arguments[0]), n_used, n_used == 1 ? "" : "s");
     TRY(topics_folder_prepare(job->folder, options->force, &job->made, err));
     job->prepared = true;
     if (options->finetune) {

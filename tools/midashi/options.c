@@ -40,7 +40,7 @@ static const struct option {
      "write into a folder that midashi did not make, or over what an earlier run left there"},
     {"--help", NULL, OPTION_FLAG, offsetof(struct options, help), 0, 0, "this page"},
     {"--output", "PATH", OPTION_TEXT, offsetof(struct options, output), 0, 0,
-     "where to write (topics: CORPUS.topics; others need it)"},
+     "where to write (needed)"},
     {"--text", "COLUMN", OPTION_TEXT, offsetof(struct options, text_column), 0, 0,
      "the column or JSON key of the texts; columns also by number from 1 (text; without a header "
      "the last)"},
@@ -92,17 +92,15 @@ static const struct option {
      "the choices of KAKEN 21K12017's report, its fine-tuning apart: --pool last, 20 topics, "
      "--min-df 10, words by scikit-learn's default token pattern"},
     {"--topics", "K|auto", OPTION_COUNT, offsetof(struct options, topics), 1, 1 << 20,
-     "how many topics (20); auto: the number, 2 to 200, that a sample of the texts falls into "
-     "best, by "
-     "its silhouette"},
+     "how many topics (20); auto: the number that 8,192 of the texts fall into best, by the "
+     "silhouette: from 2 to the root of how many there are, at most 200, and on to 1000 while more "
+     "is clearly better"},
     {"--restarts", "N", OPTION_INT, offsetof(struct options, restarts), 1, 10000,
      "k-means runs, of which the best counts (1)"},
     {"--max-iterations", "N", OPTION_INT, offsetof(struct options, max_iterations), 1, 1000000,
      "k-means iterations at most (300)"},
     {"--tolerance", "X", OPTION_DECIMAL, offsetof(struct options, tolerance), 0, 0,
-     "k-means stops when the centres move less, relative to the variance (1e-4); bench compare: "
-     "the "
-     "share by which a row may be slower (0.05)"},
+     "k-means stops when the centres move less, relative to the variance (1e-4)"},
     {"--spherical", NULL, OPTION_FLAG, offsetof(struct options, spherical), 0, 0,
      "k-means by angle: rows and centres of length 1"},
     {"--words", "N", OPTION_INT, offsetof(struct options, n_words), 1, 1000, "words a topic (20)"},
@@ -115,9 +113,11 @@ static const struct option {
     {"--embeddings", "E.npy...", OPTION_FILES, offsetof(struct options, embeddings), 0, 0,
      "take these vectors, in order the parts of one array (the texts are embedded)"},
     {"--centres", "FILE.npy", OPTION_TEXT, offsetof(struct options, centres), 0, 0,
-     "write the cluster centres too (not written)"},
+     "write the cluster centres too, as they are after --normalise and --remove-components (not "
+     "written)"},
     {"--init", "FILE.npy", OPTION_TEXT, offsetof(struct options, init), 0, 0,
-     "start from these centres, a row a topic (greedy k-means++ chooses rows)"},
+     "start from these centres, as --centres wrote them: a row a topic, whose number need not be "
+     "given; there is one start then (greedy k-means++ chooses rows)"},
     {"--finetune", NULL, OPTION_FLAG, offsetof(struct options, finetune), 0, 0,
      "first train an adapter on the corpus, as `midashi train` does, into the folder's adapter/; "
      "topics then come from the texts it was trained on, and those held out are assigned to them"},
@@ -170,8 +170,8 @@ static const struct option {
     {"--resume", NULL, OPTION_FLAG, offsetof(struct options, resume), 0, 0,
      "go on from the output folder's checkpoint, if there is one; nothing where the run is done"},
     {"--memory", "auto|SIZE", OPTION_TEXT, offsetof(struct options, memory), 0, 0,
-     "what training or clustering may take, as 6G or 800M; less is slower and gives the same bytes "
-     "(auto: 80 % of what is free, of a GPU 95 %)"},
+     "what training may take, as 6G (10^9 bytes) or 6Gi (2^30); less is slower and gives the same "
+     "bytes (auto: 80 % of what is free, of a GPU 95 %)"},
     {"--plan", NULL, OPTION_FLAG, offsetof(struct options, plan), 0, 0,
      "only print how much memory training would take; on a GPU CUDA itself takes up to 500 MB "
      "beside it"},
@@ -201,6 +201,22 @@ static const struct option {
      "each input line is a JSON string"},
 };
 #define N_OPTIONS (sizeof table / sizeof *table)
+
+/* What an option says in one command, where that is not what it says in the others. */
+static const struct {
+    const char *command, *option, *help;
+} own_help[] = {
+    {"topics", "--output", "where to write (CORPUS.topics)"},
+    {"topics", "--memory",
+     "with --finetune: what training may take, as 6G (10^9 bytes) or 6Gi (2^30); less is slower "
+     "and gives the same bytes (auto: 80 % of what is free, of a GPU 95 %)"},
+    {"cluster", "--output", "the file of labels, int32 (needed)"},
+    {"cluster", "--memory",
+     "what clustering may take, as 6G (10^9 bytes) or 6Gi (2^30); less is slower and gives the "
+     "same bytes (auto: 80 % of what is free, of a GPU 95 %)"},
+    {"bench", "--output", "roofline, scaling: the picture, an .svg (needed by roofline)"},
+    {"bench", "--tolerance", "compare: the share by which a row may be slower (0.05)"},
+};
 
 /* Options that several commands share, under one name in their lists. */
 static const struct {
@@ -553,12 +569,21 @@ struct help {
     FILE *stream;
 };
 
+static const char *help_of(const struct command *command, const struct option *option)
+{
+    for (size_t i = 0; i < sizeof own_help / sizeof *own_help; i++)
+        if (strcmp(own_help[i].command, command->name) == 0 &&
+            strcmp(own_help[i].option, option->name) == 0)
+            return own_help[i].help;
+    return option->help;
+}
+
 static bool print_option(void *context, const struct option *option)
 {
     const struct help *help = context;
     const char *value = value_of(help->command, option);
     fprintf(help->stream, "  %s%s%s\n", option->name, value ? " " : "", value ? value : "");
-    print_wrapped(help->stream, option->help, 2 * HELP_COLUMN);
+    print_wrapped(help->stream, help_of(help->command, option), 2 * HELP_COLUMN);
     return false;
 }
 

@@ -12,4 +12,11 @@ enum status print_json(json_t *root, struct err *err);
 /* STATUS_USAGE where the file that an option names is `other`, which writing would destroy. */
 enum status check_apart(const char *path, const char *option, const char *other, struct err *err);
 
+/* STATUS_USAGE for "-", which is no file. */
+enum status check_file(const char *path, const char *option, struct err *err);
+
+/* The same for a file of labels, and for one that holds an array of floats, which are somebody's
+ * embeddings. */
+enum status check_labels_file(const char *path, const char *option, struct err *err);
+
 #endif

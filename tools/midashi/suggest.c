@@ -62,6 +62,13 @@ const char *suggest_option(const char *given)
         {"--eval-steps", "--evaluate-every"},
         {"--save-steps", "--checkpoint-every"},
         {"--max-length", "--max-tokens"},
+        {"-k", "--topics"},
+        {"--k", "--topics"},
+        {"--clusters", "--topics"},
+        {"--n-clusters", "--topics"},
+        {"--num-clusters", "--topics"},
+        {"--n-init", "--restarts"},
+        {"--random-state", "--seed"},
     };
     size_t length = strcspn(given, "=");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

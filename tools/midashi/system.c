@@ -111,10 +111,13 @@ enum status parse_memory(size_t *bytes, const char *word, const struct device *d
         *bytes = (size_t)(MEMORY_SHARE * (double)mem_available());
         return STATUS_OK;
     }
+    length -= length > 0 && word[length - 1] == 'B';
+    bool binary = length > 0 && word[length - 1] == 'i';
+    length -= binary;
     const char *unit = length > 0 ? strchr(units, word[length - 1]) : NULL;
     for (const char *u = units; unit && u <= unit; u++)
-        factor *= 1000;
-    length -= unit != NULL;
+        factor *= binary ? 1024 : 1000;
+    length = binary && !unit ? 0 : length - (unit != NULL);
     if (length > 0 && length < sizeof digits) {
         memcpy(digits, word, length);
         digits[length] = '\0';
@@ -123,5 +126,6 @@ enum status parse_memory(size_t *bytes, const char *word, const struct device *d
             return STATUS_OK;
         }
     }
-    return err_set(err, STATUS_USAGE, "--memory %s: use auto, or a size such as 6G or 800M", word);
+    return err_set(err, STATUS_USAGE, "--memory %s: use auto, or a size such as 6G, 6Gi or 800M",
+                   word);
 }

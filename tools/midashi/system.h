@@ -25,7 +25,7 @@ int processor_count(void);    /* that are online */
 size_t physical_memory(void); /* bytes, 0 where the system does not tell */
 
 /* --memory: "auto", a share of what is free (on a GPU, of its memory), or a number with K, M, G or
- * T (powers of 1000) behind it. */
+ * T (powers of 1000) behind it, or Ki to Ti (of 1024); a B may follow. */
 enum status parse_memory(size_t *bytes, const char *word, const struct device *device,
                          struct err *err);
 
