@@ -21,16 +21,14 @@
 /* Rows of a cluster, on the average, where there are most clusters. */
 #define TOPIC_COUNT_LEAST_ROWS 4
 /* A silhouette from here on tells of clusters (Kaufman and Rousseeuw 1990: below, of no substantial
- * structure). Rows without any, in many dimensions, lie sqrt(1 - 1/m) from the mean of their
- * cluster of m, and sqrt(1 + 1/m) from others, so that their silhouette, 1 - sqrt((m - 1) / (m +
- * 1)), grows with the number of clusters; it is 0.225 for TOPIC_COUNT_LEAST_ROWS. */
+ * structure). */
 #define TOPIC_COUNT_CLEAR 0.25
 
 struct topic_count {
     int chosen; /* clusters */
     /* By growing number of clusters: from 2 on, each about a fifth more, up to the root of the
      * number of rows, at most 200; then further, to TOPIC_COUNT_LARGEST or a cluster for each
-     * TOPIC_COUNT_LEAST_ROWS rows of the sample, as long as the last one is the best, and clear;
+     * TOPIC_COUNT_LEAST_ROWS rows of the sample, as long as the last one is the best by far;
      * and between the best of all and its neighbours; where that leaves gaps, once more. */
     int n_tried;
     int tried[TOPIC_COUNT_MOST_TRIED];

@@ -263,9 +263,9 @@ assert r["restart"] == 1 and r["sizes"]["median"] == r["sizes"]["least"], r' "$s
     write_zeros 0 2 >"$dir/none.npy"
     write_zeros 5 2 >"$dir/zeros.npy"
     for topics in 1 auto; do
-        run "$MIDASHI" cluster "$dir/none.npy" --topics $topics --output "$dir/m.npy"
+        run "$MIDASHI" cluster "$dir/none.npy" --topics "$topics" --output "$dir/m.npy"
         expect_error 65 'none\.npy: no rows to cluster$'
-        run "$MIDASHI" cluster "$dir/zeros.npy" --topics $topics --output "$dir/m.npy" --quiet
+        run "$MIDASHI" cluster "$dir/zeros.npy" --topics "$topics" --output "$dir/m.npy" --quiet
         expect_error 65 'zeros\.npy: no rows to cluster: all are zero$'
     done
 }
@@ -366,12 +366,12 @@ test_cluster_needs_no_more_memory_than_allowed() {
         expect_same "$dir/c.npy" "$dir/d.npy"
     done
     for size in 1KB 1Ki 1.5KiB; do
-        run "$MIDASHI" cluster "$dir/e.npy" --topics 3 --output "$dir/l.npy" --memory $size
+        run "$MIDASHI" cluster "$dir/e.npy" --topics 3 --output "$dir/l.npy" --memory "$size"
         expect_code 0
         expect_match "$stderr" "^the rows take 0\.01 MB, more than --memory $size leaves for them"
     done
     for size in much G i 6i 6Bi 6BB 6KK; do
-        run "$MIDASHI" cluster "$dir/e.npy" --topics 3 --output "$dir/l.npy" --memory $size
+        run "$MIDASHI" cluster "$dir/e.npy" --topics 3 --output "$dir/l.npy" --memory "$size"
         expect_error 2 'use auto, or a size such as 6G, 6Gi or 800M'
     done
 }

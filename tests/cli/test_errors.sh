@@ -211,7 +211,7 @@ test_no_input_is_overwritten() {
     expect_error 2 'theirs\.npy: would overwrite an array of \(60, [0-9]+\), no labels; name another file'
     expect_same "$dir/theirs.npy" "$dir/b.npy"
     for topics in 2 3; do
-        run "$MIDASHI" cluster "$dir/a.npy" --topics $topics --output "$dir/l.npy" --centres "$dir/c.npy"
+        run "$MIDASHI" cluster "$dir/a.npy" --topics "$topics" --output "$dir/l.npy" --centres "$dir/c.npy"
         expect_code 0
     done
     for options in '--output -' '--output l.npy --centres -'; do
