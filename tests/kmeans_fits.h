@@ -3,8 +3,11 @@
 #define MIDASHI_TESTS_KMEANS_FITS_H
 
 #include <math.h>
+#include <stdio.h>
+#include "host/base/memory.h"
 #include "host/kmeans.h"
 #include "kernels/nearest.h"
+#include "loaders/npy.h"
 #include "tests/cluster_inputs.h"
 
 static inline struct kmeans_settings defaults(int k)
@@ -64,6 +67,35 @@ static inline void check_consistent(const struct kmeans_result *result, const fl
     /* float64: n + d additions in another order, 2^-53 * 2,000 = 2e-13. */
     ck_assert(fabs(result->inertia - inertia) <= 1e-12 * inertia);
     free(x64), free(centres), free(labels), free(distance), free(second);
+}
+
+/* Less their mean, numbers near the largest are none of float32: such rows are refused. memory: of
+ * row_chunks_open. */
+static inline void check_infinite_transform(struct device *device, size_t memory)
+{
+    const float x[5 * 2] = {3e38f, 1, 0, 0, -3e38f, 2, -3e38f, 3, -3e38f, 4};
+    char name[256];
+    const char *path = name;
+    float centres[2 * 2];
+    int32_t labels[5];
+    struct kmeans_result result = {.centres = centres, .labels = labels};
+    struct kmeans_settings settings = defaults(2);
+    struct embedding_parts parts;
+    struct transform transform;
+    struct row_chunks rows;
+    struct arena arena = {0};
+    struct err err;
+    snprintf(name, sizeof name, "%s/large.npy", temporary_folder());
+    ck_assert_int_eq(npy_write(path, NPY_F32, 2, 5, 2, x, &err), STATUS_OK);
+    ck_assert_int_eq(embedding_parts_measure(&parts, &path, 1, &err), STATUS_OK);
+    ck_assert_int_eq(row_chunks_open(&rows, device, &parts, memory, &err), STATUS_OK);
+    ck_assert_int_eq(transform_fit(&transform, NORMALISE_CENTRE, 0, &rows, &arena, &err),
+                     STATUS_OK);
+    row_chunks_transform(&rows, &transform);
+    check_error(kmeans_fit(&result, &rows, NULL, &settings, &err), &err, STATUS_BAD_DATA,
+                "row 1 of those that are not blank is not finite", "beyond float32");
+    row_chunks_close(&rows);
+    arena_free(&arena);
 }
 
 #endif
