@@ -167,8 +167,8 @@ test_midashi_loads_it() {
     MIDASHI_CUDA_DRIVER=$build/softcuda/libcuda.so.1 SOFTCUDA_CARD=nothing run "$MIDASHI" devices
     expect_code 0
     expect_match "$stdout" '^cuda: cuInit: CUDA_ERROR_INVALID_VALUE'
-    # Codes are the CPU's.
-    run "$softcuda" run "$MIDASHI" quantize "$dir/m" --output "$dir/q" --device cuda
+    # What only the CPU does.
+    run "$softcuda" run "$MIDASHI" devices --device cuda
     expect_error 2 'computes on the CPU'
 }
 
