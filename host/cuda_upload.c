@@ -32,60 +32,26 @@ void cuda_upload_plan(struct cuda_upload *upload, struct cuda_arena *arena,
     upload->most_offsets = sizes->n_matrices;
     upload->offsets = cuda_arena_take(arena, (size_t)sizes->n_matrices, sizeof *upload->offsets);
     for (int i = 0; i < CUDA_UPLOAD_SLOTS; i++)
-        upload->slots[i].staging = cuda_arena_take(arena, upload->slot_bytes, 1);
+        upload->staging[i] = cuda_arena_take(arena, upload->slot_bytes, 1);
 }
 
 enum status cuda_upload_open(struct cuda_upload *upload, struct device *device,
                              const struct weights *weights, struct err *err)
 {
-    struct cuda_device *cuda = device->cuda;
     upload->device = device;
     upload->weights = weights;
     upload->waiting = mem_alloc((size_t)upload->most_offsets, sizeof *upload->waiting);
     if (!upload->waiting)
         return err_no_memory(err, "loading",
                              (size_t)upload->most_offsets * sizeof *upload->waiting);
-    for (int i = 0; i < CUDA_UPLOAD_SLOTS; i++) {
-        TRY(cuda_pinned_alloc(cuda, &upload->slots[i].host, upload->slot_bytes, err));
-        CUDA_TRY(&cuda->driver, err, EventCreate, &upload->slots[i].idle, CU_EVENT_DISABLE_TIMING);
-    }
-    return STATUS_OK;
+    return cuda_ring_open(&upload->ring, device->cuda, CUDA_UPLOAD_SLOTS, upload->slot_bytes, err);
 }
 
 void cuda_upload_close(struct cuda_upload *upload)
 {
-    if (!upload->device)
-        return;
-    struct cuda_device *cuda = upload->device->cuda;
-    cuda->driver.StreamSynchronize(cuda->stream); /* copies may still read the slots */
-    for (int i = 0; i < CUDA_UPLOAD_SLOTS; i++) {
-        cuda_pinned_free(cuda, upload->slots[i].host);
-        if (upload->slots[i].idle)
-            cuda->driver.EventDestroy(upload->slots[i].idle);
-    }
+    cuda_ring_close(&upload->ring);
     mem_free(upload->waiting);
     memset(upload, 0, sizeof *upload);
-}
-
-/* The next slot, once what was queued with it is done. */
-static enum status take_slot(struct cuda_upload *upload, int *slot, struct err *err)
-{
-    struct cuda_device *cuda = upload->device->cuda;
-    TRY(interrupt_check(err));
-    *slot = upload->next;
-    upload->next = (upload->next + 1) % CUDA_UPLOAD_SLOTS;
-    if (upload->slots[*slot].used)
-        CUDA_TRY(&cuda->driver, err, EventSynchronize, upload->slots[*slot].idle);
-    return STATUS_OK;
-}
-
-/* After the last thing that uses the slot has been queued. */
-static enum status leave_slot(struct cuda_upload *upload, int slot, struct err *err)
-{
-    struct cuda_device *cuda = upload->device->cuda;
-    CUDA_TRY(&cuda->driver, err, EventRecord, upload->slots[slot].idle, cuda->stream);
-    upload->slots[slot].used = true;
-    return STATUS_OK;
 }
 
 /* ---- reading by all threads ----------------------------------------------------------------- */
@@ -229,15 +195,15 @@ enum status cuda_upload_dense(struct cuda_upload *upload, const char *name, int 
     size_t row_bytes = (size_t)columns * size_of(want);
     while (status == STATUS_OK && fill.first_row < rows) {
         int slot;
-        TRY_TO(status, take_slot(upload, &slot, err), release);
+        TRY_TO(status, cuda_ring_take(&upload->ring, &slot, err), release);
         fill.n_rows = rows_of_piece(upload, rows - fill.first_row, columns);
-        fill.out = upload->slots[slot].host;
+        fill.out = upload->ring.slots[slot].host;
         TRY_TO(status, run_fill(&fill, err), release);
         TRY_TO(status,
                cuda_copy_to(upload->device->cuda, (char *)to + (size_t)fill.first_row * row_bytes,
                             fill.out, (size_t)fill.n_rows * row_bytes, err),
                release);
-        TRY_TO(status, leave_slot(upload, slot, err), release);
+        TRY_TO(status, cuda_ring_leave(&upload->ring, slot, err), release);
         fill.first_row += fill.n_rows;
     }
 release:
@@ -268,14 +234,14 @@ static enum status send_bytes(struct cuda_upload *upload, void *to, const void *
 {
     for (size_t at = 0; at < n;) {
         int slot;
-        TRY(take_slot(upload, &slot, err));
+        TRY(cuda_ring_take(&upload->ring, &slot, err));
         size_t piece = n - at < upload->slot_bytes ? n - at : upload->slot_bytes;
-        struct bytes bytes = {upload->slots[slot].host, (const char *)from + at, piece};
+        struct bytes bytes = {upload->ring.slots[slot].host, (const char *)from + at, piece};
         threads_run(upload->device->threads, (int)((piece + BYTES_PER_TASK - 1) / BYTES_PER_TASK),
                     copy_task, &bytes);
         TRY(weights_check(upload->weights, err));
         TRY(cuda_copy_to(upload->device->cuda, (char *)to + at, bytes.out, piece, err));
-        TRY(leave_slot(upload, slot, err));
+        TRY(cuda_ring_leave(&upload->ring, slot, err));
         at += piece;
     }
     return STATUS_OK;
@@ -333,17 +299,17 @@ static enum status quantise(struct cuda_upload *upload, struct fill *fill, struc
     choose_view(fill);
     for (; fill->first_row < rows; fill->first_row += fill->n_rows) {
         int slot;
-        TRY(take_slot(upload, &slot, err));
+        TRY(cuda_ring_take(&upload->ring, &slot, err));
         fill->n_rows = rows_of_piece(upload, rows - fill->first_row, columns);
-        fill->out = upload->slots[slot].host;
+        fill->out = upload->ring.slots[slot].host;
         TRY(run_fill(fill, err));
         int64_t first = fill->first_row * columns, n = fill->n_rows * columns;
-        void *staging = upload->slots[slot].staging;
+        void *staging = upload->staging[slot];
         TRY(cuda_copy_to(upload->device->cuda, staging, fill->out, (size_t)n * size_of(fill->type),
                          err));
         TRY(nf4_quantize_cuda(upload->device, upload->codes + first / 2,
                               upload->absmax + first / NF4_BLOCK, staging, fill->type, n, err));
-        TRY(leave_slot(upload, slot, err));
+        TRY(cuda_ring_leave(&upload->ring, slot, err));
     }
     TRY(nf4_quantize_absmax_cuda(upload->device, place_of_codes(upload, w, segment),
                                  writable(w->segments[segment].nested_absmax),
@@ -371,10 +337,10 @@ enum status cuda_upload_nf4(struct cuda_upload *upload, const char *name, struct
 enum status cuda_upload_end(struct cuda_upload *upload, struct err *err)
 {
     struct cuda_device *cuda = upload->device->cuda;
-    const float *offsets = upload->slots[0].host;
+    const float *offsets = upload->ring.slots[0].host;
     if (upload->n_offsets > 0) {
         TRY(cuda_synchronise(cuda, err)); /* the slot may be in use */
-        TRY(cuda_copy_from(cuda, upload->slots[0].host, upload->offsets,
+        TRY(cuda_copy_from(cuda, upload->ring.slots[0].host, upload->offsets,
                            (size_t)upload->n_offsets * sizeof *offsets, err));
     }
     TRY(cuda_synchronise(cuda, err));

@@ -8,6 +8,7 @@
 #define MIDASHI_HOST_CUDA_UPLOAD_H
 
 #include "host/base/cuda_memory.h"
+#include "host/base/cuda_ring.h"
 #include "host/base/device.h"
 #include "host/base/precision.h"
 #include "kernels/nf4_tiles.h"
@@ -21,13 +22,8 @@ struct cuda_upload {
     struct device *device;
     const struct weights *weights;
     size_t slot_bytes;
-    struct {
-        void *host;    /* page-locked, owned */
-        void *staging; /* the GPU's, in its arena */
-        CUevent idle;  /* what was queued with it is done; owned */
-        bool used;
-    } slots[CUDA_UPLOAD_SLOTS];
-    int next;
+    struct cuda_ring ring;
+    void *staging[CUDA_UPLOAD_SLOTS]; /* of each slot: the GPU's, in its arena */
     /* The GPU's, of one matrix in flat order, in its arena. */
     uint8_t *codes, *absmax_codes;
     float *absmax;

@@ -1,18 +1,22 @@
 /* See lloyd_cuda_rows.h. */
 #include "host/lloyd_cuda_rows.h"
 
-#include "host/base/interrupt.h"
+#include "host/base/at_most.h"
 #include "host/base/memory.h"
 #include "host/cluster_totals.h"
+#include "kernels/cluster_sums_job.h"
+
+#define RING_SLOTS 3
+
+_Static_assert(CLUSTER_BLOCK_ROWS == CLUSTER_SUMS_BLOCK, "both devices cut sums at the same rows");
 
 void lloyd_cuda_rows_plan(struct lloyd_cuda_rows *rows, struct cuda_arena *arena,
                           struct row_chunks *from, const struct lloyd_cuda_way *way)
 {
-    int most = way->chunk_blocks * CLUSTER_BLOCK_ROWS;
     rows->device = from->device, rows->rows = from;
     rows->n = from->n, rows->d = from->d;
     rows->resident = way->resident, rows->split = way->split;
-    rows->chunk_rows = most < rows->n ? most : rows->n;
+    rows->chunk_rows = at_most(rows->n, way->chunk_blocks * CLUSTER_BLOCK_ROWS);
     rows->n_chunks = (int)divide_up(from->n, rows->chunk_rows);
     size_t there = (size_t)(rows->resident ? rows->n : rows->chunk_rows);
     size_t n_prepared = rows->resident ? (size_t)rows->n_chunks : 1;
@@ -23,15 +27,7 @@ void lloyd_cuda_rows_plan(struct lloyd_cuda_rows *rows, struct cuda_arena *arena
 
 void lloyd_cuda_rows_close(struct lloyd_cuda_rows *rows)
 {
-    if (!rows->device)
-        return;
-    struct cuda_device *cuda = rows->device->cuda;
-    cuda->driver.StreamSynchronize(cuda->stream); /* copies may still read the slots */
-    for (int i = 0; i < LLOYD_CUDA_SLOTS; i++) {
-        cuda_pinned_free(cuda, rows->slots[i].host);
-        if (rows->slots[i].idle)
-            cuda->driver.EventDestroy(rows->slots[i].idle);
-    }
+    cuda_ring_close(&rows->ring);
     mem_free(rows->of_chunk);
     *rows = (struct lloyd_cuda_rows){0};
 }
@@ -42,26 +38,19 @@ void lloyd_cuda_rows_close(struct lloyd_cuda_rows *rows)
 static enum status send_rows(struct lloyd_cuda_rows *rows, float *to, int first, int n,
                              struct err *err)
 {
-    struct cuda_device *cuda = rows->device->cuda;
-    int slot = rows->next;
-    rows->next = (rows->next + 1) % LLOYD_CUDA_SLOTS;
-    TRY(interrupt_check(err));
-    if (rows->slots[slot].used)
-        CUDA_TRY(&cuda->driver, err, EventSynchronize, rows->slots[slot].idle);
-    TRY(row_chunks_copy(rows->rows, rows->slots[slot].host, first, n, err));
-    TRY(cuda_copy_to(cuda, to, rows->slots[slot].host, (size_t)n * (size_t)rows->d * sizeof(float),
-                     err));
-    CUDA_TRY(&cuda->driver, err, EventRecord, rows->slots[slot].idle, cuda->stream);
-    rows->slots[slot].used = true;
-    return STATUS_OK;
+    int slot;
+    TRY(cuda_ring_take(&rows->ring, &slot, err));
+    TRY(row_chunks_copy(rows->rows, rows->ring.slots[slot].host, first, n, err));
+    TRY(cuda_copy_to(rows->device->cuda, to, rows->ring.slots[slot].host,
+                     (size_t)n * (size_t)rows->d * sizeof(float), err));
+    return cuda_ring_leave(&rows->ring, slot, err);
 }
 
 static enum status send_all(struct lloyd_cuda_rows *rows, float *to, int first, int n,
                             struct err *err)
 {
     for (int sent = 0, piece; sent < n; sent += piece) {
-        int most = rows->rows->rows_per_chunk;
-        piece = n - sent < most ? n - sent : most;
+        piece = at_most(n - sent, rows->rows->rows_per_chunk);
         TRY(send_rows(rows, to + (size_t)sent * (size_t)rows->d, first + sent, piece, err));
     }
     return STATUS_OK;
@@ -69,11 +58,11 @@ static enum status send_all(struct lloyd_cuda_rows *rows, float *to, int first, 
 
 static struct lloyd_cuda_chunk chunk_of(const struct lloyd_cuda_rows *rows, int number)
 {
-    int first = number * rows->chunk_rows, left = rows->n - first;
+    int first = number * rows->chunk_rows;
     size_t at = rows->resident ? (size_t)first * (size_t)rows->d : 0;
     return (struct lloyd_cuda_chunk){.number = number,
                                      .first = first,
-                                     .n = left < rows->chunk_rows ? left : rows->chunk_rows,
+                                     .n = at_most(rows->n - first, rows->chunk_rows),
                                      .x = rows->x + at};
 }
 
@@ -86,12 +75,8 @@ enum status lloyd_cuda_rows_chunk(struct lloyd_cuda_rows *rows, int number,
 
 enum status lloyd_cuda_rows_open(struct lloyd_cuda_rows *rows, struct err *err)
 {
-    struct cuda_device *cuda = rows->device->cuda;
     size_t bytes = (size_t)rows->rows->rows_per_chunk * (size_t)rows->d * sizeof(float);
-    for (int i = 0; i < LLOYD_CUDA_SLOTS; i++) {
-        TRY(cuda_pinned_alloc(cuda, &rows->slots[i].host, bytes, err));
-        CUDA_TRY(&cuda->driver, err, EventCreate, &rows->slots[i].idle, CU_EVENT_DISABLE_TIMING);
-    }
+    TRY(cuda_ring_open(&rows->ring, rows->device->cuda, RING_SLOTS, bytes, err));
     if (!rows->resident)
         return STATUS_OK;
     rows->of_chunk = mem_alloc_zero((size_t)rows->n_chunks, sizeof *rows->of_chunk);

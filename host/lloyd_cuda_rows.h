@@ -6,10 +6,9 @@
 
 #include <stdbool.h>
 #include "host/base/cuda_memory.h"
+#include "host/base/cuda_ring.h"
 #include "host/row_chunks.h"
 #include "kernels/nearest_cuda.h"
-
-#define LLOYD_CUDA_SLOTS 3
 
 /* How rows and runs are laid out, as memory allows. */
 struct lloyd_cuda_way {
@@ -33,12 +32,7 @@ struct lloyd_cuda_rows {
     char *prepared; /* of each chunk, or of the one at hand, prepared_bytes */
     size_t prepared_bytes;
     struct nearest_rows_cuda *of_chunk; /* (n_chunks) where they are resident */
-    struct {
-        void *host;   /* rows->rows_per_chunk rows, page-locked */
-        CUevent idle; /* the copy from it is done */
-        bool used;
-    } slots[LLOYD_CUDA_SLOTS];
-    int next; /* slot */
+    struct cuda_ring ring;              /* slots of rows->rows_per_chunk rows */
 };
 
 /* Carves GPU memory, or measures it (an arena that is zeroed). */
