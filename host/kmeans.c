@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <math.h>
 #include <string.h>
+#include "host/base/at_most.h"
 #include "host/base/interrupt.h"
 #include "host/base/memory.h"
 #include "host/farthest_rows.h"
@@ -215,7 +216,7 @@ static enum status run_all(struct kmeans *km, struct kmeans_seeder *seeder,
     struct lloyd *lloyd = km->lloyd;
     int restarts = initial ? 1 : km->settings->restarts;
     for (int first = 0, n_runs; first < restarts; first += n_runs) {
-        n_runs = restarts - first < lloyd->n_runs ? restarts - first : lloyd->n_runs;
+        n_runs = at_most(restarts - first, lloyd->n_runs);
         struct runs runs = {.first_restart = first, .n = n_runs};
         for (int run = 0; run < n_runs; run++)
             list_run(&runs.active, run);

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <string.h>
+#include "host/base/at_most.h"
 #include "host/base/memory.h"
 #include "host/base/philox.h"
 #include "kernels/candidate_distance.h"
@@ -43,7 +44,7 @@ static enum status measure(struct kmeans_seeder *s, int t, struct err *err)
     if (!s->wide)
         return candidate_distance_fwd(s->device, s->trial, s->x, s->candidates, s->n, t, s->d, err);
     for (int first = 0; first < s->n; first += WIDE_ROWS) {
-        int n = s->n - first < WIDE_ROWS ? s->n - first : WIDE_ROWS;
+        int n = at_most(s->n - first, WIDE_ROWS);
         size_t values = (size_t)n * (size_t)t;
         float *out = s->trial + (size_t)first * (size_t)t;
         TRY(squared_distance_fwd(s->device, s->wide, row_of(s, first), s->candidates, n, t, s->d,
@@ -205,7 +206,7 @@ enum status kmeans_seed(struct kmeans_seeder *s, float *centres, int restart, in
     s->over = restart;
     for (int run = 0, n; run < n_runs; run += n) {
         float *of_run = centres + (size_t)run * size;
-        n = n_runs - run < s->n_runs ? n_runs - run : s->n_runs;
+        n = at_most(n_runs - run, s->n_runs);
         TRY(for_gpu ? seed_for_gpu(s, of_run, restart + run, n, err)
                     : seed_runs(s, of_run, restart + run, n, err));
     }

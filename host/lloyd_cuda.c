@@ -5,9 +5,7 @@
  * cluster, which it decides by.
  *
  *   rows -> ring of page-locked memory -> x (chunk, d) -> bfloat16 for the tensor cores
- *   step: pack centres; for each chunk: labels, sums of clusters; then gain, the centres that
- * follow
- */
+ *   step: pack centres; for each chunk: labels, sums of clusters; then the centres that follow */
 #include "host/base/amount.h"
 #include "host/base/at_most.h"
 #include "host/base/cuda_memory.h"
@@ -19,6 +17,7 @@
 #include "kernels/centre_update.h"
 #include "kernels/cluster_sums_cuda.h"
 #include "kernels/column_sums.h"
+#include "kernels/column_sums_job.h"
 #include "kernels/nearest_cuda.h"
 #include "kernels/own_distance.h"
 
@@ -56,7 +55,12 @@ struct lloyd_cuda {
     struct tidings told;
     void *told_memory;
     double *host_distance; /* (chunk) */
+    struct arena host;
+    double *host_sums; /* (2, d) */
+    float *host_mean;  /* (d) */
 };
+
+_Static_assert(ROWS_PER_BLOCK == COLUMN_SUMS_ROWS, "both devices cut the mean at the same rows");
 
 static struct lloyd_cuda *cuda_of(struct lloyd *lloyd)
 {
@@ -261,22 +265,11 @@ static enum status measure_rows(struct lloyd_cuda *of, struct err *err)
         TRY(column_sums_add_cuda(lloyd->device, of->total, chunk.x, chunk.n, lloyd->d, of->scratch,
                                  err));
     }
-    double *sum = mem_alloc(d, sizeof *sum);
-    float *mean = mem_alloc(d, sizeof *mean);
-    enum status status = sum && mean ? STATUS_OK : err_no_memory(err, "the mean", d * sizeof *sum);
-    if (status == STATUS_OK)
-        status = cuda_copy_from(cuda, sum, of->total, d * sizeof *sum, err);
-    if (status == STATUS_OK)
-        status = cuda_synchronise(cuda, err);
-    for (size_t j = 0; j < d && status == STATUS_OK; j++)
-        mean[j] = (float)(sum[j] / lloyd->n);
-    if (status == STATUS_OK)
-        status = cuda_copy_to(cuda, of->mean, mean, d * sizeof *mean, err);
-    if (status == STATUS_OK)
-        status = cuda_synchronise(cuda, err);
-    mem_free(sum);
-    mem_free(mean);
-    TRY(status);
+    TRY(cuda_copy_from(cuda, of->host_sums, of->total, d * sizeof *of->total, err));
+    TRY(cuda_synchronise(cuda, err));
+    for (size_t j = 0; j < d; j++)
+        of->host_mean[j] = (float)(of->host_sums[j] / lloyd->n);
+    TRY(cuda_copy_to(cuda, of->mean, of->host_mean, d * sizeof *of->mean, err));
     TRY(cuda_clear(cuda, of->labels, (size_t)lloyd->n * sizeof *of->labels, err));
     TRY(measure(of, of->mean, of->labels, compensated_visit, &total, err));
     lloyd->scatter = total.sum + total.lost;
@@ -292,39 +285,24 @@ static enum status give(struct lloyd *lloyd, int run, int row, int c, struct err
     struct cuda_device *cuda = lloyd->device->cuda;
     size_t d = (size_t)lloyd->d, k = (size_t)lloyd->k;
     int32_t *label = of->labels + (size_t)run * (size_t)lloyd->n + row, old, new = c;
-    double *sums = of->sums + of_run(lloyd, run);
+    double *sums = of->sums + of_run(lloyd, run), *from = of->host_sums, *to = from + d;
     int64_t *counts = lloyd->run[run].counts;
     const float *x;
     TRY(cuda_copy_from(cuda, &old, label, sizeof old, err));
     TRY(cuda_synchronise(cuda, err));
-    double *from = mem_alloc(2 * d, sizeof *from);
-    if (!from)
-        return err_no_memory(err, "a cluster's sums", 2 * d * sizeof *from);
-    double *to = from + d;
-    enum status status = cuda_copy_from(cuda, from, sums + (size_t)old * d, d * sizeof *from, err);
-    if (status == STATUS_OK)
-        status = cuda_synchronise(cuda, err);
-    if (status == STATUS_OK)
-        status = row_chunks_read(lloyd->rows, row, 1, &x, err);
-    if (status == STATUS_OK) {
-        for (size_t j = 0; j < d; j++) {
-            from[j] -= (double)x[j];
-            to[j] = (double)x[j];
-        }
-        counts[old] -= 1, counts[c] = 1;
-        status = cuda_copy_to(cuda, sums + (size_t)old * d, from, d * sizeof *from, err);
+    TRY(cuda_copy_from(cuda, from, sums + (size_t)old * d, d * sizeof *from, err));
+    TRY(cuda_synchronise(cuda, err));
+    TRY(row_chunks_read(lloyd->rows, row, 1, &x, err));
+    for (size_t j = 0; j < d; j++) {
+        from[j] -= (double)x[j];
+        to[j] = (double)x[j];
     }
-    if (status == STATUS_OK)
-        status = cuda_copy_to(cuda, sums + (size_t)c * d, to, d * sizeof *to, err);
-    if (status == STATUS_OK)
-        status = cuda_copy_to(cuda, of->tidings.counts + (size_t)run * k, counts,
-                              k * sizeof *counts, err);
-    if (status == STATUS_OK)
-        status = cuda_copy_to(cuda, label, &new, sizeof new, err);
-    if (status == STATUS_OK)
-        status = cuda_synchronise(cuda, err);
-    mem_free(from);
-    return status;
+    counts[old] -= 1, counts[c] = 1;
+    TRY(cuda_copy_to(cuda, sums + (size_t)old * d, from, d * sizeof *from, err));
+    TRY(cuda_copy_to(cuda, sums + (size_t)c * d, to, d * sizeof *to, err));
+    TRY(cuda_copy_to(cuda, of->tidings.counts + (size_t)run * k, counts, k * sizeof *counts, err));
+    TRY(cuda_copy_to(cuda, label, &new, sizeof new, err));
+    return cuda_synchronise(cuda, err);
 }
 
 static enum status follow(struct lloyd *lloyd, int run, struct err *err)
@@ -511,6 +489,7 @@ static void close_cuda(struct lloyd *lloyd)
     cuda_pinned_free(cuda, of->told_memory);
     cuda_pinned_free(cuda, of->host_distance);
     cuda_arena_close(&of->arena, cuda);
+    arena_free(&of->host);
     mem_free(of);
 }
 
@@ -546,6 +525,10 @@ enum status lloyd_cuda_open(struct lloyd **out, struct row_chunks *rows,
                                .k = settings->k};
     *out = &of->lloyd;
     TRY(check_size(&of->lloyd, err));
+    of->host_sums = arena_alloc(&of->host, 2 * (size_t)rows->d, sizeof *of->host_sums);
+    of->host_mean = arena_alloc(&of->host, (size_t)rows->d, sizeof *of->host_mean);
+    if (!of->host_sums || !of->host_mean)
+        return err_no_memory(err, "k-means", (size_t)rows->d * 20);
     for (size_t i = 0; i < sizeof images / sizeof *images; i++)
         TRY(cuda_load(rows->device->cuda, images[i], err));
     TRY(open_memory(of, settings, restarts, reserve, err));

@@ -2,6 +2,7 @@
 #include "host/topic_count.h"
 
 #include <math.h>
+#include "host/base/at_most.h"
 #include "host/base/memory.h"
 #include "kernels/nearest_two.h"
 
@@ -24,7 +25,7 @@
 
 static int sample_size(int n)
 {
-    return n < TOPIC_COUNT_SAMPLE ? n : TOPIC_COUNT_SAMPLE;
+    return at_most(n, TOPIC_COUNT_SAMPLE);
 }
 
 static int next_number(int k)
@@ -36,8 +37,7 @@ static int next_number(int k)
 static void choose_range(struct topic_count *count, int n_rows)
 {
     int largest = (int)sqrt(n_rows);
-    largest = largest < RANGE_LARGEST ? largest : RANGE_LARGEST;
-    largest = largest > 2 ? largest : 2;
+    largest = at_least(at_most(largest, RANGE_LARGEST), 2);
     for (int k = 2; k <= largest; k = next_number(k))
         count->tried[count->n_tried++] = k;
 }
@@ -47,8 +47,7 @@ static int largest_number(const struct topic_count *count, int n_rows)
 {
     int last = count->tried[count->n_tried - 1];
     int largest = sample_size(n_rows) / TOPIC_COUNT_LEAST_ROWS;
-    largest = largest < TOPIC_COUNT_LARGEST ? largest : TOPIC_COUNT_LARGEST;
-    return largest > last ? largest : last;
+    return at_least(at_most(largest, TOPIC_COUNT_LARGEST), last);
 }
 
 /* What the numbers share. */
