@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "host/base/interrupt.h"
-#include "host/output_folder.h"
 #include "loaders/gguf.h"
 #include "loaders/json.h"
 #include "loaders/model_config_write.h"
@@ -230,11 +229,9 @@ enum status model_folder_begin(struct model_folder *m, bool force)
     if (model_folder_same(m->source_folder, m->folder))
         return err_set(m->err, STATUS_USAGE,
                        "%s: this is the model's own folder; give another --output", m->folder);
-    TRY(output_folder_make(m->folder, &m->made_folder, m->err));
-    if (!force) {
-        TRY(output_folder_check(m->folder, own_names, m->err));
+    TRY(output_folder_open(&m->output, m->folder, force ? NULL : own_names, m->err));
+    if (!force)
         TRY(check_empty(m->folder, m->err));
-    }
     return write_tokenizer(m);
 }
 
@@ -286,14 +283,13 @@ static void discard(struct model_folder *m)
     out_file_discard(&m->config_file);
     if (m->made_pooling)
         rmdir(in_folder(path, m->folder, POOLING));
-    if (m->made_folder)
-        rmdir(m->folder);
 }
 
 void model_folder_close(struct model_folder *m)
 {
     if (!m->committed)
         discard(m);
+    output_folder_close(&m->output);
     weights_close(m->weights);
     tokenizer_close(m->tokenizer);
     arena_free(&m->arena);

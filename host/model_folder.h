@@ -12,6 +12,7 @@
 #include <jansson.h>
 #include "host/base/file.h"
 #include "host/llama.h"
+#include "host/output_folder.h"
 #include "loaders/safetensors_writer.h"
 #include "loaders/tokenizer.h"
 
@@ -30,7 +31,8 @@ struct model_folder {
     struct err *err;
     /* For model_folder.c alone: */
     const char *source_folder;
-    bool made_folder, made_pooling, committed;
+    struct output_folder output;
+    bool made_pooling, committed;
     struct out_file files[MODEL_FOLDER_COPIED]; /* stream NULL: not in the source */
     struct out_file vocabulary;                 /* tokenizer.gguf, likewise */
     struct out_file config_file;
@@ -47,8 +49,9 @@ bool model_folder_next(const struct model_folder *m, int *cursor, struct llama_p
 enum status model_folder_add(struct model_folder *m, const char *name, const char *part,
                              struct safetensors_entry entry);
 
-/* Makes the folder and copies what belongs to the tokenizer. STATUS_USAGE: without force, the
- * folder holds a model, or what midashi did not write; or it is the source itself. */
+/* Takes the folder, made if need be, and copies what belongs to the tokenizer. STATUS_USAGE:
+ * without force, the folder holds a model, or what midashi did not write; another run is writing
+ * there; or it is the source itself. */
 enum status model_folder_begin(struct model_folder *m, bool force);
 /* *root: the source's config.json, or one made of a GGUF's metadata; the caller's. dtype, which
  * older versions of transformers call torch_dtype, is under that name. */

@@ -31,33 +31,7 @@ void output_folder_drop(const char *path)
     rmdir(path); /* which leaves one alone that is not empty */
 }
 
-/* A run that was killed just now is not gone before its memory is: two seconds. */
-#define LOCK_TRIES 40
-static const struct timespec lock_pause = {.tv_nsec = 50000000};
-
-enum status output_folder_lock(struct output_lock *lock, const char *path, struct err *err)
-{
-    lock->folder = opendir(path);
-    if (!lock->folder)
-        return err_set(err, STATUS_RESOURCE, "%s: %s", path, strerror(errno));
-    for (int i = 0; i < LOCK_TRIES; i++) {
-        if (flock(dirfd(lock->folder), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
-            return STATUS_OK;
-        nanosleep(&lock_pause, NULL);
-    }
-    output_folder_unlock(lock);
-    return err_set(err, STATUS_USAGE,
-                   "%s: another run is writing into this folder; wait for its end, or give another "
-                   "--output",
-                   path);
-}
-
-void output_folder_unlock(struct output_lock *lock)
-{
-    if (lock->folder)
-        closedir(lock->folder);
-    lock->folder = NULL;
-}
+/* ---- names ---------------------------------------------------------------------------------- */
 
 #define TEMPORARY ".tmp-"
 
@@ -74,24 +48,6 @@ static const char *own_ending(const char *name, const char *const *own)
     return NULL;
 }
 
-enum status output_folder_check(const char *path, const char *const *own, struct err *err)
-{
-    DIR *folder = opendir(path);
-    if (!folder)
-        return err_set(err, STATUS_RESOURCE, "%s: %s", path, strerror(errno));
-    enum status status = STATUS_OK;
-    for (const struct dirent *entry; status == STATUS_OK && (entry = readdir(folder));) {
-        const char *name = entry->d_name;
-        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !own_ending(name, own))
-            status = err_set(err, STATUS_USAGE,
-                             "%s: the folder holds %s, which midashi did not write; give another "
-                             "--output, or --force",
-                             path, name);
-    }
-    closedir(folder);
-    return status;
-}
-
 void output_folder_sweep(const char *path, const char *const *own)
 {
     DIR *folder = opendir(path);
@@ -104,4 +60,87 @@ void output_folder_sweep(const char *path, const char *const *own)
             unlinkat(dirfd(folder), entry->d_name, 0);
     }
     closedir(folder);
+}
+
+/* ---- one run's alone ------------------------------------------------------------------------ */
+
+/* A run that was killed just now is not gone before its memory is: two seconds. */
+#define LOCK_TRIES 40
+static const struct timespec lock_pause = {.tv_nsec = 50000000};
+
+/* Whether the folder of that name is the one that is locked: whoever had it before may have removed
+ * it at its end. */
+static bool is_there(const struct output_folder *folder)
+{
+    struct stat named, locked;
+    return stat(folder->path, &named) == 0 && fstat(dirfd(folder->stream), &locked) == 0 &&
+           named.st_dev == locked.st_dev && named.st_ino == locked.st_ino;
+}
+
+/* folder->stream NULL: another run has it. */
+static enum status try_lock(struct output_folder *folder, struct err *err)
+{
+    bool made;
+    TRY(output_folder_make(folder->path, &made, err));
+    folder->made = folder->made || made;
+    folder->stream = opendir(folder->path);
+    if (!folder->stream)
+        return errno == ENOENT
+                   ? STATUS_OK
+                   : err_set(err, STATUS_RESOURCE, "%s: %s", folder->path, strerror(errno));
+    bool locked = flock(dirfd(folder->stream), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+    if (!locked || !is_there(folder)) {
+        closedir(folder->stream);
+        folder->stream = NULL;
+    }
+    return STATUS_OK;
+}
+
+static enum status lock(struct output_folder *folder, struct err *err)
+{
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        TRY(try_lock(folder, err));
+        if (folder->stream)
+            return STATUS_OK;
+        nanosleep(&lock_pause, NULL);
+    }
+    return err_set(err, STATUS_USAGE,
+                   "%s: another run is writing into this folder; wait for its end, or give another "
+                   "--output",
+                   folder->path);
+}
+
+static enum status check_names(const struct output_folder *folder, const char *const *own,
+                               struct err *err)
+{
+    for (const struct dirent *entry; (entry = readdir(folder->stream));) {
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !own_ending(name, own))
+            return err_set(err, STATUS_USAGE,
+                           "%s: the folder holds %s, which midashi did not write; give another "
+                           "--output, or --force",
+                           folder->path, name);
+    }
+    return STATUS_OK;
+}
+
+enum status output_folder_open(struct output_folder *folder, const char *path,
+                               const char *const *own, struct err *err)
+{
+    *folder = (struct output_folder){.path = path};
+    enum status status = lock(folder, err);
+    if (status == STATUS_OK && own)
+        status = check_names(folder, own, err);
+    if (status != STATUS_OK)
+        output_folder_close(folder);
+    return status;
+}
+
+void output_folder_close(struct output_folder *folder)
+{
+    if (folder->stream && folder->made) /* who has no lock removes nothing under who has */
+        output_folder_drop(folder->path);
+    if (folder->stream)
+        closedir(folder->stream);
+    *folder = (struct output_folder){0};
 }

@@ -7,7 +7,6 @@
 #include <string.h>
 #include "host/base/file.h"
 #include "host/csv_field.h"
-#include "host/output_folder.h"
 #include "loaders/npy.h"
 
 /* ---- the folder ----------------------------------------------------------------------------- */
@@ -16,23 +15,26 @@ static const char *const own_names[] = {"topics.json",    "topics.txt", "documen
                                         "embeddings.npy", "run.json",   "report.html",
                                         "model",          "adapter",    NULL};
 
-enum status topics_folder_prepare(const char *folder, bool force, bool *made, struct err *err)
+enum status topics_folder_open(struct output_folder *folder, const char *path, bool force,
+                               struct err *err)
 {
     char model[PATH_MAX];
-    snprintf(model, sizeof model, "%s/model", folder);
-    TRY(output_folder_make(folder, made, err));
-    if (!force)
-        TRY(output_folder_check(folder, own_names, err));
-    return output_folder_make(model, NULL, err);
+    snprintf(model, sizeof model, "%s/model", path);
+    TRY(output_folder_open(folder, path, force ? NULL : own_names, err));
+    enum status status = output_folder_make(model, NULL, err);
+    if (status != STATUS_OK)
+        output_folder_close(folder);
+    return status;
 }
 
-void topics_folder_drop(const char *folder, bool made)
+void topics_folder_close(struct output_folder *folder)
 {
     char model[PATH_MAX];
-    snprintf(model, sizeof model, "%s/model", folder);
+    if (!folder->path)
+        return;
+    snprintf(model, sizeof model, "%s/model", folder->path);
     output_folder_drop(model);
-    if (made)
-        output_folder_drop(folder);
+    output_folder_close(folder);
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */

@@ -5,15 +5,16 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include "host/output_folder.h"
 #include "host/topics.h"
 
-/* Makes FOLDER and FOLDER/model where they are not there; *made: FOLDER was not. STATUS_USAGE: a
- * folder that holds anything that midashi did not write, unless force. STATUS_BAD_DATA: not a
- * folder. */
-enum status topics_folder_prepare(const char *folder, bool force, bool *made, struct err *err);
-/* At the end of a run that prepared it: what nothing was written into goes; FOLDER only where it
- * was made. */
-void topics_folder_drop(const char *folder, bool made);
+/* Takes the folder, which is made where it is not there, and so is its model/. STATUS_USAGE:
+ * another run is writing there; or, unless force, it holds what midashi did not write.
+ * STATUS_BAD_DATA: not a folder. */
+enum status topics_folder_open(struct output_folder *folder, const char *path, bool force,
+                               struct err *err);
+/* What nothing was written into goes. A zeroed one is allowed. */
+void topics_folder_close(struct output_folder *folder);
 
 /* Writes the files; each is old or new after a kill, run.json comes last. `run` is what run.json
  * holds and `model` what model/representation.json holds; both are borrowed. held_out: as in the

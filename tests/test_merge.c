@@ -14,6 +14,7 @@
 #include "host/llama.h"
 #include "host/lora_adapter.h"
 #include "host/merge.h"
+#include "host/output_folder.h"
 #include "loaders/json.h"
 #include "loaders/safetensors.h"
 #include "loaders/safetensors_writer.h"
@@ -280,6 +281,27 @@ START_TEST(sums_beyond_a_type_are_refused)
 }
 END_TEST
 
+START_TEST(a_folder_of_another_run_is_refused)
+{
+    char source[PATH_MAX], adapter[PATH_MAX], folder[PATH_MAX];
+    struct output_folder other;
+    struct merge_counts counts;
+    struct device device;
+    struct err err;
+    make_source(source, "llama", "F32");
+    golden_path(adapter, "peft", "plain");
+    snprintf(folder, sizeof folder, "%s/merged", temporary_folder());
+    ck_assert(test_device(0, &device));
+    ck_assert_int_eq(output_folder_open(&other, folder, NULL, &err), STATUS_OK);
+    check_error(merge_model(&device, source, adapter, folder, true, NULL, &counts, &err), &err,
+                STATUS_USAGE, "merged: another run is writing into this folder", "a locked folder");
+    output_folder_close(&other);
+    ck_assert_int_eq(merge_model(&device, source, adapter, folder, false, NULL, &counts, &err),
+                     STATUS_OK);
+    device_close(&device);
+}
+END_TEST
+
 int main(void)
 {
     json_use_memory();
@@ -291,6 +313,7 @@ int main(void)
     tcase_add_loop_test(tests, merged_model_computes_what_model_and_adapter_do, 0,
                         sizeof pairs / sizeof *pairs);
     tcase_add_test(tests, sums_beyond_a_type_are_refused);
+    tcase_add_test(tests, a_folder_of_another_run_is_refused);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -279,11 +279,13 @@ START_TEST(files_hold_what_was_found)
         STATUS_OK);
     char folder[4096], path[4200];
     snprintf(folder, sizeof folder, "%s/out", temporary_folder());
+    struct output_folder output;
     json_t *run = json_pack("{s:s}", "program", "midashi");
-    ck_assert_int_eq(topics_folder_prepare(folder, false, NULL, &err), STATUS_OK);
+    ck_assert_int_eq(topics_folder_open(&output, folder, false, &err), STATUS_OK);
     ck_assert_msg(topics_write(folder, &topics, &corpus, NULL, run, run, &err) == STATUS_OK, "%s",
                   err.text);
     json_decref(run);
+    topics_folder_close(&output);
 
     snprintf(path, sizeof path, "%s/topics.json", folder);
     json_t *root = json_load_file(path, 0, NULL), *list = json_object_get(root, "topics");
@@ -312,11 +314,13 @@ START_TEST(files_hold_what_was_found)
     ck_assert_ptr_nonnull(strstr(text, "\r\n16,-1,0,0,sea,\r\n"));
 
     /* Our own folder is written again; one with a foreign file only by force. */
-    ck_assert_int_eq(topics_folder_prepare(folder, false, NULL, &err), STATUS_OK);
+    ck_assert_int_eq(topics_folder_open(&output, folder, false, &err), STATUS_OK);
+    topics_folder_close(&output);
     write_file(folder, "thesis.docx", "x", 1);
-    ck_assert_int_eq(topics_folder_prepare(folder, false, NULL, &err), STATUS_USAGE);
+    ck_assert_int_eq(topics_folder_open(&output, folder, false, &err), STATUS_USAGE);
     ck_assert_ptr_nonnull(strstr(err.text, "thesis.docx"));
-    ck_assert_int_eq(topics_folder_prepare(folder, true, NULL, &err), STATUS_OK);
+    ck_assert_int_eq(topics_folder_open(&output, folder, true, &err), STATUS_OK);
+    topics_folder_close(&output);
     topics_free(&topics);
     release(&corpus);
     device_close(&device);

@@ -129,6 +129,18 @@ test_a_folder_is_one_run_s_alone() {
     run "$MIDASHI" topics "$texts" --model "$model" --topics 3 --output "$dir/t" --finetune $fast
     expect_error 2 'adapter: another run is writing into this folder'
     end
+    # Nor does topics write beside another one, whatever that one is at.
+    # shellcheck disable=SC2086
+    set -- "$MIDASHI" topics "$texts" --model "$model" --topics 3 --output "$dir/u"
+    # shellcheck disable=SC2086
+    in_background "$@" --finetune $fast $endless
+    wait_for [ -s "$dir/u/adapter/checkpoint.safetensors" ]
+    run "$@" --force
+    expect_error 2 'u: another run is writing into this folder; wait for its end, or give another'
+    expect_absent "$dir/u/topics.json"
+    end
+    run "$@"
+    expect_code 0
     # What goes on says so at once.
     # shellcheck disable=SC2086
     begin "$dir/t/adapter" $endless --resume

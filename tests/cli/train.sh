@@ -13,10 +13,13 @@ train() { # FOLDER OPTION...
 begin() { # FOLDER OPTION...
     begin_folder=$1
     shift
-    : >"$dir/background" # a kill may come before the process has opened it
     # shellcheck disable=SC2086
-    "$MIDASHI" train "$texts" --model "$model" --output "$begin_folder" $fast "$@" \
-        >"$dir/background" 2>&1 &
+    in_background "$MIDASHI" train "$texts" --model "$model" --output "$begin_folder" $fast "$@"
+}
+
+in_background() { # COMMAND...
+    : >"$dir/background" # a kill may come before the process has opened it
+    "$@" >"$dir/background" 2>&1 &
     pid=$!
     trap 'kill -KILL $pid' EXIT
 }

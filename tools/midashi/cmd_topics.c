@@ -28,7 +28,7 @@ struct job {
     struct finetune finetune;
     char folder[PATH_MAX], embeddings_path[PATH_MAX + 32], record_path[PATH_MAX + 32];
     char adapter_folder[PATH_MAX + 32];
-    bool prepared, made; /* the folder: by this run */
+    struct output_folder output;
     struct meter meter;
     struct device device;
     struct embedding_plan plan;
@@ -445,8 +445,7 @@ static enum status run_job(struct job *job, struct err *err)
         return err_set(err, STATUS_USAGE, "--topics %d%s: %s has %zu text%s; ask for fewer topics",
                        options->topics, options->topics_given ? "" : " (the default)",
                        corpus_name(options->arguments[0]), n_used, n_used == 1 ? "" : "s");
-    TRY(topics_folder_prepare(job->folder, options->force, &job->made, err));
-    job->prepared = true;
+    TRY(topics_folder_open(&job->output, job->folder, options->force, err));
     if (options->finetune) {
         TRY(finetune(job, err));
         TRY(plan(job, err));
@@ -473,8 +472,7 @@ static enum status run(const struct options *options, struct err *err)
     meter_close(&job->meter);
     topics_free(&job->topics);
     finetune_free(&job->finetune);
-    if (job->prepared)
-        topics_folder_drop(job->folder, job->made);
+    topics_folder_close(&job->output);
     mem_free(job->embeddings);
     corpus_free(&job->corpus);
     device_close(&job->device);

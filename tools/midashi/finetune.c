@@ -377,13 +377,9 @@ static void resumed(void *context, int64_t step)
 enum status finetune_take_folder(struct finetune *f, const char *folder, struct err *err)
 {
     const struct options *o = f->options;
-    bool made;
-    TRY(output_folder_make(folder, &made, err));
-    f->made = made ? folder : NULL;
-    TRY(output_folder_lock(&f->lock, folder, err));
+    TRY(output_folder_open(&f->folder, folder, o->force ? NULL : train_run_files, err));
     if (o->force)
         return STATUS_OK;
-    TRY(output_folder_check(folder, train_run_files, err));
     enum train_leftover left = train_run_leftover(folder);
     if (o->resume || left == TRAIN_NOTHING || (left == TRAIN_FINISHED && f->reuse))
         return STATUS_OK;
@@ -566,8 +562,6 @@ void finetune_free(struct finetune *finetune)
     train_data_free(&finetune->data);
     json_decref(finetune->record);
     mem_free(finetune->held_out);
-    if (finetune->made)
-        output_folder_drop(finetune->made);
-    output_folder_unlock(&finetune->lock);
+    output_folder_close(&finetune->folder);
     *finetune = (struct finetune){0};
 }

@@ -26,8 +26,7 @@ struct finetune {
     size_t n_rows;
 
     /* Of the run. */
-    struct output_lock lock;
-    const char *made; /* the folder, where it was not there; NULL: it was */
+    struct output_folder folder;
     struct embedder embedder;
     struct train_data data;
     struct lora_adapter adapter;
