@@ -383,6 +383,7 @@ static enum status finish(struct run *run, struct err *err)
     outcome->best_loss = has_validation(run) ? run->counters.best_loss : NAN;
     outcome->best_accuracy = run->counters.best_accuracy;
     outcome->last_loss = mean_of_last(&run->log);
+    outcome->fall = loss_fall_of(&run->log);
     if (run->drawn_bytes != run->log.bytes)
         TRY(draw(run, err));
     TRY(write_record(run, err));

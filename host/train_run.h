@@ -12,7 +12,7 @@
 
 #include <jansson.h>
 #include <limits.h>
-#include "host/loss_log.h"
+#include "host/loss_fall.h"
 #include "host/train_checkpoint.h"
 #include "host/trainer.h"
 
@@ -43,8 +43,9 @@ struct train_outcome {
     double best_loss, best_accuracy; /* of the validation; NAN: there was none */
     double last_loss;                /* the mean over the last steps of training, 20 at most */
     bool stopped_early;
-    int64_t tokens; /* of this process */
-    double seconds; /* likewise */
+    struct loss_fall fall; /* at the end; not of a run that was done before */
+    int64_t tokens;        /* of this process */
+    double seconds;        /* likewise */
 };
 
 /* The trainer's adapter is the best one afterwards. STATUS_INTERRUPTED: a checkpoint of the last

@@ -295,6 +295,23 @@ test_a_guess_is_called_one() {
     expect_match "$stderr" "$hardly; try a shorter --warm-up$"
 }
 
+# Only a run that more steps would have helped says so.
+test_a_loss_that_was_still_falling_is_told() {
+    falling='loss was still falling at the end'
+    train "$dir/a" --learning-rate 0.003
+    expect_code 0
+    expect_match "$stderr" "^the validation $falling, from 0\.[0-9]+ at step 20 to 0\.[0-9]+ at 30; more --steps or a higher --learning-rate may help$"
+    train "$dir/b" --learning-rate 0.0004 --steps 100 --schedule constant --validation 0
+    expect_code 0
+    expect_match "$stderr" "^the training $falling, from [01]\.[0-9]+ in steps 61 to 80 to 0\.[0-9]+ in the last 20; more --steps, or --learning-rate 5e-4 for a small model, may help$"
+    for settings in '--learning-rate 0.02' '--learning-rate 0.02 --steps 100 --validation 0' '--learning-rate 0'; do
+        # shellcheck disable=SC2086
+        train "$dir/c" --force $settings
+        expect_code 0
+        expect_no_match "$stderr" 'still falling'
+    done
+}
+
 test_what_cannot_be_trained_is_told() {
     train "$dir/a" --rank 0
     expect_error 2 '^midashi: --rank 0: give a whole number from 1'

@@ -424,13 +424,13 @@ static enum status create_adapter(struct finetune *f, const struct corpus *corpu
 /* What docs/quality.md found best for a model of 135 M parameters. */
 #define SMALL_MODEL_RATE 5e-4
 
-/* An adapter that guesses makes topics worse, not better. */
-static void note_learning(const struct finetune *f)
+/* An adapter that guesses makes topics worse, not better. True: this one does. */
+static bool note_guessing(const struct finetune *f)
 {
     const struct train_data *data = &f->data;
     int commonest = 0;
     if (f->objective != OBJECTIVE_CLASSIFY || data->n_validation == 0)
-        return;
+        return false;
     int *texts = count_labels(data, data->validation, data->n_validation, f->adapter.n_labels);
     for (int label = 0; texts && label < f->adapter.n_labels; label++)
         commonest = texts[label] > commonest ? texts[label] : commonest;
@@ -440,10 +440,32 @@ static void note_learning(const struct finetune *f)
                          : f->options->learning_rate < SMALL_MODEL_RATE
                              ? "--learning-rate 5e-4 for a small model, or more --steps"
                              : "more --steps, or another --learning-rate";
-    if (f->outcome.best_accuracy < guess + 0.1 * (1 - guess))
+    if (f->outcome.best_accuracy >= guess + 0.1 * (1 - guess))
+        return false;
+    meter_note(f->meter, "it has hardly learnt: accuracy %.2f, where guessing gives %.2f; try %s",
+               f->outcome.best_accuracy, guess, advice);
+    return true;
+}
+
+static void note_fall(const struct finetune *f)
+{
+    const struct loss_fall *fall = &f->outcome.fall;
+    long long since = (long long)fall->since, step = (long long)fall->step, n = step - since;
+    const char *advice = f->options->learning_rate < SMALL_MODEL_RATE
+                             ? "more --steps, or --learning-rate 5e-4 for a small model,"
+                             : "more --steps or a higher --learning-rate";
+    if (!fall->falling)
+        return;
+    if (fall->validation)
         meter_note(f->meter,
-                   "it has hardly learnt: accuracy %.2f, where guessing gives %.2f; try %s",
-                   f->outcome.best_accuracy, guess, advice);
+                   "the validation loss was still falling at the end, from %.4f at step %lld to "
+                   "%.4f at %lld; %s may help",
+                   fall->before, since, fall->last, step, advice);
+    else
+        meter_note(f->meter,
+                   "the training loss was still falling at the end, from %.4f in steps %lld to "
+                   "%lld to %.4f in the last %lld; %s may help",
+                   fall->before, since - n + 1, since, fall->last, n, advice);
 }
 
 /* A finished run with the same record has left its adapter: training again would give the same
@@ -527,8 +549,8 @@ enum status finetune_run(struct finetune *f, const struct corpus *corpus,
     if (o->resume && left != TRAIN_CHECKPOINT)
         meter_note(f->meter, "%s: no checkpoint; training from the start", folder);
     enum status status = train(f, &settings, precision, folder, err);
-    if (status == STATUS_OK)
-        note_learning(f);
+    if (status == STATUS_OK && !note_guessing(f))
+        note_fall(f);
     trainer_close(&f->trainer); /* embedding wants the memory */
     embedder_close(&f->embedder);
     return status;
