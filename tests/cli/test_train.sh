@@ -42,6 +42,34 @@ test_train_writes_an_adapter_and_classify_reads_it() {
     expect_match "$stderr" '^54 texts were cut to 6 tokens; raise --max-tokens'
 }
 
+# The table and the accuracy, counted once more from what is printed.
+test_classify_counts_what_it_prints() {
+    train "$dir/a" --steps 4
+    expect_code 0
+    # An adapter that errs: labels are the true ones, and three rows have one that it does not know.
+    sed '8,10s/^[a-z]*/snow/' "$texts" >"$dir/other.tsv"
+    set -- "$MIDASHI" classify "$dir/other.tsv" --model "$model" --adapter "$dir/a"
+    run "$@"
+    expect_code 0
+    awk -F , 'NR > 1 && $4 != "snow" {
+        n[$4, $2]++; all++; right += $4 == $2; known[$4]
+    } END {
+        printf "accuracy %.4f: %d of %d texts\n", right / all, right, all
+        split("rain match soup", name, " ")
+        for (i = 1; i <= 3; i++)
+            printf "%7d %7d %7d  %s\n", n[name[i], "rain"], n[name[i], "match"], n[name[i], "soup"], name[i]
+    }' "$stdout" >"$dir/counted"
+    grep -E '^accuracy|^ .* (rain|match|soup)$' "$stderr" >"$dir/told"
+    expect_same "$dir/counted" "$dir/told"
+    expect_match "$stderr" '^3 texts have a label that the adapter does not know, and are left out of the accuracy$'
+    awk 'NR > 1 { print $1, $2, $3 }' "$dir/counted" | tr -s ' ' ' ' >"$dir/rows"
+    run "$@" --json
+    expect_code 0
+    tr -d ' \n' <"$stdout" | sed 's/.*"confusion":\[\[\([0-9,]*\)\],\[\([0-9,]*\)\],\[\([0-9,]*\)\]\].*/\1\n\2\n\3\n/' |
+        tr , ' ' >"$dir/rows.json"
+    expect_same "$dir/rows" "$dir/rows.json"
+}
+
 # Steps under the picture are whole numbers, equally far apart.
 test_the_picture_has_even_steps() {
     train "$dir/a" --steps 7
