@@ -482,10 +482,27 @@ static enum status run(const struct options *options, struct err *err)
     return status;
 }
 
-static const char *const option_names[] = {
-    "--output",  "--force",  "--embeddings",  "@embedding", "@transform",  "@kmeans",
-    "--words",   "--min-df", "--keep-single", "--language", "--as-report", "--finetune",
-    "@training", "@corpus",  "@common",       NULL};
+static const char *const option_names[] = {"#Model and vectors",
+                                           "@embedding",
+                                           "--embeddings",
+                                           "@transform",
+                                           "#Topics",
+                                           "@kmeans",
+                                           "#Words",
+                                           "--words",
+                                           "--min-df",
+                                           "--keep-single",
+                                           "--language",
+                                           "--as-report",
+                                           "#Fine-tuning",
+                                           "--finetune",
+                                           "@training",
+                                           "@corpus",
+                                           "#Output",
+                                           "--output",
+                                           "--force",
+                                           "@common",
+                                           NULL};
 
 const struct command command_topics = {
     .name = "topics",
