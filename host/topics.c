@@ -268,19 +268,28 @@ static enum status cluster_rows(struct topics *topics, struct device *device, fl
     return STATUS_OK;
 }
 
+/* topics->topic is still of the used rows, in order, and so are x's and the TF-IDF matrix's. In a
+ * corpus of a few texts, or a topic of one or two, the nearest words may be those of its
+ * neighbours. */
 static enum status name_topics(struct topics *topics, struct device *device, const float *x,
-                               struct err *err)
+                               bool any_words, struct err *err)
 {
     size_t n = (size_t)topics->tfidf.n_words * (size_t)topics->width;
-    float *vectors = mem_alloc(n, sizeof *vectors);
-    if (!vectors)
-        return err_no_memory(err, "the word vectors", n * sizeof *vectors);
-    enum status status = word_vectors(device, vectors, &topics->tfidf, x, topics->width, err);
+    struct arena scratch = {0};
+    struct topic_words own;
+    float *vectors = arena_alloc(&scratch, n, sizeof *vectors);
+    enum status status =
+        vectors ? STATUS_OK : err_no_memory(err, "the word vectors", n * sizeof *vectors);
     if (status == STATUS_OK)
+        status = word_vectors(device, vectors, &topics->tfidf, x, topics->width, err);
+    if (status == STATUS_OK && !any_words)
         status =
-            words_nearest(device, topics->word, topics->word_score, vectors, topics->tfidf.n_words,
-                          topics->centres, topics->n_topics, topics->width, topics->n_words, err);
-    mem_free(vectors);
+            topic_words_find(&own, &topics->tfidf, topics->topic, topics->n_topics, &scratch, err);
+    if (status == STATUS_OK)
+        status = words_nearest(device, topics->word, topics->word_score, vectors,
+                               topics->tfidf.n_words, topics->centres, topics->n_topics,
+                               topics->width, topics->n_words, any_words ? NULL : &own, err);
+    arena_free(&scratch);
     return status;
 }
 
@@ -333,7 +342,7 @@ static enum status find(struct topics *topics, struct device *device, const stru
     TRY(allocate(topics, err));
     TRY(cluster_rows(topics, device, x, settings, progress, err));
     TRY(measure_rows(topics, &cpu, x, err));
-    TRY(name_topics(topics, &cpu, x, err));
+    TRY(name_topics(topics, &cpu, x, settings->any_words, err));
     TRY(spread_rows(topics, corpus, settings->held_out, err));
     return score_labels(topics, corpus, settings->held_out, err);
 }

@@ -132,6 +132,7 @@ static enum status settle(struct job *job, struct err *err)
         .language = o->language,
         .keep_single = o->keep_single,
         .token_pattern = o->as_report,
+        .any_words = o->as_report,
     };
     job->settings.kmeans.progress = show_iteration;
     job->settings.kmeans.progress_context = job;
