@@ -10,6 +10,7 @@
 #include "host/token_pattern.h"
 #include "host/word_vectors.h"
 #include "kernels/nearest_two.h"
+#include "loaders/markup.h"
 #include "loaders/words.h"
 
 int topics_auto_min_df(size_t n_texts)
@@ -61,21 +62,27 @@ static enum status add_word(void *context, const char *w, size_t length, struct 
     return tfidf_add_word(walk->builder, w, length, err);
 }
 
+/* A used row's text without markup, in `plain`, which has room for the longest. */
+static size_t plain_text(char *plain, const struct corpus_row *row)
+{
+    return markup_strip(plain, row->text, row->length);
+}
+
 /* The words of every used row, in order. The language is settled from all texts first. */
-static enum status collect_words(struct words *words, struct word_walk *walk,
-                                 const struct corpus *corpus, const bool *held_out,
-                                 const struct progress *progress, struct err *err)
+static enum status walk_words(struct words *words, struct word_walk *walk, char *plain,
+                              const struct corpus *corpus, const bool *held_out,
+                              const struct progress *progress, struct err *err)
 {
     for (size_t i = 0; i < corpus->n_rows; i++)
         if (use_of(corpus, held_out, i) == ROW_USED)
-            words_observe(words, corpus->rows[i].text, corpus->rows[i].length);
+            words_observe(words, plain, plain_text(plain, &corpus->rows[i]));
     progress_report(progress, "words", "texts", 0, corpus->n_rows);
     for (size_t i = 0; i < corpus->n_rows; i++) {
-        const struct corpus_row *row = &corpus->rows[i];
         TRY(interrupt_check(err));
         if (use_of(corpus, held_out, i) != ROW_USED)
             continue;
-        enum status status = words_split(words, row->text, row->length, add_word, walk, err);
+        size_t length = plain_text(plain, &corpus->rows[i]);
+        enum status status = words_split(words, plain, length, add_word, walk, err);
         if (status == STATUS_OK)
             status = tfidf_end_text(walk->builder, err);
         if (status != STATUS_OK)
@@ -85,6 +92,22 @@ static enum status collect_words(struct words *words, struct word_walk *walk,
     }
     progress_report(progress, "words", "texts", corpus->n_rows, corpus->n_rows);
     return STATUS_OK;
+}
+
+static enum status collect_words(struct words *words, struct word_walk *walk,
+                                 const struct corpus *corpus, const bool *held_out,
+                                 const struct progress *progress, struct err *err)
+{
+    size_t longest = 1;
+    for (size_t i = 0; i < corpus->n_rows; i++)
+        if (use_of(corpus, held_out, i) == ROW_USED && corpus->rows[i].length > longest)
+            longest = corpus->rows[i].length;
+    char *plain = mem_alloc(longest, 1);
+    if (!plain)
+        return err_no_memory(err, "the longest text", longest);
+    enum status status = walk_words(words, walk, plain, corpus, held_out, progress, err);
+    mem_free(plain);
+    return status;
 }
 
 static enum status build_vocabulary(struct topics *topics, const struct corpus *corpus,

@@ -67,6 +67,18 @@ test_help_has_headings() {
     done
 }
 
+test_tags_are_no_words() {
+    sed '1!s/\t\(.*\)/\t<p class="x">\1<br><\/p>\&nbsp;/' "$corpus" >"$dir/tagged.tsv"
+    [ "$(grep -c '<p class' "$dir/tagged.tsv")" -eq 60 ] || fail 'no tags in the corpus'
+    run "$MIDASHI" topics "$dir/tagged.tsv" --model "$model" --topics 2 --output "$dir/out"
+    expect_code 0
+    tr ' ' '\n' <"$dir/out/topics.txt" >"$dir/words"
+    for word in class br nbsp; do
+        expect_no_match "$dir/words" "^$word$"
+    done
+    expect_match "$dir/words" '^bread$'
+}
+
 test_topics_writes_its_files() {
     run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out"
     expect_code 0
