@@ -417,8 +417,12 @@ test_a_rate_that_explodes_is_told() {
     train "$dir/a" --rows 30: --learning-rate 1e9 --weight-decay 1e9
     expect_error 1 'step [0-9]+: the (loss|gradient) is (not a number|infinite) \(texts of rows '
     expect_match "$stderr" 'rows ([345][0-9], ){7}[345][0-9]\); lower --learning-rate'
-    train "$dir/a" --learning-rate 1e9 --weight-decay 1e9
-    expect_error 1 'step [0-9]+: the (loss|gradient) is (not a number|infinite) \(texts of rows '
+    # The last good step's checkpoint stays, and so does the log of the steps that were.
+    train "$dir/b" --learning-rate 1e9 --weight-decay 1e9 --checkpoint-every 1
+    expect_error 1 'step 2: the (loss|gradient) is (not a number|infinite) \(texts of rows '
+    expect_file "$dir/b/checkpoint.safetensors"
+    expect_match "$dir/b/checkpoint.safetensors" '"step": ?1,'
+    expect_line_count "$dir/b/training.jsonl" 1
 }
 
 test_the_plan_computes_nothing() {
