@@ -10,6 +10,7 @@
 #include "host/token_pattern.h"
 #include "host/word_vectors.h"
 #include "kernels/nearest_two.h"
+#include "loaders/markup.h"
 #include "loaders/words.h"
 
 int topics_auto_min_df(size_t n_texts)
@@ -61,21 +62,27 @@ static enum status add_word(void *context, const char *w, size_t length, struct 
     return tfidf_add_word(walk->builder, w, length, err);
 }
 
+/* A used row's text without markup, in `plain`, which has room for the longest. */
+static size_t plain_text(char *plain, const struct corpus_row *row)
+{
+    return markup_strip(plain, row->text, row->length);
+}
+
 /* The words of every used row, in order. The language is settled from all texts first. */
-static enum status collect_words(struct words *words, struct word_walk *walk,
-                                 const struct corpus *corpus, const bool *held_out,
-                                 const struct progress *progress, struct err *err)
+static enum status walk_words(struct words *words, struct word_walk *walk, char *plain,
+                              const struct corpus *corpus, const bool *held_out,
+                              const struct progress *progress, struct err *err)
 {
     for (size_t i = 0; i < corpus->n_rows; i++)
         if (use_of(corpus, held_out, i) == ROW_USED)
-            words_observe(words, corpus->rows[i].text, corpus->rows[i].length);
+            words_observe(words, plain, plain_text(plain, &corpus->rows[i]));
     progress_report(progress, "words", "texts", 0, corpus->n_rows);
     for (size_t i = 0; i < corpus->n_rows; i++) {
-        const struct corpus_row *row = &corpus->rows[i];
         TRY(interrupt_check(err));
         if (use_of(corpus, held_out, i) != ROW_USED)
             continue;
-        enum status status = words_split(words, row->text, row->length, add_word, walk, err);
+        size_t length = plain_text(plain, &corpus->rows[i]);
+        enum status status = words_split(words, plain, length, add_word, walk, err);
         if (status == STATUS_OK)
             status = tfidf_end_text(walk->builder, err);
         if (status != STATUS_OK)
@@ -85,6 +92,22 @@ static enum status collect_words(struct words *words, struct word_walk *walk,
     }
     progress_report(progress, "words", "texts", corpus->n_rows, corpus->n_rows);
     return STATUS_OK;
+}
+
+static enum status collect_words(struct words *words, struct word_walk *walk,
+                                 const struct corpus *corpus, const bool *held_out,
+                                 const struct progress *progress, struct err *err)
+{
+    size_t longest = 1;
+    for (size_t i = 0; i < corpus->n_rows; i++)
+        if (use_of(corpus, held_out, i) == ROW_USED && corpus->rows[i].length > longest)
+            longest = corpus->rows[i].length;
+    char *plain = mem_alloc(longest, 1);
+    if (!plain)
+        return err_no_memory(err, "the longest text", longest);
+    enum status status = walk_words(words, walk, plain, corpus, held_out, progress, err);
+    mem_free(plain);
+    return status;
 }
 
 static enum status build_vocabulary(struct topics *topics, const struct corpus *corpus,
@@ -268,19 +291,28 @@ static enum status cluster_rows(struct topics *topics, struct device *device, fl
     return STATUS_OK;
 }
 
+/* topics->topic is still of the used rows, in order, and so are x's and the TF-IDF matrix's. In a
+ * corpus of a few texts, or a topic of one or two, the nearest words may be those of its
+ * neighbours. */
 static enum status name_topics(struct topics *topics, struct device *device, const float *x,
-                               struct err *err)
+                               bool any_words, struct err *err)
 {
     size_t n = (size_t)topics->tfidf.n_words * (size_t)topics->width;
-    float *vectors = mem_alloc(n, sizeof *vectors);
-    if (!vectors)
-        return err_no_memory(err, "the word vectors", n * sizeof *vectors);
-    enum status status = word_vectors(device, vectors, &topics->tfidf, x, topics->width, err);
+    struct arena scratch = {0};
+    struct topic_words own;
+    float *vectors = arena_alloc(&scratch, n, sizeof *vectors);
+    enum status status =
+        vectors ? STATUS_OK : err_no_memory(err, "the word vectors", n * sizeof *vectors);
     if (status == STATUS_OK)
+        status = word_vectors(device, vectors, &topics->tfidf, x, topics->width, err);
+    if (status == STATUS_OK && !any_words)
         status =
-            words_nearest(device, topics->word, topics->word_score, vectors, topics->tfidf.n_words,
-                          topics->centres, topics->n_topics, topics->width, topics->n_words, err);
-    mem_free(vectors);
+            topic_words_find(&own, &topics->tfidf, topics->topic, topics->n_topics, &scratch, err);
+    if (status == STATUS_OK)
+        status = words_nearest(device, topics->word, topics->word_score, vectors,
+                               topics->tfidf.n_words, topics->centres, topics->n_topics,
+                               topics->width, topics->n_words, any_words ? NULL : &own, err);
+    arena_free(&scratch);
     return status;
 }
 
@@ -333,7 +365,7 @@ static enum status find(struct topics *topics, struct device *device, const stru
     TRY(allocate(topics, err));
     TRY(cluster_rows(topics, device, x, settings, progress, err));
     TRY(measure_rows(topics, &cpu, x, err));
-    TRY(name_topics(topics, &cpu, x, err));
+    TRY(name_topics(topics, &cpu, x, settings->any_words, err));
     TRY(spread_rows(topics, corpus, settings->held_out, err));
     return score_labels(topics, corpus, settings->held_out, err);
 }

@@ -2,8 +2,8 @@
  *
  * The method of KAKEN 21K12017's final report: k-means on the texts' vectors; a vector for each
  * word, V = (X / column sums of X)ᵀ · E, with X the TF-IDF matrix; a topic is named by the words
- * whose vectors have the highest cosine to its centroid. Words and centroids go through the same
- * transform as the texts. */
+ * whose vectors have the highest cosine to its centroid: here, other than there, by words that its
+ * texts have. Words and centroids go through the same transform as the texts. */
 #ifndef MIDASHI_HOST_TOPICS_H
 #define MIDASHI_HOST_TOPICS_H
 
@@ -30,6 +30,7 @@ struct topics_settings {
     const char *language; /* NULL: by script */
     bool keep_single;     /* keep words of one character */
     bool token_pattern;   /* lemmas are split again by scikit-learn's default token pattern */
+    bool any_words;       /* name a topic also by words that none of its texts has */
     /* (n_rows) true: the row has no part in clusters, vocabulary and words, and is assigned to the
      * nearest centre afterwards. NULL: none. */
     const bool *held_out;

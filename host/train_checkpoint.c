@@ -95,8 +95,17 @@ static const struct safetensors_tensor *find(const struct safetensors *file, con
 static enum status damaged(const char *path, const char *what, struct err *err)
 {
     return err_set(err, STATUS_BAD_DATA,
-                   "%s: %s; this is no whole checkpoint: delete it and train from the start", path,
-                   what);
+                   "%s: %s; this is no whole checkpoint: begin anew with --force in place of "
+                   "--resume",
+                   path, what);
+}
+
+/* What is wrong with the file, as its reader tells it, comes with that one's advice, which is for
+ * models: to fetch it again. */
+static enum status open_whole(struct safetensors **file, const char *path, struct err *err)
+{
+    enum status status = safetensors_open(file, path, err);
+    return status == STATUS_BAD_DATA ? damaged(path, "it is cut off or damaged", err) : status;
 }
 
 static enum status compare_runs(const char *path, const json_t *stored, const json_t *run,
@@ -182,7 +191,7 @@ enum status train_checkpoint_read(const char *path, const json_t *run,
 {
     struct safetensors *file;
     char hash[33];
-    TRY(safetensors_open(&file, path, err));
+    TRY(open_whole(&file, path, err));
     enum status status = read_state(path, file, run, counters, hash, err);
     if (status == STATUS_OK)
         status = read_arrays(path, file, arrays, hash, err);
@@ -197,7 +206,7 @@ enum status train_checkpoint_check(const char *path, const json_t *run, struct e
     struct safetensors *file;
     struct train_counters counters;
     char hash[33];
-    TRY(safetensors_open(&file, path, err));
+    TRY(open_whole(&file, path, err));
     enum status status = read_state(path, file, run, &counters, hash, err);
     safetensors_close(file);
     return status;

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include "host/base/memory.h"
 #include "host/rows.h"
@@ -100,6 +101,61 @@ enum status word_vectors(struct device *device, float *vectors, const struct tfi
     return status;
 }
 
+/* ---- the words of a topic -------------------------------------------------------------------- */
+
+static int by_number(const void *a, const void *b)
+{
+    int32_t one = *(const int32_t *)a, other = *(const int32_t *)b;
+    return (one > other) - (one < other);
+}
+
+/* The texts of each topic, rising: topic t's are text[start[t]] .. text[start[t + 1] - 1]. */
+static void sort_texts(int64_t *start, int32_t *text, const int32_t *topic, int n, int k)
+{
+    memset(start, 0, ((size_t)k + 1) * sizeof *start);
+    for (int i = 0; i < n; i++)
+        start[topic[i] + 1]++;
+    for (int t = 0; t < k; t++)
+        start[t + 1] += start[t];
+    /* start[t] moves on as its texts come, and ends where start[t + 1] began. */
+    for (int i = 0; i < n; i++)
+        text[start[topic[i]]++] = i;
+    memmove(start + 1, start, (size_t)k * sizeof *start);
+    start[0] = 0;
+}
+
+enum status topic_words_find(struct topic_words *out, const struct tfidf *x, const int32_t *topic,
+                             int k, struct arena *arena, struct err *err)
+{
+    struct arena scratch = {0};
+    size_t n_starts = (size_t)k + 1, n_texts = (size_t)x->n_rows, n_words = (size_t)x->n_words;
+    size_t n_entries = (size_t)x->row_start[x->n_rows];
+    int64_t *texts_start = arena_alloc(&scratch, n_starts, sizeof *texts_start), n = 0;
+    int32_t *text = arena_alloc(&scratch, n_texts, sizeof *text);
+    int32_t *seen = arena_alloc(&scratch, n_words, sizeof *seen); /* the last topic that had it */
+    out->start = arena_alloc(arena, n_starts, sizeof *out->start);
+    out->word = arena_alloc(arena, n_entries, sizeof *out->word);
+    if (!texts_start || !text || !seen || !out->start || !out->word) {
+        arena_free(&scratch);
+        return err_no_memory(err, "the topics' words", n_entries * sizeof *out->word);
+    }
+    sort_texts(texts_start, text, topic, x->n_rows, k);
+    memset(seen, -1, n_words * sizeof *seen);
+    for (int t = 0; t < k; t++) {
+        out->start[t] = n;
+        for (int64_t i = texts_start[t]; i < texts_start[t + 1]; i++)
+            for (int64_t e = x->row_start[text[i]]; e < x->row_start[text[i] + 1]; e++)
+                if (seen[x->word[e]] != t) {
+                    seen[x->word[e]] = t;
+                    out->word[n++] = x->word[e];
+                }
+        qsort(out->word + out->start[t], (size_t)(n - out->start[t]), sizeof *out->word, by_number);
+    }
+    out->start[k] = n;
+    arena_free(&scratch);
+    return STATUS_OK;
+}
+
 /* ---- the nearest words ----------------------------------------------------------------------- */
 
 struct nearest_job {
@@ -109,6 +165,7 @@ struct nearest_job {
     double *norm; /* (n_words) */
     const float *vectors, *centres;
     int n_words, d, m;
+    const struct topic_words *of;
 };
 
 #define NORMS_PER_TASK 256
@@ -141,8 +198,12 @@ static void nearest_task(void *context, int centre_index, int worker)
     double *best = job->best + first;
     const float *centre = job->centres + (size_t)centre_index * (size_t)job->d;
     double norm = sqrt(row_dot(centre, centre, job->d));
+    const int32_t *own = job->of ? job->of->word + job->of->start[centre_index] : NULL;
+    int64_t n =
+        own ? job->of->start[centre_index + 1] - job->of->start[centre_index] : job->n_words;
     int found = 0;
-    for (int w = 0; w < job->n_words; w++) {
+    for (int64_t i = 0; i < n; i++) {
+        int32_t w = own ? own[i] : (int32_t)i;
         const float *vector = job->vectors + (size_t)w * (size_t)job->d;
         double score = cosine(row_dot(vector, centre, job->d), norm * job->norm[w]);
         if (found == job->m && score <= best[found - 1])
@@ -163,11 +224,12 @@ static void nearest_task(void *context, int centre_index, int worker)
 }
 
 enum status words_nearest(struct device *device, int32_t *word, float *score, const float *vectors,
-                          int n_words, const float *centres, int k, int d, int m, struct err *err)
+                          int n_words, const float *centres, int k, int d, int m,
+                          const struct topic_words *of, struct err *err)
 {
     assert(k >= 0 && m >= 1 && d >= 1);
     struct arena scratch = {0};
-    struct nearest_job job = {word, score, NULL, NULL, vectors, centres, n_words, d, m};
+    struct nearest_job job = {word, score, NULL, NULL, vectors, centres, n_words, d, m, of};
     enum status status = STATUS_OK;
     size_t n_best = (size_t)k * (size_t)m;
     job.best = arena_alloc(&scratch, n_best, sizeof *job.best);

@@ -18,14 +18,27 @@
 enum status word_vectors(struct device *device, float *vectors, const struct tfidf *x,
                          const float *embeddings, int d, struct err *err);
 
+/* For each topic the words that its texts have. */
+struct topic_words {
+    int64_t *start; /* (k + 1) topic t's are word[start[t]] .. word[start[t + 1] - 1] */
+    int32_t *word;  /* rising within a topic */
+};
+
+/* topic (x->n_rows): of each text, 0 .. k - 1. What it makes lives in arena. STATUS_RESOURCE: no
+ * memory. */
+enum status topic_words_find(struct topic_words *out, const struct tfidf *x, const int32_t *topic,
+                             int k, struct arena *arena, struct err *err);
+
 /* For each centre the m words of the highest cosine, best first, equal ones by lower number.
- * word    (k, m)        out; -1 behind the last where n_words < m
+ * word    (k, m)        out; -1 behind the last where there are fewer
  * score   (k, m)        out, the cosine in [-1, 1], computed in float64; 0 where word is -1
  * vectors (n_words, d)  float32
  * centres (k, d)        float32
+ * of                    of each centre these words alone; NULL: of all n_words
  * The cosine with a zero vector is 0; one that is NaN counts as -1. k >= 0, m >= 1, d >= 1.
  * STATUS_RESOURCE: no memory. */
 enum status words_nearest(struct device *device, int32_t *word, float *score, const float *vectors,
-                          int n_words, const float *centres, int k, int d, int m, struct err *err);
+                          int n_words, const float *centres, int k, int d, int m,
+                          const struct topic_words *of, struct err *err);
 
 #endif

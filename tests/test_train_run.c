@@ -37,6 +37,15 @@ static void stepped(void *context, int64_t step, const struct trainer_report *re
         plot->event(plot);
 }
 
+static const char *join(const char *folder, const char *name)
+{
+    static char paths[2][512];
+    static int turn;
+    char *path = paths[turn++ % 2];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
 /* What the folder had when it was evaluated last; a file that is written anew is another one. */
 static ino_t last_adapter, last_picture;
 static double last_mean_loss;
@@ -53,7 +62,15 @@ static void evaluated(void *context, int64_t step, const struct trainer_report *
                       double mean_loss, bool best)
 {
     const struct plot *plot = context;
-    (void)step, (void)report, (void)best;
+    struct file_map adapter;
+    struct err err;
+    (void)step, (void)report;
+    if (best) {
+        ck_assert(file_map(&adapter, join(plot->folder, "adapter_model.safetensors"), &err) ==
+                  STATUS_OK);
+        write_file(plot->folder, "best", adapter.data, adapter.size);
+        file_unmap(&adapter);
+    }
     last_mean_loss = mean_loss;
     last_adapter = number_of(plot, "adapter_model.safetensors");
     last_picture = number_of(plot, "loss.svg");
@@ -94,25 +111,21 @@ static enum status run(const struct plot *plot, struct train_outcome *outcome, s
     return status;
 }
 
-static const char *join(const char *folder, const char *name)
+static void check_same_bytes(const char *a, const char *b)
 {
-    static char paths[2][512];
-    static int turn;
-    char *path = paths[turn++ % 2];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
+    struct file_map one, other;
+    struct err err;
+    ck_assert_msg(file_map(&one, a, &err) == STATUS_OK, "%s", err.text);
+    ck_assert_msg(file_map(&other, b, &err) == STATUS_OK, "%s", err.text);
+    ck_assert_msg(one.size == other.size && memcmp(one.data, other.data, one.size) == 0,
+                  "%s: other bytes", b);
+    file_unmap(&one);
+    file_unmap(&other);
 }
 
 static void check_same_file(const char *a, const char *b, const char *name)
 {
-    struct file_map one, other;
-    struct err err;
-    ck_assert_msg(file_map(&one, join(a, name), &err) == STATUS_OK, "%s", err.text);
-    ck_assert_msg(file_map(&other, join(b, name), &err) == STATUS_OK, "%s", err.text);
-    ck_assert_msg(one.size == other.size && memcmp(one.data, other.data, one.size) == 0,
-                  "%s: other bytes", name);
-    file_unmap(&one);
-    file_unmap(&other);
+    check_same_bytes(join(a, name), join(b, name));
 }
 
 /* All that does not hold seconds. */
@@ -225,6 +238,30 @@ START_TEST(a_run_that_had_stopped_early_takes_no_further_step)
 }
 END_TEST
 
+/* What the run leaves is the adapter of its best evaluation, here neither the first nor the last,
+ * also where that one came before an interruption and is known from the checkpoint alone. */
+START_TEST(the_best_adapter_is_kept)
+{
+    const struct plot whole = in_new_folder(&(struct plot){
+        .learning_rate = 0.5, .settings = {.evaluate_every = EVERY, .checkpoint_every = 1}});
+    struct train_outcome outcome;
+    struct err err;
+    ck_assert_msg(run(&whole, &outcome, &err) == STATUS_OK, "%s", err.text);
+    ck_assert_int_gt(outcome.best_step, EVERY);
+    ck_assert_int_lt(outcome.best_step, STEPS);
+    check_same_bytes(join(whole.folder, "best"), join(whole.folder, "adapter_model.safetensors"));
+    struct plot cut = in_new_folder(&whole);
+    cut.step = outcome.best_step + 1;
+    cut.event = interrupt;
+    ck_assert_int_eq(run_apart(&cut), STATUS_INTERRUPTED);
+    cut.step = 0;
+    cut.settings.resume = true;
+    ck_assert_msg(run(&cut, &outcome, &err) == STATUS_OK, "%s", err.text);
+    ck_assert_int_gt(outcome.resumed_from, outcome.best_step);
+    check_same_run(whole.folder, cut.folder);
+}
+END_TEST
+
 /* The best adapter was saved, and the picture drawn, when it was evaluated. */
 START_TEST(the_end_writes_nothing_twice)
 {
@@ -285,12 +322,7 @@ START_TEST(a_log_that_is_read_again_draws_the_same)
     snprintf(picture, sizeof picture, "%s/other.svg", folder);
     ck_assert(loss_log_draw(&log, picture, &err) == STATUS_OK);
     loss_log_close(&log);
-    struct file_map one, other;
-    ck_assert(file_map(&one, join(folder, "one.svg"), &err) == STATUS_OK);
-    ck_assert(file_map(&other, picture, &err) == STATUS_OK);
-    ck_assert(one.size == other.size && memcmp(one.data, other.data, one.size) == 0);
-    file_unmap(&one);
-    file_unmap(&other);
+    check_same_bytes(join(folder, "one.svg"), picture);
 }
 END_TEST
 
@@ -302,6 +334,7 @@ int main(void)
     tcase_set_timeout(tcase, 300); /* on softcuda, on a busy machine */
     tcase_add_test(tcase, an_interrupted_run_on_a_gpu_goes_on);
     tcase_add_test(tcase, a_run_that_had_stopped_early_takes_no_further_step);
+    tcase_add_test(tcase, the_best_adapter_is_kept);
     tcase_add_test(tcase, the_end_writes_nothing_twice);
     tcase_add_test(tcase, what_a_kill_left_is_swept_away);
     tcase_add_test(tcase, a_log_that_is_read_again_draws_the_same);

@@ -144,6 +144,48 @@ START_TEST(near_rows_are_positives)
 }
 END_TEST
 
+/* Two units of three pairs each, a row an anchor. Positive j is no negative of anchor i where it is
+ * the anchor's own text, or within 3 rows of it in the anchor's group. */
+START_TEST(near_rows_are_no_negatives)
+{
+    static const struct {
+        size_t row;
+        int group;
+    } rows[] = {{10, 0}, {11, 0}, {13, 0}, {14, 0}, {15, 1}, {16, -1}, {17, -1}};
+    static const int units[] = {0, 1, 2, 1, 0, 3, 4, 5, 6, 4, 6, 3};
+    static const char excluded[2][3][4] = {
+        {".#.", "#.#", "##."}, /* 10: 11 10 14; 11: 11 10 14; 13: 11 10 14 */
+        {"...", "...", ".#."}, /* 15: 15 17 14; 16: 15 17 14; 17: 15 17 14 */
+    };
+    enum { N_ROWS = sizeof rows / sizeof *rows, PAIRS = 3 };
+    struct train_text texts[N_ROWS];
+    int32_t tokens[] = {1, 2};
+    for (int i = 0; i < N_ROWS; i++)
+        texts[i] = (struct train_text){
+            .n_tokens = 2, .label = rows[i].group, .row = rows[i].row, .mean_end = 2};
+    const struct train_data data = {.texts = texts, .tokens = tokens, .n_texts = N_ROWS};
+    const struct objective_settings settings = {
+        .kind = OBJECTIVE_CONTRASTIVE,
+        .n_tokens = 2 * 4 * PAIRS,
+        .n_texts = 4 * PAIRS,
+        .largest_unit = 2 * PAIRS,
+        .near = 3,
+    };
+    struct train_numbers numbers = {0};
+    struct objective_batch batch;
+    void *block = malloc(train_numbers_carve(&numbers, &settings, NULL));
+    train_numbers_carve(&numbers, &settings, block);
+    ck_assert_int_eq(train_batch_fill(&batch, &numbers, &settings, &data, units, 2 * PAIRS, 2), 2);
+    for (int unit = 0; unit < 2; unit++)
+        for (int i = 0; i < PAIRS; i++)
+            for (int j = 0; j < PAIRS; j++)
+                ck_assert_msg(batch.excluded[(unit * PAIRS + i) * PAIRS + j] ==
+                                  (excluded[unit][i][j] == '#'),
+                              "unit %d, anchor %d, positive %d", unit, i, j);
+    free(block);
+}
+END_TEST
+
 /* What has no group is near to nothing: pairs are those of dropout. */
 START_TEST(texts_without_a_group_are_no_group)
 {
@@ -329,6 +371,32 @@ START_TEST(each_epoch_draws_every_text_once)
 }
 END_TEST
 
+/* ---- evaluation ----------------------------------------------------------------------------- */
+
+/* Dropout is training's alone. (A contrastive evaluation needs it, since it tells the two copies of
+ * a text apart.) */
+START_TEST(an_evaluation_drops_nothing)
+{
+    for (size_t i = 0; i < 2; i++) {
+        double losses[2];
+        for (int drops = 0; drops < 2; drops++) {
+            struct training_options options = training_defaults(tiny_model());
+            struct training t;
+            struct trainer_report report;
+            struct err err;
+            options.objective = all_objectives[i];
+            options.dropout = drops * 0.5;
+            ck_assert(training_open(&t, &options));
+            fill_uniform(t.adapter.parameters, (size_t)t.adapter.n_parameters, 1, -0.3f, 0.3f);
+            ck_assert_msg(trainer_evaluate(&t.trainer, &report, &err) == STATUS_OK, "%s", err.text);
+            losses[drops] = report.loss;
+            training_close(&t);
+        }
+        ck_assert(losses[0] == losses[1]);
+    }
+}
+END_TEST
+
 /* ---- memory --------------------------------------------------------------------------------- */
 
 /* The plan against what the arenas hand out, for the tiny model and every objective. */
@@ -476,6 +544,7 @@ int main(void)
     tcase_add_test(tcase, threads_change_no_bit);
     tcase_add_test(tcase, training_learns);
     tcase_add_test(tcase, near_rows_are_positives);
+    tcase_add_test(tcase, near_rows_are_no_negatives);
     tcase_add_test(tcase, texts_without_a_group_are_no_group);
     tcase_add_test(tcase, a_loss_that_is_not_finite_is_told);
     tcase_add_test(tcase, rates_are_those_of_transformers);
@@ -483,6 +552,7 @@ int main(void)
     tcase_add_test(tcase, runs_of_a_group_are_held_out_together);
     tcase_add_test(tcase, runs_of_few_texts_are_split_too);
     tcase_add_test(tcase, each_epoch_draws_every_text_once);
+    tcase_add_test(tcase, an_evaluation_drops_nothing);
     tcase_add_test(tcase, the_plan_is_what_is_taken);
     tcase_add_test(tcase, less_memory_keeps_fewer_layers);
     tcase_add_test(tcase, seven_billion_fit_a_card_of_10_gb);

@@ -62,9 +62,9 @@ START_TEST(word_vectors_match_numpy)
         int32_t word[3 * 5];
         float score[3 * 5];
         ck_assert_int_eq(c.k * c.m, 15);
-        ck_assert_int_eq(
-            words_nearest(&device, word, score, vectors, c.n_words, c.centres, c.k, c.d, c.m, &err),
-            STATUS_OK);
+        ck_assert_int_eq(words_nearest(&device, word, score, vectors, c.n_words, c.centres, c.k,
+                                       c.d, c.m, NULL, &err),
+                         STATUS_OK);
         for (int j = 0; j < 15; j++) {
             int want_word;
             double want_score;
@@ -134,8 +134,9 @@ START_TEST(words_nearest_orders_ties_and_zeros)
         int32_t word[2 * 8];
         float score[2 * 8];
         struct err err;
-        ck_assert_int_eq(words_nearest(&device, word, score, vectors, 6, centres, 2, 2, 8, &err),
-                         STATUS_OK);
+        ck_assert_int_eq(
+            words_nearest(&device, word, score, vectors, 6, centres, 2, 2, 8, NULL, &err),
+            STATUS_OK);
         const int32_t want[8] = {0, 4, 1, 3, 2, 5, -1, -1};
         const float want_score[8] = {1, 1, 0, 0, -1, -1, 0, 0};
         ck_assert_mem_eq(word, want, sizeof want);
@@ -143,14 +144,53 @@ START_TEST(words_nearest_orders_ties_and_zeros)
             ck_assert(score[j] == want_score[j]);
         for (int j = 0; j < 5; j++) /* a zero centre: all but NaN alike */
             ck_assert(word[8 + j] == j && score[8 + j] == 0);
-        ck_assert_int_eq(words_nearest(&device, word, score, vectors, 5, centres, 1, 2, 1, &err),
-                         STATUS_OK);
+        ck_assert_int_eq(
+            words_nearest(&device, word, score, vectors, 5, centres, 1, 2, 1, NULL, &err),
+            STATUS_OK);
         ck_assert(word[0] == 0 && score[0] == 1);
-        ck_assert_int_eq(words_nearest(&device, word, score, vectors, 0, centres, 1, 2, 2, &err),
-                         STATUS_OK);
+        ck_assert_int_eq(
+            words_nearest(&device, word, score, vectors, 0, centres, 1, 2, 2, NULL, &err),
+            STATUS_OK);
         ck_assert(word[0] == -1 && word[1] == -1);
         device_close(&device);
     }
+}
+END_TEST
+
+/* Five texts in three topics, the last of which has none. */
+START_TEST(a_topic_has_the_words_of_its_texts)
+{
+    int64_t row_start[] = {0, 2, 2, 4, 6, 7};
+    int32_t word[] = {1, 4, 0, 4, 2, 4, 0};
+    const int32_t topic[] = {0, 0, 1, 0, 1};
+    const struct tfidf x = {.n_rows = 5, .n_words = 5, .row_start = row_start, .word = word};
+    const int64_t want_start[] = {0, 3, 5, 5};
+    const int32_t want[] = {1, 2, 4, 0, 4};
+    /* Word 3 is the nearest of both, and no text has it. */
+    const float vectors[5 * 2] = {1, 1, 1, 0, 1, 0.5f, 1, 0.1f, 0, 1};
+    const float centres[3 * 2] = {1, 0.1f, 1, 0.1f, 1, 0.1f};
+    const int32_t want_nearest[3 * 3] = {1, 2, 4, 0, 4, -1, -1, -1, -1};
+    struct device device;
+    struct topic_words of;
+    struct arena arena = {0};
+    struct err err;
+    ck_assert_int_eq(topic_words_find(&of, &x, topic, 3, &arena, &err), STATUS_OK);
+    ck_assert_mem_eq(of.start, want_start, sizeof want_start);
+    ck_assert_mem_eq(of.word, want, sizeof want);
+    for (int i = 0; test_device(i, &device); i++) {
+        int32_t nearest[3 * 3];
+        float score[3 * 3];
+        ck_assert_int_eq(
+            words_nearest(&device, nearest, score, vectors, 5, centres, 3, 2, 3, &of, &err),
+            STATUS_OK);
+        ck_assert_mem_eq(nearest, want_nearest, sizeof want_nearest);
+        ck_assert(score[0] > score[1] && score[1] > score[2] && score[8] == 0);
+        device_close(&device);
+    }
+    mem_fail_at(1);
+    ck_assert_int_eq(topic_words_find(&of, &x, topic, 3, &arena, &err), STATUS_RESOURCE);
+    mem_fail_at(0);
+    arena_free(&arena);
 }
 END_TEST
 
@@ -166,9 +206,9 @@ START_TEST(word_vectors_report_lack_of_memory)
     struct err err;
     mem_fail_at(1);
     ck_assert_int_eq(word_vectors(&device, vectors, &c.x, c.rows, c.d, &err), STATUS_RESOURCE);
-    ck_assert_int_eq(
-        words_nearest(&device, word, score, vectors, c.n_words, c.centres, c.k, c.d, c.m, &err),
-        STATUS_RESOURCE);
+    ck_assert_int_eq(words_nearest(&device, word, score, vectors, c.n_words, c.centres, c.k, c.d,
+                                   c.m, NULL, &err),
+                     STATUS_RESOURCE);
     mem_fail_at(0);
     check_guarded(vectors, (size_t)c.n_words * (size_t)c.d);
     close_corpus(&c);
@@ -183,6 +223,7 @@ int main(void)
     tcase_add_test(tests, word_vectors_match_numpy);
     tcase_add_test(tests, word_vectors_are_weighted_means);
     tcase_add_test(tests, words_nearest_orders_ties_and_zeros);
+    tcase_add_test(tests, a_topic_has_the_words_of_its_texts);
     tcase_add_test(tests, word_vectors_report_lack_of_memory);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

@@ -51,6 +51,34 @@ test_help_names_every_default() {
     done
 }
 
+# Long pages have headings: none twice, none without an option below, no option above the first.
+test_help_has_headings() {
+    for command in topics train classify embed cluster; do
+        run "$MIDASHI" "$command" --help
+        sed '1,/^Options/d' "$stdout" | awk '
+            /^[A-Z].*:$/ { if (seen[$0]++ || empty) print; empty = 1; n++ }
+            /^  --/ { if (!n) print; empty = 0 }
+            END { if (n < 3 || empty) print n }' >"$dir/wrong"
+        expect_lines "$dir/wrong"
+    done
+    for command in tokenize quantize merge info devices; do
+        run "$MIDASHI" "$command" --help
+        expect_no_match "$stdout" '^The run:$'
+    done
+}
+
+test_tags_are_no_words() {
+    sed '1!s/\t\(.*\)/\t<p class="x">\1<br><\/p>\&nbsp;/' "$corpus" >"$dir/tagged.tsv"
+    [ "$(grep -c '<p class' "$dir/tagged.tsv")" -eq 60 ] || fail 'no tags in the corpus'
+    run "$MIDASHI" topics "$dir/tagged.tsv" --model "$model" --topics 2 --output "$dir/out"
+    expect_code 0
+    tr ' ' '\n' <"$dir/out/topics.txt" >"$dir/words"
+    for word in class br nbsp; do
+        expect_no_match "$dir/words" "^$word$"
+    done
+    expect_match "$dir/words" '^bread$'
+}
+
 test_topics_writes_its_files() {
     run "$MIDASHI" topics "$corpus" --model "$model" --topics 2 --output "$dir/out"
     expect_code 0

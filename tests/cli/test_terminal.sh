@@ -15,7 +15,17 @@ on_terminal() {
 }
 
 test_topics_fit_the_terminal() {
-    command="$MIDASHI topics $corpus --model $model --topics 2 --output $dir/out --quiet"
+    # Two themes of twelve words, six of them in each text.
+    awk 'BEGIN {
+        split("harbour anchor captain island lighthouse sailor voyage current compass channel mooring fishing", word)
+        split("kitchen butter recipe pastry cinnamon chocolate dough oven flavour pepper sugar bakery", other)
+        for (i = 0; i < 60; i++)
+            for (j = 0; j < 6; j++) {
+                k = (i * 5 + j * (1 + i % 3)) % 12 + 1
+                printf "%s%s", i % 2 ? word[k] : other[k], j < 5 ? " " : "\n"
+            }
+    }' >"$dir/c.txt"
+    command="$MIDASHI topics $dir/c.txt --model $model --topics 2 --output $dir/out --quiet"
     run sh -c "$command"
     grep '^    [01] ' "$stdout" >"$dir/whole"
     awk 'NF == 12 && length($0) > 60 { n++ } END { exit n != 2 }' "$dir/whole" ||

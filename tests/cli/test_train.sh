@@ -42,6 +42,34 @@ test_train_writes_an_adapter_and_classify_reads_it() {
     expect_match "$stderr" '^54 texts were cut to 6 tokens; raise --max-tokens'
 }
 
+# The table and the accuracy, counted once more from what is printed.
+test_classify_counts_what_it_prints() {
+    train "$dir/a" --steps 4
+    expect_code 0
+    # An adapter that errs: labels are the true ones, and three rows have one that it does not know.
+    sed '8,10s/^[a-z]*/snow/' "$texts" >"$dir/other.tsv"
+    set -- "$MIDASHI" classify "$dir/other.tsv" --model "$model" --adapter "$dir/a"
+    run "$@"
+    expect_code 0
+    awk -F , 'NR > 1 && $4 != "snow" {
+        n[$4, $2]++; all++; right += $4 == $2; known[$4]
+    } END {
+        printf "accuracy %.4f: %d of %d texts\n", right / all, right, all
+        split("rain match soup", name, " ")
+        for (i = 1; i <= 3; i++)
+            printf "%7d %7d %7d  %s\n", n[name[i], "rain"], n[name[i], "match"], n[name[i], "soup"], name[i]
+    }' "$stdout" >"$dir/counted"
+    grep -E '^accuracy|^ .* (rain|match|soup)$' "$stderr" >"$dir/told"
+    expect_same "$dir/counted" "$dir/told"
+    expect_match "$stderr" '^3 texts have a label that the adapter does not know, and are left out of the accuracy$'
+    awk 'NR > 1 { print $1, $2, $3 }' "$dir/counted" | tr -s ' ' ' ' >"$dir/rows"
+    run "$@" --json
+    expect_code 0
+    tr -d ' \n' <"$stdout" | sed 's/.*"confusion":\[\[\([0-9,]*\)\],\[\([0-9,]*\)\],\[\([0-9,]*\)\]\].*/\1\n\2\n\3\n/' |
+        tr , ' ' >"$dir/rows.json"
+    expect_same "$dir/rows" "$dir/rows.json"
+}
+
 # Steps under the picture are whole numbers, equally far apart.
 test_the_picture_has_even_steps() {
     train "$dir/a" --steps 7
@@ -104,7 +132,7 @@ test_ctrl_c_leaves_a_checkpoint_that_another_run_refuses() {
     for bytes in 0 100 1000 20000; do
         head -c $bytes "$dir/kept" >"$dir/a/checkpoint.safetensors"
         train "$dir/a" --resume --steps 1000000 --checkpoint-every 1 --evaluate-every 1000000
-        expect_error 65 'checkpoint\.safetensors: '
+        expect_error 65 'checkpoint\.safetensors: it is cut off or damaged; this is no whole checkpoint: begin anew with --force in place of --resume$'
     done
     # A byte that has changed.
     cp "$dir/kept" "$dir/a/checkpoint.safetensors"
@@ -418,8 +446,12 @@ test_a_rate_that_explodes_is_told() {
     train "$dir/a" --rows 30: --learning-rate 1e9 --weight-decay 1e9
     expect_error 1 'step [0-9]+: the (loss|gradient) is (not a number|infinite) \(texts of rows '
     expect_match "$stderr" 'rows ([345][0-9], ){7}[345][0-9]\); lower --learning-rate'
-    train "$dir/a" --learning-rate 1e9 --weight-decay 1e9
-    expect_error 1 'step [0-9]+: the (loss|gradient) is (not a number|infinite) \(texts of rows '
+    # The last good step's checkpoint stays, and so does the log of the steps that were.
+    train "$dir/b" --learning-rate 1e9 --weight-decay 1e9 --checkpoint-every 1
+    expect_error 1 'step 2: the (loss|gradient) is (not a number|infinite) \(texts of rows '
+    expect_file "$dir/b/checkpoint.safetensors"
+    expect_match "$dir/b/checkpoint.safetensors" '"step": ?1,'
+    expect_line_count "$dir/b/training.jsonl" 1
 }
 
 test_the_plan_computes_nothing() {

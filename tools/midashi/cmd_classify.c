@@ -299,9 +299,9 @@ static enum status run(const struct options *options, struct err *err)
     return status;
 }
 
-static const char *const option_names[] = {"--model",      "--adapter",      "--precision",
-                                           "--max-tokens", "--batch-tokens", "--probabilities",
-                                           "@corpus",      "@common",        NULL};
+static const char *const option_names[] = {
+    "#Model and output", "--model",         "--adapter", "--precision", "--max-tokens",
+    "--batch-tokens",    "--probabilities", "@corpus",   "@common",     NULL};
 
 const struct command command_classify = {
     .name = "classify",

@@ -57,8 +57,14 @@ release:
     return status;
 }
 
-static const char *const option_names[] = {"--output", "@embedding", "--type",
-                                           "@corpus",  "@common",    NULL};
+static const char *const option_names[] = {"#Model and vectors",
+                                           "@embedding",
+                                           "#Output",
+                                           "--output",
+                                           "--type",
+                                           "@corpus",
+                                           "@common",
+                                           NULL};
 
 const struct command command_embed = {
     .name = "embed",

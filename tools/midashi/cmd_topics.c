@@ -132,6 +132,7 @@ static enum status settle(struct job *job, struct err *err)
         .language = o->language,
         .keep_single = o->keep_single,
         .token_pattern = o->as_report,
+        .any_words = o->as_report,
     };
     job->settings.kmeans.progress = show_iteration;
     job->settings.kmeans.progress_context = job;
@@ -480,10 +481,27 @@ static enum status run(const struct options *options, struct err *err)
     return status;
 }
 
-static const char *const option_names[] = {
-    "--output",  "--force",  "--embeddings",  "@embedding", "@transform",  "@kmeans",
-    "--words",   "--min-df", "--keep-single", "--language", "--as-report", "--finetune",
-    "@training", "@corpus",  "@common",       NULL};
+static const char *const option_names[] = {"#Model and vectors",
+                                           "@embedding",
+                                           "--embeddings",
+                                           "@transform",
+                                           "#Topics",
+                                           "@kmeans",
+                                           "#Words",
+                                           "--words",
+                                           "--min-df",
+                                           "--keep-single",
+                                           "--language",
+                                           "--as-report",
+                                           "#Fine-tuning",
+                                           "--finetune",
+                                           "@training",
+                                           "@corpus",
+                                           "#Output",
+                                           "--output",
+                                           "--force",
+                                           "@common",
+                                           NULL};
 
 const struct command command_topics = {
     .name = "topics",

@@ -86,10 +86,22 @@ release:
     return status;
 }
 
-static const char *const option_names[] = {
-    "--model",      "--output", "@training",         "--group", "--near", "--plan",   "--precision",
-    "--max-tokens", "--seed",   "--force",           "--label", "--text", "--header", "--no-header",
-    "--format",     "--rows",   "--validation-file", "@common", NULL};
+static const char *const option_names[] = {"#Model and output",
+                                           "--model",
+                                           "--precision",
+                                           "--max-tokens",
+                                           "--output",
+                                           "--force",
+                                           "--plan",
+                                           "#Training",
+                                           "@training",
+                                           "--validation-file",
+                                           "@corpus",
+                                           "--group",
+                                           "--near",
+                                           "@common",
+                                           "--seed",
+                                           NULL};
 
 const struct command command_train = {
     .name = "train",

@@ -66,11 +66,11 @@ struct options {
 
 struct command {
     const char *name;
-    const char *usage;   /* behind the name: "CORPUS --model MODEL [options]" */
-    const char *summary; /* one line */
-    const char *details; /* a paragraph for --help, or "" */
-    const char *const
-        *options; /* names from the table, NULL at the end; groups expand: "@common" */
+    const char *usage;          /* behind the name: "CORPUS --model MODEL [options]" */
+    const char *summary;        /* one line */
+    const char *details;        /* a paragraph for --help, or "" */
+    const char *const *options; /* names from the table, NULL at the end; groups expand: "@common";
+                                   "#Words" is a heading of the help page */
     int least_arguments, most_arguments;
     bool first_is_model;                       /* the first argument is what --model is elsewhere */
     bool cpu_only;                             /* --device takes no GPU */
