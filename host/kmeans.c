@@ -229,7 +229,7 @@ static enum status run_all(struct kmeans *km, struct kmeans_seeder *seeder,
             TRY(take_result(km, &runs, run, result));
     }
     result->n_assigned = lloyd->n_assigned;
-    result->n_scored = lloyd->n_scored;
+    result->n_compared = lloyd->n_compared;
     result->n_rechecked = lloyd->n_rechecked;
     result->streamed = lloyd->streamed;
     return STATUS_OK;

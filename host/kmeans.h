@@ -64,7 +64,8 @@ struct kmeans_result {
     int iterations;     /* assignments made by it, as scikit-learn counts them */
     bool converged;     /* false: max_iterations came first */
     double n_assigned;  /* how often a row was assigned, of all restarts */
-    double n_scored;    /* and of these, compared with all centres: bounds did not settle it */
+    double n_compared;  /* and of these, compared with the centres, with a part of them as a part:
+                         * bounds settled the others */
     double n_rechecked; /* and of these, decided in float64 (kernels/nearest.h) */
     bool streamed;      /* rows did not fit where they are worked on, and were read every time */
 };

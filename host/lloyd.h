@@ -37,8 +37,9 @@ struct lloyd {
     size_t memory_left; /* of a GPU, which others may take for this */
     double scatter;     /* sum of the squared distances of the rows to their mean */
     struct lloyd_run run[RUNS_LARGEST];
-    /* How often a row was assigned, compared with all centres, decided in float64. */
-    double n_assigned, n_scored, n_rechecked;
+    /* How often a row was assigned, compared with the centres (with a part of them: as a part),
+     * decided in float64. */
+    double n_assigned, n_compared, n_rechecked;
 };
 
 /* Bytes of a GPU that are to be left of what the settings allow, where rows stay there or not. */

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "host/base/memory.h"
 #include "host/cluster_totals.h"
+#include "host/farthest_rows.h"
 #include "host/lloyd.h"
 #include "kernels/centre_update.h"
 #include "kernels/nearest.h"
@@ -20,6 +21,8 @@ struct lloyd_cpu {
     float *drift;          /* (k) of the centres since they were made */
     int farthest;          /* the centre that has drifted most */
     float drift_of_others; /* the largest drift but its */
+    int32_t *order;        /* (k) the centres by their drift, where they are many */
+    int32_t *heap;         /* (k) */
     bool tighten;
     double *moved, *gain;   /* (k) */
     int32_t *chunk_labels;  /* of a chunk */
@@ -75,13 +78,17 @@ static enum status assign_chunk(void *context, const float *x, int first, int n,
 /* Where it has not paid, it is tried again every so many iterations. */
 #define TIGHTEN_AGAIN 8
 
+/* Centres of which a part costs clearly less than all: nearest_bounds' order. */
+#define ORDERED_CENTRES 64
+
 /* Labels all rows by the centres, and keeps the totals. */
 static enum status assign(struct lloyd_cpu *cpu, struct assignment *assignment, struct err *err)
 {
     struct lloyd *lloyd = &cpu->lloyd;
+    bool ordered = !assignment->is_first && lloyd->k >= ORDERED_CENTRES;
     assignment->cpu = cpu;
     nearest_centres_pack(lloyd->device, &cpu->packed, cpu->packed_memory, cpu->centres, cpu->mean,
-                         lloyd->k, lloyd->d);
+                         ordered ? cpu->order : NULL, lloyd->k, lloyd->d);
     cluster_totals_begin(&cpu->totals, assignment->is_first);
     TRY(row_chunks_walk(lloyd->rows, assign_chunk, assignment, err));
     cluster_totals_end(&cpu->totals);
@@ -90,7 +97,7 @@ static enum status assign(struct lloyd_cpu *cpu, struct assignment *assignment, 
     if (assignment->tighten)
         cpu->tighten = counts->kept * lloyd->k >= counts->tightened * TIGHTENING_CENTRES;
     lloyd->n_assigned += lloyd->n;
-    lloyd->n_scored += (double)counts->scored;
+    lloyd->n_compared += (double)counts->compared / lloyd->k;
     lloyd->n_rechecked += (double)counts->rechecked;
     return STATUS_OK;
 }
@@ -123,6 +130,15 @@ static enum status step(struct lloyd *lloyd, const struct run_list *runs, int it
     return assignment.changed ? follow(lloyd, 0, err) : STATUS_OK;
 }
 
+/* The centres by how far they have moved: by their drift too, since it grows with that. */
+static void order_centres(struct lloyd_cpu *cpu)
+{
+    struct farthest_rows farthest = {.order = cpu->heap};
+    farthest_rows_begin(&farthest, cpu->moved, cpu->lloyd.k);
+    for (int place = 0; place < cpu->lloyd.k; place++)
+        cpu->order[place] = farthest_rows_next(&farthest);
+}
+
 static void advance(struct lloyd *lloyd, const struct run_list *runs)
 {
     struct lloyd_cpu *cpu = cpu_of(lloyd);
@@ -138,6 +154,8 @@ static void advance(struct lloyd *lloyd, const struct run_list *runs)
         } else if (c > 0)
             cpu->drift_of_others = fmaxf(cpu->drift_of_others, drift[c]);
     }
+    if (lloyd->k >= ORDERED_CENTRES)
+        order_centres(cpu);
     float *centres = cpu->centres;
     cpu->centres = cpu->followed, cpu->followed = centres;
 }
@@ -281,8 +299,9 @@ static const struct lloyd_operations operations = {
 static size_t own_bytes(int n, int d, int k, size_t chunk)
 {
     size_t centres = (2 * (size_t)k + 1) * (size_t)d + (size_t)k;
-    return centres * sizeof(float) + 2 * (size_t)k * sizeof(double) + nearest_centres_bytes(k, d) +
-           3 * (size_t)n * sizeof(float) + chunk * (sizeof(int32_t) + sizeof(double));
+    return centres * sizeof(float) + 2 * (size_t)k * (sizeof(double) + sizeof(int32_t)) +
+           nearest_centres_bytes(k, d) + 3 * (size_t)n * sizeof(float) +
+           chunk * (sizeof(int32_t) + sizeof(double));
 }
 
 size_t lloyd_bytes(int n, int d, int k)
@@ -304,14 +323,16 @@ static enum status allocate(struct lloyd_cpu *cpu, struct err *err)
     cpu->upper = arena_alloc(arena, n, sizeof *cpu->upper);
     cpu->lower = arena_alloc(arena, n, sizeof *cpu->lower);
     cpu->drift = arena_alloc(arena, k, sizeof *cpu->drift);
+    cpu->order = arena_alloc(arena, k, sizeof *cpu->order);
+    cpu->heap = arena_alloc(arena, k, sizeof *cpu->heap);
     cpu->moved = arena_alloc(arena, k, sizeof *cpu->moved);
     cpu->gain = arena_alloc(arena, k, sizeof *cpu->gain);
     cpu->chunk_labels = arena_alloc(arena, chunk, sizeof *cpu->chunk_labels);
     cpu->chunk_distance = arena_alloc(arena, chunk, sizeof *cpu->chunk_distance);
     cpu->packed_memory = arena_alloc(arena, nearest_centres_bytes(lloyd->k, lloyd->d), 1);
     if (!cpu->mean || !cpu->centres || !cpu->followed || !cpu->labels || !cpu->upper ||
-        !cpu->lower || !cpu->drift || !cpu->moved || !cpu->gain || !cpu->chunk_labels ||
-        !cpu->chunk_distance || !cpu->packed_memory)
+        !cpu->lower || !cpu->drift || !cpu->order || !cpu->heap || !cpu->moved || !cpu->gain ||
+        !cpu->chunk_labels || !cpu->chunk_distance || !cpu->packed_memory)
         return err_no_memory(err, "k-means", own_bytes(lloyd->n, lloyd->d, lloyd->k, chunk));
     return cluster_totals_open(&cpu->totals, lloyd->device, lloyd->k, lloyd->d, err);
 }

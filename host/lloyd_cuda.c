@@ -112,7 +112,7 @@ static void count_rechecks(struct lloyd_cuda *of, const struct run_list *runs, b
     for (int i = 0; i < runs->n; i++)
         n_rechecked += of->told.n_rechecked[runs->of[i]];
     lloyd->n_assigned += (double)n;
-    lloyd->n_scored += (double)n;
+    lloyd->n_compared += (double)n;
     lloyd->n_rechecked += (double)n_rechecked;
     of->split = of->can_split && nearest_cuda_splits(of->split, is_first, n_rechecked, n);
 }

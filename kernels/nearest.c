@@ -37,9 +37,11 @@
 /* Sixteen rows. */
 struct strip {
     float best[GEMM_PANEL], second[GEMM_PANEL]; /* upper bounds */
-    int32_t label[GEMM_PANEL];                  /* of the best */
+    int32_t place[GEMM_PANEL];                  /* of the best */
     float square[GEMM_PANEL], reach[GEMM_PANEL];
 };
+
+_Static_assert(NEAREST_BEST_ROWS == ROWS_PER_TASK, "the rows of one call are those of a task");
 
 /* Rows and centres whose distance is wanted. */
 struct pairs {
@@ -73,8 +75,8 @@ struct nearest_job {
     const struct nearest_bounds *bounds; /* of nearest_bounded_fwd; or NULL */
 };
 
-/* Looks at the scores (n, GEMM_PANEL) of a strip's rows and the centres from `first`. Centres come
- * in ascending order. */
+/* Looks at the scores (n, GEMM_PANEL) of a strip's rows and the centres at the places from `first`.
+ * Places come in ascending order. */
 typedef void visit_scores(void *context, struct strip *strip, const float *scores, int first,
                           int n);
 
@@ -84,19 +86,20 @@ struct scoring {
     struct workspace *work;
     const float *const *rows; /* n_strips * GEMM_PANEL */
     int n_strips;
+    int n_places; /* centres they are compared with: the first ones */
     visit_scores *visit;
     void *context;
     const float *next[GEMM_PANEL]; /* what is packed next */
     struct gemm_ahead ahead;
 };
 
-/* One tile: scores (n, GEMM_PANEL) of a strip's piece and centres c .. c + n - 1. */
+/* One tile: scores (n, GEMM_PANEL) of a strip's piece and the centres at n places from `place`. */
 static void multiply_tile(struct scoring *scoring, float *scores, const float *panel, int depth,
-                          int piece, int c, int n)
+                          int piece, int place, int n)
 {
     const struct nearest_centres *centres = scoring->job->centres;
     const struct gemm_tiles *tiles = scoring->job->tiles;
-    const float *centre = nearest_centre(centres, piece, c);
+    const float *centre = nearest_panel_row(centres, piece, place);
     gemm_tile_ahead *tile = tiles->ahead_by_rows[n - 1];
     if (tile && scoring->ahead.row != scoring->ahead.end)
         tile(scores, GEMM_PANEL, centre, centres->stride, panel, depth, piece > 0, &scoring->ahead);
@@ -104,8 +107,8 @@ static void multiply_tile(struct scoring *scoring, float *scores, const float *p
         tiles->by_rows[n - 1](scores, GEMM_PANEL, centre, centres->stride, panel, depth, piece > 0);
 }
 
-/* The products of a strip's piece with centres first .. first + n - 1. `partial`: where the scores
- * of these stand from piece to piece; NULL where there is one piece. */
+/* The products of a strip's piece with the centres at n places from `first`. `partial`: where the
+ * scores of these stand from piece to piece; NULL where there is one piece. */
 static void multiply_group(struct scoring *scoring, struct strip *strip, const float *panel,
                            float *partial, int piece, int first, int n)
 {
@@ -168,8 +171,8 @@ static void look_ahead(struct scoring *scoring, int s, int piece)
         __builtin_prefetch(scoring->next[r], 0, 2);
 }
 
-/* All rows times centres first .. first + n - 1. Where one group holds them, a strip's panel is
- * used once and its memory again for the next, so that it does not leave L1. */
+/* All rows times the centres at n places from `first`. Where one group holds them, a strip's panel
+ * is used once and its memory again for the next, so that it does not leave L1. */
 static void score_range(struct scoring *scoring, int first, int n)
 {
     const struct nearest_centres *centres = scoring->job->centres;
@@ -194,9 +197,9 @@ static void score_range(struct scoring *scoring, int first, int n)
 static void score(struct scoring *scoring)
 {
     const struct nearest_centres *centres = scoring->job->centres;
-    int range = centres->n_pieces == 1 ? centres->k : RANGE;
-    for (int c = 0; c < centres->k; c += at_most(centres->k - c, range))
-        score_range(scoring, c, at_most(centres->k - c, range));
+    int n = scoring->n_places, range = centres->n_pieces == 1 ? n : RANGE;
+    for (int c = 0; c < n; c += at_most(n - c, range))
+        score_range(scoring, c, at_most(n - c, range));
 }
 
 /* ---- CPU: the best of them ------------------------------------------------------------------- */
@@ -211,7 +214,7 @@ static void keep_best_portable(void *context, struct strip *strip, const float *
             if (value > strip->best[r]) {
                 strip->second[r] = strip->best[r];
                 strip->best[r] = value;
-                strip->label[r] = first + c;
+                strip->place[r] = first + c;
             } else if (value > strip->second[r])
                 strip->second[r] = value;
         }
@@ -219,14 +222,14 @@ static void keep_best_portable(void *context, struct strip *strip, const float *
 
 #if CPU_X86
 struct best {
-    __m256 best, second, label;
+    __m256 best, second, place;
 };
 
 TARGET_AVX2
 static inline struct best load_best(const struct strip *strip, int r)
 {
     return (struct best){_mm256_loadu_ps(strip->best + r), _mm256_loadu_ps(strip->second + r),
-                         _mm256_loadu_ps((const float *)(strip->label + r))};
+                         _mm256_loadu_ps((const float *)(strip->place + r))};
 }
 
 TARGET_AVX2
@@ -234,16 +237,16 @@ static inline void store_best(struct strip *strip, int r, struct best b)
 {
     _mm256_storeu_ps(strip->best + r, b.best);
     _mm256_storeu_ps(strip->second + r, b.second);
-    _mm256_storeu_ps((float *)(strip->label + r), b.label);
+    _mm256_storeu_ps((float *)(strip->place + r), b.place);
 }
 
 TARGET_AVX2
-static inline struct best better(struct best b, __m256 score, __m256i label)
+static inline struct best better(struct best b, __m256 score, __m256i place)
 {
     __m256 is_best = _mm256_cmp_ps(score, b.best, _CMP_GT_OQ);
     b.second = _mm256_max_ps(b.second, _mm256_min_ps(b.best, score));
     b.best = _mm256_max_ps(b.best, score);
-    b.label = _mm256_blendv_ps(b.label, _mm256_castsi256_ps(label), is_best);
+    b.place = _mm256_blendv_ps(b.place, _mm256_castsi256_ps(place), is_best);
     return b;
 }
 
@@ -253,11 +256,11 @@ static void keep_best_avx2(void *context, struct strip *strip, const float *scor
 {
     (void)context;
     struct best left = load_best(strip, 0), right = load_best(strip, 8);
-    __m256i label = _mm256_set1_epi32(first);
+    __m256i place = _mm256_set1_epi32(first);
     for (int c = 0; c < n; c++) {
-        left = better(left, _mm256_loadu_ps(scores + c * GEMM_PANEL), label);
-        right = better(right, _mm256_loadu_ps(scores + c * GEMM_PANEL + 8), label);
-        label = _mm256_add_epi32(label, _mm256_set1_epi32(1));
+        left = better(left, _mm256_loadu_ps(scores + c * GEMM_PANEL), place);
+        right = better(right, _mm256_loadu_ps(scores + c * GEMM_PANEL + 8), place);
+        place = _mm256_add_epi32(place, _mm256_set1_epi32(1));
     }
     store_best(strip, 0, left);
     store_best(strip, 8, right);
@@ -294,24 +297,25 @@ static void measure_pairs(const struct nearest_job *job, struct pairs *pairs)
                                job->centres->d);
 }
 
-/* Pairs of a row come in the order of their centres: `<` keeps the lowest index in a tie, and lets
- * NaN and infinities pass by. */
+/* The least distance, the lowest index in a tie; NaN and infinities are passed by. */
 static void settle(struct recheck *recheck)
 {
     struct pairs *pairs = recheck->pairs;
     measure_pairs(recheck->job, pairs);
     for (int p = 0; p < pairs->n; p++) {
         int r = pairs->row[p];
-        if (pairs->distance[p] < recheck->distance[r])
-            recheck->distance[r] = pairs->distance[p], recheck->label[r] = pairs->label[p];
+        double distance = pairs->distance[p], before = recheck->distance[r];
+        if (distance < before || (distance == before && pairs->label[p] < recheck->label[r]))
+            recheck->distance[r] = distance, recheck->label[r] = pairs->label[p];
     }
     pairs->n = 0;
 }
 
-static void add_pair(struct recheck *recheck, int r, int c)
+static void add_pair(struct recheck *recheck, int r, int place)
 {
     struct pairs *pairs = recheck->pairs;
     const struct nearest_centres *centres = recheck->job->centres;
+    int c = nearest_at_place(centres, place);
     if (pairs->n == PAIRS)
         settle(recheck);
     int p = pairs->n++;
@@ -352,7 +356,7 @@ static void recheck_rows(struct recheck *recheck, struct workspace *work)
     for (int r = recheck->n; r < GEMM_PANEL; r++)
         recheck->x[r] = recheck->x[0], recheck->least[r] = INFINITY;
     struct scoring scoring = {.job = recheck->job, .work = work, .rows = recheck->x};
-    scoring.n_strips = 1;
+    scoring.n_strips = 1, scoring.n_places = recheck->job->centres->k;
     scoring.visit = list_candidates, scoring.context = recheck;
     score(&scoring);
     write_labels(recheck);
@@ -403,35 +407,62 @@ static void forget_bounds(const struct nearest_job *job, int i)
         job->bounds->upper[i] = INFINITY, job->bounds->lower[i] = 0;
 }
 
+/* Scores n <= ROWS_PER_TASK rows of index; their strips say what is best. `rows`: memory for as
+ * many pointers, which stay what the strips are of. */
+static void score_rows(const struct nearest_job *job, struct workspace *work, const float **rows,
+                       const int32_t *index, int n, int n_places)
+{
+    const struct nearest_centres *centres = job->centres;
+    struct scoring scoring = {.job = job, .work = work, .rows = rows, .n_places = n_places};
+    scoring.n_strips = (int)divide_up(n, GEMM_PANEL);
+    for (int r = 0; r < scoring.n_strips * GEMM_PANEL; r++) {
+        /* The last row stands in behind it. */
+        rows[r] = job->x + (size_t)index[at_most(r, n - 1)] * (size_t)centres->d;
+        struct strip *strip = &work->strips[r / GEMM_PANEL];
+        strip->best[r % GEMM_PANEL] = strip->second[r % GEMM_PANEL] = -INFINITY;
+        strip->place[r % GEMM_PANEL] = 0;
+    }
+    scoring.visit = keep_best(job->device->isa);
+    score(&scoring);
+}
+
+void nearest_score_rows(struct device *device, int worker, struct nearest_best *out, const float *x,
+                        const struct nearest_centres *centres, int n_places, const int32_t *index,
+                        int n)
+{
+    struct nearest_job job = {.device = device, .centres = centres, .x = x};
+    struct workspace *work = device_scratch(device, worker);
+    const float *rows[ROWS_PER_TASK];
+    job.tiles = gemm_tiles(device->isa);
+    score_rows(&job, work, rows, index, n, n_places);
+    for (int i = 0; i < n; i++) {
+        const struct strip *strip = &work->strips[i / GEMM_PANEL];
+        int r = i % GEMM_PANEL;
+        out[i] = (struct nearest_best){strip->best[r], strip->second[r], strip->place[r],
+                                       strip->square[r], strip->reach[r]};
+    }
+}
+
 /* Labels of n <= ROWS_PER_TASK rows. Returns how many needed float64. */
 static int assign_rows(struct nearest_job *job, struct workspace *work, const int32_t *index, int n)
 {
     const struct nearest_centres *centres = job->centres;
     const float *rows[ROWS_PER_TASK];
     struct recheck recheck = {.job = job, .pairs = &work->pairs};
-    int n_rechecked = 0, n_strips = (int)divide_up(n, GEMM_PANEL);
-    for (int r = 0; r < n_strips * GEMM_PANEL; r++) {
-        /* The last row stands in behind it. */
-        rows[r] = job->x + (size_t)index[at_most(r, n - 1)] * (size_t)centres->d;
-        struct strip *strip = &work->strips[r / GEMM_PANEL];
-        strip->best[r % GEMM_PANEL] = strip->second[r % GEMM_PANEL] = -INFINITY;
-        strip->label[r % GEMM_PANEL] = 0;
-    }
-    struct scoring scoring = {.job = job, .work = work, .rows = rows, .n_strips = n_strips};
-    scoring.visit = keep_best(job->device->isa);
-    score(&scoring);
+    int n_rechecked = 0;
+    score_rows(job, work, rows, index, n, centres->k);
 
     float undecided[ROWS_PER_TASK]; /* what a candidate's score is at least; NaN: no matter */
     for (int i = 0; i < n; i++) {
         const struct strip *strip = &work->strips[i / GEMM_PANEL];
         int r = i % GEMM_PANEL;
-        job->label[index[i]] = strip->label[r];
+        job->label[index[i]] = nearest_at_place(centres, strip->place[r]);
         undecided[i] = NAN;
         if (!nearest_is_bounded(strip->square[r])) {
             undecided[i] = -INFINITY;
             continue;
         }
-        double bound = nearest_least(centres, strip->label[r], strip->best[r], strip->reach[r],
+        double bound = nearest_least(centres, strip->place[r], strip->best[r], strip->reach[r],
                                      strip->square[r]);
         set_bounds(job, index[i], strip, r, bound);
         if (!(strip->second[r] < bound))

@@ -24,6 +24,7 @@ struct nearest_centres {
     int k, d;
     const float *centres; /* (k, d), borrowed */
     const float *shift;   /* (d) or NULL for zeros, borrowed */
+    const int32_t *order; /* (k) which centre stands where in the panels; NULL: c at c. Borrowed */
     /* The kernel's own (kernels/nearest_pack.h): in the memory that nearest_centres_pack is given,
      * but for the scalars. */
     const float *panels;
@@ -41,10 +42,12 @@ struct nearest_centres {
 size_t nearest_centres_bytes(int k, int d);
 
 /* Packs centres (k, d), finite, for `memory`, 64-byte aligned, of nearest_centres_bytes(k, d).
- * Memory, centres and shift must stay as they are for as long as `packed` is used. shift (d),
- * finite, or NULL. On the CPU, by all threads. */
+ * Memory, centres, shift and order must stay as they are for as long as `packed` is used. shift
+ * (d), finite, or NULL. order: 0 to k - 1, each once, or NULL; it changes no label. On the CPU, by
+ * all threads. */
 void nearest_centres_pack(struct device *device, struct nearest_centres *packed, void *memory,
-                          const float *centres, const float *shift, int k, int d);
+                          const float *centres, const float *shift, const int32_t *order, int k,
+                          int d);
 
 /* label       (n)     the nearest centre; -1 for a row with NaN or an infinity
  * distance    (n)     D to it, float64; INFINITY where label is -1. NULL where not wanted: it costs
@@ -63,6 +66,9 @@ void nearest_fwd_cpu(struct device *device, int32_t *label, double *distance, co
 
 /* What is known of rows' distances, so that most rows of an iteration keep their label unread: the
  * bounds of Hamerly 2010. A row whose centre is nearer than any other one can be by now keeps it.
+ *
+ * With many centres some always move far, and no row could: there centres->order, by drift, the
+ * farthest first, lets a row be compared with those alone that have moved too far for its bounds.
  */
 struct nearest_bounds {
     float *upper; /* (n) no less than the distance to the centre of the row's label */
@@ -70,22 +76,23 @@ struct nearest_bounds {
     /* (k) how far each centre has moved since the bounds were made, or more; NULL: there are none
      * yet, and no labels. */
     const float *drift;
-    int farthest;          /* the centre that has moved farthest */
-    float drift_of_others; /* the largest drift but its */
-    /* Measure a row's own distance before its distances to all centres: costs as much as four to
-     * eight centres, and pays where it often is enough. */
+    /* Without an order: the centre that has moved farthest, and the largest drift but its. */
+    int farthest;
+    float drift_of_others;
+    /* Measure a row's own distance before its distances to others: costs as much as four to eight
+     * centres, and pays where it often is enough. With an order it is always done. */
     bool tighten;
 };
 
-/* How many rows, added to: that float64 had to decide; that were compared with all centres; whose
+/* Added to: rows that float64 had to decide; rows times centres they were compared with; rows whose
  * own distance was measured first; and those of the last for which it was enough. */
 struct nearest_counts {
-    int64_t rechecked, scored, tightened, kept;
+    int64_t rechecked, compared, tightened, kept;
 };
 
 /* label (n) becomes what nearest_fwd gives, from what it was with the centres before they drifted:
  * 0 to k - 1 then, so a row that got -1 must not come back. Bounds are kept up. So a row's label
- * and bounds depend on it, its bounds and the centres only. */
+ * and bounds depend on it, its bounds, the centres and their order only. */
 enum status nearest_bounded_fwd(struct device *device, int32_t *label, const float *x,
                                 const struct nearest_centres *centres,
                                 const struct nearest_bounds *bounds, int n,

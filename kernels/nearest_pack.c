@@ -83,14 +83,16 @@ void nearest_reach(const struct nearest_centres *centres, float reach[GEMM_PANEL
         reach[r] = factor * sqrtf(square[r]);
 }
 
-double nearest_least(const struct nearest_centres *centres, int c, float upper, float reach,
+double nearest_least(const struct nearest_centres *centres, int place, float upper, float reach,
                      float square)
 {
     const struct nearest_bound *bound = &centres->bound;
     int last = centres->n_pieces - 1;
-    double length = nearest_centre(centres, last, c)[nearest_piece_columns(centres, last) + 1];
+    double length =
+        nearest_panel_row(centres, last, place)[nearest_piece_columns(centres, last) + 1];
     double row = square * bound->square_growth;
-    return upper - (double)centres->slack[c] - 2 * (double)reach * length - bound->distance * row;
+    return upper - (double)centres->slack[place] - 2 * (double)reach * length -
+           bound->distance * row;
 }
 
 float nearest_upper(const struct nearest_centres *centres, float square, double least)
@@ -135,26 +137,29 @@ static void pack_centres_task(void *context, int task, int worker)
     const struct nearest_centres *packed = job->packed;
     int end = packed->k - task * CENTRES_PER_TASK;
     end = task * CENTRES_PER_TASK + (end < CENTRES_PER_TASK ? end : CENTRES_PER_TASK);
-    for (int c = task * CENTRES_PER_TASK; c < end; c++) {
-        const float *centre = packed->centres + (size_t)c * (size_t)packed->d;
+    for (int place = task * CENTRES_PER_TASK; place < end; place++) {
+        size_t c = (size_t)nearest_at_place(packed, place);
+        const float *centre = packed->centres + c * (size_t)packed->d;
         double partial[4] = {0};
         for (int piece = 0; piece < packed->n_pieces; piece++) {
             size_t first = (size_t)piece * (size_t)packed->piece;
             int n = nearest_piece_columns(packed, piece);
-            float *out = job->panels + (nearest_centre(packed, piece, c) - packed->panels);
+            float *out = job->panels + (nearest_panel_row(packed, piece, place) - packed->panels);
             pack_columns(out, partial, centre + first, packed->shift ? packed->shift + first : NULL,
                          n);
             if (piece + 1 == packed->n_pieces)
-                bound_centre(packed, out + n, job->slack + c,
+                bound_centre(packed, out + n, job->slack + place,
                              (partial[0] + partial[1] + partial[2] + partial[3]) / 2);
         }
     }
 }
 
 void nearest_centres_pack(struct device *device, struct nearest_centres *packed, void *memory,
-                          const float *centres, const float *shift, int k, int d)
+                          const float *centres, const float *shift, const int32_t *order, int k,
+                          int d)
 {
-    *packed = (struct nearest_centres){.k = k, .d = d, .centres = centres, .shift = shift};
+    *packed = (struct nearest_centres){
+        .k = k, .d = d, .centres = centres, .shift = shift, .order = order};
     cut_columns(packed);
     set_bound(packed);
     float *panels = memory;
@@ -168,7 +173,7 @@ void nearest_centres_pack(struct device *device, struct nearest_centres *packed,
     int last = packed->n_pieces - 1, length = nearest_piece_columns(packed, last) + 1;
     packed->bounded = sum_error(packed) <= 0.125; /* columns up to 2^29 */
     for (int c = 0; c < k && packed->bounded; c++)
-        packed->bounded = nearest_centre(packed, last, c)[length] < (float)NEAREST_LENGTH;
+        packed->bounded = nearest_panel_row(packed, last, c)[length] < (float)NEAREST_LENGTH;
 }
 
 /* ---- rows ----------------------------------------------------------------------------------- */

@@ -34,11 +34,18 @@ static inline int nearest_piece_columns(const struct nearest_centres *centres, i
     return piece + 1 < centres->n_pieces ? centres->piece : centres->d - piece * centres->piece;
 }
 
-/* Centre c's part of a piece; of the last one with the two columns of the bound behind it. Rows lie
- * centres->stride apart. */
-static inline const float *nearest_centre(const struct nearest_centres *centres, int piece, int c)
+/* Which centre stands at a place of the panels. */
+static inline int nearest_at_place(const struct nearest_centres *centres, int place)
 {
-    return centres->panels + ((size_t)piece * (size_t)centres->k + (size_t)c) * centres->stride;
+    return centres->order ? centres->order[place] : place;
+}
+
+/* The part of a piece of the centre at a place; of the last one with the two columns of the bound
+ * behind it. Rows lie centres->stride apart. */
+static inline const float *nearest_panel_row(const struct nearest_centres *centres, int piece,
+                                             int place)
+{
+    return centres->panels + ((size_t)piece * (size_t)centres->k + (size_t)place) * centres->stride;
 }
 
 /* panel (n_columns, GEMM_PANEL), 64-byte aligned: the columns from `first` of 16 rows, less the
@@ -59,10 +66,24 @@ static inline bool nearest_is_bounded(float square)
     return square < (float)(NEAREST_LENGTH * NEAREST_LENGTH); /* NaN: no */
 }
 
-/* What every other centre's upper bound must stay below for centre c, with upper bound `upper`, to
- * be the nearest one of a row. */
-double nearest_least(const struct nearest_centres *centres, int c, float upper, float reach,
+/* What every other centre's upper bound must stay below for the centre at `place`, with upper bound
+ * `upper`, to be the nearest one of a row. */
+double nearest_least(const struct nearest_centres *centres, int place, float upper, float reach,
                      float square);
+
+/* The best of a row's scores. */
+struct nearest_best {
+    float best, second; /* upper bounds */
+    int place;          /* of the centre that has the best */
+    float square, reach;
+};
+#define NEAREST_BEST_ROWS (8 * GEMM_PANEL)
+
+/* out (n): of the n <= NEAREST_BEST_ROWS rows of index among the centres at the first n_places
+ * places; on the calling thread, in the worker's scratch. centres->bounded. */
+void nearest_score_rows(struct device *device, int worker, struct nearest_best *out, const float *x,
+                        const struct nearest_centres *centres, int n_places, const int32_t *index,
+                        int n);
 
 /* Labels the n rows of index by all centres, and makes their bounds where bounds is not NULL; on
  * the calling thread, in the worker's scratch. Returns how many float64 had to decide. */

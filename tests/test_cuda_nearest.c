@@ -161,7 +161,7 @@ static void check_against_others(const struct call *call)
     double *second = test_alloc((size_t)n * sizeof *second);
     double *x = to_doubles(call->x, (size_t)n * (size_t)d);
     double *centres = to_doubles(call->centres, (size_t)k * (size_t)d);
-    nearest_centres_pack(&cpu, &packed, memory, call->centres, call->shift, k, d);
+    nearest_centres_pack(&cpu, &packed, memory, call->centres, call->shift, NULL, k, d);
     nearest_fwd_cpu(&cpu, of_cpu, NULL, call->x, &packed, n, NULL);
     nearest_fwd_ref(of_ref, distance, second, x, centres, n, k, d);
     for (int i = 0; i < n; i++) {

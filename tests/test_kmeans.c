@@ -107,6 +107,8 @@ END_TEST
 
 /* 1,300 rows are three blocks; 9 columns leave a tail behind the vectors. */
 static const struct cluster_case promise = {"blobs", 1300, 9, 7, 71, 5.0};
+/* Clusters, so many that rows are compared with a part of them (host/lloyd_cpu.c). */
+#define MANY 150
 
 static void check_same(const struct kmeans_result *got, const struct kmeans_result *want,
                        const struct cluster_case *c)
@@ -121,26 +123,28 @@ static void check_same(const struct kmeans_result *got, const struct kmeans_resu
 START_TEST(kmeans_does_not_depend_on_threads)
 {
     float *x = cluster_rows(&promise);
-    struct kmeans_settings settings = defaults(promise.k);
+    struct kmeans_settings settings = defaults(_i ? MANY : promise.k);
     settings.restarts = 3;
     struct kmeans_result first;
+    struct cluster_case c = promise;
+    c.k = settings.k;
     for (int threads = 1; threads <= 4; threads++) {
         struct device device;
         struct err err;
         ck_assert_int_eq(device_open(&device, "cpu", threads, &err), STATUS_OK);
         struct kmeans_result result;
-        open_result(&result, promise.n, promise.k, promise.d);
-        must_fit(&device, &result, x, &promise, NULL, &settings);
-        check_consistent(&result, x, &promise);
+        open_result(&result, c.n, c.k, c.d);
+        must_fit(&device, &result, x, &c, NULL, &settings);
+        check_consistent(&result, x, &c);
         if (threads == 1)
             first = result;
         else {
-            check_same(&result, &first, &promise);
-            close_result(&result, promise.k, promise.d);
+            check_same(&result, &first, &c);
+            close_result(&result, c.k, c.d);
         }
         device_close(&device);
     }
-    close_result(&first, promise.k, promise.d);
+    close_result(&first, c.k, c.d);
     free(x);
 }
 END_TEST
@@ -150,8 +154,8 @@ START_TEST(kmeans_does_not_depend_on_chunks)
 {
     static const int first_row[] = {0, 700, 701, 1300};
     float *x = cluster_rows(&promise);
-    struct kmeans_settings settings = defaults(promise.k);
-    settings.spherical = _i;
+    struct kmeans_settings settings = defaults(_i == 2 ? MANY : promise.k);
+    settings.spherical = _i == 1;
     char paths[3][256];
     const char *path[3];
     struct err err;
@@ -168,6 +172,8 @@ START_TEST(kmeans_does_not_depend_on_chunks)
     struct embedding_parts parts;
     ck_assert_int_eq(embedding_parts_measure(&parts, path, 3, &err), STATUS_OK);
     struct kmeans_result first;
+    struct cluster_case c = promise;
+    c.k = settings.k;
     for (int way = 0; way < 4; way++) {
         struct row_chunks rows = row_chunks_of(&device, x, promise.n, promise.d);
         struct kmeans_result result;
@@ -176,7 +182,7 @@ START_TEST(kmeans_does_not_depend_on_chunks)
                              STATUS_OK);
         if (way == 1 || way == 2)
             rows.rows_per_chunk = ROWS_PER_BLOCK;
-        open_result(&result, promise.n, promise.k, promise.d);
+        open_result(&result, promise.n, settings.k, promise.d);
         if (kmeans_fit(&result, &rows, NULL, &settings, &err) != STATUS_OK)
             ck_abort_msg("%s", err.text);
         row_chunks_close(&rows);
@@ -184,10 +190,10 @@ START_TEST(kmeans_does_not_depend_on_chunks)
             first = result;
             continue;
         }
-        check_same(&result, &first, &promise);
-        close_result(&result, promise.k, promise.d);
+        check_same(&result, &first, &c);
+        close_result(&result, c.k, c.d);
     }
-    close_result(&first, promise.k, promise.d);
+    close_result(&first, c.k, c.d);
     device_close(&device);
     free(x);
 }
@@ -282,9 +288,11 @@ START_TEST(kmeans_labels_are_right_after_any_iteration)
     ck_assert(test_device(0, &device));
     for (int trial = 0; trial < 1200; trial++) {
         struct cluster_case c = {"uniform", 60, 1 + trial % 2, 2 + trial % 3, 0, 0};
+        if (trial % 20 == 0)
+            c.n = 400, c.k = MANY;
         struct kmeans_settings settings = defaults(c.k);
         struct kmeans_result result;
-        float initial[4 * 2];
+        float initial[MANY * 2];
         c.seed = (uint64_t)trial;
         settings.max_iterations = 1 + trial % 5;
         float *x = cluster_rows(&c);
@@ -516,8 +524,8 @@ int main(void)
     tcase_add_test(tests, kmeans_matches_scikit_learn);
     tcase_add_test(tests, kmeans_spherical_matches_numpy);
     tcase_add_test(tests, kmeans_seeds_as_well_as_scikit_learn);
-    tcase_add_test(tests, kmeans_does_not_depend_on_threads);
-    tcase_add_loop_test(tests, kmeans_does_not_depend_on_chunks, 0, 2);
+    tcase_add_loop_test(tests, kmeans_does_not_depend_on_threads, 0, 2);
+    tcase_add_loop_test(tests, kmeans_does_not_depend_on_chunks, 0, 3);
     tcase_add_test(tests, kmeans_keeps_the_best_restart);
     tcase_add_test(tests, kmeans_stops_when_told);
     tcase_add_test(tests, kmeans_labels_are_right_after_any_iteration);

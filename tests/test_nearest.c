@@ -65,21 +65,27 @@ static void fill(const struct input *in, uint64_t seed, float rows, float centre
     fill_normal(in->centres, (size_t)in->k * (size_t)in->d, seed + 1000, centres);
 }
 
-/* Labels of n rows from `first`. Returns how many were rechecked. */
+/* Labels of n rows from `first`; `reversed`: the last centre stands first. Returns how many were
+ * rechecked. */
 static int64_t assign(struct device *device, int32_t *label, double *distance,
-                      const struct input *in, int first, int n)
+                      const struct input *in, bool reversed, int first, int n)
 {
     struct nearest_centres packed;
     struct err err;
     int64_t n_rechecked = 5;
     void *memory = mem_alloc(nearest_centres_bytes(in->k, in->d), 1);
+    int32_t *order = test_alloc((size_t)in->k * sizeof *order);
     ck_assert_ptr_nonnull(memory);
+    for (int place = 0; place < in->k; place++)
+        order[place] = in->k - 1 - place;
     memset(memory, 0xFF, nearest_centres_bytes(in->k, in->d)); /* NaN */
-    nearest_centres_pack(device, &packed, memory, in->centres, in->shift, in->k, in->d);
+    nearest_centres_pack(device, &packed, memory, in->centres, in->shift, reversed ? order : NULL,
+                         in->k, in->d);
     ck_assert_int_eq(nearest_fwd(device, label, distance, in->x + (size_t)first * (size_t)in->d,
                                  &packed, n, &n_rechecked, &err),
                      STATUS_OK);
     mem_free(memory);
+    free(order);
     return n_rechecked - 5;
 }
 
@@ -97,9 +103,11 @@ static int64_t check_labels(const struct input *in, const char *what)
     for (; test_device(i, &device); i++) {
         nearest_two_fwd_cpu(&device, want, want_distance, NULL, in->x, in->centres, in->n, in->k,
                             in->d);
-        for (int with_distance = 0; with_distance < 2; with_distance++) {
+        for (int way = 0; way < 3; way++) {
+            bool with_distance = way == 1;
             label[n] = 77, distance[n] = 77; /* canaries */
-            n_rechecked[i] = assign(&device, label, with_distance ? distance : NULL, in, 0, in->n);
+            n_rechecked[i] =
+                assign(&device, label, with_distance ? distance : NULL, in, way == 2, 0, in->n);
             for (size_t r = 0; r < n; r++) {
                 if (label[r] != want[r])
                     ck_abort_msg("%s, %s, %d x %d x %d: row %zu has label %d, not %d", what,
@@ -150,7 +158,7 @@ START_TEST(nearest_matches_reference)
         nearest_fwd_ref(want, distance, second, x, centres, in.n, in.k, in.d);
         struct device device;
         for (int i = 0; test_device(i, &device); i++) {
-            assign(&device, label, NULL, &in, 0, in.n);
+            assign(&device, label, NULL, &in, false, 0, in.n);
             for (size_t r = 0; r < n; r++)
                 if (label[r] != want[r])
                     ck_abort_msg("%s, %d x %d x %d: row %zu has label %d, not %d",
@@ -224,7 +232,7 @@ START_TEST(nearest_takes_the_first_of_equal_centres)
     int32_t label[N];
     struct device device;
     ck_assert(test_device(0, &device));
-    assign(&device, label, NULL, &in, 0, N);
+    assign(&device, label, NULL, &in, false, 0, N);
     for (int i = 0; i < N; i++)
         ck_assert_int_eq(label[i], 0);
     device_close(&device);
@@ -382,7 +390,7 @@ START_TEST(nearest_marks_rows_that_are_not_finite)
     double distance[40];
     struct device device;
     for (int i = 0; test_device(i, &device); i++) {
-        assign(&device, label, distance, &in, 0, 40);
+        assign(&device, label, distance, &in, false, 0, 40);
         for (int r = 0; r < 40; r++) {
             bool bad = r == 1 || r == 17 || r == 18 || r == 39;
             if ((label[r] < 0) != bad || isinf(distance[r]) != bad)
@@ -411,11 +419,11 @@ START_TEST(nearest_does_not_depend_on_company)
     double distance[N], part_distance[N], first_distance[N];
     int64_t first_rechecked = 0;
     for (int i = 0; test_device(i, &device); i++) {
-        int64_t n_rechecked = assign(&device, whole, distance, &in, 0, N);
+        int64_t n_rechecked = assign(&device, whole, distance, &in, false, 0, N);
         for (int cut = 0; cut <= N; cut += cut % 16 < 2 ? 1 : 7) {
             memset(part, 0x55, sizeof part);
-            int64_t sum = assign(&device, part, part_distance, &in, 0, cut);
-            sum += assign(&device, part + cut, part_distance + cut, &in, cut, N - cut);
+            int64_t sum = assign(&device, part, part_distance, &in, false, 0, cut);
+            sum += assign(&device, part + cut, part_distance + cut, &in, false, cut, N - cut);
             if (memcmp(whole, part, sizeof whole) != 0 ||
                 memcmp(distance, part_distance, sizeof distance) != 0 || sum != n_rechecked)
                 ck_abort_msg("%s, cut at %d", test_device_name(&device), cut);

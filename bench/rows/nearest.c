@@ -155,7 +155,8 @@ static enum status run_labels(struct trial *trial, struct err *err)
 {
     struct nearest_centres packed;
     nearest_centres_pack(trial->device, &packed, trial->own, trial_at(trial, LABELS_CENTRES),
-                         trial_at(trial, LABELS_SHIFT), (int)trial->size[K], (int)trial->size[D]);
+                         trial_at(trial, LABELS_SHIFT), NULL, (int)trial->size[K],
+                         (int)trial->size[D]);
     return nearest_fwd(trial->device, trial_at(trial, LABELS_LABEL), NULL,
                        trial_at(trial, LABELS_X), &packed, (int)trial->size[N], NULL, err);
 }
@@ -177,7 +178,8 @@ static enum status run_bounded(struct trial *trial, struct err *err)
     const struct nearest_bounds bounds = {.upper = trial_at(trial, BOUNDED_UPPER),
                                           .lower = trial_at(trial, BOUNDED_LOWER)};
     nearest_centres_pack(trial->device, &packed, trial->own, trial_at(trial, LABELS_CENTRES),
-                         trial_at(trial, LABELS_SHIFT), (int)trial->size[K], (int)trial->size[D]);
+                         trial_at(trial, LABELS_SHIFT), NULL, (int)trial->size[K],
+                         (int)trial->size[D]);
     return nearest_bounded_fwd(trial->device, trial_at(trial, LABELS_LABEL),
                                trial_at(trial, LABELS_X), &packed, &bounds, (int)trial->size[N],
                                &counts, err);

@@ -107,6 +107,7 @@ KMEANS = [
     ("stopped", "uniform", 700, 6, 9, 11, 1.0, 3),
     ("stopped-at-once", "uniform", 300, 6, 9, 12, 1.0, 1),
     ("lost", "blobs", 400, 5, 6, 13, 2.0, 300),
+    ("many", "blobs", 1200, 6, 150, 14, 1.5, 300),
 ]
 
 

@@ -257,7 +257,7 @@ static enum status print_result(const struct job *job, struct err *err)
         job->sizes.largest, "empty", job->sizes.n_empty, "inertia", result->inertia, "restart",
         result->restart + 1, "iterations", result->iterations, "converged", result->converged,
         "choosing_seconds", job->choosing_seconds, "seconds", job->seconds, "seeding_seconds",
-        job->seeding_seconds, "scored", result->n_scored / result->n_assigned, "rechecked",
+        job->seeding_seconds, "compared", result->n_compared / result->n_assigned, "rechecked",
         result->n_rechecked / result->n_assigned, "streamed", result->streamed, "kernels", kernels);
     bool whole = root != NULL;
     if (whole && job->count.n_tried > 0)
