@@ -32,8 +32,9 @@ enum corpus_header {
 };
 
 /* Columns are given by name or by number from 1; digits alone are always a number. NULL: "text" and
- * "label"; without a header the last column is the text, and there are no labels. In a .jsonl they
- * are keys, and a.b is the key b of the object a, unless there is a key "a.b". */
+ * "label", in any case of letters; without a header the last column is the text, and there are no
+ * labels. In a .jsonl they are keys, as they stand, and a.b is the key b of the object a, unless
+ * there is a key "a.b". */
 struct corpus_settings {
     enum corpus_format format;
     const char *text_column;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdint.h>
 #include <string.h>
+#include <strings.h>
 
 #define CLIPPED_BYTES 60
 
@@ -53,6 +54,18 @@ static size_t find_name(const struct table_reader *first, const char *wanted)
     return CORPUS_NO_LABEL;
 }
 
+/* The column of a name that nobody gave: the first that has it in any case of letters, should none
+ * have it as it stands. */
+static size_t find_default(const struct table_reader *first, const char *name)
+{
+    size_t length = strlen(name), column = find_name(first, name);
+    for (size_t i = 0; column == CORPUS_NO_LABEL && i < first->n_fields; i++)
+        if (first->fields[i].length == length &&
+            strncasecmp(first->fields[i].text, name, length) == 0)
+            column = i;
+    return column;
+}
+
 /* wanted is a name (with a header) or a number; flag is the option that gives it. */
 static enum status find_column(size_t *column, const char *name, const struct table_reader *first,
                                bool has_header, const char *wanted, const char *flag,
@@ -93,9 +106,9 @@ static bool guess_header(const struct table_reader *first, const struct corpus_s
     if (label_is_name && find_name(first, label) != CORPUS_NO_LABEL)
         return true;
     if (text && is_number(text))
-        return find_name(first, "text") != CORPUS_NO_LABEL ||
-               (!label_is_name && find_name(first, "label") != CORPUS_NO_LABEL);
-    return find_name(first, text ? text : "text") != CORPUS_NO_LABEL;
+        return find_default(first, "text") != CORPUS_NO_LABEL ||
+               (!label_is_name && find_default(first, "label") != CORPUS_NO_LABEL);
+    return (text ? find_name(first, text) : find_default(first, "text")) != CORPUS_NO_LABEL;
 }
 
 static void describe(char guess[256], const struct corpus_columns *columns,
@@ -138,12 +151,13 @@ static enum status check_lines(const char *name, const struct corpus_settings *s
     return STATUS_OK;
 }
 
-static bool has_part(const char *line, const char *separator, const char *wanted)
+static bool has_part(const char *line, const char *separator, const char *wanted, bool any_case)
 {
     size_t length, whole = strlen(line), wanted_length = strlen(wanted);
     for (const char *part = line;; part += length + 1) {
         length = strcspn(part, separator);
-        if (length < whole && length == wanted_length && memcmp(part, wanted, length) == 0)
+        if (length < whole && length == wanted_length &&
+            (any_case ? strncasecmp(part, wanted, length) : memcmp(part, wanted, length)) == 0)
             return true;
         if (part[length] == '\0')
             return false;
@@ -163,11 +177,12 @@ static enum status check_separator(const char *name, const struct table_reader *
         {",", "commas", "give --format csv"},
     };
     const char *text = settings->text_column;
+    bool by_default = !text || is_number(text);
     if (first->n_fields != 1 || settings->header == CORPUS_HEADER_NO)
         return STATUS_OK;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (has_part(first->fields[0].text, others[i].separator,
-                     text && !is_number(text) ? text : "text"))
+        if (has_part(first->fields[0].text, others[i].separator, by_default ? "text" : text,
+                     by_default))
             return err_set(
                 err, STATUS_BAD_DATA,
                 "%s: line %zu: %s part the columns of this header; %s, or --no-header if "
@@ -194,15 +209,18 @@ enum status corpus_columns_find(struct corpus_columns *columns, char guess[256],
     /* A name that was asked for and is nowhere: the columns of the first line are what can help. */
     bool named = columns->has_header || settings->header == CORPUS_HEADER_GUESS;
     bool text_by_rule = !text && !columns->has_header;
+    size_t by_default = text ? CORPUS_NO_LABEL : find_default(first, "text");
     if (text_by_rule)
         columns->text = columns->n - 1;
+    else if (by_default != CORPUS_NO_LABEL)
+        columns->text = by_default;
     else
         TRY(find_column(&columns->text, name, first, named, text ? text : "text", "--text", err));
     if (label) {
         TRY(find_column(&columns->label, name, first, named, label,
                         settings->label_option ? settings->label_option : "--label", err));
     } else if (columns->has_header) {
-        columns->label = find_name(first, "label");
+        columns->label = find_default(first, "label");
         if (columns->label == columns->text)
             columns->label = CORPUS_NO_LABEL;
     }
