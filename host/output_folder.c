@@ -117,8 +117,8 @@ static enum status check_names(const struct output_folder *folder, const char *c
         const char *name = entry->d_name;
         if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !own_ending(name, own))
             return err_set(err, STATUS_USAGE,
-                           "%s: the folder holds %s, which midashi did not write; give another "
-                           "--output, or --force",
+                           "%s: the folder holds %s, which is none of the files that this command "
+                           "writes; give another --output, or --force",
                            folder->path, name);
     }
     return STATUS_OK;

@@ -66,7 +66,7 @@ START_TEST(what_others_wrote_is_left_alone)
     output_folder_close(&folder);
     write_file(path, "result.json2", "x", 1);
     check_error(output_folder_open(&folder, path, own, &err), &err, STATUS_USAGE,
-                "holds result.json2, which midashi did not write", "another name");
+                "holds result.json2, which is none of the files", "another name");
     open_well(&folder, path, NULL);
     output_folder_close(&folder);
 }

@@ -13,6 +13,7 @@ test_help_names_every_command() {
         expect_code 0
         expect_match "$stdout" "^midashi $command"
         expect_no_match "$stdout" '.{80}' # the least terminal
+        [ "$(grep '^  --' "$stdout" | tail -n 1)" = '  --help' ] || fail "$command: --help is not last"
         cp "$stdout" "$dir/page"
         run "$MIDASHI" help "$command"
         expect_code 0
@@ -93,6 +94,15 @@ test_topics_writes_its_files() {
     expect_match "$dir/out/run.json" '"program": "midashi"'
     expect_match "$dir/out/run.json" '"max_tokens": 256'
     [ -z "$(find "$dir/out" -name '*.tmp-*')" ] || fail 'a temporary file stayed'
+}
+
+# One label: any topics have NMI 0 and purity 1.
+test_one_label_is_none_to_agree_with() {
+    grep -v '^food' "$corpus" >"$dir/sea.tsv"
+    run "$MIDASHI" topics "$dir/sea.tsv" --model "$model" --topics 2 --output "$dir/out"
+    expect_code 0
+    expect_match "$stdout" '^agreement: none to tell, since all texts that have a label have the same$'
+    expect_no_match "$stdout" 'NMI'
 }
 
 test_output_defaults_beside_the_corpus() {

@@ -118,7 +118,7 @@ test_folders_of_others_are_left_alone() {
     mkdir "$dir/q"
     echo mine >"$dir/q/notes"
     quantize_into "$dir/q"
-    expect_error 2 'q: the folder holds notes, which midashi did not write'
+    expect_error 2 'q: the folder holds notes, which is none of the files'
     [ "$(ls "$dir/q")" = notes ] || fail 'something was written'
     quantize_into "$dir/q" --force
     expect_code 0

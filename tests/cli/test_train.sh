@@ -216,7 +216,7 @@ test_what_an_earlier_run_left_is_not_lost() {
     expect_code 0
     cp "$dir/a/adapter_model.safetensors" "$dir/kept"
     train "$dir/a" --steps 2
-    expect_error 2 'holds an adapter; go on with --resume, give another --output, or --force'
+    expect_error 2 'a: holds a finished run; give another --output, or --force to train anew$'
     train "$dir/a" --steps 3 --resume
     expect_error 2 'a: holds a finished run, which had --steps 2 \(now 3\); give another --output, or --force to train anew$'
     expect_no_match "$stderr" 'to train on'

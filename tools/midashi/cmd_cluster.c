@@ -317,9 +317,9 @@ static enum status run(const struct options *options, struct err *err)
     return status;
 }
 
-static const char *const option_names[] = {"#Output", "--output", "--centres", "#Topics",
-                                           "@kmeans", "--init",   "#Vectors",  "@transform",
-                                           "@common", "--memory", NULL};
+static const char *const option_names[] = {"#Output",  "--output", "--centres", "#Topics",
+                                           "@kmeans",  "--init",   "#Vectors",  "@transform",
+                                           "#The run", "--memory", "@common",   NULL};
 
 const struct command command_cluster = {
     .name = "cluster",

@@ -383,6 +383,21 @@ static void print_table(const struct topics *topics)
     }
 }
 
+static void print_agreement(const struct topics *topics)
+{
+    const struct score *score = &topics->score, *training = &topics->training_score;
+    if (topics->n_held_out > 0)
+        printf("agreement with the %d labels: NMI %.3f, purity %.3f on the %d texts held out; "
+               "NMI %.3f, purity %.3f on the %d trained on\n",
+               score->n_labels, score->nmi, score->purity, score->n, training->nmi,
+               training->purity, training->n);
+    else if (score->n_labels == 1) /* NMI 0 and purity 1, whatever the topics are */
+        puts("agreement: none to tell, since all texts that have a label have the same");
+    else
+        printf("agreement with the %d labels: NMI %.3f, purity %.3f\n", score->n_labels, score->nmi,
+               score->purity);
+}
+
 static enum status print_result(const struct job *job, struct err *err)
 {
     const struct topics *topics = &job->topics;
@@ -396,15 +411,8 @@ static enum status print_result(const struct job *job, struct err *err)
     }
     topic_count_print(&topics->count, stdout);
     print_table(topics);
-    const struct score *score = &topics->score, *training = &topics->training_score;
-    if (topics->has_labels && topics->n_held_out > 0)
-        printf("agreement with the %d labels: NMI %.3f, purity %.3f on the %d texts held out; "
-               "NMI %.3f, purity %.3f on the %d trained on\n",
-               score->n_labels, score->nmi, score->purity, score->n, training->nmi,
-               training->purity, training->n);
-    else if (topics->has_labels)
-        printf("agreement with the %d labels: NMI %.3f, purity %.3f\n", score->n_labels, score->nmi,
-               score->purity);
+    if (topics->has_labels)
+        print_agreement(topics);
     return STATUS_OK;
 }
 

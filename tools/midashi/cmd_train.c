@@ -86,22 +86,11 @@ release:
     return status;
 }
 
-static const char *const option_names[] = {"#Model and output",
-                                           "--model",
-                                           "--precision",
-                                           "--max-tokens",
-                                           "--output",
-                                           "--force",
-                                           "--plan",
-                                           "#Training",
-                                           "@training",
-                                           "--validation-file",
-                                           "@corpus",
-                                           "--group",
-                                           "--near",
-                                           "@common",
-                                           "--seed",
-                                           NULL};
+static const char *const option_names[] = {
+    "#Model and output", "--model", "--precision", "--max-tokens", "--output",
+    "--force",           "--plan",  "#Training",   "@training",    "--validation-file",
+    "@corpus",           "--group", "--near",      "#The run",     "--seed",
+    "@common",           NULL};
 
 const struct command command_train = {
     .name = "train",

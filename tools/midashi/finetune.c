@@ -383,6 +383,10 @@ enum status finetune_take_folder(struct finetune *f, const char *folder, struct 
     enum train_leftover left = train_run_leftover(folder);
     if (o->resume || left == TRAIN_NOTHING || (left == TRAIN_FINISHED && f->reuse))
         return STATUS_OK;
+    if (left == TRAIN_FINISHED)
+        return err_set(err, STATUS_USAGE,
+                       "%s: holds a finished run; give another --output, or --force to train anew",
+                       folder);
     return err_set(err, STATUS_USAGE,
                    "%s: holds %s; go on with --resume, give another --output, or --force to begin "
                    "anew",

@@ -282,7 +282,7 @@ static bool print_option(void *context, const struct option *option, const char 
 {
     struct help *help = context;
     const char *value = option_value(help->command, option);
-    if (heading && heading != help->heading)
+    if (heading && (!help->heading || strcmp(heading, help->heading) != 0))
         fprintf(help->stream, "\n%s:\n", heading);
     help->heading = heading;
     fprintf(help->stream, "  %s%s%s\n", option->name, value ? " " : "", value ? value : "");

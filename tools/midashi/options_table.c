@@ -22,8 +22,8 @@ static const struct option table[] = {
     {"--output", "PATH", OPTION_TEXT, offsetof(struct options, output), 0, 0,
      "where to write (needed)"},
     {"--text", "COLUMN", OPTION_TEXT, offsetof(struct options, text_column), 0, 0,
-     "the column or JSON key of the texts; columns also by number from 1 (text; without a header "
-     "the last)"},
+     "the column or JSON key of the texts; columns also by number from 1 (text, in any case of "
+     "letters; without a header the last)"},
     {"--label", "COLUMN", OPTION_TEXT, offsetof(struct options, label_column), 0, 0,
      "the column or JSON key of the labels (label, if there is one)"},
     {"--header", NULL, OPTION_FLAG, offsetof(struct options, header), 0, 0,
@@ -35,8 +35,7 @@ static const struct option table[] = {
     {"--rows", "A:B", OPTION_TEXT, offsetof(struct options, rows), 0, 0,
      "these rows of the corpus only, from 1, both included; A: and :B are open (all)"},
     {"--model", "MODEL", OPTION_TEXT, offsetof(struct options, model), 0, 0,
-     "a model's folder or .gguf, or its name: ORG/NAME[@REVISION], NAME (needed; in "
-     "bench only for the pipeline)"},
+     "a model's folder or .gguf, or its name: ORG/NAME[@REVISION], NAME (needed)"},
     {"--precision", "nf4|bf16|f32", OPTION_TEXT, offsetof(struct options, precision), 0, 0,
      "how the layers' weights are kept in memory (as --adapter was trained; nf4)"},
     {"--adapter", "FOLDER", OPTION_TEXT, offsetof(struct options, adapter), 0, 0,
@@ -186,6 +185,9 @@ static const struct option table[] = {
 static const struct {
     const char *command, *option, *help;
 } own_help[] = {
+    {"topics", "--model",
+     "a model's folder or .gguf, or its name: ORG/NAME[@REVISION], NAME (needed, but for the "
+     "--embeddings of a plain embed)"},
     {"topics", "--output", "where to write (CORPUS.topics)"},
     {"topics", "--memory",
      "with --finetune: what training may take, as 6G (10^9 bytes) or 6Gi (2^30); less is slower "
@@ -194,6 +196,10 @@ static const struct {
     {"cluster", "--memory",
      "what clustering may take, as 6G (10^9 bytes) or 6Gi (2^30); less is slower and gives the "
      "same bytes (auto: 80 % of what is free, of a GPU 95 %)"},
+    {"classify", "--adapter", "a LoRA adapter of the model, with a head for labels (needed)"},
+    {"bench", "--model",
+     "a model's folder or .gguf, or its name: ORG/NAME[@REVISION], NAME: the steps of the pipeline "
+     "with it (none: no steps)"},
     {"bench", "--output", "roofline, scaling: the picture, an .svg (needed by roofline)"},
     {"bench", "--tolerance", "compare: the share by which a row may be slower (0.05)"},
 };
