@@ -76,7 +76,7 @@ if [ "$corpus" = packages ]; then
     }
     mv "$file.$$" "$file"
 fi
-say 'Building.'
+say 'Building: a minute or two, later only what has changed.'
 run_make --silent -j"$(processors)" build/midashi
 sh tools/fetch-model.sh smollm2-135m
 output=build/demo-$name.topics
