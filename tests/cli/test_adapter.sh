@@ -134,6 +134,12 @@ test_merge_of_a_classifier() {
     expect_same "$dir/adapter" "$dir/merged"
     run "$MIDASHI" classify "$corpus" --model "$dir/m"
     expect_error 2 'm: a model with a head for labels, which classify does not read; give the model that was merged, and its --adapter$'
+    run "$MIDASHI" classify "$corpus" --model "$dir/m" --adapter "$dir/c"
+    expect_code 0
+    expect_match "$stderr" 'an adapter that was merged into it counts twice here$'
+    run "$MIDASHI" classify "$corpus" --model "$model" --adapter "$dir/c"
+    expect_code 0
+    expect_no_match "$stderr" 'counts twice'
     run "$MIDASHI" classify "$corpus" --model "$model"
     expect_error 2 'which adapter\? give --adapter FOLDER, as train wrote it$'
     expect_match "$dir/m/config.json" 'LlamaForSequenceClassification'

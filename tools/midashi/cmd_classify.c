@@ -243,18 +243,25 @@ static json_t *result_json(const struct job *job)
 
 /* ---- the command ---------------------------------------------------------------------------- */
 
-static enum status which_adapter(const struct options *o, struct err *err)
+/* Whether the model itself has a head for labels, as a merged classifier has. What is wrong with
+ * its files is told by whoever loads it. */
+static bool model_has_head(const char *path)
 {
     struct model_config config;
     struct weights *weights;
     struct err ignored;
     bool head = false;
-    if (model_config_read(&config, o->model_path, &ignored) == STATUS_OK &&
-        weights_open(&weights, o->model_path, &config, &ignored) == STATUS_OK) {
+    if (model_config_read(&config, path, &ignored) == STATUS_OK &&
+        weights_open(&weights, path, &config, &ignored) == STATUS_OK) {
         head = weights_find(weights, "score.weight") != NULL;
         weights_close(weights);
     }
-    if (head)
+    return head;
+}
+
+static enum status which_adapter(const struct options *o, struct err *err)
+{
+    if (model_has_head(o->model_path))
         return err_set(err, STATUS_USAGE,
                        "%s: a model with a head for labels, which classify does not read; give the "
                        "model that was merged, and its --adapter",
@@ -274,6 +281,12 @@ static enum status run_job(struct job *job, struct err *err)
     TRY(settle_precision(&job->precision, o, err));
     TRY(open_model_device(&job->device, o, job->precision, &job->meter, err));
     TRY(read_corpus(&job->corpus, o->arguments[0], o, &job->meter, err));
+    if (model_has_head(o->model_path))
+        meter_note(
+            &job->meter,
+            "%s: a model with a head for labels of its own, as merge makes it; an adapter that "
+            "was merged into it counts twice here",
+            o->model);
     TRY(predict(job, err));
     if (o->json)
         return print_json(result_json(job), err);
