@@ -113,20 +113,25 @@ static void rows_avx2(double *out, size_t out_stride, const float *x, const floa
     }
 }
 
-/* Four pairs side by side: their sums are chains that do not wait for one another. */
+/* Four pairs side by side: their sums are chains that do not wait for one another. Rows may lie
+ * anywhere, so while four are summed their followers are fetched. */
 TARGET_AVX2
 static void pairs_avx2(double *out, const float *const *x, const float *const *centres, int n,
                        int d)
 {
     for (int i = 0; i < n; i += TILE_PAIRS) {
-        const float *a[TILE_PAIRS], *b[TILE_PAIRS];
+        const float *a[TILE_PAIRS], *b[TILE_PAIRS], *next[TILE_PAIRS];
         for (int p = 0; p < TILE_PAIRS; p++) {
+            int follower = i + p + TILE_PAIRS;
             a[p] = x[i + p < n ? i + p : n - 1];
+            next[p] = x[follower < n ? follower : n - 1];
             b[p] = centres[i + p < n ? i + p : n - 1];
         }
         __m256d s0 = _mm256_setzero_pd(), s1 = s0, s2 = s0, s3 = s0;
         int j = 0;
         for (; j + 4 <= d; j += 4) {
+            /* A line is 16 columns: with every 4, that of one row. */
+            __builtin_prefetch(next[j / 4 % TILE_PAIRS] + j);
             s0 = add_square(s0, load4(a[0] + j), load4(b[0] + j));
             s1 = add_square(s1, load4(a[1] + j), load4(b[1] + j));
             s2 = add_square(s2, load4(a[2] + j), load4(b[2] + j));
