@@ -17,12 +17,12 @@ struct lloyd_cpu {
     float *followed; /* (k, d) the centres that follow */
     int32_t *labels; /* (n) */
     /* What is known of the rows' distances: nearest_bounded_fwd's. */
-    float *upper, *lower;  /* (n) */
-    float *drift;          /* (k) of the centres since they were made */
-    int farthest;          /* the centre that has drifted most */
-    float drift_of_others; /* the largest drift but its */
-    int32_t *order;        /* (k) the centres by their drift, where they are many */
-    int32_t *heap;         /* (k) */
+    float *upper, *lower, *between; /* (n) */
+    float *drift;                   /* (k) of the centres since they were made */
+    int farthest;                   /* the centre that has drifted most */
+    float drift_of_others;          /* the largest drift but its */
+    int32_t *order;                 /* (k) the centres by their drift, where they are many */
+    int32_t *heap;                  /* (k) */
     bool tighten;
     double *moved, *gain;   /* (k) */
     int32_t *chunk_labels;  /* of a chunk */
@@ -53,7 +53,8 @@ static enum status assign_chunk(void *context, const float *x, int first, int n,
     struct device *device = cpu->lloyd.device;
     int32_t *labels = cpu->labels + first;
     size_t bytes = (size_t)n * sizeof *labels;
-    struct nearest_bounds bounds = {.upper = cpu->upper + first, .lower = cpu->lower + first};
+    struct nearest_bounds bounds = {
+        .upper = cpu->upper + first, .lower = cpu->lower + first, .between = cpu->between + first};
     if (!assignment->is_first) {
         bounds.drift = cpu->drift;
         bounds.farthest = cpu->farthest;
@@ -78,8 +79,8 @@ static enum status assign_chunk(void *context, const float *x, int first, int n,
 /* Where it has not paid, it is tried again every so many iterations. */
 #define TIGHTEN_AGAIN 8
 
-/* Centres of which a part costs clearly less than all: nearest_bounds' order. */
-#define ORDERED_CENTRES 64
+/* So many centres have an order: of fewer, a part costs not much less than all. */
+#define ORDERED_CENTRES 32
 
 /* Labels all rows by the centres, and keeps the totals. */
 static enum status assign(struct lloyd_cpu *cpu, struct assignment *assignment, struct err *err)
@@ -235,7 +236,7 @@ static enum status give(struct lloyd *lloyd, int run, int row, int c, struct err
     cpu->totals.counts[c] = 1;
     cpu->labels[row] = c;
     /* It is compared with all centres: lower was of the others than its old one. */
-    cpu->upper[row] = INFINITY, cpu->lower[row] = 0;
+    cpu->upper[row] = INFINITY, cpu->lower[row] = 0, cpu->between[row] = 0;
     return STATUS_OK;
 }
 
@@ -300,7 +301,7 @@ static size_t own_bytes(int n, int d, int k, size_t chunk)
 {
     size_t centres = (2 * (size_t)k + 1) * (size_t)d + (size_t)k;
     return centres * sizeof(float) + 2 * (size_t)k * (sizeof(double) + sizeof(int32_t)) +
-           nearest_centres_bytes(k, d) + 3 * (size_t)n * sizeof(float) +
+           nearest_centres_bytes(k, d) + 4 * (size_t)n * sizeof(float) +
            chunk * (sizeof(int32_t) + sizeof(double));
 }
 
@@ -322,6 +323,7 @@ static enum status allocate(struct lloyd_cpu *cpu, struct err *err)
     cpu->labels = arena_alloc(arena, n, sizeof *cpu->labels);
     cpu->upper = arena_alloc(arena, n, sizeof *cpu->upper);
     cpu->lower = arena_alloc(arena, n, sizeof *cpu->lower);
+    cpu->between = arena_alloc(arena, n, sizeof *cpu->between);
     cpu->drift = arena_alloc(arena, k, sizeof *cpu->drift);
     cpu->order = arena_alloc(arena, k, sizeof *cpu->order);
     cpu->heap = arena_alloc(arena, k, sizeof *cpu->heap);
@@ -331,8 +333,8 @@ static enum status allocate(struct lloyd_cpu *cpu, struct err *err)
     cpu->chunk_distance = arena_alloc(arena, chunk, sizeof *cpu->chunk_distance);
     cpu->packed_memory = arena_alloc(arena, nearest_centres_bytes(lloyd->k, lloyd->d), 1);
     if (!cpu->mean || !cpu->centres || !cpu->followed || !cpu->labels || !cpu->upper ||
-        !cpu->lower || !cpu->drift || !cpu->order || !cpu->heap || !cpu->moved || !cpu->gain ||
-        !cpu->chunk_labels || !cpu->chunk_distance || !cpu->packed_memory)
+        !cpu->lower || !cpu->between || !cpu->drift || !cpu->order || !cpu->heap || !cpu->moved ||
+        !cpu->gain || !cpu->chunk_labels || !cpu->chunk_distance || !cpu->packed_memory)
         return err_no_memory(err, "k-means", own_bytes(lloyd->n, lloyd->d, lloyd->k, chunk));
     return cluster_totals_open(&cpu->totals, lloyd->device, lloyd->k, lloyd->d, err);
 }

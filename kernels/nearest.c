@@ -396,15 +396,22 @@ static void set_bounds(const struct nearest_job *job, int i, const struct strip 
 {
     if (!job->bounds)
         return;
-    job->bounds->upper[i] = nearest_upper(job->centres, strip->square[r], least);
-    job->bounds->lower[i] = nearest_lower(job->centres, strip->square[r], strip->second[r]);
+    const struct nearest_bounds *bounds = job->bounds;
+    bounds->upper[i] = nearest_upper(job->centres, strip->square[r], least);
+    bounds->lower[i] = nearest_lower(job->centres, strip->square[r], strip->second[r]);
+    if (bounds->between)
+        bounds->between[i] = bounds->lower[i] - bounds->upper[i];
 }
 
 /* Nothing is known of the row's distances: it is looked at again next time. */
 static void forget_bounds(const struct nearest_job *job, int i)
 {
-    if (job->bounds)
-        job->bounds->upper[i] = INFINITY, job->bounds->lower[i] = 0;
+    const struct nearest_bounds *bounds = job->bounds;
+    if (!bounds)
+        return;
+    bounds->upper[i] = INFINITY, bounds->lower[i] = 0;
+    if (bounds->between)
+        bounds->between[i] = 0;
 }
 
 /* Scores n <= ROWS_PER_TASK rows of index; their strips say what is best. `rows`: memory for as

@@ -67,32 +67,36 @@ void nearest_fwd_cpu(struct device *device, int32_t *label, double *distance, co
 /* What is known of rows' distances, so that most rows of an iteration keep their label unread: the
  * bounds of Hamerly 2010. A row whose centre is nearer than any other one can be by now keeps it.
  *
- * With many centres some always move far, and no row could: there centres->order, by drift, the
- * farthest first, lets a row be compared with those alone that have moved too far for its bounds.
- */
+ * With many centres some always move far, and hardly a row could: there centres->order, by drift,
+ * the farthest first, lets a row be compared with those alone that have moved too far for its
+ * bounds, where that costs less. */
 struct nearest_bounds {
     float *upper; /* (n) no less than the distance to the centre of the row's label */
     float *lower; /* (n) no more than the distance to any other centre */
+    /* (n) lower - upper as they were when the row was last compared with all centres: what it is
+     * compared with where there is an order. NULL where there never is one. */
+    float *between;
     /* (k) how far each centre has moved since the bounds were made, or more; NULL: there are none
      * yet, and no labels. */
     const float *drift;
-    /* Without an order: the centre that has moved farthest, and the largest drift but its. */
+    /* The centre that has moved farthest, and the largest drift but its. */
     int farthest;
     float drift_of_others;
-    /* Measure a row's own distance before its distances to others: costs as much as four to eight
-     * centres, and pays where it often is enough. With an order it is always done. */
+    /* Measure a row's own distance before it is compared with all centres: costs as much as four to
+     * eight of them, and pays where it often is enough. */
     bool tighten;
 };
 
 /* Added to: rows that float64 had to decide; rows times centres they were compared with; rows whose
- * own distance was measured first; and those of the last for which it was enough. */
+ * own distance was measured by `tighten`; and those of the last for which it was enough. */
 struct nearest_counts {
     int64_t rechecked, compared, tightened, kept;
 };
 
 /* label (n) becomes what nearest_fwd gives, from what it was with the centres before they drifted:
- * 0 to k - 1 then, so a row that got -1 must not come back. Bounds are kept up. So a row's label
- * and bounds depend on it, its bounds, the centres and their order only. */
+ * 0 to k - 1 then, so a row that got -1 must not come back. Bounds are kept up. A row's label and
+ * bounds depend on it, its bounds, the centres and their order only. A row that the caller gives
+ * another label: upper INFINITY, lower and between 0. */
 enum status nearest_bounded_fwd(struct device *device, int32_t *label, const float *x,
                                 const struct nearest_centres *centres,
                                 const struct nearest_bounds *bounds, int n,

@@ -95,18 +95,23 @@ double nearest_least(const struct nearest_centres *centres, int place, float upp
            bound->distance * row;
 }
 
+static inline float root(double square)
+{
+    return (float)sqrt(square > 0 ? square : 0);
+}
+
 float nearest_upper(const struct nearest_centres *centres, float square, double least)
 {
     const struct nearest_bound *bound = &centres->bound;
     double row = square * bound->square_growth;
-    return (float)sqrt(fmax(row - 2 * least, 0)) * NEAREST_UP;
+    return root(row - 2 * least) * NEAREST_UP;
 }
 
 float nearest_lower(const struct nearest_centres *centres, float square, float second)
 {
     const struct nearest_bound *bound = &centres->bound;
     double row = square / bound->square_growth / SLACK;
-    return (float)sqrt(fmax(row - 2 * (double)second, 0)) * NEAREST_DOWN;
+    return root(row - 2 * (double)second) * NEAREST_DOWN;
 }
 
 /* ---- centres -------------------------------------------------------------------------------- */

@@ -107,8 +107,8 @@ END_TEST
 
 /* 1,300 rows are three blocks; 9 columns leave a tail behind the vectors. */
 static const struct cluster_case promise = {"blobs", 1300, 9, 7, 71, 5.0};
-/* Clusters, so many that rows are compared with a part of them (host/lloyd_cpu.c). */
-#define MANY 150
+/* So many clusters and columns that rows are compared with a part of them. */
+static const struct cluster_case many = {"uniform", 1300, 41, 150, 71, 1.0};
 
 static void check_same(const struct kmeans_result *got, const struct kmeans_result *want,
                        const struct cluster_case *c)
@@ -118,16 +118,16 @@ static void check_same(const struct kmeans_result *got, const struct kmeans_resu
     ck_assert_mem_eq(got->labels, want->labels, (size_t)c->n * sizeof *want->labels);
     ck_assert_mem_eq(&got->inertia, &want->inertia, sizeof want->inertia);
     ck_assert_int_eq(got->iterations, want->iterations);
+    ck_assert(got->n_compared == want->n_compared && got->n_rechecked == want->n_rechecked);
 }
 
 START_TEST(kmeans_does_not_depend_on_threads)
 {
-    float *x = cluster_rows(&promise);
-    struct kmeans_settings settings = defaults(_i ? MANY : promise.k);
+    const struct cluster_case c = _i ? many : promise;
+    float *x = cluster_rows(&c);
+    struct kmeans_settings settings = defaults(c.k);
     settings.restarts = 3;
     struct kmeans_result first;
-    struct cluster_case c = promise;
-    c.k = settings.k;
     for (int threads = 1; threads <= 4; threads++) {
         struct device device;
         struct err err;
@@ -153,8 +153,9 @@ END_TEST
 START_TEST(kmeans_does_not_depend_on_chunks)
 {
     static const int first_row[] = {0, 700, 701, 1300};
-    float *x = cluster_rows(&promise);
-    struct kmeans_settings settings = defaults(_i == 2 ? MANY : promise.k);
+    const struct cluster_case c = _i == 2 ? many : promise;
+    float *x = cluster_rows(&c);
+    struct kmeans_settings settings = defaults(c.k);
     settings.spherical = _i == 1;
     char paths[3][256];
     const char *path[3];
@@ -165,24 +166,21 @@ START_TEST(kmeans_does_not_depend_on_chunks)
         int n = first_row[part + 1] - first_row[part];
         snprintf(paths[part], sizeof paths[part], "%s/part%d.npy", temporary_folder(), part);
         path[part] = paths[part];
-        ck_assert_int_eq(
-            npy_write(path[part], NPY_F32, 2, n, promise.d, x + first_row[part] * promise.d, &err),
-            STATUS_OK);
+        ck_assert_int_eq(npy_write(path[part], NPY_F32, 2, n, c.d, x + first_row[part] * c.d, &err),
+                         STATUS_OK);
     }
     struct embedding_parts parts;
     ck_assert_int_eq(embedding_parts_measure(&parts, path, 3, &err), STATUS_OK);
     struct kmeans_result first;
-    struct cluster_case c = promise;
-    c.k = settings.k;
     for (int way = 0; way < 4; way++) {
-        struct row_chunks rows = row_chunks_of(&device, x, promise.n, promise.d);
+        struct row_chunks rows = row_chunks_of(&device, x, c.n, c.d);
         struct kmeans_result result;
         if (way > 1)
             ck_assert_int_eq(row_chunks_open(&rows, &device, &parts, way == 2 ? 0 : SIZE_MAX, &err),
                              STATUS_OK);
         if (way == 1 || way == 2)
             rows.rows_per_chunk = ROWS_PER_BLOCK;
-        open_result(&result, promise.n, settings.k, promise.d);
+        open_result(&result, c.n, c.k, c.d);
         if (kmeans_fit(&result, &rows, NULL, &settings, &err) != STATUS_OK)
             ck_abort_msg("%s", err.text);
         row_chunks_close(&rows);
@@ -289,10 +287,10 @@ START_TEST(kmeans_labels_are_right_after_any_iteration)
     for (int trial = 0; trial < 1200; trial++) {
         struct cluster_case c = {"uniform", 60, 1 + trial % 2, 2 + trial % 3, 0, 0};
         if (trial % 20 == 0)
-            c.n = 400, c.k = MANY;
+            c.n = 400, c.k = many.k, c.d = many.d;
         struct kmeans_settings settings = defaults(c.k);
         struct kmeans_result result;
-        float initial[MANY * 2];
+        float *initial = guarded_floats((size_t)c.k * (size_t)c.d);
         c.seed = (uint64_t)trial;
         settings.max_iterations = 1 + trial % 5;
         float *x = cluster_rows(&c);
@@ -302,6 +300,7 @@ START_TEST(kmeans_labels_are_right_after_any_iteration)
         must_fit(&device, &result, x, &c, initial, &settings);
         check_consistent(&result, x, &c);
         close_result(&result, c.k, c.d);
+        check_guarded(initial, (size_t)c.k * (size_t)c.d);
         free(x);
     }
     device_close(&device);
